@@ -1,0 +1,83 @@
+# Everything there is to do here. `make run` and `make test` need nothing set up before.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+export PYTHON
+SOURCES := sidecar tests bench
+IMAGE ?= auth-sidecar
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' sidecar/__init__.py)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PYTHON=/path/to/python3.11 chooses the Python of a new environment"
+
+.PHONY: run
+run: $(VENV)/.run ## Start the demo: the sidecar in front of a small application
+	@exec $(BIN)/sidecar demo
+
+.PHONY: test
+test: $(VENV)/.dev servers lint types unit ## Everything that CI checks: servers, lint, types, tests
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style and format
+	$(BIN)/ruff check --quiet $(SOURCES)
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+
+.PHONY: format
+format: $(VENV)/.dev ## Fix what the linter can fix
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: types
+types: $(VENV)/.dev ## Check types
+	$(BIN)/mypy $(SOURCES)
+
+.PHONY: unit
+unit: $(VENV)/.dev ## Run the tests with coverage; ARGS="tests/wire -x" narrows them
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.dev servers ## Compare with the peers side by side; ARGS="--help" for choices
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-checks
+bench-checks: $(VENV)/.dev servers ## Check memory, idle connections, long bodies, 100,000 requests
+	$(BIN)/python -m bench checks $(ARGS)
+
+.PHONY: servers
+servers: ## Install the real servers that tests and benchmarks use (Debian, as root)
+	@scripts/install-test-servers
+
+.PHONY: lock
+lock: ## Resolve pyproject.toml into the lock files; ARGS=--upgrade for the newest versions
+	scripts/lock $(ARGS)
+
+.PHONY: image
+image: ## Build the container image
+	@builder=$$(command -v docker || command -v podman || true); \
+	if [[ -z $$builder ]]; then echo "docker or podman is needed to build the image" >&2; exit 1; fi; \
+	set -x; "$$builder" build --tag "$(IMAGE):$(VERSION)" .
+
+.PHONY: clean
+clean: ## Remove everything that was made here
+	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov
+	rm -rf .coverage .coverage.* *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made anew only when what it is made from changes.
+$(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml scripts/make-venv
+	@scripts/make-venv $(VENV)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	@echo "installing what the tests need"
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,68 @@
+"""The command line: `python -m bench`, `python -m bench checks`, `python -m bench profile`.
+
+Owns arguments and exit codes. Must not measure or format anything itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bench import checks, compare, profiling
+from bench.children import StartError, stoppable
+from bench.load import LoadError
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+EXAMPLES = """\
+examples:
+  python -m bench --quick                              the essentials, about a minute
+  python -m bench --peers sidecar,haproxy --scenarios small --rounds 15
+  python -m bench --redis --write-results              everything, into bench/RESULTS.md
+  python -m bench checks                               no errors, bounded memory, many connections
+  python -m bench profile --scenario small             where the sidecar's time goes
+
+Every program runs on loopback with one worker and ends with the run. CPU is the time of the proxy's
+own processes, not of wrk or the upstream. Compare ratios within one run: a busy machine makes every
+proxy dearer. Exit status: 0; 1 when a bar is missed with --strict, a check fails or a program does
+not start; 2 for a wrong argument.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser, with the comparison's options at the top and the other commands below."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure the sidecar beside other proxies: CPU, rate, latency, memory.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_arguments(parser)
+    parser.set_defaults(run=compare.run)
+    commands = parser.add_subparsers(title="other commands", metavar="")
+    checks.add_parser(commands)
+    profiling.add_parser(commands)
+    for each in (parser, *commands.choices.values()):
+        each.set_defaults(results=RESULTS)
+    return parser
+
+
+def main() -> int:
+    """Run the chosen command; returns its exit status."""
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # servers, for non-root
+    arguments = build_parser().parse_args()
+    try:
+        with stoppable():
+            status: int = arguments.run(arguments)
+    except (StartError, LoadError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("bench: stopped\n")
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Child processes of a run: started with a log file each, stopped by pid whatever happens.
+
+Owns spawning, readiness and stopping. Must not know what the programs do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+START_SECONDS = 10.0
+STOP_SECONDS = 5.0
+KILL_SECONDS = 1.0  # for the kernel to end what was killed
+
+
+class StartError(Exception):
+    """A program could not be started; the message names it and ends with the end of its log."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One started program."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; workers are below it."""
+        return self.process.pid
+
+    def __repr__(self) -> str:
+        return f"<Child {self.name} pid={self.pid}>"
+
+    def tail(self, lines: int = 12) -> str:
+        """The end of its log, for messages."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def wait_listening(self, port: int) -> None:
+        """Return when `port` accepts connections; raises StartError when that does not happen."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise StartError(
+                    f"{self.name} ended with status {self.process.returncode}:\n{self.tail()}"
+                )
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise StartError(f"{self.name} does not listen on port {port}:\n{self.tail()}")
+
+    def stop(self) -> None:
+        """End it and everything it started: asked first, then killed."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        deadline = time.monotonic() + KILL_SECONDS
+        with contextlib.suppress(
+            ProcessLookupError
+        ):  # raised when its group is empty: all are gone
+            while time.monotonic() < deadline:
+                os.killpg(self.pid, signal.SIGKILL)  # workers that outlived their master
+                time.sleep(0.005)
+
+
+class Children:
+    """The programs of one run, stopped in reverse order when the `with` block ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._running: list[Child] = []
+
+    def __repr__(self) -> str:
+        return f"<Children {[child.name for child in self._running]}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._running:
+            self._running.pop().stop()
+
+    def spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cpu: int | None = None,
+    ) -> Child:
+        """Start a program in its own session, so that Ctrl-C reaches only us; `cpu` pins it."""
+        log = self.directory / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*pinned(cpu), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+        child = Child(name, process, log)
+        self._running.append(child)
+        return child
+
+
+def pinned(cpu: int | None) -> list[str]:
+    """The command prefix that keeps a program on one CPU."""
+    return [] if cpu is None else ["taskset", "-c", str(cpu)]
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP end the block like Ctrl-C does, so that `with` blocks clean up."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""Many idle keep-alive connections: opened with one request each, held, and asked once more.
+
+Owns the client side. Must not know which proxy holds the other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+from typing import TYPE_CHECKING
+
+from bench.scenarios import SMALL_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPARE_FILES = 1000
+TIMEOUT_SECONDS = 10.0
+
+
+class HoldError(Exception):
+    """A connection was refused, broke or answered wrongly; the message says which."""
+
+
+def raise_file_limit(connections: int) -> None:
+    """Let this process and those it starts open enough files; raises HoldError when not allowed."""
+    need = connections + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= need:
+        return
+    try:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(need, min(hard, 2 * need)), max(need, hard))
+        )
+    except (ValueError, OSError) as error:
+        raise HoldError(
+            f"{need} open files are needed, {hard} are allowed: raise `ulimit -Hn`"
+        ) from error
+
+
+def ask(connection: socket.socket, request: bytes) -> None:
+    """One request and its whole answer; raises HoldError for any but the small body."""
+    connection.sendall(request)
+    answer = b""
+    while not answer.endswith(SMALL_BODY):
+        piece = connection.recv(4096)
+        if not piece:
+            raise HoldError(f"closed after {answer[:120]!r}")
+        answer += piece
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise HoldError(f"answered {answer[:120]!r}")
+
+
+@contextlib.contextmanager
+def held(port: int, token: str, count: int) -> Iterator[list[socket.socket]]:
+    """`count` connections, each of which has done one request."""
+    request = small_request(token)
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for number in range(count):
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+                connections.append(stack.enter_context(connection))
+                ask(connection, request)
+            except OSError as error:
+                raise HoldError(f"connection {number + 1} of {count}: {error}") from error
+        yield connections
+
+
+def ask_all(connections: list[socket.socket], token: str) -> int:
+    """Ask on every connection again; returns how many answered."""
+    request = small_request(token)
+    answered = 0
+    for connection in connections:
+        with contextlib.suppress(OSError, HoldError):
+            ask(connection, request)
+            answered += 1
+    return answered
+
+
+def small_request(token: str) -> bytes:
+    """The small GET."""
+    return f"GET / HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

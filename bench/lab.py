@@ -1,0 +1,122 @@
+"""The surroundings of a run: upstream, Redis, secrets, filled-in configurations.
+
+Owns everything that the measured proxies share. Must not know the proxies or the scenarios.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jwt
+
+from bench.children import Child, Children, StartError, free_port
+from bench.scenarios import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEMPLATES = Path(__file__).with_name("peers")
+MODULES = "/usr/lib/nginx/modules"
+APACHE_MODULES = "/usr/lib/apache2/modules"
+ISSUER = AUDIENCE = "auth-sidecar"
+TOKEN_SECONDS = 12 * 3600
+
+
+class Lab:
+    """One upstream, one Redis when asked for, and what is needed to start proxies before them."""
+
+    def __init__(self, children: Children, *, pin: bool = False) -> None:
+        self.children = children
+        self.directory = children.directory
+        self.secret = secrets.token_hex(32)
+        self.proxy_cpu, self.other_cpu = two_cpus() if pin else (None, None)
+        self.upstream_port = 0
+        self.redis_port = 0
+        self.redis: Child | None = None
+
+    def __repr__(self) -> str:
+        return f"<Lab upstream={self.upstream_port} redis={self.redis_port} in {self.directory}>"
+
+    def start_upstream(self) -> None:
+        """Start the nginx that stands for the application, with its files."""
+        files = self.directory / "files"
+        files.mkdir()
+        (files / "10k").write_bytes(b"x" * 10 * KIB)
+        (files / "1m").write_bytes(b"x" * MIB)
+        for path in (self.directory, files):
+            path.chmod(0o755)  # nginx's worker drops to another user
+        self.upstream_port = free_port()
+        config = self.fill("upstream.conf", "upstream.conf", {"PORT": str(self.upstream_port)})
+        argv = ["nginx", "-c", str(config), "-p", str(self.directory), "-g", "daemon off;"]
+        self.children.spawn("upstream", argv, cpu=self.other_cpu).wait_listening(self.upstream_port)
+
+    def start_redis(self) -> None:
+        """Start a Redis that keeps nothing on disk."""
+        self.redis_port = free_port()
+        argv = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1"]
+        argv += ["--save", "", "--appendonly", "no", "--dir", str(self.directory)]
+        self.redis = self.children.spawn("redis", argv, cpu=self.other_cpu)
+        self.redis.wait_listening(self.redis_port)
+
+    def fill(self, template: str, name: str, values: Mapping[str, str]) -> Path:
+        """Write a template with its `@KEY@` marks replaced; returns where."""
+        shared = {
+            "DIR": str(self.directory),
+            "CONF": str(TEMPLATES),
+            "MODULES": MODULES,
+            "APACHE": APACHE_MODULES,
+            "SECRET": self.secret,
+            "UPSTREAM": str(self.upstream_port),
+            "REDIS": str(self.redis_port),
+        }
+        path = self.directory / name
+        path.write_text(filled((TEMPLATES / template).read_text(), {**shared, **values}))
+        return path
+
+    def mint(self) -> str:
+        """An access token as the sidecar issues it, for the peers that only check one."""
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "alice",
+            "sid": secrets.token_urlsafe(16),
+            "jti": secrets.token_urlsafe(16),
+            "iat": now,
+            "nbf": now,
+            "exp": now + TOKEN_SECONDS,
+            "roles": ["user"],
+        }
+        return jwt.encode(claims, self.secret, algorithm="HS256", headers={"typ": "at+jwt"})
+
+    def store_session(self, token: str) -> None:
+        """Put a session for `token` into Redis, where the Lua peer looks for it."""
+        key = b"session:token:" + hashlib.sha256(token.encode()).hexdigest().encode()
+        command = b'*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$15\r\n{"sub":"alice"}\r\n' % (len(key), key)
+        with socket.create_connection(("127.0.0.1", self.redis_port), timeout=5) as connection:
+            connection.sendall(command)
+            answer = connection.recv(64)
+        if not answer.startswith(b"+OK"):
+            raise StartError(f"Redis did not take the session: {answer!r}")
+
+
+def two_cpus() -> tuple[int | None, int | None]:
+    """A CPU for the proxies and another one for all else; none where there is only one."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """`text` with every `@KEY@` replaced by its value; raises StartError when a mark is left."""
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", value)
+    left = [word for word in text.split("@")[1::2] if word.isupper() and word.isascii()]
+    if left:
+        raise StartError(f"configuration template leaves {', '.join(sorted(set(left)))} unset")
+    return text

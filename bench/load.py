@@ -1,0 +1,107 @@
+"""Load by wrk: one short burst against one port, and what wrk says about it.
+
+Owns wrk's command line and output. Must not know who is being measured.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench.children import pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+GRACE_SECONDS = 20
+
+
+class LoadError(Exception):
+    """wrk failed, or printed something else than its result."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """One burst; times in microseconds, errors by kind (status: answers of 400 and above)."""
+
+    requests: int
+    duration_us: int
+    bytes: int
+    p50_us: int
+    p99_us: int
+    connect: int
+    read: int
+    write: int
+    timeout: int
+    status: int
+
+    @property
+    def per_second(self) -> float:
+        """Requests per second."""
+        return self.requests / self.duration_us * 1e6 if self.duration_us else 0.0
+
+    def errors(self, *, denied: bool) -> int:
+        """Requests that went wrong; with `denied`, those that were *not* refused."""
+        status = self.requests - self.status if denied else self.status
+        return self.connect + self.read + self.write + self.timeout + status
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What to send: one request over and over on `connections` connections for whole seconds."""
+
+    port: int
+    path: str
+    method: str
+    headers: Sequence[str]
+    body_size: int
+    connections: int
+    seconds: int
+
+    def argv(self) -> list[str]:
+        """The wrk command line."""
+        headers = [part for line in self.headers for part in ("-H", line)]
+        return [
+            *(
+                "wrk",
+                "-t1",
+                f"-c{self.connections}",
+                f"-d{self.seconds}s",
+                "-s",
+                str(SCRIPT),
+                *headers,
+            ),
+            *(f"http://127.0.0.1:{self.port}{self.path}", "--", self.method, str(self.body_size)),
+        ]
+
+
+def parse_output(text: str) -> Load:
+    """The result in what wrk printed; raises LoadError when there is none."""
+    for line in text.splitlines():
+        if line.startswith("{"):
+            return msgspec.json.decode(line, type=Load)
+    raise LoadError(f"no result in wrk's output: {text.strip()[-300:]!r}")
+
+
+def run(burst: Burst, *, cpu: int | None = None) -> Load:
+    """Run wrk to its end; raises LoadError when it fails or hangs."""
+    try:
+        done = subprocess.run(
+            [*pinned(cpu), *burst.argv()],
+            capture_output=True,
+            text=True,
+            timeout=burst.seconds + GRACE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(f"wrk did not end within {GRACE_SECONDS} s of its time") from error
+    if done.returncode:
+        msg = (
+            f"wrk ended with status {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+        )
+        raise LoadError(msg)
+    return parse_output(done.stdout)

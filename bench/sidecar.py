@@ -1,0 +1,94 @@
+"""Our own sidecar as a measured program: started with its own configuration, logged in to once.
+
+Owns its command line, users file and login. Must not import the `sidecar` package: it is measured
+as a process, like its peers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import argon2
+import msgspec
+
+from bench.children import Child, StartError, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.lab import Lab
+
+USER = "alice"
+PASSWORD = "bench-alice"
+PYTHON_MODULE = ("-m", "sidecar")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A listening sidecar."""
+
+    child: Child
+    port: int
+    admin_port: int
+
+
+def start(
+    lab: Lab,
+    name: str,
+    *,
+    redis: bool = False,
+    upstream_port: int | None = None,
+    module: Sequence[str] = PYTHON_MODULE,
+) -> Started:
+    """Start it before `upstream_port` (default: the lab's); `module` may put a profiler first."""
+    users = lab.directory / "users.toml"
+    users.write_text(
+        f'[[user]]\nname = "{USER}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
+    )
+    port, admin_port = free_port(), free_port()
+    values = {
+        "PORT": str(port),
+        "ADMIN": str(admin_port),
+        "UPSTREAM": str(upstream_port or lab.upstream_port),
+        "STORE": "redis" if redis else "local",
+        "REDIS_LINE": f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"' if redis else "",
+    }
+    config = lab.fill("sidecar.toml", f"{name}.toml", values)
+    env = {"JWT_SECRET": lab.secret, "REFRESH_SECRET": secrets.token_hex(32)}
+    argv = [sys.executable, *module, "run", "--config", str(config)]
+    child = lab.children.spawn(name, argv, env=env, cpu=lab.proxy_cpu)
+    child.wait_listening(port)
+    return Started(child, port, admin_port)
+
+
+def cheap_hash() -> str:
+    """The password's hash with little memory, so that a login does not show in the RSS."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+    return hasher.hash(PASSWORD)
+
+
+def login(port: int) -> str:
+    """Log in and return the access token; raises StartError when that fails."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    body = msgspec.json.encode({"username": USER, "password": PASSWORD})
+    try:
+        connection.request("POST", "/auth/login", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+    except OSError as error:
+        raise StartError(f"login at the sidecar failed: {error}") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise StartError(f"login at the sidecar was answered {response.status}: {answer[:200]!r}")
+    return msgspec.json.decode(answer, type=LoginAnswer).access_token
+
+
+class LoginAnswer(msgspec.Struct):
+    """What the login endpoint returns, as far as it matters here."""
+
+    access_token: str

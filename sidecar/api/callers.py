@@ -1,0 +1,69 @@
+"""Who calls: the gate's decision for the handlers that need a user, and its denials as refusals.
+
+The control plane's own paths are public in the route table; this is where they are not.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from sidecar.api.problems import RETRY_AFTER, Refusal, request_id
+from sidecar.api.requests import request_head
+from sidecar.api.services import SERVICES
+from sidecar.auth.gate import Deny
+from sidecar.auth.policy import Access, Route
+from sidecar.auth.reason import Reason
+from sidecar.sessions.check import authenticate
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from sidecar.auth.gate import Allow
+
+logger = logging.getLogger(__name__)
+
+_REQUIRED: Final = Route("control", Access.REQUIRED)
+_OPTIONAL: Final = Route("control", Access.OPTIONAL)
+_DETAILS: Final = {
+    400: "The request's credentials are malformed, or there are several.",
+    401: "Valid credentials are required.",
+    403: "The request came from another site.",
+    503: "The session store cannot be reached now.",
+}
+
+
+async def require_caller(request: web.Request) -> Allow:
+    """The caller, who has a live session. Raises Refusal."""
+    decision = await _decide(request, _REQUIRED)
+    if isinstance(decision, Deny):
+        raise denied(request, decision.reason)
+    return decision
+
+
+async def find_subject(request: web.Request) -> str:
+    """Who is signed in, or an empty text: for pages that show it and do not depend on it."""
+    decision = await _decide(request, _OPTIONAL)
+    return "" if isinstance(decision, Deny) else decision.subject
+
+
+def denied(request: web.Request, reason: Reason) -> Refusal:
+    """The refusal for a denial: its precise reason goes to the metric and the log alone."""
+    services = request.app[SERVICES]
+    services.metrics.denied[reason.label] += 1
+    if reason is Reason.KEY_UNKNOWN and services.on_unknown_key is not None:
+        services.on_unknown_key()
+    logger.info("denied", extra={"reason": reason.label, "request_id": request_id(request)})
+    headers = {}
+    challenge = services.gate.deny(reason).challenge
+    if challenge is not None:
+        headers["WWW-Authenticate"] = challenge.decode("ascii")
+    if reason.status == 503:
+        headers["Retry-After"] = RETRY_AFTER
+    return Refusal(reason.status, _DETAILS[reason.status], headers=headers)
+
+
+async def _decide(request: web.Request, route: Route) -> Allow | Deny:
+    services = request.app[SERVICES]
+    head = request_head(request)
+    return await authenticate(services.gate, services.store, route, head, services.clock())

@@ -1,0 +1,20 @@
+"""The session cookie on an answer: set at a login, taken back at a logout, never anywhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+def set_session_cookie(response: web.Response, name: str, value: str, max_age: float) -> None:
+    """Give the browser its session for `max_age` seconds (`__Host-`: RFC 6265bis section 4.1.3)."""
+    response.set_cookie(
+        name, value, max_age=int(max_age), path="/", secure=True, httponly=True, samesite="Lax"
+    )
+
+
+def clear_session_cookie(response: web.Response, name: str) -> None:
+    """Take it back; the attributes have to be those it was set with."""
+    response.set_cookie(name, "", max_age=0, path="/", secure=True, httponly=True, samesite="Lax")

@@ -1,0 +1,115 @@
+"""What a login or a refresh gives: tokens or a cookie, and the grant to be written for them.
+
+Draws every random value (session ids, token ids, cookies). Writes nothing and checks nobody.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sidecar.auth.session import Grant, RefreshRecord, Session, SessionKey, refresh_id, token_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.auth.issue import Issuer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """One login, over all its refreshes; `created` is in seconds since the epoch."""
+
+    sid: str
+    sub: str
+    claims: Mapping[str, Any]
+    created: float
+    method: str = "password"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What a listing of logins shows of the client."""
+
+    user_agent: str
+    address: str
+
+
+class TokenPair(msgspec.Struct, kw_only=True):
+    """An access and a refresh token, and what is written for them."""
+
+    access_token: str
+    refresh_token: str
+    grant: Grant
+
+    def __repr__(self) -> str:
+        return f"<TokenPair of {self.grant.session.sub!r}>"
+
+
+def new_login(sub: str, claims: Mapping[str, Any], now: float) -> Login:
+    """A login that begins now, under a session id of its own (128 random bits)."""
+    return Login(sid=secrets.token_urlsafe(16), sub=sub, claims=claims, created=now)
+
+
+def issue_pair(
+    issuer: Issuer,
+    login: Login,
+    client: Client,
+    now: float,
+    *,
+    session_key: SessionKey,
+    replaces: str | None = None,
+) -> TokenPair:
+    """A pair of tokens of this login; `replaces` is the id of the access token that it ends."""
+    created = login.created
+    access = issuer.access(
+        login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16), created=created
+    )
+    refresh = issuer.refresh(login.sub, login.sid, now, secrets.token_urlsafe(16), created=created)
+    session = _session(
+        login, token_id(access.encode(), session_key), issuer.access_expires(now, created)
+    )
+    record = RefreshRecord(
+        sid=login.sid,
+        sub=login.sub,
+        created=created,
+        exp=issuer.refresh_expires(now, created),
+        token_id=session.id,
+        claims=session.claims,
+        method=login.method,
+    )
+    grant = Grant(
+        session=session,
+        refresh_id=refresh_id(refresh.encode()),
+        refresh=record,
+        replaces=replaces,
+        user_agent=client.user_agent,
+        address=client.address,
+    )
+    return TokenPair(access_token=access, refresh_token=refresh, grant=grant)
+
+
+def issue_cookie(
+    issuer: Issuer, login: Login, client: Client, now: float, *, session_key: SessionKey
+) -> tuple[str, Grant]:
+    """An opaque cookie value (256 random bits), good for as long as a refresh token would be."""
+    value = secrets.token_urlsafe(32)
+    expires = issuer.refresh_expires(now, login.created)
+    session = _session(login, token_id(value.encode(), session_key), expires)
+    grant = Grant(session=session, user_agent=client.user_agent, address=client.address)
+    return value, grant
+
+
+def _session(login: Login, identity: str, expires: float) -> Session:
+    return Session(
+        id=identity,
+        sid=login.sid,
+        sub=login.sub,
+        claims=dict(login.claims),
+        created=login.created,
+        exp=expires,
+        method=login.method,
+    )

@@ -1,0 +1,220 @@
+"""Logging in with a password: tokens for a program that posts JSON, a cookie for a browser's form.
+
+Unknown, disabled and wrong are one answer after one password check. Every login is a new session.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+
+from sidecar.api.callers import find_subject
+from sidecar.api.cookies import set_session_cookie
+from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, sign_in_page
+from sidecar.api.passwords import Verdict
+from sidecar.api.problems import (
+    CHALLENGE,
+    RETRY_AFTER,
+    Refusal,
+    json_response,
+    request_id,
+    unauthorized,
+    unavailable,
+)
+from sidecar.api.requests import (
+    FORM,
+    client_of,
+    read_form,
+    read_json,
+    redirect_target,
+    request_head,
+)
+from sidecar.api.services import SERVICES
+from sidecar.auth.credentials import SessionCookie, parse_credentials
+from sidecar.auth.origin import is_same_origin
+from sidecar.auth.session import token_id
+from sidecar.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from sidecar.api.users import User
+    from sidecar.auth.session import Grant
+
+logger = logging.getLogger(__name__)
+
+_EXPECTED: Final = 'a JSON object with the texts "username" and "password"'
+_EXPECTED_FORM: Final = (
+    'Expected a form with the fields "username" and "password"; '
+    "a JSON object is sent with Content-Type: application/json."
+)
+_WRONG: Final = "Wrong user name or password."
+_BUSY: Final = "Too many people are signing in just now. Try again in a moment."
+
+
+class Method(StrEnum):
+    """How somebody logs in, as the metric's label."""
+
+    PASSWORD = "password"
+    FORM = "form"
+
+
+class Result(StrEnum):
+    """What came of it, as the metric's label."""
+
+    SUCCESS = "success"
+    REFUSED = "refused"
+    BUSY = "busy"
+    UNAVAILABLE = "unavailable"
+
+
+class Credentials(msgspec.Struct):
+    """What a login is asked with."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return "<Credentials>"
+
+
+async def log_in(request: web.Request) -> web.Response:
+    """Log in: a form gets a cookie and a redirect, JSON a pair of tokens."""
+    if request.content_type == FORM:
+        return await _log_in_browser(request)
+    services = request.app[SERVICES]
+    found = await _check(request, Method.PASSWORD, await read_json(request, Credentials, _EXPECTED))
+    if found is Result.BUSY:
+        raise unavailable("Too many passwords are being checked now.")
+    if isinstance(found, Result):
+        raise unauthorized(_WRONG)
+    now = services.clock()
+    pair = issue_pair(
+        services.current.issuer,
+        new_login(found.name, found.claims, now),
+        client_of(request),
+        now,
+        session_key=services.session_key,
+    )
+    await _write(request, Method.PASSWORD, pair.grant)
+    return token_response(pair, now)
+
+
+async def show_login(request: web.Request) -> web.Response:
+    """The login page; who is signed in already may go on, sign out, or sign in as somebody else."""
+    return _page(
+        rd=redirect_target(request, request.query.get("rd", "")) or "",
+        notice="You are signed out." if "signed-out" in request.query else "",
+        subject=await find_subject(request),
+    )
+
+
+def token_response(pair: TokenPair, now: float) -> web.Response:
+    """A token answer (RFC 6749 section 5.1)."""
+    body = {
+        "access_token": pair.access_token,
+        "refresh_token": pair.refresh_token,
+        "token_type": "Bearer",
+        "expires_in": max(int(pair.grant.session.exp - now), 0),
+    }
+    return json_response(body)
+
+
+async def _log_in_browser(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    fields = await read_form(request)
+    if "username" not in fields or "password" not in fields:
+        raise Refusal(400, _EXPECTED_FORM)
+    if not is_same_origin(request_head(request)):  # nobody is logged in by another site's form
+        raise Refusal(403, "The sign-in form was sent from another site.")
+    target = redirect_target(request, fields.get("rd", ""))
+    name = fields["username"]
+    found = await _check(request, Method.FORM, Credentials(name, fields["password"]))
+    if found is Result.BUSY:
+        return _page(rd=target or "", username=name, notice=_BUSY, status=503)
+    if isinstance(found, Result):
+        return _page(rd=target or "", username=name, error=_WRONG, status=401)
+    now = services.clock()
+    value, grant = issue_cookie(
+        services.current.issuer,
+        new_login(found.name, found.claims, now),
+        client_of(request),
+        now,
+        session_key=services.session_key,
+    )
+    await _end_presented(request)
+    await _write(request, Method.FORM, grant)
+    response = web.Response(status=303, headers={"Location": target or "/"})
+    set_session_cookie(response, services.session_cookie, value, grant.session.exp - now)
+    return response
+
+
+async def _end_presented(request: web.Request) -> None:
+    """End the session that the browser came with: its cookie is about to be replaced."""
+    services = request.app[SERVICES]
+    presented = parse_credentials(request_head(request), services.session_cookie.encode())
+    if isinstance(presented, SessionCookie):
+        await services.store.revoke_token(token_id(presented.value, services.session_key))
+
+
+async def _check(request: web.Request, method: Method, credentials: Credentials) -> User | Result:
+    """The user with this name and password. Always one password check, whoever is asked for."""
+    services = request.app[SERVICES]
+    users = services.current.users
+    verdict = await services.passwords.check(
+        users.hash_of(credentials.username), credentials.password
+    )
+    user = users.find(credentials.username)
+    if verdict is Verdict.RIGHT and user is not None and not user.disabled:
+        return user
+    result = Result.BUSY if verdict is Verdict.BUSY else Result.REFUSED
+    services.metrics.logins[method, result] += 1
+    # A name that is no user's may well be a password that was typed into the wrong field.
+    known = "" if user is None else user.name
+    logger.info(
+        "login refused",
+        extra={
+            "method": method,
+            "result": result,
+            "user": known,
+            "client": client_of(request).address,
+            "request_id": request_id(request),
+        },
+    )
+    return result
+
+
+async def _write(request: web.Request, method: Method, grant: Grant) -> None:
+    """Write a login, and count it. Nothing is given to the client before the store has it."""
+    services = request.app[SERVICES]
+    try:
+        live = await services.store.write(grant)
+    except StoreUnavailable:
+        live = False
+    services.metrics.logins[method, Result.SUCCESS if live else Result.UNAVAILABLE] += 1
+    if not live:
+        raise unavailable("The session store cannot be reached now.")
+    extra = {"method": method, "sid": grant.session.sid, "request_id": request_id(request)}
+    logger.info("login", extra=extra)
+
+
+def _page(
+    *,
+    rd: str,
+    error: str = "",
+    notice: str = "",
+    username: str = "",
+    subject: str = "",
+    status: int = 200,
+) -> web.Response:
+    text = sign_in_page(rd=rd, error=error, notice=notice, username=username, subject=subject)
+    response = web.Response(status=status, text=text, content_type="text/html")
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    if status == 401:
+        response.headers["WWW-Authenticate"] = CHALLENGE
+    if status == 503:
+        response.headers["Retry-After"] = RETRY_AFTER
+    return response

@@ -1,0 +1,152 @@
+"""Logging out: whatever credential of a login is shown, the whole login ends, everywhere.
+
+A token of ours ends its login even when it has expired, since its refresh token may live. 204 is
+answered only when the store has taken it.
+"""
+
+from __future__ import annotations
+
+import logging
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+
+from sidecar.api.callers import denied, require_caller
+from sidecar.api.cookies import clear_session_cookie
+from sidecar.api.pages import signed_out
+from sidecar.api.problems import Refusal, request_id
+from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
+from sidecar.api.services import SERVICES
+from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
+from sidecar.auth.origin import is_same_origin
+from sidecar.auth.reason import Reason
+from sidecar.auth.session import refresh_id, token_id
+from sidecar.auth.strict_json import parse_object
+
+if TYPE_CHECKING:
+    from sidecar.api.services import Services
+    from sidecar.auth.tokens import Verified
+
+logger = logging.getLogger(__name__)
+
+_EXPECTED: Final = 'nothing, or a JSON object with the text "refresh_token"'
+_FLAGS: Final = {"": False, "false": False, "true": True}
+
+
+class LogoutRequest(msgspec.Struct):
+    """What a logout may bring in its body."""
+
+    refresh_token: str = ""
+
+    def __repr__(self) -> str:
+        return "<LogoutRequest>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """What is known of a login to be ended: a token's id, a session id, or both."""
+
+    token_id: str = ""
+    sid: str = ""
+
+
+async def log_out(request: web.Request) -> web.Response:
+    """End the login of the request's credentials, or with `?all=true` all logins of its user."""
+    everywhere = _FLAGS.get(request.query.get("all", ""))
+    if everywhere is None:
+        raise Refusal(400, 'Expected "true" or "false" for "all".')
+    browser = request.content_type == FORM
+    fields = await read_form(request) if browser else {}
+    refresh_token = await _read_refresh_token(request)
+    logins = _presented(request, refresh_token)
+    if everywhere and logins:
+        await _end_all(request, refresh_token)
+    for login in logins:
+        await _end(request, login)
+    if browser:
+        target = redirect_target(request, fields.get("rd", "")) or signed_out()
+        response = web.Response(status=303, headers={"Location": target})
+    elif logins:
+        response = web.Response(status=204)
+    else:
+        raise denied(request, Reason.NO_CREDENTIALS)
+    cookie_name = request.app[SERVICES].session_cookie
+    if find_cookies(request_head(request).cookie or b"", cookie_name.encode()):
+        clear_session_cookie(response, cookie_name)
+    return response
+
+
+async def _read_refresh_token(request: web.Request) -> bytes:
+    if request.content_type != JSON or not await request.read():
+        return b""
+    asked = await read_json(request, LogoutRequest, _EXPECTED)
+    return asked.refresh_token.encode()
+
+
+def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
+    """The logins whose credentials the request brings. Raises Refusal if all are rubbish."""
+    services = request.app[SERVICES]
+    verifier, now = services.current.verifier, services.clock()
+    head = request_head(request)
+    found: list[_Login | Reason] = []
+    credentials = parse_credentials(head, services.session_cookie.encode())
+    if isinstance(credentials, Bearer):
+        token = credentials.token
+        identity = token_id(token, services.session_key)
+        found.append(_login_of(token, verifier.verify_access(token, now), identity))
+    elif isinstance(credentials, SessionCookie):
+        if not is_same_origin(head):
+            raise denied(request, Reason.CROSS_ORIGIN)
+        found.append(_Login(token_id(credentials.value, services.session_key)))
+    elif credentials is not Reason.NO_CREDENTIALS:
+        found.append(credentials)
+    if refresh_token:
+        found.append(_login_of(refresh_token, verifier.verify_refresh(refresh_token, now)))
+    logins = [each for each in found if isinstance(each, _Login)]
+    for reason in found:
+        if isinstance(reason, Reason) and not logins:
+            raise denied(request, reason)
+    return logins
+
+
+def _login_of(token: bytes, verified: Verified | Reason, identity: str = "") -> _Login | Reason:
+    """The login of a token; also of one that has expired, which is found out last of all checks."""
+    if verified is Reason.EXPIRED:
+        claims = parse_object(urlsafe_b64decode(token.split(b".")[1] + b"==")) or {}
+        return _Login(identity, claims.get("sid", ""))
+    return verified if isinstance(verified, Reason) else _Login(identity, verified.session_id)
+
+
+async def _end(request: web.Request, login: _Login) -> None:
+    """End this login, by both of its names: either may be the one that the store knows."""
+    store = request.app[SERVICES].store
+    if login.token_id:
+        await store.revoke_token(login.token_id)
+    if login.sid:
+        await store.revoke_session(login.sid)
+    logger.info("logout", extra={"sid": login.sid, "request_id": request_id(request)})
+
+
+async def _end_all(request: web.Request, refresh_token: bytes) -> None:
+    """End every login of the user. That takes a live credential, not an expired or ended one."""
+    services = request.app[SERVICES]
+    subject = await _refreshable(services, refresh_token)
+    if not subject:
+        subject = (await require_caller(request)).subject
+    ended = await services.store.revoke_user(subject)
+    extra = {"user": subject, "ended": ended, "request_id": request_id(request)}
+    logger.info("logout everywhere", extra=extra)
+
+
+async def _refreshable(services: Services, refresh_token: bytes) -> str:
+    """Whose live refresh token this is, or an empty text."""
+    verified = services.current.verifier.verify_refresh(refresh_token, services.clock())
+    if isinstance(verified, Reason):
+        return ""
+    record = await services.store.get_refresh(refresh_id(refresh_token))
+    if record is None or record.used_at is not None or record.sid != verified.session_id:
+        return ""
+    return record.sub

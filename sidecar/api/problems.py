@@ -1,0 +1,153 @@
+"""Problem documents (RFC 9457): the one shape of every error, and the middleware behind it.
+
+Owns the headers that every answer carries. Knows no users, tokens or sessions.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page
+from sidecar.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.typedefs import Handler
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE: Final = "application/problem+json"
+RETRY_AFTER: Final = "1"  # seconds
+CHALLENGE: Final = 'Bearer realm="sidecar"'
+
+_MADE_ID: Final = web.RequestKey("made_id", str)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+# `Referrer-Policy: no-referrer` would make browsers send `Origin: null` with a page's form.
+_EVERY_ANSWER: Final = MappingProxyType(
+    {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "same-origin",
+        "Server": "sidecar",
+        "X-Content-Type-Options": "nosniff",
+    }
+)
+_DETAILS: Final = MappingProxyType(
+    {
+        404: "There is nothing at this address.",
+        405: "This address does not answer this method.",
+        413: "The request's body is larger than 64 KiB.",
+    }
+)
+
+
+class Refusal(Exception):
+    """Ends a handler with a problem document; the middleware turns it into the answer.
+
+    `detail` is a sentence for the client; `error` a code of OAuth's for clients that read one.
+    """
+
+    def __init__(
+        self, status: int, detail: str, *, error: str = "", headers: Mapping[str, str] = _NO_HEADERS
+    ) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+        self.error = error
+        self.headers = headers
+
+
+def unauthorized(detail: str, *, error: str = "", challenge: str = CHALLENGE) -> Refusal:
+    """A 401 with its challenge (RFC 9110 section 15.5.2)."""
+    return Refusal(401, detail, error=error, headers={"WWW-Authenticate": challenge})
+
+
+def unavailable(detail: str) -> Refusal:
+    """A 503 that says when to come back."""
+    return Refusal(503, detail, headers={"Retry-After": RETRY_AFTER})
+
+
+def request_id(request: web.Request) -> str:
+    """The id this request is logged under: the one it came with, or one made for it now."""
+    given = request.headers.get("X-Request-Id", "")
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    if _MADE_ID not in request:
+        request[_MADE_ID] = secrets.token_hex(16)
+    return request[_MADE_ID]
+
+
+@web.middleware
+async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error with a problem document, and put the common headers on every answer."""
+    try:
+        response = await handler(request)
+    except Refusal as refusal:
+        response = _answer(request, refusal)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        response = _answer(request, _of_aiohttp(error))
+    except StoreUnavailable:
+        detail = "The session store cannot be reached now."
+        response = _answer(request, unavailable(detail))
+    except Exception:
+        logger.exception("unexpected error", extra={"request_id": request_id(request)})
+        response = _answer(request, Refusal(500, "Something went wrong on our side."))
+    for name, value in _EVERY_ANSWER.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _of_aiohttp(error: web.HTTPException) -> Refusal:
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else _NO_HEADERS
+    detail = _DETAILS.get(error.status, "The request cannot be answered.")
+    return Refusal(error.status, detail, headers=headers)
+
+
+def json_response(
+    body: object,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    content_type: str = "application/json",
+) -> web.Response:
+    """A value as JSON, with a line's end for whoever reads it at a terminal."""
+    text = msgspec.json.encode(body) + b"\n"
+    return web.Response(body=text, status=status, headers=headers, content_type=content_type)
+
+
+def _answer(request: web.Request, refusal: Refusal) -> web.Response:
+    title = HTTPStatus(refusal.status).phrase
+    if "text/html" in request.headers.get("Accept", ""):
+        page = error_page(
+            status=refusal.status,
+            title=title,
+            detail=refusal.detail,
+            request_id=request_id(request),
+        )
+        response = web.Response(status=refusal.status, text=page, content_type="text/html")
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    else:
+        document = {
+            "type": "about:blank",
+            "title": title,
+            "status": refusal.status,
+            "detail": refusal.detail,
+            "request_id": request_id(request),
+        }
+        if refusal.error:
+            document["error"] = refusal.error
+        response = json_response(document, status=refusal.status, content_type=CONTENT_TYPE)
+    response.headers.update(refusal.headers)
+    return response

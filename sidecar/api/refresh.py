@@ -1,0 +1,187 @@
+"""Refreshing: a refresh token is good for one successor pair, however many clients race for it.
+
+A used token shown again is such a race, within the grace period, or else theft. Decides by the
+store's atomic claim; knows nothing of how tokens are made.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from sidecar.api.grants import Login, TokenPair, issue_pair
+from sidecar.api.login import token_response
+from sidecar.api.problems import request_id, unauthorized
+from sidecar.api.requests import client_of, read_json
+from sidecar.api.services import SERVICES
+from sidecar.auth.issue import NONCE_BYTES, seal, unseal
+from sidecar.auth.reason import Reason
+from sidecar.auth.session import refresh_id
+from sidecar.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from aiohttp import web
+
+    from sidecar.api.grants import Client
+    from sidecar.api.services import Services
+    from sidecar.api.users import Users
+    from sidecar.auth.session import RefreshRecord
+
+logger = logging.getLogger(__name__)
+
+METHOD: Final = "refresh"
+_EXPECTED: Final = 'a JSON object with the text "refresh_token"'
+_PAIR: Final = msgspec.json.Decoder(TokenPair)
+
+
+class Result(StrEnum):
+    """What came of a refresh, as the metric's label."""
+
+    SUCCESS = "success"
+    REPEATED = "repeated"  # the same pair once more, to a client that raced
+    INVALID = "invalid"  # not a good refresh token
+    UNKNOWN = "unknown"  # no record of it: logged out, or expired
+    ENDED = "ended"  # the login was ended while it was being refreshed
+    TOO_OLD = "too_old"
+    USER_GONE = "user_gone"  # disabled or removed since
+    REUSED = "reused"  # theft: the login has been ended
+    UNAVAILABLE = "unavailable"
+
+
+class RefreshRequest(msgspec.Struct):
+    """What a refresh is asked with."""
+
+    refresh_token: str
+
+    def __repr__(self) -> str:
+        return "<RefreshRequest>"
+
+
+async def refresh(request: web.Request) -> web.Response:
+    """Exchange a refresh token for a new pair."""
+    services = request.app[SERVICES]
+    asked = await read_json(request, RefreshRequest, _EXPECTED)
+    now = services.clock()
+    rotation = Rotation(services, asked.refresh_token.encode(), client_of(request), now)
+    try:
+        result, pair = await rotation.run()
+    except StoreUnavailable:
+        services.metrics.logins[METHOD, Result.UNAVAILABLE] += 1
+        raise
+    services.metrics.logins[METHOD, result] += 1
+    extra = {"result": result, "sid": rotation.sid, "request_id": request_id(request)}
+    if result is Result.REUSED:
+        logger.warning("a used refresh token came again; its login is ended", extra=extra)
+    else:
+        logger.info("refresh", extra=extra)
+    if pair is None:
+        raise unauthorized("The refresh token is not valid.", error="invalid_grant")
+    return token_response(pair, now)
+
+
+class Rotation:
+    """One attempt to exchange one refresh token. `sid` is its login's, once known."""
+
+    __slots__ = ("_client", "_id", "_now", "_services", "_token", "sid")
+
+    def __init__(self, services: Services, token: bytes, client: Client, now: float) -> None:
+        self._services = services
+        self._token = token
+        self._id = refresh_id(token)
+        self._client = client
+        self._now = now
+        self.sid = ""
+
+    def __repr__(self) -> str:
+        return f"<Rotation of {self.sid or 'an unknown login'}>"
+
+    async def run(self) -> tuple[Result, TokenPair | None]:
+        """The result, with the pair when there is one. Raises StoreUnavailable."""
+        verified = self._services.current.verifier.verify_refresh(self._token, self._now)
+        if isinstance(verified, Reason):
+            return Result.INVALID, None
+        record = await self._services.store.get_refresh(self._id)
+        if record is None:
+            return Result.UNKNOWN, None
+        if (record.sid, record.sub) != (verified.session_id, verified.subject):
+            return Result.INVALID, None
+        self.sid = record.sid
+        if record.used_at is None:
+            return await self._rotate(record)
+        return await self._repeat(record, record.used_at)
+
+    async def _rotate(self, record: RefreshRecord) -> tuple[Result, TokenPair | None]:
+        services, now = self._services, self._now
+        if now >= record.created + services.current.issuer.max_age:
+            return await self._end(Result.TOO_OLD)
+        claims = _claims_now(services.current.users, record)
+        if claims is None:
+            return await self._end(Result.USER_GONE)
+        pair = self._successor(record, claims)
+        sealed = seal(self._token, msgspec.json.encode(pair), secrets.token_bytes(NONCE_BYTES))
+        used = msgspec.structs.replace(record, used_at=now, sealed=sealed)
+        before = await services.store.claim_refresh(self._id, used)
+        if before is None:
+            return Result.UNKNOWN, None
+        if before.used_at is not None:
+            return await self._repeat(before, before.used_at)
+        if await services.store.write(pair.grant):
+            return Result.SUCCESS, pair
+        return Result.ENDED, None
+
+    async def _repeat(
+        self, record: RefreshRecord, used_at: float
+    ) -> tuple[Result, TokenPair | None]:
+        """Answer to a used token: its own successor within the grace period, afterwards theft."""
+        services = self._services
+        if services.refresh_grace <= 0 or self._now - used_at > services.refresh_grace:
+            return await self._end(Result.REUSED)
+        sealed = unseal(self._token, record.sealed)
+        if sealed is None:
+            return Result.INVALID, None
+        pair = _PAIR.decode(sealed)
+        # Who claimed the token may have stopped before writing. What is written already must not be
+        # written again: the login may have gone on to a later pair since.
+        successor = await services.store.get_refresh(pair.grant.refresh_id or "")
+        if successor is None and not await services.store.write(pair.grant):
+            return Result.ENDED, None
+        return Result.REPEATED, pair
+
+    async def _end(self, result: Result) -> tuple[Result, None]:
+        await self._services.store.revoke_session(self.sid)
+        return result, None
+
+    def _successor(self, record: RefreshRecord, claims: Mapping[str, Any]) -> TokenPair:
+        login = Login(
+            sid=record.sid,
+            sub=record.sub,
+            claims=claims,
+            created=record.created,
+            method=record.method,
+        )
+        return issue_pair(
+            self._services.current.issuer,
+            login,
+            self._client,
+            self._now,
+            session_key=self._services.session_key,
+            replaces=record.token_id,
+        )
+
+
+def _claims_now(users: Users, record: RefreshRecord) -> Mapping[str, Any] | None:
+    """What the user may claim now; None for one who was disabled or removed since the login.
+
+    Only logins by password are the file's users: a subject from elsewhere may share a name.
+    """
+    if record.method != "password":
+        return record.claims
+    user = users.find(record.sub)
+    return None if user is None or user.disabled else user.claims

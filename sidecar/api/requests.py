@@ -1,0 +1,130 @@
+"""What handlers read from a request: bodies within limits, credentials, who and where from.
+
+Speaks aiohttp on one side and plain values on the other. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from sidecar.api.grants import Client
+from sidecar.api.problems import Refusal
+from sidecar.api.redirects import parse_origin, safe_redirect
+from sidecar.api.services import SERVICES
+from sidecar.wire.head import RequestHead
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+T = TypeVar("T")
+
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+BODY_LIMIT: Final = 64 * 1024  # octets
+
+_BODY_TIMEOUT: Final = 10.0  # seconds for the whole body
+_FORM_FIELDS: Final = 20
+_TEXT_LIMIT: Final = 256  # characters of a user agent or address that are kept
+
+
+async def read_json(request: web.Request, kind: type[T], expected: str) -> T:
+    """The body as `kind`. Raises Refusal: 400 saying what was expected, 408, 413 or 415."""
+    if request.content_type != JSON:
+        raise Refusal(415, f"Expected {expected} as {JSON}.", headers={"Accept": JSON})
+    body = await _read(request)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:  # names fields and types, never values
+        raise Refusal(400, f"Expected {expected}. {_sentence(str(error))}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refusal(400, f"Expected {expected}. The body is not valid JSON.") from None
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The form's fields; the last of a repeated one counts. Raises Refusal: 400, 408 or 413."""
+    body = await _read(request)
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_FORM_FIELDS
+        )
+    except ValueError:  # also of bytes that are not UTF-8
+        raise Refusal(400, f"Expected {FORM} in UTF-8.") from None
+    return dict(pairs)
+
+
+async def _read(request: web.Request) -> bytes:
+    # A few octets can be packed into gigabytes (RFC 9110 section 15.5.16).
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        headers = {"Accept-Encoding": "identity"}
+        raise Refusal(415, "Expected a body without content encoding.", headers=headers)
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT):
+            return await request.read()
+    except TimeoutError:
+        raise Refusal(408, "The request's body did not arrive in time.") from None
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def request_head(request: web.Request) -> RequestHead:
+    """The head as the gate reads it: the same fields that the data plane's parser fills."""
+    head = RequestHead()
+    head.method = request.method.encode()
+    head.path = request.path
+    head.host = _octets(host(request))
+    head.authorization = _header(request, "Authorization")
+    cookies = request.headers.getall("Cookie", [])
+    head.cookie = _octets("; ".join(cookies)) if cookies else None
+    head.origin = _header(request, "Origin")
+    head.fetch_site = _header(request, "Sec-Fetch-Site")
+    head.repeated = frozenset(
+        name.lower().encode()
+        for name in ("Authorization", "Origin", "Sec-Fetch-Site")
+        if len(request.headers.getall(name, [])) > 1
+    )
+    return head
+
+
+def host(request: web.Request) -> str:
+    """The authority that the client asked for, as the data plane vouches for it."""
+    name = "X-Forwarded-Host" if "X-Forwarded-Host" in request.headers else "Host"
+    return request.headers.get(name, "")
+
+
+def scheme(request: web.Request) -> str:
+    """`http` or `https`, as the data plane vouches for it."""
+    return "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
+
+
+def client_of(request: web.Request) -> Client:
+    """What to show of the client in a listing of logins; its address is the first passed on."""
+    addresses = request.headers.get("X-Forwarded-For", "")
+    return Client(
+        user_agent=_printable(request.headers.get("User-Agent", "")),
+        address=_printable(addresses.partition(",")[0].strip()),
+    )
+
+
+def redirect_target(request: web.Request, rd: str) -> str | None:
+    """`rd` if a browser may be sent there, by this request's own origin and the allowed ones."""
+    own = parse_origin(f"{scheme(request)}://{host(request)}") or ""
+    return safe_redirect(rd, own, request.app[SERVICES].redirect_origins)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:_TEXT_LIMIT])
+
+
+def _header(request: web.Request, name: str) -> bytes | None:
+    value = request.headers.get(name)
+    return None if value is None else _octets(value)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")  # how aiohttp decoded it

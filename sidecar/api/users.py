@@ -1,0 +1,198 @@
+"""The users file: TOML, read into an immutable table that a reload replaces as a whole.
+
+Parsing is pure and reports every problem at once; `load_users` alone touches a file. Checks no
+passwords.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from sidecar.api.passwords import decoy, hash_password, is_supported
+from sidecar.auth.claims import ROLES
+from sidecar.auth.issue import RESERVED
+from sidecar.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+_KEYS: Final = ("name", "password_hash", "roles", "scopes", "claims", "disabled")
+_MAX_CLAIMS: Final = 4096  # octets: a token that carries more would be refused for its length
+_NAME = re.compile(r"[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]{0,253}[^\x00-\x20\x7f-\xa0])?")
+_WORD = re.compile(r"[^\s\x00-\x1f\x7f-\x9f,]{1,255}")  # listed in a header
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user; `claims` holds `roles`, `scopes` and all others, as they go into a token."""
+
+    name: str
+    password_hash: str = field(repr=False)
+    claims: Mapping[str, Any]
+    disabled: bool = False
+
+
+class Users:
+    """Users by name. An unknown name has a decoy hash, drawn so that its cost is no hint either."""
+
+    __slots__ = ("_by_name", "_decoys")
+
+    def __init__(self, users: Iterable[User] = ()) -> None:
+        self._by_name = MappingProxyType({user.name: user for user in users})
+        costs = [user.password_hash for user in self] or [hash_password("")]
+        self._decoys = tuple(map(decoy, costs))
+
+    def __repr__(self) -> str:
+        return f"<Users {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[User]:
+        return iter(self._by_name.values())
+
+    def find(self, name: str) -> User | None:
+        """The user of exactly this name, also a disabled one."""
+        return self._by_name.get(name)
+
+    def hash_of(self, name: str) -> str:
+        """What to check a password against: the user's hash; for an unknown name, its decoy."""
+        user = self._by_name.get(name)
+        if user is not None:
+            return user.password_hash
+        digest = hashlib.sha256(name.encode()).digest()
+        return self._decoys[int.from_bytes(digest[:8]) % len(self._decoys)]
+
+
+def load_users(path: Path) -> Users:
+    """Read a users file. Raises ConfigError with every problem in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise ConfigError([Problem(str(path), f"a readable users file; {reason}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), "UTF-8 text")]) from error
+    return parse_users(text, str(path))
+
+
+def parse_users(text: str, source: str) -> Users:
+    """The users of a TOML text; `source` names it. Raises ConfigError with every problem."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(source, f"TOML; {error}")]) from error
+    problems = [
+        Problem(f"{source}: {key}", "only [[user]] tables")
+        for key in sorted(document.keys() - {"user"})
+    ]
+    entries = document.get("user", [])
+    if not isinstance(entries, list):
+        raise ConfigError(
+            [*problems, Problem(f"{source}: user", "[[user]] tables, one for each user")]
+        )
+    users: dict[str, User] = {}
+    for number, entry in enumerate(entries, start=1):
+        reader = _Entry(entry, f"{source}: [[user]] {number}", problems)
+        user = reader.read()
+        if user.name in users:
+            reader.problem("name", f"a name of its own; {user.name!r} is taken by another user")
+        users[user.name] = user
+    if problems:
+        raise ConfigError(problems)
+    return Users(users.values())
+
+
+class _Entry:
+    """Reads one `[[user]]` table; what is wrong goes to `problems`, and reading goes on."""
+
+    __slots__ = ("_entry", "_problems", "_where")
+
+    def __init__(self, entry: object, where: str, problems: list[Problem]) -> None:
+        self._entry: dict[str, Any] = entry if isinstance(entry, dict) else {}
+        name = self._entry.get("name")
+        self._where = (
+            f"{where} ({name})" if isinstance(name, str) and _NAME.fullmatch(name) else where
+        )
+        self._problems = problems
+
+    def problem(self, key: str, expected: str) -> None:
+        self._problems.append(Problem(f"{self._where}.{key}", expected))
+
+    def read(self) -> User:
+        for key in sorted(self._entry.keys() - set(_KEYS)):
+            self.problem(key, f"one of the keys {', '.join(_KEYS)}")
+        claims = {"roles": self._words("roles"), "scopes": self._words("scopes"), **self._claims()}
+        if len(msgspec.json.encode(claims)) > _MAX_CLAIMS:
+            self.problem("claims", f"with roles and scopes, at most {_MAX_CLAIMS} bytes of JSON")
+        return User(
+            name=self._text("name", _is_name, "a name without control characters, 1 to 255 long"),
+            password_hash=self._text(
+                "password_hash",
+                is_supported,
+                "an argon2id hash, as `sidecar hash-password` makes it",
+            ),
+            claims=MappingProxyType(claims),
+            disabled=self._flag("disabled"),
+        )
+
+    def _text(self, key: str, valid: Callable[[str], bool], expected: str) -> str:
+        value = self._entry.get(key)
+        if isinstance(value, str) and valid(value):
+            return value
+        self.problem(key, expected)
+        return ""
+
+    def _words(self, key: str) -> list[str]:
+        value = self._entry.get(key, [])
+        if isinstance(value, list) and all(
+            isinstance(w, str) and _WORD.fullmatch(w) for w in value
+        ):
+            return value
+        self.problem(key, "a list of words without white space or commas")
+        return []
+
+    def _flag(self, key: str) -> bool:
+        value = self._entry.get(key, False)
+        if isinstance(value, bool):
+            return value
+        self.problem(key, "true or false")
+        return True
+
+    def _claims(self) -> dict[str, Any]:
+        value = self._entry.get("claims", {})
+        if not isinstance(value, dict):
+            self.problem("claims", "a table of claims")
+            return {}
+        for name, claim in value.items():
+            if name in RESERVED or name == ROLES:
+                self.problem(f"claims.{name}", "another name; this claim is written by the sidecar")
+            elif not _is_json(claim):
+                self.problem(f"claims.{name}", "a string, number, boolean, list or table")
+                return {}
+        return value
+
+
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def _is_json(value: object) -> bool:
+    """Whether a TOML value can stand in JSON: no dates, no infinities."""
+    if isinstance(value, Mapping):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int | bool)

@@ -1,0 +1,39 @@
+"""Makes the program's parts from settings by plain constructors; starts none of them.
+
+Together with `app` the only place that knows every part. Raises ConfigError for settings and files
+that cannot be used, with the place of each and what was expected there.
+"""
+
+from __future__ import annotations
+
+from sidecar.assembly.parts import (
+    Parts,
+    login_url,
+    make_limits,
+    make_origin_limits,
+    make_parts,
+    make_redirect_origins,
+)
+from sidecar.assembly.stores import make_store
+from sidecar.assembly.trust import (
+    Keys,
+    make_issuer,
+    make_key_source,
+    make_verifier,
+    read_foreign_keys,
+)
+
+__all__ = [
+    "Keys",
+    "Parts",
+    "login_url",
+    "make_issuer",
+    "make_key_source",
+    "make_limits",
+    "make_origin_limits",
+    "make_parts",
+    "make_redirect_origins",
+    "make_store",
+    "make_verifier",
+    "read_foreign_keys",
+]

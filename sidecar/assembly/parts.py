@@ -1,0 +1,180 @@
+"""What settings and the files they name give, made once; or all that is wrong with them."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sidecar.api.redirects import parse_origin
+from sidecar.api.users import Users, load_users
+from sidecar.assembly.faults import placed
+from sidecar.assembly.trust import Keys, make_issuer, read_foreign_keys
+from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.keys import KeyRing
+from sidecar.auth.policy import Access, RouteRule, RouteTable
+from sidecar.errors import ConfigError, Problem
+from sidecar.proxy.origin import Connector, OriginLimits, TcpConnector, UnixConnector
+from sidecar.proxy.shared import Limits
+from sidecar.wire.head import HeadLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.auth.issue import Issuer
+    from sidecar.settings import Settings
+
+T = TypeVar("T")
+
+# What the sidecar answers itself, before any configured route is asked.
+OWN_ROUTES = (
+    RouteRule(path="/auth/verify/*", name="verify", access=Access.PUBLIC, target="verify"),
+    RouteRule(path="/auth/*", name="auth", access=Access.PUBLIC, target="api", upgrades=()),
+    RouteRule(
+        path="/.well-known/jwks.json", name="jwks", access=Access.PUBLIC, target="api", upgrades=()
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is made of settings alone, without metrics or an event loop.
+
+    `foreign` are the keys of other issuers, as far as they stand in files.
+    """
+
+    keys: Keys
+    issuer: Issuer
+    foreign: KeyRing
+    users: Users
+    routes: RouteTable
+    identity: IdentityHeaders
+    upstream: Connector
+
+
+def make_parts(settings: Settings) -> Parts:
+    """Read every file that settings name. Raises ConfigError with the problems of all."""
+    problems: list[Problem] = []
+
+    def attempt(make: Callable[[Settings], T]) -> T | None:
+        try:
+            return make(settings)
+        except ConfigError as fault:
+            problems.extend(fault.problems)
+        return None
+
+    signing = attempt(_make_signing)
+    foreign = attempt(read_foreign_keys)
+    users = attempt(_make_users)
+    routes = attempt(_make_routes)
+    identity = attempt(_make_identity)
+    connector = attempt(_make_connector)
+    attempt(_check_redis_ca)
+    if (
+        (signing is None or foreign is None or users is None)
+        or (routes is None or identity is None or connector is None)
+        or problems
+    ):
+        raise ConfigError(problems)
+    return Parts(
+        *signing,
+        KeyRing(foreign),
+        users=users,
+        routes=routes,
+        identity=identity,
+        upstream=connector,
+    )
+
+
+def _make_signing(settings: Settings) -> tuple[Keys, Issuer]:
+    keys = Keys(settings)
+    return keys, make_issuer(settings, keys)
+
+
+def _make_users(settings: Settings) -> Users:
+    """The users of the users file; nobody without one."""
+    return load_users(Path(settings.users_file)) if settings.users_file else Users()
+
+
+def _make_routes(settings: Settings) -> RouteTable:
+    """Our own routes, then those of the file."""
+    rules = [
+        RouteRule(
+            path=each.path,
+            access=Access(each.access),
+            name=each.name,
+            methods=each.methods,
+            hosts=each.hosts,
+            roles=each.roles,
+            scopes=each.scopes,
+            claims=each.claims,
+            upgrades=each.upgrades,
+        )
+        for each in settings.route
+    ]
+    return RouteTable((*OWN_ROUTES, *rules))
+
+
+def _make_identity(settings: Settings) -> IdentityHeaders:
+    with placed("identity"):
+        return IdentityHeaders(settings.identity)
+
+
+def _make_connector(settings: Settings) -> Connector:
+    """How the application is reached."""
+    upstream = settings.upstream_url
+    if upstream.scheme == "unix":
+        return UnixConnector(upstream.path)
+    tls = None
+    if upstream.scheme == "https":
+        file = settings.upstream_ca_file
+        with placed(f"upstream_ca_file {file}"):
+            tls = ssl.create_default_context(cafile=file or None)
+    return TcpConnector(upstream.host, upstream.port, tls)
+
+
+def _check_redis_ca(settings: Settings) -> None:
+    """Without this, a file that holds no certificate would pass for a Redis that is away."""
+    file = settings.redis_ca_file
+    if file:
+        with placed(f"redis_ca_file {file}"):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+
+
+def make_origin_limits(settings: Settings) -> OriginLimits:
+    """Bounds of the application's connections."""
+    return OriginLimits(
+        connections=settings.upstream_max_connections,
+        connect_timeout=settings.upstream_connect_timeout,
+        idle_timeout=settings.upstream_idle_timeout,
+        head=_make_head_limits(settings),
+    )
+
+
+def make_limits(settings: Settings) -> Limits:
+    """Bounds of the clients' connections."""
+    return Limits(
+        head=_make_head_limits(settings),
+        header_timeout=settings.header_timeout,
+        idle_timeout=settings.idle_timeout,
+        upstream_timeout=settings.upstream_timeout,
+        queue_timeout=settings.upstream_queue_timeout,
+        connections=settings.max_connections,
+    )
+
+
+def _make_head_limits(settings: Settings) -> HeadLimits:
+    return HeadLimits(settings.max_head_size, settings.max_headers)
+
+
+def make_redirect_origins(settings: Settings) -> frozenset[str]:
+    """The other origins that a login may lead back to."""
+    return frozenset(filter(None, map(parse_origin, settings.redirect_origins)))
+
+
+def login_url(settings: Settings) -> bytes:
+    """Where a browser signs in: a page of another, our own if there are users, or nowhere."""
+    if settings.login_url:
+        return settings.login_url.encode()
+    return b"/auth/login" if settings.users_file else b""

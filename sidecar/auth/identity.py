@@ -1,0 +1,138 @@
+"""The identity headers that the upstream gets: who calls, as bytes ready to be sent.
+
+Owns their names, which no client may send, and the encoding that keeps a claim from being more than
+one header, one item, or another header. Knows no tokens and no requests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from sidecar.auth.claims import roles_of, scopes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Render = Callable[[Mapping[str, Any], str, str], str]
+
+# RFC 9110 section 5.6.2; of those characters, the ones that applications leave as they are.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NOT_OURS: Final = frozenset(
+    (
+        *("authorization", "connection", "content-length", "content-type", "cookie", "expect"),
+        *("forwarded", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("via", "x-request-id"),
+    )
+)
+
+# Everything visible but `%`, which begins an escape, and what separates items in a list.
+_VISIBLE: Final = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
+_ITEM: Final = _VISIBLE.replace(",", "")
+_WORD: Final = _VISIBLE.replace(" ", "")
+
+
+class IdentityHeaders:
+    """Writes the identity headers: five that are always there, and `extra` (header name to claim).
+
+    An `extra` header of one of the five names takes its place. Raises ValueError for a name that is
+    no header name, belongs to HTTP itself, or is there twice.
+    """
+
+    __slots__ = ("_renders", "anonymous", "names")
+
+    def __init__(self, extra: Mapping[str, str] | None = None) -> None:
+        renders = {_fold(name): (name, render) for name, render in _DEFAULTS.items()}
+        extra = extra or {}
+        for name, claim in extra.items():
+            folded = _fold(name)
+            if (
+                not _NAME.fullmatch(name)
+                or folded in _NOT_OURS
+                or folded.startswith("x-forwarded-")
+            ):
+                raise ValueError(f'a header name that is free to use; got "{name}"')
+            renders[folded] = (name, _of_claim(claim))
+        if len(extra) != len(set(map(_fold, extra))):
+            raise ValueError("header names that differ in more than case, - and _")
+        self.names = frozenset(folded.encode() for folded in renders)
+        self._renders = tuple((f"{name}: ".encode(), render) for name, render in renders.values())
+        self.anonymous = self.lines({}, "", "")
+
+    def __repr__(self) -> str:
+        return f"<IdentityHeaders {b' '.join(sorted(self.names)).decode()}>"
+
+    def lines(self, claims: Mapping[str, Any], subject: str, session_id: str) -> bytes:
+        """Every header, `Name: value` and CRLF each; empty when there is no such claim."""
+        return b"".join(
+            b"%b%b\r\n" % (name, render(claims, subject, session_id).encode("ascii"))
+            for name, render in self._renders
+        )
+
+
+def encode_value(text: str, safe: str = _VISIBLE) -> str:
+    """A text as a header value: what is not safe, and spaces at its ends, percent-encoded UTF-8."""
+    inner = text.strip(" ")
+    before, after = len(text) - len(text.lstrip(" ")), len(text) - len(text.rstrip(" "))
+    if not inner:
+        before, after = len(text), 0
+    # A lone surrogate cannot be written as UTF-8; `surrogatepass` makes it an escape like any
+    # other.
+    return "%20" * before + quote(inner, safe=safe, errors="surrogatepass") + "%20" * after
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _user(claims: Mapping[str, Any], subject: str, _session_id: str) -> str:
+    for name in ("preferred_username", "name"):
+        value = claims.get(name)
+        if isinstance(value, str) and value:
+            return encode_value(value)
+    return encode_value(subject)
+
+
+def _subject(_claims: Mapping[str, Any], subject: str, _session_id: str) -> str:
+    return encode_value(subject)
+
+
+def _roles(claims: Mapping[str, Any], _subject: str, _session_id: str) -> str:
+    return ",".join(encode_value(role, _ITEM) for role in roles_of(claims) or ())
+
+
+def _scopes(claims: Mapping[str, Any], _subject: str, _session_id: str) -> str:
+    return " ".join(encode_value(scope, _WORD) for scope in scopes_of(claims) or ())
+
+
+def _session(_claims: Mapping[str, Any], _subject: str, session_id: str) -> str:
+    return encode_value(session_id)
+
+
+def _of_claim(claim: str) -> Render:
+    def render(claims: Mapping[str, Any], subject: str, session_id: str) -> str:
+        value = {"sub": subject, "sid": session_id}.get(claim) or claims.get(claim)
+        if isinstance(value, list):
+            return ",".join(encode_value(_text(each), _ITEM) for each in value)
+        return encode_value(_text(value))
+
+    return render
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+_DEFAULTS: Final[Mapping[str, Render]] = {
+    "X-Auth-User": _user,
+    "X-Auth-Subject": _subject,
+    "X-Auth-Roles": _roles,
+    "X-Auth-Scopes": _scopes,
+    "X-Auth-Session": _session,
+}

@@ -1,0 +1,190 @@
+"""Keys that sign and verify tokens, those made from a secret, and the ring that holds them.
+
+One algorithm per key, fixed when it is made (RFC 8725 section 3.1); a token can only name a key,
+never bring one. Fetches nothing and reads no files. A secret needs the standard library alone: what
+asymmetric keys need is imported with `asymmetric`, by those who have some.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from sidecar.auth.reason import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 section 3.2
+RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+ALGORITHMS: Final = frozenset((*SECRET_BYTES, *RSA, *CURVES.values(), "EdDSA"))
+MAX_TRIED: Final = 4  # keys tried for a token that names none
+
+# In every key in PEM, JWK (an object in braces), SSH and DER (whose bit strings begin with a zero).
+_LIKE_A_KEY: Final = re.compile(rb"----|\{|\x00|^(?:ssh|ecdsa)-")
+
+
+class Algorithm(Protocol):
+    """What makes and checks signatures; it never raises for a bad one."""
+
+    def sign(self, message: bytes, key: Any, /) -> bytes:
+        """The signature of these bytes."""
+
+    def verify(self, message: bytes, key: Any, signature: bytes, /) -> bool:
+        """Whether it is the signature of these bytes."""
+
+
+class Hmac:
+    """HMAC with SHA-2 (RFC 7518 section 3.2)."""
+
+    __slots__ = ("_digest",)
+
+    def __init__(self, alg: str) -> None:
+        self._digest = f"sha{alg.removeprefix('HS')}"
+
+    def __repr__(self) -> str:
+        return f"<Hmac {self._digest}>"
+
+    def sign(self, message: bytes, key: bytes, /) -> bytes:
+        """The code that authenticates these bytes."""
+        return hmac.digest(key, message, self._digest)
+
+    def verify(self, message: bytes, key: bytes, signature: bytes, /) -> bool:
+        """Whether the code is that of these bytes; how long it takes tells nothing."""
+        return hmac.compare_digest(self.sign(message, key), signature)
+
+
+class Key:
+    """One key of one issuer for one algorithm. One without a `kid` serves whatever key is named."""
+
+    __slots__ = ("_algorithm", "_jwk", "_private", "_public", "alg", "issuer", "kid")
+
+    def __init__(
+        self,
+        issuer: str,
+        kid: str,
+        alg: str,
+        algorithm: Algorithm,
+        *,
+        public: object,
+        private: object,
+        jwk: Mapping[str, str] | None = None,
+    ) -> None:
+        self.issuer = issuer
+        self.kid = kid
+        self.alg = alg
+        self._algorithm = algorithm
+        self._public = public
+        self._private = private
+        self._jwk = jwk  # the members that make up the public half
+
+    def __repr__(self) -> str:
+        return f"<Key {self.alg} kid={self.kid!r} of {self.issuer!r}>"
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether the private half is here."""
+        return self._private is not None
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether signing and verifying take the same secret."""
+        return self.alg in SECRET_BYTES
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature of these bytes."""
+        return self._algorithm.verify(message, self._public, signature)
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of these bytes. Raises ValueError when only the public half is here."""
+        if self._private is None:
+            raise ValueError(f"{self!r} cannot sign: it is a public key")
+        return self._algorithm.sign(message, self._private)
+
+    def public_jwk(self) -> dict[str, str] | None:
+        """The public half as a JWK (RFC 7517), or None for a secret, which has none."""
+        if self._jwk is None:
+            return None
+        return {**self._jwk, "kid": self.kid, "alg": self.alg, "use": "sig"}
+
+
+def secret_key(
+    issuer: str,
+    secret: bytes,
+    alg: str = "HS256",
+    *,
+    kid: str | None = None,
+    allow_weak: bool = False,
+) -> Key:
+    """A key from a shared secret; its id is derived from the secret, and tells nothing of it.
+
+    Raises ValueError for a secret that is too short for the algorithm (unless `allow_weak`), empty,
+    or itself an asymmetric key: a public key must never serve as a secret.
+    """
+    if alg not in SECRET_BYTES:
+        raise ValueError(f"one of {', '.join(SECRET_BYTES)} for a secret; got {alg}")
+    if len(secret) < SECRET_BYTES[alg] and not allow_weak:
+        raise ValueError(
+            f"a secret of at least {SECRET_BYTES[alg]} bytes for {alg}; got {len(secret)}"
+        )
+    if not secret or (_LIKE_A_KEY.search(secret) and _is_key(secret)):
+        raise ValueError("a secret that is neither empty nor an asymmetric key or JWK")
+    if kid is None:
+        digest = hmac.digest(secret, b"auth-sidecar key id", "sha256")[:12]
+        kid = urlsafe_b64encode(digest).decode("ascii")
+    return Key(issuer, kid, alg, Hmac(alg), public=secret, private=secret)
+
+
+def _is_key(secret: bytes) -> bool:
+    """Whether a secret that looks like it really is a key that others have."""
+    # 9 MiB and 120 ms that a random text does not cost.
+    from sidecar.auth.asymmetric import is_key  # noqa: PLC0415
+
+    return is_key(secret)
+
+
+def public_jwks(keys: Iterable[Key]) -> bytes:
+    """The JWKS document (RFC 7517) of these keys' public halves; secrets have none."""
+    found = [jwk for key in keys if (jwk := key.public_jwk()) is not None]
+    return msgspec.json.encode({"keys": found})
+
+
+class KeyRing:
+    """Every key that tokens may be signed with. Immutable; `generation` counts replacements."""
+
+    __slots__ = ("_by_issuer", "_by_kid", "generation", "keys")
+
+    def __init__(self, keys: Iterable[Key] = (), generation: int = 0) -> None:
+        self.keys = tuple(keys)
+        self.generation = generation
+        self._by_issuer: dict[str, list[Key]] = {}
+        self._by_kid: dict[tuple[str, str], list[Key]] = {}
+        for key in self.keys:
+            self._by_issuer.setdefault(key.issuer, []).append(key)
+            self._by_kid.setdefault((key.issuer, key.kid), []).append(key)
+
+    def __repr__(self) -> str:
+        return f"<KeyRing {len(self.keys)} keys, generation {self.generation}>"
+
+    def find(self, issuer: str, kid: str | None, alg: str) -> list[Key] | Reason:
+        """The keys, one to four, that a token of this issuer with this header may be from."""
+        known = self._by_issuer.get(issuer)
+        if alg not in ALGORITHMS:
+            return Reason.ALGORITHM
+        if known is None:
+            return Reason.KEY_UNKNOWN
+        if kid is not None:
+            known = self._by_kid.get((issuer, kid)) or self._by_kid.get((issuer, ""))
+            if known is None:
+                return Reason.KEY_UNKNOWN
+        return [key for key in known if key.alg == alg][:MAX_TRIED] or Reason.ALGORITHM
+
+    def replaced(self, issuer: str, keys: Iterable[Key]) -> KeyRing:
+        """A ring of the next generation in which this issuer has these keys and no others."""
+        others = (key for key in self.keys if key.issuer != issuer)
+        return KeyRing((*others, *keys), self.generation + 1)

@@ -1,0 +1,52 @@
+"""Why a request was denied: one enum whose rows give the label, the status and RFC 6750's error.
+
+The label is the only precise word about a denial; it goes to the metric and the log, never to the
+client.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+INVALID_REQUEST: Final = "invalid_request"
+INVALID_TOKEN: Final = "invalid_token"
+INSUFFICIENT_SCOPE: Final = "insufficient_scope"
+
+
+class Reason(Enum):
+    """`label`, HTTP `status`, and `error` for WWW-Authenticate (RFC 6750 section 3.1)."""
+
+    NO_CREDENTIALS = ("no_credentials", 401, None)
+    CREDENTIALS_MALFORMED = ("credentials_malformed", 400, INVALID_REQUEST)
+    CREDENTIALS_AMBIGUOUS = ("credentials_ambiguous", 400, INVALID_REQUEST)
+    TOKEN_TOO_LONG = ("token_too_long", 401, INVALID_TOKEN)
+    TOKEN_MALFORMED = ("token_malformed", 401, INVALID_TOKEN)
+    TOKEN_TYPE = ("token_type", 401, INVALID_TOKEN)
+    ALGORITHM = ("algorithm", 401, INVALID_TOKEN)
+    ISSUER_UNKNOWN = ("issuer_unknown", 401, INVALID_TOKEN)
+    KEY_UNKNOWN = ("key_unknown", 401, INVALID_TOKEN)
+    SIGNATURE = ("signature", 401, INVALID_TOKEN)
+    AUDIENCE = ("audience", 401, INVALID_TOKEN)
+    CLAIM_MISSING = ("claim_missing", 401, INVALID_TOKEN)
+    CLAIM_INVALID = ("claim_invalid", 401, INVALID_TOKEN)
+    EXPIRED = ("expired", 401, INVALID_TOKEN)
+    NOT_YET_VALID = ("not_yet_valid", 401, INVALID_TOKEN)
+    SESSION_MISSING = ("session_missing", 401, INVALID_TOKEN)
+    SESSION_MISMATCH = ("session_mismatch", 401, INVALID_TOKEN)
+    STORE_UNAVAILABLE = ("store_unavailable", 503, None)
+    ROLE = ("role", 403, INSUFFICIENT_SCOPE)
+    SCOPE = ("scope", 403, INSUFFICIENT_SCOPE)
+    CLAIM = ("claim", 403, INSUFFICIENT_SCOPE)
+    CROSS_ORIGIN = ("cross_origin", 403, None)
+    PROXY_UNTRUSTED = ("proxy_untrusted", 403, None)
+    TARGET_MALFORMED = (
+        "target_malformed",
+        403,
+        None,
+    )  # of a subrequest; a direct one is a PeerError
+
+    def __init__(self, label: str, status: int, error: str | None) -> None:
+        self.label = label
+        self.status = status
+        self.error = error

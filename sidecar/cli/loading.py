@@ -1,0 +1,21 @@
+"""The settings that a command line, the environment and the file give together."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sidecar.cli.parser import SETTING_FLAGS
+from sidecar.settings import load
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from sidecar.settings import Loaded
+
+
+def load_arguments(arguments: Namespace) -> Loaded:
+    """Settings and origins. Raises ConfigError with every problem."""
+    given = {name: getattr(arguments, name, None) for _, name, _, _ in SETTING_FLAGS}
+    flags = {name: value for name, value in given.items() if value is not None}
+    return load(env=os.environ, file=arguments.config, flags=flags)

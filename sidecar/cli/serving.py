@@ -1,0 +1,94 @@
+"""`sidecar run` and `sidecar demo`: serve until a signal, and say what stands against it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from sidecar.app import serve
+from sidecar.cli.loading import load_arguments
+from sidecar.cli.process import give_memory_back, raise_file_limit
+from sidecar.cli.terminal import Impossible, Misused, say
+from sidecar.demo.stack import HOST, demo_settings, run_demo
+from sidecar.logs import Redactor, configure
+from sidecar.settings import Address, secrets_of
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Coroutine, Mapping
+
+    from sidecar.settings import Settings
+
+
+def run(arguments: Namespace) -> bool:
+    """Run the sidecar. Raises ConfigError, and Impossible when it cannot listen."""
+    settings = load_arguments(arguments).settings
+    redactor = _start_logs(settings)
+    addresses = {"--listen": settings.listen, "--admin-listen": settings.admin_listen}
+    _run(serve(settings, redactor=redactor), addresses)
+    return True
+
+
+def demo(arguments: Namespace) -> bool:
+    """Run the demo. Raises Impossible when it cannot listen."""
+    ports = {
+        "--port": arguments.port,
+        "--admin-port": arguments.admin_port,
+        "--app-port": arguments.app_port,
+    }
+    chosen = [number for number in ports.values() if number]
+    if len(set(chosen)) < len(chosen):
+        raise Misused(f"expected three different ports; got {', '.join(map(str, chosen))}")
+    settings = demo_settings(arguments.port, arguments.admin_port)
+    work = run_demo(settings, arguments.app_port, _start_logs(settings), say)
+    _run(work, {flag: Address(HOST, number) for flag, number in ports.items()})
+    return True
+
+
+def _start_logs(settings: Settings) -> Redactor:
+    """Send logs to standard output, with every secret of the settings taken out of them."""
+    redactor = Redactor(secrets_of(settings))
+    configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
+    return redactor
+
+
+def _run(work: Coroutine[Any, Any, None], addresses: Mapping[str, Address]) -> None:
+    """Run until a signal ends it. `addresses` are what it listens on, by their flags."""
+    raise_file_limit()
+    give_memory_back()
+    try:
+        uvloop.run(work)
+    except OSError as fault:
+        if refusals := _refusals(addresses):
+            raise Impossible("\n".join(refusals)) from fault
+        raise
+
+
+def _refusals(addresses: Mapping[str, Address]) -> list[str]:
+    """What stands against listening on these addresses, in words."""
+    found = []
+    for flag, address in addresses.items():
+        try:
+            _try_to_listen(address)
+        except OSError as fault:
+            if fault.errno == errno.EADDRINUSE:
+                found.append(
+                    f"port {address.port} is taken (another program listens on {address}); "
+                    f"choose another with {flag}"
+                )
+            else:
+                found.append(f"cannot listen on {address} ({fault.strerror}); see {flag}")
+    return found
+
+
+def _try_to_listen(address: Address) -> None:
+    """Bind as a server would, and give the port back at once. Raises OSError."""
+    ((family, kind, _, _, where), *_) = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    with socket.socket(family, kind) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(where)

@@ -1,0 +1,116 @@
+"""`sidecar token mint` and `sidecar token inspect`: make a token for a script, look into one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from sidecar import assembly
+from sidecar.auth.issue import RESERVED
+from sidecar.auth.keys import KeyRing
+from sidecar.auth.session import Grant, Session, SessionKey, token_id
+from sidecar.cli.loading import load_arguments
+from sidecar.cli.terminal import Impossible, Misused, complain, read_line, say
+from sidecar.cli.verdict import judge, show
+from sidecar.metrics import Metrics
+from sidecar.sessions.local import LocalStore
+from sidecar.settings.kinds import seconds
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from sidecar.settings import Settings
+
+NO_SESSION = (
+    "note: it has no session, so that the sidecar refuses it (session_mode = required); "
+    "with --store it gets one in Redis"
+)
+
+
+def mint(arguments: Namespace) -> bool:
+    """Print an access token. Raises ConfigError, Misused, and Impossible without a usable Redis."""
+    settings = load_arguments(arguments).settings
+    claims = _read_claims(arguments)
+    if arguments.ttl is not None:
+        settings = structs.replace(settings, access_token_expiry=_read_ttl(arguments.ttl))
+    if arguments.store and settings.session_store != "redis":
+        raise Misused("--store needs session_store = redis; sessions are in local memory")
+    issuer = assembly.make_issuer(settings, assembly.Keys(settings))
+    now, sid = time.time(), secrets.token_urlsafe(16)
+    try:
+        token = issuer.access(arguments.sub, sid, claims, now, secrets.token_urlsafe(16))
+    except ValueError as fault:
+        raise Misused(str(fault)) from None
+    if arguments.store:
+        session = Session(
+            id=token_id(token.encode(), SessionKey(settings.session_key)),
+            sid=sid,
+            sub=arguments.sub,
+            claims=claims,
+            created=now,
+            exp=issuer.access_expires(now),
+            method="mint",
+        )
+        asyncio.run(_write(settings, Grant(session=session)))
+    elif settings.session_mode == "required":
+        complain(NO_SESSION)
+    say(token)
+    return True
+
+
+def inspect(arguments: Namespace) -> bool:
+    """Print what is in a token, then whether it is accepted. The latter may raise ConfigError."""
+    token = read_line("token").strip().encode()
+    scheme, _, rest = token.partition(b" ")
+    token = rest.strip() if scheme.lower() == b"bearer" else token
+    now = time.time()
+    say("\n".join(show(token, now)))
+    settings = load_arguments(arguments).settings
+    keys = KeyRing(assembly.read_foreign_keys(settings))
+    verdict = judge(token, assembly.make_verifier(settings, assembly.Keys(settings), keys), now)
+    say("\n".join(verdict.lines))
+    return verdict.accepted
+
+
+async def _write(settings: Settings, grant: Grant) -> None:
+    """Write a session to Redis, and nowhere else."""
+    store = assembly.make_store(settings, Metrics(()))
+    if isinstance(store, LocalStore):
+        raise TypeError("the store is not the shared one")
+    try:
+        await store.start()
+        if store.degraded or not await store.write(grant) or store.degraded:
+            raise Impossible("the session could not be written to Redis; no token was made")
+    finally:
+        await store.close()
+
+
+def _read_ttl(text: str) -> float:
+    try:
+        value = seconds(text)
+    except ValueError:
+        value = 0.0
+    if value < 1.0:
+        raise Misused(f'--ttl: expected a duration such as 5m or 12h; got "{text}"')
+    return value
+
+
+def _read_claims(arguments: Namespace) -> dict[str, Any]:
+    """Roles, scopes and the other claims. Raises Misused."""
+    claims: dict[str, Any] = {"roles": arguments.role, "scopes": arguments.scope}
+    for text in arguments.claim:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise Misused(f'--claim: expected NAME=VALUE; got "{text}"')
+        if name in RESERVED or name in claims:
+            raise Misused(f"--claim: {name} is not for you to choose here, or was given before")
+        try:
+            claims[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            claims[name] = value
+    return claims

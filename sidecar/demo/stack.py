@@ -1,0 +1,123 @@
+"""`sidecar demo`: the sidecar, with sessions in its own memory, in front of the demo application.
+
+Brings everything it needs: users, routes, secrets made at each start. Reads no configuration, and
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from msgspec import structs
+
+from sidecar.app import Sidecar
+from sidecar.demo.application import build_application
+from sidecar.secret import Secret
+from sidecar.settings import Address, RouteSettings, Settings, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.logs import Redactor
+
+HOST: Final = "127.0.0.1"
+ROUTES: Final = (
+    RouteSettings(path="/health", access="public"),
+    RouteSettings(path="/admin/*", roles=("admin",)),
+)
+# The users of config/users.toml, whose passwords are demo-alice and demo-admin.
+USERS: Final = """\
+[[user]]
+name = "alice"
+password_hash = "$argon2id$v=19$m=19456,t=2,p=1$uTXCoY+T7f2BYZe6bFegcQ$Y+cXdyg9DhdSzp67OcHg2xXOrkmYv/ybJ7bSY20B704"
+roles = ["user"]
+claims = {email = "alice@example.com"}
+
+[[user]]
+name = "admin"
+password_hash = "$argon2id$v=19$m=19456,t=2,p=1$6x8fR0Ux83qNaLRLkS0DkA$N9db66XkxgRasyCzZQOrLmO7dobZH8I56Z6rD+hvZxI"
+roles = ["user", "admin"]
+claims = {email = "admin@example.com"}
+"""  # noqa: E501 — a hash has no seam
+GUIDE: Final = """
+The sidecar is up, in front of a demo application. Sessions live in this process alone.
+
+  {url}/           for a browser: sign in as alice (demo-alice) or admin (demo-admin)
+  {admin_url}/metrics    metrics; also /livez, /readyz
+
+Try it in another terminal:
+
+  # Nobody gets in without a session: 401.
+  curl -i {url}/
+
+  # Log in. The application then sees who is calling.
+  TOKEN=$({login})
+  curl -i {url}/ -H "Authorization: Bearer $TOKEN"
+
+  # alice is no administrator: 403.
+  curl -i {url}/admin/ -H "Authorization: Bearer $TOKEN"
+
+  # Log out. The same token is worth nothing from then on: 401.
+  curl -i -X POST {url}/auth/logout -H "Authorization: Bearer $TOKEN"
+  curl -i {url}/ -H "Authorization: Bearer $TOKEN"
+
+Ctrl-C ends it.
+"""
+LOGIN: Final = """\
+curl -s {url}/auth/login -H 'Content-Type: application/json' \\
+    -d '{{"username": "alice", "password": "demo-alice"}}' \\
+    | sed 's/.*"access_token": *"\\([^"]*\\)".*/\\1/'"""
+
+
+def guide(url: str, admin_url: str) -> str:
+    """What the demo prints: where it is, and commands to copy."""
+    return GUIDE.format(url=url, admin_url=admin_url, login=LOGIN.format(url=url))
+
+
+def demo_settings(port: int, admin_port: int) -> Settings:
+    """Settings with secrets of their own; `run_demo` adds the users and the application."""
+    return Settings(
+        listen=Address(HOST, port),
+        admin_listen=Address(HOST, admin_port),
+        jwt_secret=Secret(secrets.token_urlsafe(48)),
+        refresh_secret=Secret(secrets.token_urlsafe(48)),
+        session_store="local",
+        route=ROUTES,
+        log_format="text",
+        access_log="all",
+    )
+
+
+async def run_demo(
+    settings: Settings, app_port: int, redactor: Redactor, say: Callable[[str], None]
+) -> None:
+    """Serve until a signal ends it. Port 0 means any free one. Raises OSError when one is taken."""
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    runner = web.AppRunner(build_application(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, app_port).start()
+        upstream = Upstream("http", HOST, runner.addresses[0][1])
+        with TemporaryDirectory(prefix="sidecar-demo-") as folder:
+            users = Path(folder) / "users.toml"
+            users.write_text(USERS, "utf-8")
+            changes = {"upstream_url": upstream, "users_file": str(users)}
+            sidecar = Sidecar(structs.replace(settings, **changes), redactor=redactor)
+            await sidecar.start()
+            try:
+                say(guide(f"http://{HOST}:{sidecar.port}", f"http://{HOST}:{sidecar.admin_port}"))
+                await leave.wait()
+                await runner.cleanup()  # first: the sidecar would wait for open event streams
+            finally:
+                await sidecar.stop()
+    finally:
+        await runner.cleanup()

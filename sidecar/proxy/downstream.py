@@ -1,0 +1,213 @@
+"""One client connection: cuts its bytes into requests and answers them in order.
+
+Owns reading: what is a request, what is a body, what waits its turn. What a request means is its
+`Exchange`'s business; time limits and endings are `Client`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from sidecar.errors import PeerError
+from sidecar.proxy.client import Client
+from sidecar.proxy.exchange import Exchange
+from sidecar.proxy.flow import BACKLOG, reset
+from sidecar.wire.framing import Body, ChunkedBody, LengthBody
+from sidecar.wire.head import HEAD_END, Framing
+from sidecar.wire.headers import is_token
+
+if TYPE_CHECKING:
+    from sidecar.wire.head import RequestHead
+
+_NONE: Final = Framing.NONE
+_LENGTH: Final = Framing.LENGTH
+_NEVER: Final = float("inf")
+
+
+class Downstream(Client):
+    """A client's connection; reads ahead while a request is answered, within a bound."""
+
+    __slots__ = ()
+
+    # Called by the event loop
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a head, of a body, or of requests to come."""
+        if self.exchange is not None:
+            self._read_on(self.exchange, data)
+        elif self._lingering:
+            self._lingering -= len(data)
+            if self._lingering <= 0:
+                self.transport.abort()
+        elif self._held or self.full:
+            self._keep(data)
+            if not self._scheduled:
+                self._read_held()
+        else:
+            self._read_head(data, 0)
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still read the answer it waits for."""
+        self.ended = True
+        exchange = self.exchange
+        if exchange is None:
+            # With requests in line `_read_held` goes on, and closes; else the transport does.
+            return bool(self._held) and (self.full or self._scheduled)
+        if exchange.body is not None and not exchange.body.done:
+            exchange.abandon()
+            return False
+        now = monotonic()
+        self.expect(now, self.deadline - now)
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self.leave()
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.on_client_gone()
+
+    def pause_writing(self) -> None:
+        """The client does not take more for now."""
+        self.full = True
+        self.send_deadline = self.send_due()
+        if self.exchange is not None:
+            self.exchange.on_downstream_full(full=True)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self.full = False
+        self.send_deadline = _NEVER
+        if self.exchange is not None:
+            if self.ended:
+                self.expect(monotonic(), _NEVER)
+            self.exchange.on_downstream_full(full=False)
+        elif self._held or self.ended:
+            self._schedule()
+
+    # Reading
+
+    def _read_head(self, data: bytes, at: int) -> None:
+        """Read the request that begins at this place of `data`, and begin to answer it."""
+        limit = self._shared.limits.head.size
+        end = data.find(HEAD_END, at, at + limit) + 4
+        if end < 4:
+            self._wait_for_head(data[at:], limit)
+            return
+        if data[at] == 0x0D:
+            self._skip_empty_line(data, at)
+            return
+        try:
+            head = self._parser.parse(data if end == len(data) and not at else data[at:end])
+        except PeerError as error:
+            self.refuse(error)
+            return
+        exchange = self.exchange = Exchange(self._shared, self, head)
+        if head.framing is not _NONE:
+            self._start_with_body(exchange, head, data[end:])
+            return
+        if end < len(data):
+            self._held = data
+            self._at = end
+        exchange.start()
+
+    def _start_with_body(self, exchange: Exchange, head: RequestHead, rest: bytes) -> None:
+        body: Body
+        if head.framing is _LENGTH:
+            body = LengthBody(head.length)
+        else:
+            body = ChunkedBody(self._shared.fields)
+        exchange.body = body
+        if rest:
+            try:
+                first = body.feed(rest)
+            except PeerError as error:
+                self.exchange = None
+                exchange.on_refused()
+                self.refuse(error)
+                return
+            self._held = body.rest
+            if first:
+                exchange.unsent = [first]
+        exchange.start()
+
+    def _wait_for_head(self, data: bytes, limit: int) -> None:
+        if len(data) >= limit:
+            self.refuse(PeerError(431, f"request head over {limit} octets"))
+        elif not 0x41 <= data[0] <= 0x5A and not is_token(data[:1]) and data[0] not in b"\r\n":
+            # No method begins so: no need to wait for the rest of, say, a TLS handshake.
+            self.refuse(PeerError(400, "not an HTTP/1.1 request"))
+        else:
+            self.deadline = min(self.deadline, monotonic() + self._shared.limits.header_timeout)
+            self._held = data
+            self._at = 0
+
+    def _skip_empty_line(self, data: bytes, at: int) -> None:
+        """RFC 9112 section 2.2: an empty line before a request is let pass; once."""
+        if data.startswith(b"\r\n", at) and not data.startswith(HEAD_END, at):
+            self._read_head(data, at + 2)
+        else:
+            self.refuse(PeerError(400, "malformed request head"))
+
+    def _read_on(self, exchange: Exchange, data: bytes) -> None:
+        body = exchange.body
+        if body is None or body.done:
+            self._keep(data)
+            return
+        try:
+            data = body.feed(data)
+        except PeerError as error:
+            exchange.on_bad_body(error)
+            return
+        if body.done and body.rest:
+            self._keep(body.rest)
+        exchange.on_request_body(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Put off what cannot be read yet; a bound on it is a pause for the client."""
+        self._held = self._held[self._at :] + data
+        self._at = 0
+        if len(self._held) > self._shared.limits.backlog:
+            self.flow.hold(BACKLOG)
+
+    def _read_held(self) -> None:
+        """Go on with what was put off."""
+        self._scheduled = False
+        if self.exchange is not None or self.full or self.transport.is_closing():
+            return
+        data, at = self._held, self._at
+        self._held, self._at = b"", 0
+        if len(data) - at <= self._shared.limits.backlog:
+            self.flow.release(BACKLOG)
+        if data:
+            self._read_head(data, at)
+        if self.ended and self.exchange is None and not self.transport.is_closing():
+            self._close()  # what is left is no whole request, and nothing more comes
+
+    def _schedule(self) -> None:
+        """Go on in a turn of its own, so that one client's pipeline does not keep all others."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._read_held)
+
+    def relay(self, data: bytes) -> None:
+        """More of an answer's body, for the client."""
+        self.transport.write(data)
+        if self.ended:  # an answer that goes on gives it time to show that it is gone
+            self.expect(monotonic(), _NEVER)
+
+    # Ending
+
+    def on_exchange_over(self, exchange: Exchange, now: float, *, aborted: bool) -> None:
+        """The answer is written, or broken off: on to the next request, or to the end."""
+        self.exchange = None
+        if aborted:
+            reset(self.transport)
+        elif not exchange.keep_alive or self._shared.draining:
+            self._end(unread=exchange.body is not None and not exchange.body.done)
+        else:
+            self.deadline = now + self._shared.limits.idle_timeout
+            if self._held or self.ended:
+                self._schedule()

@@ -1,0 +1,300 @@
+"""One request and its answer, from the parsed head to the last byte.
+
+Owns the decision and what follows from it: forwarding, an answer of our own, or breaking off; and
+what is counted and logged. The way to the upstream and back is `Relay`'s.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from sidecar.auth.gate import Allow, Deny, NeedSession
+from sidecar.auth.reason import Reason
+from sidecar.errors import StoreUnavailable, UpstreamBusy, UpstreamTimeout
+from sidecar.proxy import verify
+from sidecar.proxy.flow import NO_PEER, PEER_FULL
+from sidecar.proxy.relay import Relay
+from sidecar.wire.replies import RETRY_AFTER, problem, redirect
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sidecar.access_log import AccessLog
+    from sidecar.auth.policy import Route
+    from sidecar.errors import PeerError, UpstreamError
+    from sidecar.proxy.downstream import Downstream
+    from sidecar.proxy.shared import Shared
+    from sidecar.wire.framing import Body
+    from sidecar.wire.head import RequestHead
+
+
+class Exchange(Relay):
+    """The state of one request."""
+
+    route: Route
+    allow: Allow | None = None
+    reason: Reason | None = None  # it was denied for
+    fault: str = ""  # what else went wrong
+    task: asyncio.Task[None] | None = None  # the session look-up
+    _wanted: Body | None = None  # the request's, which is gathered before it goes on
+    _gathered = 0  # octets of it
+
+    def __init__(self, shared: Shared, downstream: Downstream, head: RequestHead) -> None:
+        self.shared = shared
+        self.downstream = downstream
+        self.head = head
+        self.began = monotonic()
+        self.request_id = head.request_id or next(shared.request_ids)
+        shared.metrics.in_flight += 1
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.head!r} status={self.status} over={self.over}>"
+
+    # Decision
+
+    def start(self) -> None:
+        """Decide, and act on it at once if the session is known here."""
+        shared = self.shared
+        head = self.head
+        if head.method == b"HEAD":
+            self.to_head = True
+        route = self.route = shared.routes.match(head.method, head.host, head.path)
+        if route.target == "verify" and head.forwarded is None:
+            route = shared.routes.default
+        elif route.target == "verify":
+            subject = verify.read_subject(head, shared.routes, self.downstream.forwarding)
+            if isinstance(subject, Deny):
+                self._deny(subject)
+                return
+            route, head = subject
+        now = time()
+        decision = shared.gate.decide(route, head, now)
+        if isinstance(decision, NeedSession):
+            session = shared.store.peek(decision.token_id)
+            if session is None:
+                if self.body is not None:
+                    self.downstream.flow.hold(NO_PEER)
+                self.task = shared.tasks.spawn(
+                    self._look_up(route, decision), name="session look-up"
+                )
+                return
+            decision = shared.gate.resume(route, decision, session, now)
+        self._decided(decision)
+
+    async def _look_up(self, route: Route, need: NeedSession) -> None:
+        """Ask the store, then go on; cancelled when the client leaves."""
+        shared = self.shared
+        try:
+            session = await shared.store.get(need.token_id)
+        except StoreUnavailable:
+            decision: Allow | Deny = shared.unavailable
+        else:
+            decision = shared.gate.resume(route, need, session, time())
+        self.task = None
+        if not self.over:
+            self._decided(decision)
+
+    def _decided(self, decision: Allow | Deny) -> None:
+        if isinstance(decision, Deny):
+            self._deny(decision)
+            return
+        self.allow = decision
+        shared = self.shared
+        shared.metrics.allowed += 1
+        route = self.route
+        target = route.target
+        if target == "verify":
+            self.status = 200
+            close = not self._may_keep()
+            answer = verify.allowed(decision.identity, self.request_id, close=close)
+            self.downstream.transport.write(answer)
+            self.finish(monotonic())
+        elif target == "api" and self.body is not None and not self.body.done:
+            # Its few connections are not for clients that send an octet a second.
+            self._wanted = self.body
+            self._gathered = sum(map(len, self.unsent or ()))
+            self.downstream.expect(self.began, shared.limits.form_timeout)
+            if self.head.expect_continue and self.head.minor:
+                self.continued = True
+                self.downstream.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        else:
+            self.forward(shared.origins[target], decision.identity, route.upgrades)
+
+    def on_request_body(self, data: bytes) -> None:
+        """More of the body: gathered for the control plane, else for the relay."""
+        if self._wanted is None or self.allow is None:
+            super().on_request_body(data)
+            return
+        if self.unsent is None:
+            self.unsent = []
+        self.unsent.append(data)
+        self._gathered += len(data)
+        if self._gathered > self.shared.limits.form_size:
+            self._problem(413)
+        elif self._wanted.done:
+            self._wanted = None
+            self.forward(self.shared.origins["api"], self.allow.identity, frozenset())
+
+    def _deny(self, deny: Deny) -> None:
+        shared = self.shared
+        reason = self.reason = deny.reason
+        shared.metrics.denied[reason.label] += 1
+        if reason is Reason.KEY_UNKNOWN and shared.on_unknown_key is not None:
+            shared.on_unknown_key()
+        status = reason.status
+        headers = b"WWW-Authenticate: %b\r\n" % deny.challenge if deny.challenge else b""
+        if self.route.target == "verify":
+            status = verify.STATUS.get(status, status)
+            headers += verify.location(
+                self.head, shared.login_url, self.downstream.forwarding, status
+            )
+        elif status == 401 and shared.login_url and verify.is_navigation(self.head):
+            headers += verify.login_location(shared.login_url, self.head.target)
+            close = not self._may_keep()
+            self._reply(302, redirect(self.request_id, headers=headers, close=close))
+            return
+        if status == 503:
+            headers += RETRY_AFTER
+        self._problem(status, headers)
+
+    # Answers of our own
+
+    def _may_keep(self) -> bool:
+        """Whether the client's connection can serve another request after a reply of our own."""
+        head = self.head
+        keep = head.keep_alive and head.minor == 1 and not self.shared.draining
+        if self.body is not None and not self.body.done:
+            keep = False  # what is left of the body would be read as the next request
+        self.keep_alive = keep
+        return keep
+
+    def _problem(self, status: int, headers: bytes = b"") -> None:
+        close = not self._may_keep()
+        reply = problem(
+            status, self.request_id, headers=headers, close=close, body=not self.to_head
+        )
+        self._reply(status, reply)
+
+    def _reply(self, status: int, reply: bytes) -> None:
+        self.status = status
+        self.downstream.transport.write(reply)
+        self.finish(monotonic())
+
+    def fail(self, error: UpstreamError) -> None:
+        """The upstream cannot answer: say so if nothing was said yet, else break off visibly."""
+        self.fault = error.word
+        extra = {"fault": error.word, "request_id": self.request_id.decode("latin-1")}
+        self.shared.log.warning("%s", error, extra=extra)
+        if self.status:
+            self.abandon()
+        else:
+            self._problem(error.status, RETRY_AFTER if error.status == 503 else b"")
+
+    def abandon(self) -> None:
+        """Break off: neither side may take what it has seen for the whole."""
+        if self.over:
+            return
+        self._drop()
+        self.over = True
+        now = monotonic()
+        self.count(now)
+        self.downstream.on_exchange_over(self, now, aborted=True)
+
+    # From the client's side
+
+    def on_bad_body(self, error: PeerError) -> None:
+        """The request's body breaks the rules: nothing of it may look complete to the upstream."""
+        self._drop()
+        self.fault = "bad_body"
+        if self.status:
+            self.abandon()
+        else:
+            self._problem(error.status)
+
+    def on_refused(self) -> None:
+        """The body was malformed before anything had begun; its connection has answered it."""
+        self.over = True
+        self.shared.metrics.in_flight -= 1
+
+    def on_client_gone(self) -> None:
+        """Nobody waits for the answer any more."""
+        if self.over:
+            return
+        self._drop()
+        self.fault = "client_gone"
+        self.status = self.status or 499  # nginx's word for it; only counted, never sent
+        self.over = True
+        self.count(monotonic())
+
+    def on_deadline(self) -> None:
+        """Something did not happen in time."""
+        if self.over:
+            return
+        if self.status:  # an answer has begun, and its request does not end
+            self.fault = "slow_request"
+            self.abandon()
+            return
+        in_line = self.connection is None
+        unfinished = self.body is not None and not self.body.done
+        self._drop()
+        if self._wanted is not None:
+            self.fault = "slow_request"
+            self._problem(408)
+        elif in_line:
+            self.fail(UpstreamBusy("no upstream connection came free in time"))
+        elif unfinished and not self.downstream.flow.held:
+            self.fault = "slow_request"
+            self._problem(408)
+        else:
+            self.fail(UpstreamTimeout("no response head in time"))
+
+    # The end
+
+    def _drop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            self.task = None
+        self.drop_upstream()
+
+    def finish(self, now: float) -> None:
+        """The answer is written: count it, give the connections back."""
+        self.over = True
+        self.count(now)
+        if self.connection is not None:
+            self.release_upstream(now)
+        if self.body is not None:
+            if not self.body.done:
+                self.keep_alive = False  # what is left of the body is no request
+            self.downstream.flow.release(NO_PEER | PEER_FULL)
+        self.downstream.on_exchange_over(self, now, aborted=False)
+
+    def count(self, now: float) -> None:
+        """Count the request, and write it down where that is wanted."""
+        shared = self.shared
+        shared.metrics.in_flight -= 1
+        counted = shared.route_metrics[self.route.index]
+        counted.codes[self.status] += 1
+        counted.duration.observe(now - self.began)
+        if self.upstream_time:
+            counted.upstream.observe(self.upstream_time)
+        if shared.access_log is not None and (shared.log_all or self.reason is not None):
+            self._log(shared.access_log, now)
+
+    def _log(self, log: AccessLog, now: float) -> None:
+        head = self.head
+        allow = self.allow
+        log.record(
+            time(),
+            self.request_id,
+            self.downstream.forwarding.client(head),
+            head.method,
+            head.path,
+            self.route.name,
+            self.status,
+            self.reason.label if self.reason is not None else self.fault,
+            now - self.began,
+            self.upstream_time or None,
+            allow.subject if allow is not None else "",
+            allow.session_id if allow is not None else "",
+        )

@@ -1,0 +1,85 @@
+"""Which upstream connections exist and who has them: pure state, no I/O, no clock.
+
+An assignment changes the state at once, so that a slot can neither be given twice nor leak: a slot
+is opening, leased or idle, and whoever holds one gives it back with `opened`, `release` or
+`discard`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+
+class Reusable(Protocol):
+    """A connection that says whether another request may be sent on it."""
+
+    reusable: bool
+
+    def __hash__(self) -> int: ...
+
+
+Connection = TypeVar("Connection", bound=Reusable)
+Waiter = TypeVar("Waiter")
+
+
+class Pool(Generic[Connection, Waiter]):
+    """At most `limit` connections; the one used last is taken first, so that others age out."""
+
+    __slots__ = ("_limit", "idle", "leased", "opening", "waiting")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.idle: list[Connection] = []
+        self.leased: set[Connection] = set()
+        self.opening = 0
+        self.waiting: deque[Waiter] = deque()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool idle={len(self.idle)} leased={len(self.leased)} opening={self.opening} "
+            f"waiting={len(self.waiting)} limit={self._limit}>"
+        )
+
+    def take(self) -> Connection | None:
+        """An idle connection, now leased; None if there is none."""
+        while self.idle:
+            connection = self.idle.pop()
+            self.leased.add(connection)  # a closing one too, until it is discarded
+            if connection.reusable:
+                return connection
+        return None
+
+    def reserve(self) -> bool:
+        """Take a slot to open a connection in; the caller calls `opened` or `not_opened`."""
+        if len(self.idle) + len(self.leased) + self.opening >= self._limit:
+            return False
+        self.opening += 1
+        return True
+
+    def opened(self, connection: Connection) -> None:
+        """The reserved slot has its connection, leased to the caller."""
+        self.opening -= 1
+        self.leased.add(connection)
+
+    def not_opened(self) -> None:
+        """The reserved slot is free again."""
+        self.opening -= 1
+
+    def release(self, connection: Connection) -> Waiter | None:
+        """The connection can serve again. A waiter, if returned, has it now; else it is idle."""
+        if self.waiting:
+            return self.waiting.popleft()
+        self.leased.discard(connection)
+        self.idle.append(connection)
+        return None
+
+    def discard(self, connection: Connection) -> bool:
+        """The connection is gone; whether it was one of this pool's."""
+        if connection in self.leased:
+            self.leased.remove(connection)
+            return True
+        if connection in self.idle:
+            self.idle.remove(connection)
+            return True
+        return False

@@ -1,0 +1,90 @@
+"""What every connection and request of one data plane shares, made once at start.
+
+Plain references and prepared bytes; routes and gate may be replaced together by a reload.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from sidecar.wire.head import HeadLimits
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sidecar.access_log import AccessLog
+    from sidecar.auth.gate import Deny, Gate
+    from sidecar.auth.policy import RouteTable
+    from sidecar.metrics import Metrics, RouteMetrics
+    from sidecar.proxy.origin import Origin
+    from sidecar.sessions.store import SessionStore
+    from sidecar.tasks import Tasks
+    from sidecar.wire.forwarded import Network
+    from sidecar.wire.headers import FieldLines
+    from sidecar.wire.target import Paths
+
+_SUFFIXES: Final = tuple(b"%03x" % number for number in range(4096))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a client may ask and how long anything may take. Times are seconds."""
+
+    head: HeadLimits = field(default_factory=HeadLimits)
+    header_timeout: float = 10.0  # from a request's first byte to its empty line
+    idle_timeout: float = 75.0  # between requests
+    upstream_timeout: float = 60.0  # from the request's last byte to the answer's head
+    queue_timeout: float = 5.0  # for an upstream connection
+    connections: int = 20_000  # from clients; 0 is no bound
+    backlog: int = 64 * 1024  # octets of pipelined requests kept while one is answered
+    form_size: int = 64 * 1024  # octets of a body for the control plane
+    form_timeout: float = 10.0  # for such a body to arrive
+    linger: float = 2.0  # for a client to read a last answer while what it still sends is dropped
+    send_timeout: float = (
+        30.0  # for a client, or the end of a tunnel, to take anything of what waits
+    )
+    half_closed: float = 2.5  # for an answer to begin after the client has ended its side
+
+
+@dataclass(slots=True)
+class Shared:
+    """The data plane's collaborators."""
+
+    routes: RouteTable
+    gate: Gate
+    unavailable: Deny  # the decision when the store can give none
+    store: SessionStore
+    origins: Mapping[str, Origin]  # by `Route.target`
+    route_metrics: Sequence[RouteMetrics]  # by `Route.index`
+    malformed: RouteMetrics  # requests refused before they had a route
+    metrics: Metrics
+    tasks: Tasks
+    log: logging.Logger
+    fields: FieldLines  # of requests
+    paths: Paths
+    request_ids: Iterator[bytes]
+    limits: Limits = field(default_factory=Limits)
+    trusted_proxies: Sequence[Network] = ()
+    scheme: str = "http"  # what this listener speaks
+    login_url: bytes = b""  # where a browser signs in; empty: nowhere
+    access_log: AccessLog | None = None
+    log_all: bool = False  # also what was allowed
+    on_unknown_key: Callable[[], None] | None = None  # told of a token that names one
+    draining: bool = False
+    # By the minor version of the request received (RFC 9110 section 7.6.3), and the next line's
+    # name.
+    via: tuple[bytes, bytes] = (
+        b"Via: 1.0 sidecar\r\nX-Request-Id: ",
+        b"Via: 1.1 sidecar\r\nX-Request-Id: ",
+    )
+
+
+def make_request_ids(prefix: bytes) -> Iterator[bytes]:
+    """Request ids for ever, unique as far as the prefix is (measured: 0.1 µs, a format 0.5 µs)."""
+    for block in itertools.count():
+        start = b"%b-%x" % (prefix, block)
+        for end in _SUFFIXES:
+            yield start + end

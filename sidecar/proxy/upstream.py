@@ -1,0 +1,257 @@
+"""One connection to an upstream: sends a request, reads the answer's head, and relays its body.
+
+Owns the bytes of that connection and whether it may be used again. Tells its `Answered` (the
+exchange) what arrives; knows nothing of clients, routes or authentication.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from sidecar.errors import PeerError, UpstreamBroken
+from sidecar.proxy.flow import HIGH_WATER, Flow
+from sidecar.wire.framing import Body, ChunkedBody, LengthBody, UntilCloseBody
+from sidecar.wire.head import HEAD_END, Framing
+
+if TYPE_CHECKING:
+    from sidecar.errors import UpstreamError
+    from sidecar.wire.head import HeadLimits, ResponseHead
+    from sidecar.wire.headers import FieldLines
+    from sidecar.wire.responses import ResponseParser
+
+_LENGTH: Final = Framing.LENGTH
+_NONE: Final = Framing.NONE
+_CHUNKED: Final = Framing.CHUNKED
+_VERSION: Final = b"HTTP/1."
+_MAX_INTERIM: Final = 16  # 1xx responses before a final one; a flood of them is an attack
+
+
+class Answered(Protocol):
+    """Who a connection serves: told of the answer, piece by piece, in order."""
+
+    to_head: bool  # the request was a HEAD
+    decodes: bool  # the client cannot read chunks: pass chunked bodies on without their framing
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """A 1xx response."""
+
+    def on_upgrade(self, head: ResponseHead, rest: bytes) -> None:
+        """A 101, and what came behind it."""
+
+    def on_response(self, head: ResponseHead, first: bytes, *, complete: bool) -> None:
+        """The final head, and what came with it of the body."""
+
+    def on_body(self, data: bytes, *, complete: bool) -> None:
+        """More of the body."""
+
+    def on_upstream_lost(self, error: UpstreamError, *, stale: bool) -> None:
+        """The connection broke; `stale`: an idle one, before any byte of the answer."""
+
+    def on_upstream_full(self, *, full: bool) -> None:
+        """The upstream takes no more of the request, or does again."""
+
+
+class Home(Protocol):
+    """Where a connection belongs: told when it is gone."""
+
+    def on_lost(self, connection: UpstreamConnection) -> None:
+        """This one."""
+
+    def on_tunnel_closed(self) -> None:
+        """One that it had let go."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One keep-alive connection, serving one exchange at a time."""
+
+    __slots__ = (
+        "_body", "_fields", "_head_seen", "_held", "_home", "_interim", "_limits", "_parser",
+        "_until_close", "answering", "exchange", "flow", "idle_since", "lost", "reusable",
+        "served", "transport",
+    )  # fmt: skip
+
+    def __init__(
+        self, home: Home, parser: ResponseParser, fields: FieldLines, limits: HeadLimits
+    ) -> None:
+        self._home = home
+        self._parser = parser
+        self._fields = fields
+        self._limits = limits
+        self._body: Body | None = None
+        self._head_seen = False
+        self._held = b""
+        self._interim = 0
+        self._until_close = False
+        self.answering = False  # some byte of the answer is here
+        self.exchange: Answered | None = None
+        self.idle_since = 0.0
+        self.lost = False
+        self.reusable = True
+        self.served = 0  # requests sent before the present one
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.flow: Flow = cast("Flow", None)
+
+    def __repr__(self) -> str:
+        state = "idle" if self.exchange is None else "busy"
+        return f"<UpstreamConnection {state} served={self.served} body={self._body!r}>"
+
+    # Called by the exchange
+
+    def send(self, exchange: Answered, data: bytes) -> None:
+        """Begin a request: `data` is its head and what is there of its body."""
+        self.exchange = exchange
+        self._head_seen = self.answering = False
+        self.transport.write(data)
+
+    def send_body(self, data: bytes) -> None:
+        """More of the request's body."""
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """The exchange is over, the connection about to be idle."""
+        self.exchange = None
+        self.served += 1
+
+    def abort(self) -> None:
+        """Drop the connection in the middle of whatever it does; the upstream sees no clean end."""
+        self.exchange = None
+        self.reusable = False
+        self.transport.abort()
+
+    def on_tunnel_closed(self) -> None:
+        """The tunnel this connection became has ended."""
+        self._home.on_tunnel_closed()
+
+    # Called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is up."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        self.flow = Flow(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of the answer, or something nobody asked for."""
+        exchange = self.exchange
+        if exchange is None:
+            # Never to be taken for the answer to the next request.
+            self.abort()
+            return
+        body = self._body
+        try:
+            if body is None:
+                self._read_head(exchange, data)
+                return
+            data = body.feed(data)
+        except UpstreamBroken as error:
+            self._break(exchange, error)
+        except PeerError as error:
+            self._break(exchange, UpstreamBroken(f"in the response: {error.detail}"))
+        else:
+            if body.done:
+                self._end_body(body)
+            if data or body.done:
+                exchange.on_body(data, complete=body.done)
+
+    def eof_received(self) -> None:
+        """The upstream has sent all it will; the transport closes itself."""
+        self.reusable = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone, wherever it was."""
+        self.lost = True
+        self.reusable = False
+        exchange, self.exchange = self.exchange, None
+        self._home.on_lost(self)
+        if exchange is None:
+            return
+        if self._until_close and error is None:
+            exchange.on_body(b"", complete=True)
+            return
+        what = "the response body" if self._head_seen else "the response"
+        lost = UpstreamBroken(f"upstream closed the connection before the end of {what}")
+        exchange.on_upstream_lost(lost, stale=self.served > 0 and not self.answering)
+
+    def pause_writing(self) -> None:
+        """The upstream does not take more of the request for now."""
+        if self.exchange is not None:
+            self.exchange.on_upstream_full(full=True)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self.exchange is not None:
+            self.exchange.on_upstream_full(full=False)
+
+    # Inside
+
+    def _read_head(self, exchange: Answered, data: bytes) -> None:
+        self.answering = True
+        if self._held:
+            data = self._held + data
+        while True:
+            end = data.find(HEAD_END) + 4
+            if end < 4 or end > self._limits.size:
+                if len(data) > self._limits.size:
+                    raise UpstreamBroken(f"response head over {self._limits.size} octets")
+                if not data.startswith(_VERSION[: len(data)]):  # its end need not be waited for
+                    raise UpstreamBroken("the answer is not HTTP/1.x")
+                self._held = data
+                return
+            if self._held:
+                self._held = b""
+            if end == len(data):
+                raw, data = data, b""
+            else:
+                raw, data = data[:end], data[end:]
+            head = self._parser.parse(raw, to_head=exchange.to_head)
+            if head.status >= 200:
+                break
+            if head.status == 101:
+                self.reusable = False
+                exchange.on_upgrade(head, data)
+                return
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise UpstreamBroken("too many interim responses")
+            exchange.on_interim(head)
+            if not data:
+                return
+        self._begin_body(exchange, head, data)
+
+    def _begin_body(self, exchange: Answered, head: ResponseHead, data: bytes) -> None:
+        self._head_seen = True
+        self._interim = 0
+        if not head.keep_alive:
+            self.reusable = False
+        if head.framing is _LENGTH:
+            if head.length == len(data):  # all here: what most small answers are
+                exchange.on_response(head, data, complete=True)
+                return
+            body: Body = LengthBody(head.length)
+        elif head.framing is _NONE:
+            if data:
+                self.reusable = False
+            exchange.on_response(head, b"", complete=True)
+            return
+        elif head.framing is _CHUNKED:
+            body = ChunkedBody(self._fields, decode=exchange.decodes)
+        else:
+            self.reusable = False
+            self._until_close = True
+            body = UntilCloseBody()
+        self._body = body
+        if data:
+            data = body.feed(data)
+        if body.done:
+            self._end_body(body)
+        exchange.on_response(head, data, complete=body.done)
+
+    def _end_body(self, body: Body) -> None:
+        if body.rest:  # bytes after the answer's end belong to nobody
+            self.reusable = False
+        self._body = None
+
+    def _break(self, exchange: Answered, error: UpstreamBroken) -> None:
+        self.abort()
+        exchange.on_upstream_lost(error, stale=False)

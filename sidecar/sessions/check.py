@@ -1,0 +1,34 @@
+"""The gate and the store brought together: one request's decision, whatever that takes.
+
+Decides nothing itself and knows no backend.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.auth.gate import NeedSession
+from sidecar.auth.reason import Reason
+from sidecar.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from sidecar.auth.gate import Allow, Deny, Gate
+    from sidecar.auth.policy import Route
+    from sidecar.sessions.store import SessionStore
+    from sidecar.wire.head import RequestHead
+
+
+async def authenticate(
+    gate: Gate, store: SessionStore, route: Route, head: RequestHead, now: float
+) -> Allow | Deny:
+    """Allow or Deny; a store that cannot answer is a denial of its own."""
+    need = gate.decide(route, head, now)
+    if not isinstance(need, NeedSession):
+        return need
+    session = store.peek(need.token_id)
+    if session is None:
+        try:
+            session = await store.get(need.token_id)
+        except StoreUnavailable:
+            return gate.deny(Reason.STORE_UNAVAILABLE)
+    return gate.resume(route, need, session, now)

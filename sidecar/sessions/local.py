@@ -1,0 +1,309 @@
+"""Sessions in this process' memory: the store of a pod alone, and what an outage falls back to.
+
+Bounded; everything has an end. Does no I/O and never waits, so every method is atomic. Knows
+nothing of Redis.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from sidecar.auth.session import Session, SessionInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.auth.session import Grant, RefreshRecord
+
+HIT: Final = ("local", "hit")
+MISS: Final = ("local", "miss")
+# Used refresh records are kept for theft to be recognised, the last few of each login. An older
+# one is unknown, and so refused just the same.
+_USED_KEPT: Final = 16
+
+
+class Login:
+    """One login: its current session and refresh id, and until when these are live."""
+
+    __slots__ = (
+        *("address", "adopted", "refresh_id", "seen", "session", "token_until", "until", "used"),
+        "user_agent",
+    )
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.refresh_id: str | None = None
+        self.used: list[str] = []  # refresh ids of old, the oldest first
+        self.user_agent = ""
+        self.address = ""
+        self.adopted = False  # began in another store
+        self.seen = 0.0
+        self.token_until = 0.0
+        self.until = 0.0
+
+    @property
+    def key(self) -> str:
+        """What it is kept under: its sid; a session that others wrote has none."""
+        return self.session.sid or self.session.id
+
+    def info(self) -> SessionInfo:
+        """How a listing shows it."""
+        session = self.session
+        return SessionInfo(
+            sid=session.sid,
+            sub=session.sub,
+            created=session.created,
+            seen=self.seen,
+            exp=self.until,
+            method=session.method,
+            user_agent=self.user_agent,
+            address=self.address,
+        )
+
+
+class LocalStore:
+    """A `SessionStore` of at most `max_sessions` logins; `max_age` (seconds) ends each earlier.
+
+    When it is full, what has expired goes first, then the oldest. `clock` gives seconds since the
+    epoch; look-ups are counted into `lookups` under (source, result).
+    """
+
+    __slots__ = (
+        *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_refresh"),
+        *("_tokens", "_users"),
+    )
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time,
+        max_sessions: int = 100_000,
+        *,
+        max_age: float | None = None,
+        lookups: dict[tuple[str, str], int] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._max_sessions = max_sessions
+        self._max_age = max_age
+        self._lookups = {} if lookups is None else lookups
+        self._lookups.setdefault(HIT, 0)
+        self._lookups.setdefault(MISS, 0)
+        self._logins: dict[str, Login] = {}  # oldest first
+        self._tokens: dict[str, Login] = {}
+        self._users: dict[str, dict[str, Login]] = {}  # sub → sid → login
+        self._refresh: dict[str, tuple[float, RefreshRecord]] = {}  # until, record
+        self._ends: list[tuple[float, str]] = []  # a heap: when a login ends at the earliest
+
+    def __repr__(self) -> str:
+        return (
+            f"<LocalStore {len(self._logins)} of {self._max_sessions} logins,"
+            f" {len(self._refresh)} refresh records>"
+        )
+
+    def __len__(self) -> int:
+        return len(self._logins)
+
+    def peek(self, token_id: str) -> Session | None:
+        """The live session, or None. The hot path: one look-up, one comparison."""
+        login = self._tokens.get(token_id)
+        if login is None:
+            return None
+        now = self._clock()
+        if login.token_until <= now:
+            return None
+        login.seen = now
+        self._lookups[HIT] += 1
+        return login.session
+
+    async def get(self, token_id: str) -> Session | None:
+        """The live session, or None."""
+        session = self.peek(token_id)
+        if session is None:
+            self._lookups[MISS] += 1
+            self.sweep(self._clock())
+        return session
+
+    async def write(self, grant: Grant) -> bool:
+        """Write all of one login or refresh, then end the token it replaces."""
+        return self.put(grant)
+
+    def put(self, grant: Grant, *, adopt: bool = False) -> bool:
+        """`write`, at once. `adopt` continues a login that began in another store."""
+        now = self._clock()
+        self.sweep(now)
+        login = self._login(grant.session.sid, now)
+        if login is None:
+            if grant.replaces is not None and not adopt:
+                return False
+            login = self._begin(grant.session, now)
+            login.adopted = adopt
+        self._continue(login, grant.session, now)
+        login.user_agent = grant.user_agent or login.user_agent
+        login.address = grant.address or login.address
+        login.seen = now
+        if grant.refresh_id is not None and grant.refresh is not None:
+            login.refresh_id = grant.refresh_id
+            self.put_refresh(grant.refresh_id, grant.refresh)
+        self._end_at(login, grant.refresh.exp if grant.refresh else grant.session.exp, now)
+        return True
+
+    def remember(self, session: Session) -> None:
+        """Know a session that another store holds. An older token does not replace a newer one."""
+        now = self._clock()
+        key = session.sid or session.id
+        login = self._logins.pop(key, None)
+        if login is None:
+            login = self._begin(session, now)
+            login.adopted = True
+        else:
+            self._logins[key] = login  # the one seen last is the last to go
+            if login.session.exp > session.exp:
+                return
+        self._continue(login, session, now)
+        login.seen = now
+        until = max(login.until, session.exp)
+        self._end_at(login, until, now)
+
+    async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
+        """The record of a refresh token, live or used, or None."""
+        return self.refresh_record(refresh_id)
+
+    def refresh_record(self, refresh_id: str) -> RefreshRecord | None:
+        """`get_refresh`, at once."""
+        until, record = self._refresh.get(refresh_id, (0.0, None))
+        if record is not None and until <= self._clock():
+            del self._refresh[refresh_id]
+            return None
+        return record
+
+    def put_refresh(self, refresh_id: str, record: RefreshRecord) -> None:
+        """Keep a refresh token's record; a used one stays used."""
+        known = self.refresh_record(refresh_id)
+        if known is not None and known.used_at is not None:
+            return
+        self._refresh.pop(refresh_id, None)
+        if len(self._refresh) >= self._max_sessions * (_USED_KEPT + 1):
+            del self._refresh[next(iter(self._refresh))]
+        self._refresh[refresh_id] = (self._capped(record.exp, self._clock()), record)
+
+    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """Put `used` in place of a live record; what was there before."""
+        return self.claim(refresh_id, used)
+
+    def claim(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """`claim_refresh`, at once."""
+        record = self.refresh_record(refresh_id)
+        if record is None or record.used_at is not None:
+            return record
+        self.put_refresh(refresh_id, used)
+        login = self._logins.get(record.sid)
+        if login is not None:
+            login.used.append(refresh_id)
+            if len(login.used) > _USED_KEPT:
+                self._refresh.pop(login.used.pop(0), None)
+        return record
+
+    async def revoke_session(self, sid: str) -> bool:
+        """End one login. True if there was one."""
+        return self.drop(sid)
+
+    def drop(self, key: str) -> bool:
+        """`revoke_session`, at once. True if there was a live one."""
+        login = self._logins.pop(key, None)
+        if login is None:
+            return False
+        session = login.session
+        self._tokens.pop(session.id, None)
+        for refresh_id in (login.refresh_id or "", *login.used):
+            self._refresh.pop(refresh_id, None)
+        mine = self._users.get(session.sub, {})
+        mine.pop(key, None)
+        if not mine:
+            self._users.pop(session.sub, None)
+        return login.until > self._clock()
+
+    async def revoke_token(self, token_id: str) -> bool:
+        """End the credential under this id, and its login. True if there was one."""
+        return self.drop_token(token_id)
+
+    def drop_token(self, token_id: str) -> bool:
+        """`revoke_token`, at once."""
+        login = self._tokens.get(token_id)
+        return login is not None and self.drop(login.key)
+
+    async def revoke_user(self, sub: str) -> int:
+        """End every login of a user; how many there were."""
+        return len(self.drop_user(sub))
+
+    def drop_user(self, sub: str) -> list[str]:
+        """`revoke_user`, at once; the sids of those that were live."""
+        return [key for key in list(self._users.get(sub, ())) if self.drop(key)]
+
+    async def sessions_of(self, sub: str) -> list[SessionInfo]:
+        """The user's live logins, newest first."""
+        return self.listing(sub)
+
+    def listing(self, sub: str) -> list[SessionInfo]:
+        """`sessions_of`, at once."""
+        now = self._clock()
+        mine = self._users.get(sub, {}).values()
+        infos = [login.info() for login in mine if login.until > now and login.session.sid]
+        return sorted(infos, key=lambda info: info.created, reverse=True)
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    def login(self, sid: str) -> Login | None:
+        """The live login under this sid."""
+        return self._login(sid, self._clock())
+
+    def sweep(self, now: float) -> int:
+        """Forget every login that has ended; how many. Costs what it removes."""
+        ends, removed = self._ends, 0
+        while ends and ends[0][0] <= now:
+            key = heappop(ends)[1]
+            login = self._logins.get(key)
+            if login is None:
+                continue
+            if login.until > now:
+                heappush(ends, (login.until, key))  # it was prolonged
+            else:
+                self.drop(key)
+                removed += 1
+        return removed
+
+    def _login(self, sid: str, now: float) -> Login | None:
+        login = self._logins.get(sid)
+        return login if login is not None and login.until > now else None
+
+    def _begin(self, session: Session, now: float) -> Login:
+        key = session.sid or session.id
+        self.drop(key)  # one that has ended and was not swept yet
+        if len(self._logins) >= self._max_sessions:
+            self.sweep(now)
+        while len(self._logins) >= self._max_sessions:
+            self.drop(next(iter(self._logins)))
+        login = self._logins[key] = Login(session)
+        self._users.setdefault(session.sub, {})[key] = login
+        return login
+
+    def _continue(self, login: Login, session: Session, now: float) -> None:
+        """Make this the login's one current session."""
+        if login.session.id != session.id:
+            self._tokens.pop(login.session.id, None)
+        login.session = session
+        login.token_until = self._capped(session.exp, now)
+        self._tokens[session.id] = login
+
+    def _end_at(self, login: Login, until: float, now: float) -> None:
+        new = login.until == 0.0
+        login.until = self._capped(until, now)
+        if new:  # one entry for each login: a later end is seen to when this one comes up
+            heappush(self._ends, (login.until, login.key))
+            if len(self._ends) > 2 * len(self._logins) + 64:
+                self._ends = [(login.until, login.key) for login in self._logins.values()]
+                heapify(self._ends)
+
+    def _capped(self, until: float, now: float) -> float:
+        return until if self._max_age is None else min(until, now + self._max_age)

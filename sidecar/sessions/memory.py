@@ -1,0 +1,135 @@
+"""What this process knows of sessions by itself: begun here in an outage, seen live, ended here.
+
+Answers while Redis cannot. Does no I/O and never waits; knows nothing of when it is asked, or why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.sessions.local import LocalStore
+from sidecar.sessions.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+
+
+class Memory:
+    """Each part is bounded by `max_sessions`; times in seconds, `clock` gives those of the epoch.
+
+    `born` holds what was written here in Redis' absence: valid for itself, until it ends. `seen`
+    holds what Redis had: of use while Redis is away, and `max_stale` after it was last confirmed at
+    most. What was `ended` here stays so for `max_ttl`, whatever Redis still holds.
+    """
+
+    __slots__ = ("_clock", "_max_ttl", "born", "ended", "seen")
+
+    def __init__(
+        self, clock: Callable[[], float], *, max_sessions: int, max_stale: float, max_ttl: float
+    ) -> None:
+        self._clock = clock
+        self._max_ttl = max_ttl
+        self.born = LocalStore(clock, max_sessions)
+        self.seen = LocalStore(clock, max_sessions, max_age=max_stale)
+        self.ended = Tombstones(max_sessions)
+
+    def __repr__(self) -> str:
+        return f"<Memory {len(self.born)} born, {len(self.seen)} seen, {self.ended!r}>"
+
+    def peek(self, token_id: str) -> Session | None:
+        """The session, if all that this process knows says that it is live."""
+        return self.born.peek(token_id) or self.seen.peek(token_id)
+
+    def confirm(self, token_id: str, session: Session | None) -> Session | None:
+        """Redis' answer, after what is known better here; and remember it."""
+        if session is None:
+            self.seen.drop_token(token_id)
+            return None
+        if self.ended.covers(session, self._clock()):
+            return None
+        self.seen.remember(session)
+        return session
+
+    def write(self, grant: Grant) -> bool:
+        """A grant that Redis did not take. False if its login was ended here."""
+        if self.has_ended(grant):
+            return False
+        # Who continues a login has claimed its refresh token, so that there is one to continue.
+        self.born.put(grant, adopt=grant.replaces is not None)
+        self.seen.drop(grant.session.sid)
+        if grant.replaces is not None:
+            self._end(grant.replaces)  # Redis may hold it still
+        return True
+
+    def written(self, grant: Grant) -> None:
+        """A grant that Redis took: it is no longer this process' alone."""
+        self.born.drop(grant.session.sid)
+        self.seen.put(grant, adopt=True)
+
+    def forget(self, sid: str) -> None:
+        """A login was ended elsewhere."""
+        self.born.drop(sid)
+        self.seen.drop(sid)
+
+    def covers(self, info: SessionInfo) -> bool:
+        """Whether a listed login was ended here."""
+        return self.ended.covers_login(info.sid, info.sub, info.created, self._clock())
+
+    def has_ended(self, grant: Grant) -> bool:
+        """Whether a grant's login was ended here."""
+        session = grant.session
+        return self.ended.covers_login(session.sid, session.sub, session.created, self._clock())
+
+    def unless_ended(self, record: RefreshRecord | None) -> RefreshRecord | None:
+        """The record, if its login was not ended here."""
+        if record is None or self.ended.covers_login(
+            record.sid, record.sub, record.created, self._clock()
+        ):
+            return None
+        return record
+
+    def claim(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """Claim a refresh token without Redis; what was there before, as far as known here."""
+        if self.born.refresh_record(refresh_id) is not None:
+            return self.unless_ended(self.born.claim(refresh_id, used))
+        record = self.unless_ended(self.seen.refresh_record(refresh_id))
+        if record is not None and record.used_at is None:
+            self.born.put_refresh(refresh_id, used)  # wins over the live one in Redis
+        return record
+
+    def end_session(self, sid: str) -> bool:
+        """End a login. True if it was known here."""
+        self._end(sid)
+        return any((self.born.drop(sid), self.seen.drop(sid)))
+
+    def end_token(self, token_id: str) -> bool:
+        """End a credential, and its login if that is known here."""
+        session = self.peek(token_id)
+        self._end(token_id)
+        return session is not None and self.end_session(session.sid or session.id)
+
+    def end_user(self, sub: str) -> tuple[int, int]:
+        """End all logins of a user: how many were known here, and how many here alone."""
+        now = self._clock()
+        self.ended.add_user(sub, now, now + self._max_ttl)
+        alone = {
+            info.sid
+            for info in self.born.listing(sub)
+            if (login := self.born.login(info.sid)) is not None and not login.adopted
+        }
+        known = {*self.born.drop_user(sub), *self.seen.drop_user(sub)}
+        for key in known:
+            self._end(key)
+        return len(known), len(alone)
+
+    def listing(self, sub: str, *, seen: bool) -> list[SessionInfo]:
+        """A user's logins that are known here, begun here or also `seen`; newest first."""
+        infos = {info.sid: info for info in self.seen.listing(sub)} if seen else {}
+        infos |= {info.sid: info for info in self.born.listing(sub)}
+        return sorted(infos.values(), key=lambda info: info.created, reverse=True)
+
+    def _end(self, identity: str) -> None:
+        now = self._clock()
+        self.ended.add(identity, now, now + self._max_ttl)

@@ -1,0 +1,61 @@
+"""The session store's protocol. Every backend passes the same contract suite.
+
+Absence is `None`; an outage is `errors.StoreUnavailable`. Neither is ever inferred from the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+
+
+class SessionStore(Protocol):
+    """Sessions by token id. Times are seconds since the epoch, as the store's clock gives them.
+
+    A login is live from the `write` of its first grant until it is revoked, expires, or is dropped
+    for want of room. Nothing that was revoked comes back, whatever is written late.
+    """
+
+    def peek(self, token_id: str) -> Session | None:
+        """The live session if it is known without waiting; None says only "ask `get`"."""
+
+    async def get(self, token_id: str) -> Session | None:
+        """The live session under this token id, or None. Raises StoreUnavailable."""
+
+    async def write(self, grant: Grant) -> bool:
+        """Write all of one login or refresh, then end the token it replaces. Idempotent.
+
+        A grant that replaces a token continues the login `session.sid`; False says that this login
+        has been ended meanwhile: nothing of the grant is live then, and the credentials made for it
+        must not be handed out. Raises StoreUnavailable.
+        """
+
+    async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
+        """The record of a refresh token, live or used, or None. Raises StoreUnavailable."""
+
+    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """In one atomic step: if the record is live, put `used` in its place.
+
+        Returns what was there before: the caller won the claim if its `used_at` is None. Raises
+        StoreUnavailable.
+        """
+
+    async def revoke_session(self, sid: str) -> bool:
+        """End one login: its access token, its refresh token, its listing. True if there was one.
+
+        Raises StoreUnavailable; what was not ended then, a second call ends.
+        """
+
+    async def revoke_token(self, token_id: str) -> bool:
+        """End the credential under this id, and the login it belongs to. True if there was one."""
+
+    async def revoke_user(self, sub: str) -> int:
+        """End every login of a user; how many there were."""
+
+    async def sessions_of(self, sub: str) -> list[SessionInfo]:
+        """The user's live logins, newest first."""
+
+    async def close(self) -> None:
+        """Give back connections and tasks."""

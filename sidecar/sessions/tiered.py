@@ -1,0 +1,270 @@
+"""Redis for as long as it can be used, this process' memory while it cannot.
+
+The only place that turns an outage into an answer: what is known here stays valid, what is not
+known is absent. No request waits for a Redis that is known to be away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+import msgspec
+
+from sidecar.sessions.faults import UNSENT, RedisUnavailable
+from sidecar.sessions.local import HIT, MISS
+from sidecar.sessions.memory import Memory
+from sidecar.sessions.store import SessionStore
+from sidecar.sessions.watch import RedisWatch, StateMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.sessions.breaker import Breaker
+
+T = TypeVar("T")
+
+_UNSETTLED_KEPT: Final = 10_000
+
+
+class Remote(SessionStore, Protocol):
+    """The shared store. Its faults are RedisUnavailable."""
+
+    async def ping(self) -> None:
+        """Ask it anything."""
+
+
+class StoreMetrics(StateMetrics, Protocol):
+    """Where look-ups are counted, by (source, result), and the state is shown."""
+
+    lookups: dict[tuple[str, str], int]
+
+
+class TieredStore:
+    """A `SessionStore` over a shared one. `start` it before use; it owns `remote` and closes it.
+
+    `max_sessions` bounds what is kept here, `max_stale` (seconds) how long what Redis has confirmed
+    is good without it; `max_ttl` is the longest that any credential lives. `clock` gives seconds
+    since the epoch, `monotonic` those of the breaker, `jitter` numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        breaker: Breaker,
+        metrics: StoreMetrics,
+        *,
+        max_sessions: int = 100_000,
+        max_stale: float = 3600.0,
+        max_ttl: float = 7 * 86400.0,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._remote = remote
+        self._breaker = breaker
+        self._lookups = metrics.lookups
+        self._lookups.setdefault(HIT, 0)
+        self._lookups.setdefault(MISS, 0)
+        self._memory = Memory(
+            clock, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl
+        )
+        # Grants of which Redis may have all, some or nothing, by sid, in order. They are written
+        # again before it is trusted: else a logout elsewhere would not end what is kept here too.
+        self._unsettled: dict[str, list[Grant]] = {}
+        self._watch = RedisWatch(
+            breaker,
+            metrics,
+            remote.ping,
+            self._settle,
+            monotonic=monotonic,
+            sleep=sleep,
+            jitter=jitter,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<TieredStore {self._breaker.state}, {self._memory!r},"
+            f" {len(self._unsettled)} unsettled>"
+        )
+
+    @property
+    def degraded(self) -> bool:
+        """Whether Redis is not in use."""
+        return self._watch.degraded
+
+    async def start(self) -> None:
+        """See if Redis is there, and watch it from here on. That it is absent is no error."""
+        await self._watch.start()
+
+    async def close(self) -> None:
+        """End the watch, close the shared store."""
+        await self._watch.close()
+        await self._remote.close()
+
+    def peek(self, token_id: str) -> Session | None:
+        """The session if it lives here alone, or if Redis is away and it is known here."""
+        if self._watch.degraded:
+            session = self._memory.peek(token_id)
+        else:
+            session = self._memory.born.peek(token_id)
+        if session is not None:
+            self._lookups[HIT] += 1
+        return session
+
+    async def get(self, token_id: str) -> Session | None:
+        """The live session, or None."""
+        session = self.peek(token_id)
+        if session is not None:
+            return session
+        if self._breaker.closed:
+            try:
+                session = await self._remote.get(token_id)
+            except RedisUnavailable as unavailable:
+                self._watch.failed(unavailable)
+            else:
+                self._watch.succeeded()
+                return self._memory.confirm(token_id, session)
+        session = self._memory.peek(token_id)
+        self._lookups[MISS if session is None else HIT] += 1
+        return session
+
+    async def write(self, grant: Grant) -> bool:
+        """Write all of one login or refresh: into Redis, or here while Redis takes none."""
+        sid = grant.session.sid
+        if not self._breaker.closed or sid in self._unsettled:
+            return self._write_here(grant, grant if sid in self._unsettled else None)
+        attempt = self._as_redis_knows_it(grant)
+        try:
+            live = await self._remote.write(attempt)
+        except RedisUnavailable as unavailable:
+            self._watch.failed(unavailable, writing=True)
+            return self._write_here(grant, None if unavailable.fault in UNSENT else attempt)
+        self._watch.written()
+        if not live:
+            self._memory.forget(sid)
+        elif self._memory.has_ended(grant):  # meanwhile; Redis may have got these in any order
+            await self._revoked(self._remote.revoke_session, sid)
+            live = False
+        else:
+            self._memory.written(grant)
+        return live
+
+    async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
+        """The record of a refresh token; what was done here without Redis counts first."""
+        record = self._memory.born.refresh_record(refresh_id)
+        if record is None and self._breaker.closed:
+            try:
+                record = await self._remote.get_refresh(refresh_id)
+            except RedisUnavailable as unavailable:
+                self._watch.failed(unavailable)
+            else:
+                self._watch.succeeded()
+                return self._memory.unless_ended(record)
+        if record is None:
+            record = self._memory.seen.refresh_record(refresh_id)
+        return self._memory.unless_ended(record)
+
+    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """Put `used` in place of a live record; what was there before."""
+        here = self._memory.born.refresh_record(refresh_id) is not None
+        if not here and self._breaker.closed:
+            try:
+                record = await self._remote.claim_refresh(refresh_id, used)
+            except RedisUnavailable as unavailable:
+                self._watch.failed(unavailable, writing=True)
+            else:
+                self._watch.written()
+                self._memory.seen.claim(refresh_id, used)
+                return self._memory.unless_ended(record)
+        return self._memory.claim(refresh_id, used)
+
+    async def revoke_session(self, sid: str) -> bool:
+        """End one login: here at once, and in Redis if that can be. True if there was one."""
+        here = self._memory.end_session(sid)
+        self._unsettled.pop(sid, None)
+        return await self._revoked(self._remote.revoke_session, sid) or here
+
+    async def revoke_token(self, token_id: str) -> bool:
+        """End the credential under this id, and its login. True if there was one."""
+        session = self._memory.peek(token_id)
+        here = self._memory.end_token(token_id)
+        self._unsettled.pop(session.sid if session else "", None)
+        return await self._revoked(self._remote.revoke_token, token_id) or here
+
+    async def revoke_user(self, sub: str) -> int:
+        """End every login of a user; how many there were, as far as known."""
+        known, alone = self._memory.end_user(sub)
+        for sid in [sid for sid, grants in self._unsettled.items() if grants[0].session.sub == sub]:
+            del self._unsettled[sid]
+        there = await self._revoked(self._remote.revoke_user, sub)
+        return known if there is None else there + alone
+
+    async def sessions_of(self, sub: str) -> list[SessionInfo]:
+        """The user's live logins, newest first; while Redis is away, those known here."""
+        if self._breaker.closed:
+            try:
+                there = await self._remote.sessions_of(sub)
+            except RedisUnavailable as unavailable:
+                self._watch.failed(unavailable)
+            else:
+                self._watch.succeeded()
+                return self._merged(sub, there)
+        return self._memory.listing(sub, seen=True)
+
+    def _write_here(self, grant: Grant, unsettled: Grant | None) -> bool:
+        """Keep a grant here. `unsettled` is what Redis may have got of it."""
+        if not self._memory.write(grant):
+            return False
+        if unsettled is not None:
+            self._unsettled.setdefault(grant.session.sid, []).append(unsettled)
+            if len(self._unsettled) > _UNSETTLED_KEPT:  # the oldest stays valid here, and only here
+                del self._unsettled[next(iter(self._unsettled))]
+            self._watch.owe()
+        return True
+
+    def _as_redis_knows_it(self, grant: Grant) -> Grant:
+        """A login that began here without Redis begins there with its first refresh after it."""
+        login = self._memory.born.login(grant.session.sid)
+        if login is None or login.adopted:
+            return grant
+        return msgspec.structs.replace(grant, replaces=None)
+
+    async def _settle(self) -> bool:
+        """Write again what Redis may have got in part. What was ended meanwhile is ended there."""
+        while self._unsettled:
+            sid, grants = next(iter(self._unsettled.items()))
+            live = await self._remote.write(grants[0])
+            if self._unsettled.get(sid) is not grants:
+                await self._remote.revoke_session(sid)
+            elif not live:  # it was ended elsewhere
+                del self._unsettled[sid]
+                self._memory.forget(sid)
+            elif len(grants) > 1:
+                del grants[0]
+            else:
+                del self._unsettled[sid]
+                self._memory.written(grants[0])
+        return True
+
+    async def _revoked(self, revoke: Callable[[str], Awaitable[T]], what: str) -> T | None:
+        """Revoke it in Redis too; None if that could not be done now."""
+        if not self._breaker.closed:
+            return None
+        try:
+            outcome = await revoke(what)
+        except RedisUnavailable as unavailable:
+            self._watch.failed(unavailable, writing=True)
+            return None
+        self._watch.written()
+        return outcome
+
+    def _merged(self, sub: str, there: list[SessionInfo]) -> list[SessionInfo]:
+        """What Redis lists and what lives here alone, newest first."""
+        infos = {info.sid: info for info in there if not self._memory.covers(info)}
+        infos |= {info.sid: info for info in self._memory.listing(sub, seen=False)}
+        return sorted(infos.values(), key=lambda info: info.created, reverse=True)

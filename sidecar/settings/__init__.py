@@ -1,0 +1,25 @@
+"""Settings: the list of them, how they are read and checked, how they are shown.
+
+Nothing but `app` and `cli` imports this; every other class takes plain arguments.
+"""
+
+from __future__ import annotations
+
+from sidecar.settings.load import Loaded, load, settings_from
+from sidecar.settings.model import IssuerSettings, Settings, secrets_of
+from sidecar.settings.net import Address, Upstream
+from sidecar.settings.routes import RouteSettings
+from sidecar.settings.show import print_config
+
+__all__ = [
+    "Address",
+    "IssuerSettings",
+    "Loaded",
+    "RouteSettings",
+    "Settings",
+    "Upstream",
+    "load",
+    "print_config",
+    "secrets_of",
+    "settings_from",
+]

@@ -1,0 +1,141 @@
+"""What must hold between settings that are well-formed, and what makes a secret good enough."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Final
+
+from sidecar.settings.model import SYMMETRIC
+from sidecar.settings.net import LOOPBACK, WILDCARD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sidecar.secret import Secret
+    from sidecar.settings.model import Settings
+
+# Bytes: as long as the algorithm's hash (RFC 7518 section 3.2).
+SHORTEST: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+FEWEST: Final = 8  # different bytes; a random text of this length never has so few
+MAKE_ONE: Final = "make one with: openssl rand -base64 48"
+
+
+def check(settings: Settings, unread: set[str]) -> Iterator[tuple[str, str]]:
+    """Every problem, as a setting's name and what was expected of it.
+
+    `unread` are settings whose value could not be read: what depends on them is not checked.
+    """
+    for names, find in CHECKS:
+        if not unread.intersection(names) and (problem := find(settings)):
+            yield names[0], problem
+
+
+def _jwt_secret(settings: Settings) -> str | None:
+    if settings.jwt_secret.reveal() or settings.jwt_private_key_file:
+        return _weak(settings.jwt_secret, settings, settings.jwt_algorithm)
+    return f"expected a secret, in JWT_SECRET or a file named by JWT_SECRET_FILE; {MAKE_ONE}"
+
+
+def _refresh_secret(settings: Settings) -> str | None:
+    if settings.refresh_secret.reveal():
+        return _weak(settings.refresh_secret, settings)
+    return (
+        f"expected a secret, in REFRESH_SECRET or a file named by REFRESH_SECRET_FILE; {MAKE_ONE}"
+    )
+
+
+def _jwt_secret_previous(settings: Settings) -> str | None:
+    return _weak(settings.jwt_secret_previous, settings, settings.jwt_algorithm)
+
+
+def _refresh_secret_previous(settings: Settings) -> str | None:
+    return _weak(settings.refresh_secret_previous, settings)
+
+
+def _weak(secret: Secret, settings: Settings, algorithm: str = "HS256") -> str | None:
+    shortest = SHORTEST.get(algorithm, SHORTEST["HS256"])
+    value = secret.reveal().encode()
+    if not value or settings.allow_weak_secrets:
+        return None
+    if len(value) < shortest:
+        return f"expected at least {shortest} bytes; it has {len(value)}; {MAKE_ONE}"
+    if len(set(value)) < FEWEST:
+        return f"expected a random text; it repeats a few characters; {MAKE_ONE}"
+    return None
+
+
+def _secrets_differ(settings: Settings) -> str | None:
+    access = (settings.jwt_secret, settings.jwt_secret_previous)
+    refresh = (settings.refresh_secret, settings.refresh_secret_previous)
+    if any(_same(one, other) for one in access for other in refresh):
+        return (
+            "expected another secret than JWT_SECRET, or an access token would pass for a refresh "
+            f"token; {MAKE_ONE}"
+        )
+    return None
+
+
+def _same(one: Secret, other: Secret) -> bool:
+    value = one.reveal().encode()
+    return bool(value) and hmac.compare_digest(value, other.reveal().encode())
+
+
+def _algorithm(settings: Settings) -> str | None:
+    algorithm = settings.jwt_algorithm
+    symmetric = algorithm in SYMMETRIC
+    if symmetric and settings.jwt_private_key_file:
+        return f"expected an algorithm for the key in jwt_private_key_file; got {algorithm}"
+    if algorithm and not symmetric and not settings.jwt_private_key_file:
+        return f"expected jwt_private_key_file to be set, for {algorithm} signs with a private key"
+    return None
+
+
+def _expiries(settings: Settings) -> str | None:
+    if settings.access_token_expiry > settings.refresh_token_expiry:
+        return "expected at most refresh_token_expiry"
+    return None
+
+
+def _max_age(settings: Settings) -> str | None:
+    if settings.session_max_age < settings.access_token_expiry:
+        return "expected at least access_token_expiry"
+    return None
+
+
+def _listeners(settings: Settings) -> str | None:
+    one, other = settings.listen, settings.admin_listen
+    overlap = one.host == other.host or {one.host, other.host} & WILDCARD
+    if one.port == other.port and one.port and overlap:
+        return f"expected another port than that of listen ({one})"
+    return None
+
+
+def _loop(settings: Settings) -> str | None:
+    upstream = settings.upstream_url
+    if upstream.host not in LOOPBACK | WILDCARD:
+        return None
+    for name, own in (("listen", settings.listen), ("admin_listen", settings.admin_listen)):
+        if upstream.port == own.port and own.host in LOOPBACK | WILDCARD:
+            return f"expected the application's address; {upstream} is this sidecar's own ({name})"
+    return None
+
+
+def _own_issuer(settings: Settings) -> str | None:
+    if any(issuer.issuer == settings.jwt_issuer for issuer in settings.issuer):
+        return f'expected issuers other than jwt_issuer ("{settings.jwt_issuer}")'
+    return None
+
+
+CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ...]] = (
+    (("jwt_secret", "jwt_private_key_file", "jwt_algorithm", "allow_weak_secrets"), _jwt_secret),
+    (("jwt_secret_previous", "jwt_algorithm", "allow_weak_secrets"), _jwt_secret_previous),
+    (("refresh_secret", "allow_weak_secrets"), _refresh_secret),
+    (("refresh_secret_previous", "allow_weak_secrets"), _refresh_secret_previous),
+    (("refresh_secret", "jwt_secret"), _secrets_differ),
+    (("jwt_algorithm", "jwt_private_key_file"), _algorithm),
+    (("access_token_expiry", "refresh_token_expiry"), _expiries),
+    (("session_max_age", "access_token_expiry"), _max_age),
+    (("admin_listen", "listen"), _listeners),
+    (("upstream_url", "listen", "admin_listen"), _loop),
+    (("issuer", "jwt_issuer"), _own_issuer),
+)

@@ -1,0 +1,91 @@
+"""Makes `Settings` from flags, environment and file, or reports all that is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sidecar.errors import ConfigError
+from sidecar.settings import sources
+from sidecar.settings.checks import check
+from sidecar.settings.model import NO_SECRET, TABLES, Settings, kinds_of
+from sidecar.settings.reader import Reader
+from sidecar.settings.secret_files import read_secret_files
+from sidecar.settings.tables import read_identity, read_issuers, read_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.settings.reader import Given
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Settings, and where each came from (`environment REDIS_PORT`); those absent are defaults."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def settings_from(
+    *,
+    env: Mapping[str, str],
+    file: str | Path | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings. Raises ConfigError with every problem; see `load`."""
+    return load(env=env, file=file, flags=flags).settings
+
+
+def load(
+    *,
+    env: Mapping[str, str],
+    file: str | Path | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Loaded:
+    """The settings and their origins. Raises ConfigError with every problem.
+
+    `file` is the configuration file; None means the one that SIDECAR_CONFIG names, if any. `flags`
+    gives the command line's values by field name.
+    """
+    reader = Reader()
+    kinds = kinds_of(Settings)
+    path = str(file or env.get(sources.PREFIX + sources.CONFIG) or "")
+    keys = sources.read_file(reader, path) if path else {}
+    readable = keys is not None
+    keys = keys or {}
+    reader.unknown(keys, [*kinds, *TABLES], f"{path}: ")
+    given = sources.from_file(path, keys, kinds)
+    given = sources.overlay(given, sources.from_environment(env, kinds))
+    given = sources.overlay(given, sources.from_flags(flags or {}))
+    sources.check_variables(reader, env, kinds)
+    values: dict[str, Any] = reader.table(kinds, given)
+    given = read_secret_files(reader, kinds, given, values)
+    values |= _tables(reader, keys, path)
+    unread = {name for name in given if name not in values}
+    settings = Settings(**{"jwt_secret": NO_SECRET, "refresh_secret": NO_SECRET} | values)
+    if readable:  # else what is missing may well stand in the file
+        for name, problem in check(settings, unread):
+            reader.report(_place(name, given, path), problem)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Loaded(settings, {name: one.where for name, one in given.items()})
+
+
+def _place(name: str, given: Mapping[str, Given], path: str) -> str:
+    if name in given:
+        return given[name].where
+    return f"{path}: {name}" if name in TABLES else name
+
+
+def _tables(reader: Reader, keys: Mapping[str, object], path: str) -> dict[str, object]:
+    folder = Path(path).parent
+    tables: dict[str, object] = {}
+    if "identity" in keys:
+        tables["identity"] = read_identity(reader, keys["identity"], path)
+    if "route" in keys:
+        tables["route"] = read_routes(reader, keys["route"], path, folder)
+    if "issuer" in keys:
+        tables["issuer"] = read_issuers(reader, keys["issuer"], path, folder)
+    return tables

@@ -1,0 +1,150 @@
+"""Every setting, with its kind and its default: the one list by which every source is read.
+
+A field's name is its key in the file; in upper case it is its environment variable. Times are in
+seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from sidecar.secret import Secret
+from sidecar.settings import kinds, net
+from sidecar.settings.kinds import Kind
+from sidecar.settings.net import Address, Network, Upstream
+from sidecar.settings.routes import RouteSettings
+
+SYMMETRIC: Final = ("HS256", "HS384", "HS512")
+ASYMMETRIC: Final = (
+    *("RS256", "RS384", "RS512"),
+    *("PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512"),
+    "EdDSA",
+)
+NO_SECRET: Final = Secret("")
+
+Seconds = Annotated[float, kinds.duration("1ms")]
+LogLevel = Literal["debug", "info", "warning", "error"]
+File = Annotated[str, kinds.file_path()]
+Hidden = Annotated[Secret, kinds.hidden()]
+SessionMode = Annotated[Literal["required", "none"], kinds.choice("required", "none")]
+
+
+class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One `[[issuer]]`: a foreign issuer, its keys from `jwks_url` or from `key_file` (PEM)."""
+
+    issuer: Annotated[str, kinds.text()]
+    audience: Annotated[str, kinds.text("a text on one line", empty=True)] = ""  # empty: any
+    jwks_url: Annotated[str, net.web_url()] = ""
+    key_file: File = ""
+    algorithms: Annotated[
+        tuple[str, ...], kinds.listed(kinds.choice(*ASYMMETRIC), "a list of algorithms")
+    ] = ()  # empty: those that fit the key
+    session_mode: SessionMode = "required"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sidecar runs with; made by `settings_from`, which checks it."""
+
+    # Listeners and the upstream
+    listen: Annotated[Address, net.address()] = Address("0.0.0.0", 5005)
+    admin_listen: Annotated[Address, net.address()] = Address("0.0.0.0", 9105)
+    upstream_url: Annotated[Upstream, net.upstream()] = Upstream("http", "127.0.0.1", 8080)
+    upstream_ca_file: File = ""
+    upstream_connect_timeout: Seconds = 5.0
+    upstream_timeout: Seconds = 60.0  # until the response head
+    upstream_idle_timeout: Seconds = 60.0
+    upstream_max_connections: Annotated[int, kinds.integer(1, 65535)] = 256
+    upstream_queue_timeout: Annotated[float, kinds.duration()] = 5.0
+
+    # Tokens
+    jwt_secret: Hidden
+    jwt_secret_file: File = ""
+    jwt_secret_previous: Hidden = NO_SECRET
+    jwt_secret_previous_file: File = ""
+    refresh_secret: Hidden
+    refresh_secret_file: File = ""
+    refresh_secret_previous: Hidden = NO_SECRET
+    refresh_secret_previous_file: File = ""
+    allow_weak_secrets: Annotated[bool, kinds.switch()] = False
+    jwt_private_key_file: File = ""
+    jwt_algorithm: Annotated[str, kinds.choice("", *SYMMETRIC, *ASYMMETRIC)] = ""
+    jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
+    jwt_audience: Annotated[str, kinds.text("a text on one line", empty=True)] = "auth-sidecar"
+    jwks_url: Annotated[str, net.web_url()] = ""
+    jwt_leeway: Annotated[float, kinds.duration("0", "60s")] = 5.0
+    access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
+    refresh_token_expiry: Annotated[float, kinds.duration("1s")] = 7 * 86400.0
+    refresh_grace: Annotated[float, kinds.duration("0", "5m")] = 10.0
+
+    # Sessions
+    session_mode: SessionMode = "required"
+    session_store: Annotated[Literal["redis", "local"], kinds.choice("redis", "local")] = "redis"
+    session_key: Annotated[Literal["sha256", "token"], kinds.choice("sha256", "token")] = "sha256"
+    session_cache_size: Annotated[int, kinds.integer(1, 100_000_000)] = 100_000
+    session_max_age: Annotated[float, kinds.duration("1s")] = 30 * 86400.0
+    redis_url: Annotated[Secret, net.redis_url()] = NO_SECRET
+    redis_host: Annotated[str, net.host()] = "localhost"
+    redis_port: Annotated[int, kinds.integer(1, 65535)] = 6379
+    redis_db: Annotated[int, kinds.integer(0, 65535)] = 0
+    redis_username: Annotated[str, kinds.text("a text on one line", empty=True)] = ""
+    redis_password: Hidden = NO_SECRET
+    redis_password_file: File = ""
+    redis_ca_file: File = ""
+    redis_timeout: Seconds = 0.1
+
+    # Login
+    users_file: File = ""
+    login_url: Annotated[str, net.web_url()] = ""
+    session_cookie: Annotated[str, kinds.matching(kinds.TOKEN, "a cookie's name")] = (
+        "__Host-session"
+    )
+    redirect_origins: Annotated[
+        tuple[str, ...], kinds.listed(net.origin(), "a list of origins such as https://example.com")
+    ] = ()
+
+    # Clients and limits
+    trusted_proxies: Annotated[tuple[Network, ...], net.networks()] = ()
+    max_head_size: Annotated[int, kinds.size(1024, 1 << 20)] = 32768
+    max_headers: Annotated[int, kinds.integer(8, 1000)] = 100
+    header_timeout: Seconds = 10.0
+    idle_timeout: Seconds = 75.0
+    max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000
+
+    # Logs
+    log_level: Annotated[LogLevel, kinds.choice("debug", "info", "warning", "error")] = "info"
+    log_format: Annotated[Literal["json", "text"], kinds.choice("json", "text")] = "json"
+    access_log: Annotated[Literal["off", "denied", "all"], kinds.choice("off", "denied", "all")] = (
+        "denied"
+    )
+
+    # Tables
+    identity: dict[str, str] = {}  # header → claim, beside the headers that are always there
+    route: tuple[RouteSettings, ...] = ()
+    issuer: tuple[IssuerSettings, ...] = ()
+
+
+TABLES: Final = ("identity", "route", "issuer")
+
+
+def secrets_of(settings: Settings) -> list[Secret]:
+    """Every secret that is set, and the password inside redis_url: what must not reach a log."""
+    values = (getattr(settings, name) for name in Settings.__struct_fields__)
+    found = [value for value in values if isinstance(value, Secret) and value]
+    password = urlsplit(settings.redis_url.reveal()).password
+    if password:
+        found += [Secret(password), Secret(unquote(password))]
+    return found
+
+
+def kinds_of(struct: type[msgspec.Struct]) -> dict[str, Kind]:
+    """Each field's kind, in the order of the struct; fields without one (tables) are left out."""
+    found: dict[str, Kind] = {}
+    for field in msgspec.structs.fields(struct):
+        for extra in getattr(field.type, "__metadata__", ()):
+            if isinstance(extra, Kind):
+                found[field.name] = extra
+    return found

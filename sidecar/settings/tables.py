@@ -1,0 +1,135 @@
+"""The file's tables: `[[route]]`, `[[issuer]]`, `[identity]`. Rows are counted from 1."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from sidecar.settings.kinds import shown
+from sidecar.settings.model import IssuerSettings, kinds_of
+from sidecar.settings.reader import Given
+from sidecar.settings.routes import RouteSettings, check_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sidecar.settings.reader import Reader
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+# Set from other sources, or meaning something to HTTP itself.
+_TAKEN: Final = frozenset(
+    {
+        "x-auth-user",
+        "x-auth-subject",
+        "x-auth-roles",
+        "x-auth-scopes",
+        "x-auth-session",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
+    }
+)
+
+
+def read_routes(reader: Reader, raw: object, path: str, folder: Path) -> tuple[RouteSettings, ...]:
+    """Every rule of the file, checked each for itself and against those before it."""
+    routes = _rows(reader, raw, RouteSettings, (f"{path}: route", folder))
+    for position, key, problem in check_routes(routes):
+        reader.report(f"{path}: route[{position + 1}].{key}", problem)
+    return tuple(route for route in routes if route is not None)
+
+
+def read_issuers(
+    reader: Reader, raw: object, path: str, folder: Path
+) -> tuple[IssuerSettings, ...]:
+    """Every foreign issuer: one source of keys each, and no name twice."""
+    issuers = _rows(reader, raw, IssuerSettings, (f"{path}: issuer", folder))
+    seen: set[str] = set()
+    for position, issuer in enumerate(issuers, 1):
+        if issuer is None:
+            continue
+        where = f"{path}: issuer[{position}]"
+        if bool(issuer.jwks_url) == bool(issuer.key_file):
+            reader.report(where, "expected either jwks_url or key_file")
+        if issuer.issuer in seen:
+            reader.report(f"{where}.issuer", "expected each issuer once; this one came before")
+        seen.add(issuer.issuer)
+    return tuple(issuer for issuer in issuers if issuer is not None)
+
+
+def read_identity(reader: Reader, raw: object, path: str) -> dict[str, str]:
+    """Header → claim, for headers beside those that are always set."""
+    where = f"{path}: identity"
+    if not isinstance(raw, dict):
+        reader.report(where, f"expected a table of headers and claims; got {shown(raw)}")
+        return {}
+    seen: set[str] = set()
+    for header, claim in raw.items():
+        name = str(header)
+        place = f"{where}.{name if name.isprintable() else shown(name)}"
+        if not _HEADER.fullmatch(name):
+            reader.report(place, "expected a header of letters, digits and -, such as X-Auth-Email")
+        elif name.lower() in _TAKEN:
+            reader.report(place, "expected a header that has no other meaning")
+        elif name.lower() in seen:
+            reader.report(place, "expected each header once, upper and lower case being the same")
+        if not isinstance(claim, str) or not claim or not claim.isprintable():
+            reader.report(place, f"expected the name of a claim; got {shown(claim)}")
+        seen.add(name.lower())
+    return {str(header): str(claim) for header, claim in raw.items()}
+
+
+def _rows(
+    reader: Reader, raw: object, row: type[Row], place: tuple[str, Path]
+) -> Sequence[Row | None]:
+    """One struct for each table of a list; None where a table has problems."""
+    where, folder = place
+    if not isinstance(raw, list) or not all(isinstance(table, dict) for table in raw):
+        name = where.rpartition(" ")[2]
+        reader.report(where, f"expected tables under [[{name}]]; got {shown(raw)}")
+        return []
+    return [
+        _row(reader, table, row, (f"{where}[{position}]", folder))
+        for position, table in enumerate(raw, 1)
+    ]
+
+
+def _row(
+    reader: Reader, table: dict[str, object], row: type[Row], place: tuple[str, Path]
+) -> Row | None:
+    where, folder = place
+    before = len(reader.problems)
+    kinds = kinds_of(row)
+    given = {name: Given(raw, f"{where}.{name}", folder) for name, raw in table.items()}
+    reader.unknown(table, kinds, f"{where}.")
+    values = reader.table(kinds, given)
+    for field in msgspec.structs.fields(row):
+        if field.required and field.name not in table:
+            reader.report(
+                f"{where}.{field.name}", f"expected {kinds[field.name].expected}; not set"
+            )
+    return row(**values) if len(reader.problems) == before else None

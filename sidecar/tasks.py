@@ -1,0 +1,57 @@
+"""Owns background tasks: none is lost to the garbage collector or fails unseen, all end at close.
+
+Knows nothing of what they do. One `Tasks` belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Tasks:
+    """Background tasks under names. After `close` no more can be started."""
+
+    __slots__ = ("_closed", "_running")
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        names = ", ".join(sorted(task.get_name() for task in self._running))
+        return f"<Tasks {'closed' if self._closed else 'open'}: {names or 'none'}>"
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Start a task; a fault in it is logged once, with its name. RuntimeError after `close`."""
+        if self._closed:
+            work.close()
+            raise RuntimeError(f"task {name} started after close")
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """Cancel every task and wait until all have ended, their cleaning up included."""
+        self._closed = True
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("task %s failed", task.get_name(), exc_info=fault)

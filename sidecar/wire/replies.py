@@ -1,0 +1,79 @@
+"""The answers this proxy gives by itself, as bytes: problem documents (RFC 9457) and redirects.
+
+Pure: no answer echoes a byte of the request but its checked request id.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+_DETAILS: Final = {
+    400: "The request is malformed.",
+    401: "Valid credentials are required.",
+    403: "The credentials do not allow this.",
+    405: "This method is not served here.",
+    408: "The request did not arrive in time.",
+    413: "The request is too large.",
+    431: "The request's header section is too large.",
+    500: "The request could not be handled.",
+    501: "The request asks for something that is not implemented.",
+    502: "The application behind this proxy gave no valid answer.",
+    503: "The service cannot be reached for the moment.",
+    504: "The application behind this proxy did not answer in time.",
+    505: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
+}
+
+# What a client should wait, in seconds, before it comes again (RFC 9110 section 10.2.3).
+RETRY_AFTER: Final = b"Retry-After: 1\r\n"
+
+
+def _template(status: int) -> tuple[bytes, bytes, int]:
+    title = HTTPStatus(status).phrase
+    start = (
+        f"HTTP/1.1 {status} {title}\r\n"
+        "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n"
+    )
+    body = (
+        f'{{"type":"about:blank","title":"{title}","status":{status},'
+        f'"detail":"{_DETAILS[status]}","request_id":"'
+    )
+    return start.encode(), body.encode(), len(body) + len('"}\n')
+
+
+_TEMPLATES: Final = {status: _template(status) for status in _DETAILS}
+
+
+def problem(
+    status: int, request_id: bytes, *, headers: bytes = b"", close: bool = False, body: bool = True
+) -> bytes:
+    """A whole response: problem document, request id, more header lines, and the wish to close.
+
+    `body=False` answers a HEAD request: the same head, nothing behind it. KeyError for an unknown
+    status.
+    """
+    start, text, length = _TEMPLATES[status]
+    return b"".join(
+        (
+            start,
+            headers,
+            b"Content-Length: %d\r\n" % (length + len(request_id)),
+            b"X-Request-Id: ",
+            request_id,
+            b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n",
+            b'%b%b"}\n' % (text, request_id) if body else b"",
+        )
+    )
+
+
+def redirect(request_id: bytes, *, headers: bytes, close: bool = False) -> bytes:
+    """A 302 without content; `headers` has the Location line."""
+    return b"".join(
+        (
+            b"HTTP/1.1 302 Found\r\nCache-Control: no-store\r\nContent-Length: 0\r\n",
+            headers,
+            b"X-Request-Id: ",
+            request_id,
+            b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n",
+        )
+    )

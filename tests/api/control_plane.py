@@ -1,0 +1,162 @@
+"""The real control plane on a local store: real gate, keys, users, passwords; a clock to turn.
+
+Users are `alice` (role user), `admin` (roles user, admin) and `gone` (disabled); the password of
+each is `pw-<name>`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import argon2
+
+from sidecar.api.passwords import PasswordChecker
+from sidecar.api.services import Reloadable, Services
+from sidecar.api.users import Users, parse_users
+from sidecar.auth.gate import Gate
+from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.issue import Issuer
+from sidecar.auth.keys import KeyRing, secret_key
+from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verifier
+from sidecar.metrics import Metrics
+from sidecar.sessions.local import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import ClientResponse, web
+    from aiohttp.test_utils import TestClient
+
+    from sidecar.sessions.store import SessionStore
+
+    Starter = Callable[..., Awaitable["Api"]]
+
+ISSUER: Final = "auth-sidecar"
+START: Final = 1_700_000_000.0
+CHEAP: Final = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+BROWSER: Final = {
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "app.example",
+    "X-Forwarded-For": "192.0.2.7, 10.0.0.1",
+    "Accept": "text/html,application/xhtml+xml",
+    "Origin": "https://app.example",
+}
+
+
+class Clock:
+    """A clock that stands until it is turned."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Seconds since the epoch."""
+        return self.now
+
+
+def users_of(*disabled: str, roles: str = '["user"]') -> Users:
+    """The test's users; `disabled` ones besides `gone`, and other roles for alice."""
+    tables = []
+    for name, held in (("alice", roles), ("admin", '["user", "admin"]'), ("gone", "[]")):
+        off = str(name == "gone" or name in disabled).lower()
+        encoded = CHEAP.hash(f"pw-{name}")
+        tables.append(
+            f'[[user]]\nname = "{name}"\npassword_hash = "{encoded}"\nroles = {held}\n'
+            f'scopes = ["read"]\nclaims = {{ email = "{name}@example.com" }}\ndisabled = {off}\n'
+        )
+    return parse_users("\n".join(tables), "users.toml")
+
+
+@dataclass
+class Api:
+    """A running control plane and how to talk to it."""
+
+    client: TestClient[web.Request, Any]
+    services: Services
+    clock: Clock
+
+    @property
+    def store(self) -> SessionStore:
+        """Where sessions live."""
+        return self.services.store
+
+    @property
+    def current(self) -> Reloadable:
+        """What a reload replaces."""
+        return self.services.current
+
+    def logins(self, method: str, result: str) -> int:
+        """How many logins of this kind were counted."""
+        return self.services.metrics.logins[method, result]
+
+    async def login(self, name: str = "alice") -> dict[str, Any]:
+        """Log in with JSON; the token answer."""
+        credentials = {"username": name, "password": f"pw-{name}"}
+        answer = await self.client.post("/auth/login", json=credentials)
+        assert answer.status == 200
+        tokens: dict[str, Any] = await answer.json()
+        return tokens
+
+    async def cookie(self, name: str = "alice") -> str:
+        """Log in with the form; the value of the session cookie."""
+        form = {"username": name, "password": f"pw-{name}"}
+        answer = await self.client.post(
+            "/auth/login", data=form, headers=BROWSER, allow_redirects=False
+        )
+        assert answer.status == 303
+        return answer.cookies["__Host-session"].value
+
+    async def refresh(self, token: str) -> ClientResponse:
+        """Present a refresh token."""
+        return await self.client.post("/auth/refresh", json={"refresh_token": token})
+
+    async def user_of(self, token: str) -> ClientResponse:
+        """Ask who an access token belongs to."""
+        return await self.client.get("/auth/userinfo", headers=bearer(token))
+
+    async def is_live(self, token: str) -> bool:
+        """Whether an access token is let in."""
+        return (await self.user_of(token)).status == 200
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The Authorization header."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def with_cookie(value: str, **headers: str) -> dict[str, str]:
+    """A browser's headers with the session cookie, and others to add or change."""
+    return {**BROWSER, "Cookie": f"theme=dark; __Host-session={value}", **headers}
+
+
+async def problem(answer: ClientResponse) -> dict[str, Any]:
+    """The problem document of an answer, which has to be one."""
+    assert answer.content_type == "application/problem+json"
+    document: dict[str, Any] = await answer.json(content_type=None)
+    assert document["status"] == answer.status
+    assert document["request_id"]
+    return document
+
+
+def make_services(clock: Clock, store: SessionStore | None = None, **changed: Any) -> Services:
+    """Services of real objects, with cheap passwords."""
+    access = secret_key(ISSUER, b"an-access-secret-of-thirty-two-b")
+    refreshing = secret_key(ISSUER, b"a-refresh-secret-of-thirty-two-b")
+    verifier = Verifier(
+        [IssuerConfig(issuer=ISSUER, audiences=frozenset({ISSUER}))],
+        KeyRing([access]),
+        IssuerConfig(issuer=ISSUER, audiences=frozenset({ISSUER}), types=REFRESH_TYPES),
+        KeyRing([refreshing]),
+    )
+    issuer = Issuer(access, refreshing, issuer=ISSUER, audience=ISSUER, max_age=30 * 86400.0)
+    services = Services(
+        gate=Gate(verifier, IdentityHeaders()),
+        store=LocalStore(clock) if store is None else store,
+        current=Reloadable(users_of(), issuer, verifier),
+        passwords=PasswordChecker(),
+        metrics=Metrics(),
+        clock=clock,
+        redirect_origins=frozenset({"https://other.example"}),
+    )
+    return replace(services, **changed)

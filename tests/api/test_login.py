@@ -1,0 +1,335 @@
+"""Logging in: tokens for JSON, a cookie for a form, one answer for every wrong attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sidecar.api import passwords
+from sidecar.api.passwords import PasswordChecker
+from sidecar.auth.session import token_id
+from tests.api.control_plane import BROWSER, START, bearer, problem, with_cookie
+
+if TYPE_CHECKING:
+    from tests.api.control_plane import Api, Clock, Starter
+
+GOOD = {"username": "alice", "password": "pw-alice"}
+
+
+async def test_tokens(api: Api) -> None:
+    """A good login gives a pair of tokens that lets the user in, and is never cached."""
+    answer = await api.client.post("/auth/login", json=GOOD)
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in answer.headers
+    tokens = await answer.json()
+    assert set(tokens) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 900)
+    user = await (await api.user_of(tokens["access_token"])).json()
+    assert (user["sub"], user["roles"], user["scopes"]) == ("alice", ["user"], ["read"])
+    assert user["email"] == "alice@example.com"
+    assert api.logins("password", "success") == 1
+
+
+async def test_every_login_is_a_new_session(api: Api) -> None:
+    """Two logins of one user share neither session nor token, also at the same moment."""
+    first, second = await api.login(), await api.login()
+    assert first["access_token"] != second["access_token"]
+    sessions = await api.store.sessions_of("alice")
+    assert len({info.sid for info in sessions}) == 2
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        pytest.param("alice", "wrong", id="wrong-password"),
+        pytest.param("nobody", "pw-alice", id="unknown-user"),
+        pytest.param("gone", "pw-gone", id="disabled-user"),
+        pytest.param("Alice", "pw-alice", id="other-case"),
+        pytest.param("", "", id="empty"),
+        pytest.param("alice", "x" * 40_000, id="huge-password"),
+        pytest.param("alice", "pw-alice\x00", id="nul"),
+    ],
+)
+async def test_wrong_logins_are_one_answer(
+    api: Api, monkeypatch: pytest.MonkeyPatch, username: str, password: str
+) -> None:
+    """Whatever is wrong, the answer is the same, after exactly one password check."""
+    checked: list[str] = []
+    verify = passwords.verify
+
+    def counting(encoded: str, given: str) -> bool:
+        checked.append(encoded)
+        return verify(encoded, given)
+
+    monkeypatch.setattr(passwords, "verify", counting)
+    answer = await api.client.post(
+        "/auth/login",
+        json={"username": username, "password": password},
+        headers={"X-Request-Id": "r1"},
+    )
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="sidecar"'
+    assert await problem(answer) == {
+        "type": "about:blank",
+        "title": "Unauthorized",
+        "status": 401,
+        "detail": "Wrong user name or password.",
+        "request_id": "r1",
+    }
+    assert len(checked) == 1
+    assert checked[0].startswith("$argon2id$v=19$m=8,t=1,p=1$")
+    assert api.logins("password", "refused") == 1
+    assert await api.store.sessions_of("alice") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        pytest.param(b"", 400, "The body is not valid JSON.", id="empty"),
+        pytest.param(b"username=alice", 400, "The body is not valid JSON.", id="not-json"),
+        pytest.param(b'{"username":"\xff"}', 400, "not valid JSON.", id="not-utf-8"),
+        pytest.param(b'{"username":"\\ud800"}', 400, "not valid JSON.", id="lone-surrogate"),
+        pytest.param(b"[" * 5000, 400, "Expected `object`", id="too-deep"),
+        pytest.param(b"[]", 400, "Expected `object`, got `array`.", id="array"),
+        pytest.param(b"null", 400, "Expected `object`, got `null`.", id="null"),
+        pytest.param(b"{}", 400, "missing required field `username`.", id="no-fields"),
+        pytest.param(
+            b'{"username":"alice"}', 400, "missing required field `password`.", id="no-password"
+        ),
+        pytest.param(
+            b'{"username":"alice","password":7}',
+            400,
+            "Expected `str`, got `int` - at `$.password`.",
+            id="wrong-type",
+        ),
+        pytest.param(b'{"a":"' + b"x" * 70_000 + b'"}', 413, "larger than 64 KiB", id="too-large"),
+    ],
+)
+async def test_bad_bodies(api: Api, body: bytes, status: int, detail: str) -> None:
+    """A body that cannot be used is told what was expected of it; no password is checked."""
+    answer = await api.client.post(
+        "/auth/login", data=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status == status
+    found = (await problem(answer))["detail"]
+    assert detail in found
+    if status == 400:
+        assert '"username" and "password"' in found
+    assert api.logins("password", "refused") == 0
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "text/json"])
+async def test_other_content_types(api: Api, kind: str) -> None:
+    """Only JSON and the plain form are read; another site's form cannot pretend to be JSON."""
+    answer = await api.client.post(
+        "/auth/login",
+        data=b'{"username":"alice","password":"pw-alice"}',
+        headers={"Content-Type": kind},
+    )
+    assert answer.status == 415
+    assert "application/json" in (await problem(answer))["detail"]
+
+
+async def test_busy(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every check taken, a login is asked to come again, whatever its password is."""
+    gate = threading.Event()
+    monkeypatch.setattr(passwords, "verify", lambda *_: gate.wait(10))
+    api = await start(passwords=PasswordChecker(threads=1, waiting=0))
+    running = asyncio.create_task(api.client.post("/auth/login", json=GOOD))
+    try:
+        busy = await _first_busy(api)
+    finally:
+        gate.set()
+    assert (await running).status == 200
+    assert int(busy.headers["Retry-After"]) > 0
+    assert api.logins("password", "busy") >= 1
+
+
+async def test_busy_form(start: Starter) -> None:
+    """A browser gets the page again: what it says is no error of the user's."""
+    checker = PasswordChecker(threads=1, waiting=-1)
+    api = await start(passwords=checker)
+    answer = await api.client.post("/auth/login", data=GOOD, headers=BROWSER)
+    page = await answer.text()
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "Try again in a moment." in page
+    assert 'role="status"' in page
+    assert 'role="alert"' not in page
+    assert api.logins("form", "busy") == 1
+
+
+async def _first_busy(api: Api) -> Any:
+    """Log in until the one thread is seen to be taken."""
+    async with asyncio.timeout(5):
+        while True:
+            attempt = asyncio.create_task(api.client.post("/auth/login", json=GOOD))
+            done, _ = await asyncio.wait([attempt], timeout=0.5)
+            if done and attempt.result().status == 503:
+                return attempt.result()
+
+
+async def test_cookie(api: Api, clock: Clock) -> None:
+    """A form login sets one opaque, host-bound cookie and leads on to where the user was going."""
+    answer = await api.client.post(
+        "/auth/login", data={**GOOD, "rd": "/a?b=c"}, headers=BROWSER, allow_redirects=False
+    )
+    assert answer.status == 303
+    assert answer.headers["Location"] == "/a?b=c"
+    assert answer.headers["Cache-Control"] == "no-store"
+    [header] = answer.headers.getall("Set-Cookie")
+    value = answer.cookies["__Host-session"].value
+    assert len(value) == 43
+    parts = set(header.split("; ")[1:])
+    assert parts == {"HttpOnly", "Secure", "SameSite=Lax", "Path=/", f"Max-Age={7 * 86400}"}
+    session = await api.store.get(token_id(value.encode()))
+    assert session is not None
+    assert (session.sub, session.exp) == ("alice", clock.now + 7 * 86400)
+    user = await api.client.get("/auth/userinfo", headers=with_cookie(value))
+    assert (await user.json(content_type=None))["sub"] == "alice"
+    assert api.logins("form", "success") == 1
+
+
+@pytest.mark.parametrize(
+    ("rd", "location"),
+    [
+        pytest.param("/deep/link?x=1", "/deep/link?x=1", id="path"),
+        pytest.param("https://app.example/x", "https://app.example/x", id="own-origin"),
+        pytest.param("https://other.example/x", "https://other.example/x", id="allowed-origin"),
+        pytest.param("https://evil.example/", "/", id="foreign"),
+        pytest.param("//evil.example/", "/", id="network-path"),
+        pytest.param("/\\evil.example", "/", id="backslash"),
+        pytest.param("", "/", id="empty"),
+    ],
+)
+async def test_redirects(api: Api, rd: str, location: str) -> None:
+    """A login ends here or on an allowed origin, never where a link's maker wanted it to."""
+    answer = await api.client.post(
+        "/auth/login", data={**GOOD, "rd": rd}, headers=BROWSER, allow_redirects=False
+    )
+    assert (answer.status, answer.headers["Location"]) == (303, location)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({"Origin": "https://app.example"}, 303, id="own-origin"),
+        pytest.param({"Sec-Fetch-Site": "same-origin"}, 303, id="fetch-metadata"),
+        pytest.param({"Origin": "https://evil.example"}, 403, id="foreign-origin"),
+        pytest.param({"Origin": "null"}, 403, id="null-origin"),
+        pytest.param({"Sec-Fetch-Site": "cross-site"}, 403, id="cross-site"),
+        pytest.param({"Sec-Fetch-Site": "same-site"}, 403, id="same-site"),
+        pytest.param({}, 403, id="neither"),
+    ],
+)
+async def test_forms_of_other_sites(api: Api, headers: dict[str, str], status: int) -> None:
+    """Nobody is logged in, as an attacker's user or as themselves, by a form of another site."""
+    base = {key: value for key, value in BROWSER.items() if key not in {"Origin", "Accept"}}
+    answer = await api.client.post(
+        "/auth/login", data=GOOD, headers={**base, **headers}, allow_redirects=False
+    )
+    assert answer.status == status
+    assert ("Set-Cookie" in answer.headers) is (status == 303)
+    if status == 403:
+        assert "another site" in (await problem(answer))["detail"]
+
+
+async def test_wrong_form(api: Api) -> None:
+    """A wrong form login shows the page again: 401, a plain message, the name kept, no password."""
+    answer = await api.client.post(
+        "/auth/login",
+        data={"username": "alice", "password": "hunter2", "rd": "/x"},
+        headers=BROWSER,
+    )
+    page = await answer.text()
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "Wrong user name or password." in page
+    assert 'value="alice"' in page
+    assert 'value="/x"' in page
+    assert "hunter2" not in page
+    assert "Set-Cookie" not in answer.headers
+    assert api.logins("form", "refused") == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("username=alice", id="no-password"),
+        pytest.param("", id="empty"),
+        pytest.param("username=%ff&password=x", id="not-utf-8"),
+        pytest.param("&".join(f"a{n}=x" for n in range(100)), id="too-many-fields"),
+        pytest.param('{"username":"alice","password":"pw-alice"}', id="json-by-mistake"),
+    ],
+)
+async def test_bad_forms(api: Api, body: str) -> None:
+    """A form without its fields is 400, for programs as a problem document that says what to do."""
+    headers = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded", "Accept": "*/*"}
+    answer = await api.client.post("/auth/login", data=body, headers=headers)
+    assert answer.status == 400
+    assert "Expected" in (await problem(answer))["detail"]
+
+
+async def test_no_session_is_taken_over(api: Api) -> None:
+    """A session that the browser comes with ends at the login: its value is not used again."""
+    planted = await api.cookie("admin")
+    answer = await api.client.post(
+        "/auth/login", data=GOOD, headers=with_cookie(planted), allow_redirects=False
+    )
+    value = answer.cookies["__Host-session"].value
+    assert value != planted
+    assert await api.store.get(token_id(planted.encode())) is None
+    assert await api.store.sessions_of("admin") == []
+    session = await api.store.get(token_id(value.encode()))
+    assert session is not None
+    assert session.sub == "alice"
+
+
+async def test_the_page(api: Api) -> None:
+    """The page carries an allowed target on, drops a foreign one, and may not run scripts."""
+    answer = await api.client.get("/auth/login?rd=/x%3Fy", headers=BROWSER)
+    page = await answer.text()
+    assert answer.status == 200
+    assert answer.content_type == "text/html"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
+    assert 'value="/x?y"' in page
+    assert "Signed in as" not in page
+    foreign = await api.client.get("/auth/login?rd=https://evil.example/", headers=BROWSER)
+    assert "evil" not in await foreign.text()
+
+
+async def test_the_page_when_signed_in(api: Api) -> None:
+    """Who is signed in is told so, and still finds the form; a dead session is nobody's."""
+    value = await api.cookie()
+    page = await (await api.client.get("/auth/login", headers=with_cookie(value))).text()
+    assert "Signed in as <strong>alice</strong>" in page
+    assert 'name="password"' in page
+    await api.store.revoke_user("alice")
+    page = await (await api.client.get("/auth/login", headers=with_cookie(value))).text()
+    assert "Signed in as" not in page
+
+
+async def test_the_listing_shows_the_client(api: Api) -> None:
+    """A login is listed with the first forwarded address and a printable, short user agent."""
+    agent = "Mozilla\t" + "x" * 400
+    await api.client.post(
+        "/auth/login",
+        json=GOOD,
+        headers={"User-Agent": agent, "X-Forwarded-For": "192.0.2.7, 10.0.0.1"},
+    )
+    [info] = await api.store.sessions_of("alice")
+    assert info.address == "192.0.2.7"
+    assert info.user_agent.startswith("Mozilla?xxx")
+    assert len(info.user_agent) == 256
+    assert info.created == START
+
+
+async def test_a_token_login_ignores_old_credentials(api: Api) -> None:
+    """Whatever credentials a JSON login carries, good or bad, only its body counts."""
+    answer = await api.client.post("/auth/login", json=GOOD, headers=bearer("rubbish"))
+    assert answer.status == 200

@@ -1,0 +1,108 @@
+"""The pages: accessible, without scripts, and nothing from outside gets out of its place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page, sign_in_page
+
+NASTY = "\"><script>alert(1)</script><img src=x onerror='x'>"
+
+
+class _Reader(HTMLParser):
+    """Collects every element with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def with_id(self, name: str) -> dict[str, str | None]:
+        [found] = [attributes for _, attributes in self.elements if attributes.get("id") == name]
+        return found
+
+
+def test_form_is_accessible() -> None:
+    """Each field has a label, what password managers look for, and the first one has the focus."""
+    page = _Reader(sign_in_page(rd="/x"))
+    assert {label["for"] for label in page.named("label")} == {"username", "password"}
+    assert page.with_id("username")["autocomplete"] == "username"
+    assert page.with_id("password")["autocomplete"] == "current-password"
+    assert page.with_id("password")["type"] == "password"
+    assert "autofocus" in page.with_id("username")
+    assert page.named("html")[0]["lang"] == "en"
+    assert page.named("form")[0]["method"] == "post"
+    assert {"type": "hidden", "name": "rd", "value": "/x"} in page.named("input")
+
+
+def test_error_is_announced() -> None:
+    """A wrong password is an alert that both fields refer to; the name stays, focus moves on."""
+    page = _Reader(sign_in_page(rd="", error="Wrong user name or password.", username="alice"))
+    assert page.with_id("error")["role"] == "alert"
+    assert page.with_id("username")["value"] == "alice"
+    assert page.with_id("password")["aria-describedby"] == "error"
+    assert "autofocus" in page.with_id("password")
+    assert "autofocus" not in page.with_id("username")
+    assert "value" not in page.with_id("password")
+
+
+def test_signed_in() -> None:
+    """Who is signed in sees as whom, may go on or sign out, and still finds the form."""
+    text = sign_in_page(rd="/x", subject="alice")
+    page = _Reader(text)
+    assert "Signed in as <strong>alice</strong>" in text
+    assert [form["action"] for form in page.named("form")] == ["/auth/logout", "/auth/login"]
+    assert page.named("a")[0]["href"] == "/x"
+    assert page.named("input")[0]["value"] == "/auth/login?signed-out&rd=/x"
+
+
+@settings(deadline=None)
+@given(st.text() | st.just(NASTY))
+def test_everything_is_escaped(text: str) -> None:
+    """Whatever is put into a page, its elements and their attributes' names stay the same."""
+
+    def shape(page: str) -> list[tuple[str, list[str]]]:
+        return [(tag, list(attributes)) for tag, attributes in _Reader(page).elements]
+
+    plain = sign_in_page(rd="x", error="x", notice="x", username="x", subject="x")
+    made = sign_in_page(
+        rd=f"x{text}", error=f"x{text}", notice=text or "x", username=f"x{text}", subject=f"x{text}"
+    )
+    assert shape(made) == shape(plain)
+    made = error_page(status=400, title=text, detail=text, request_id=text)
+    assert shape(made) == shape(error_page(status=400, title="x", detail="x", request_id="x"))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(sign_in_page(rd="/"), id="sign-in"),
+        pytest.param(error_page(status=500, title="x", detail="x", request_id="x"), id="error"),
+    ],
+)
+def test_policy_allows_just_the_style(page: str) -> None:
+    """The policy names the hash of the page's one style sheet; the page has nothing else inline."""
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = CONTENT_SECURITY_POLICY
+    assert f"style-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none';")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "form-action" not in policy  # it would hold the application's own redirects too
+    for tag, attributes in _Reader(page).elements:
+        assert tag != "script"
+        assert not [name for name in attributes if name == "style" or name.startswith("on")]

@@ -1,0 +1,174 @@
+"""Redirect targets: what is followed, what is refused, and that no accepted one leads astray."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from sidecar.api.redirects import MAX_LENGTH, parse_origin, safe_redirect
+
+OWN = "https://app.example"
+ALLOWED = frozenset({"https://other.example", "http://localhost:8443"})
+
+
+@pytest.mark.parametrize(
+    "rd",
+    [
+        pytest.param("/", id="root"),
+        pytest.param("/a/b?c=d&e=f#g", id="path-query-fragment"),
+        pytest.param("/my%20file.pdf", id="encoded-space-in-a-name"),
+        pytest.param("/caf%C3%A9", id="encoded-utf-8"),
+        pytest.param("/a//b", id="double-slash-further-in"),
+        pytest.param("/q?next=https://evil.example/", id="foreign-url-in-the-query"),
+        pytest.param("/q?path=a%5Cb&dir=..", id="backslash-and-dots-in-the-query"),
+        pytest.param("/mail/@alice:home", id="at-and-colon-in-the-path"),
+        pytest.param("https://app.example", id="own-origin"),
+        pytest.param("https://app.example/x", id="own-origin-and-path"),
+        pytest.param("https://APP.example:443/x", id="own-origin-other-spelling"),
+        pytest.param("https://other.example/x?y", id="allowed-origin"),
+        pytest.param("http://localhost:8443/", id="allowed-origin-with-port"),
+    ],
+)
+def test_accepted(rd: str) -> None:
+    """A path of this origin and a URL on an allowed origin are followed as they stand."""
+    assert safe_redirect(rd, OWN, ALLOWED) == rd
+
+
+@pytest.mark.parametrize(
+    "rd",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("x", id="relative"),
+        pytest.param("?x", id="query-only"),
+        pytest.param("//evil.example", id="network-path"),
+        pytest.param("///evil.example", id="three-slashes"),
+        pytest.param("/\\evil.example", id="slash-backslash"),
+        pytest.param("\\\\evil.example", id="backslashes"),
+        pytest.param("/%5cevil.example", id="encoded-backslash"),
+        pytest.param("/%255cevil.example", id="twice-encoded-backslash"),
+        pytest.param("/%2fevil.example", id="encoded-slash"),
+        pytest.param("/%2Fevil.example", id="encoded-slash-upper"),
+        pytest.param("/%252f/evil.example", id="twice-encoded-slash"),
+        pytest.param("/\t/evil.example", id="tab"),
+        pytest.param("/%09/evil.example", id="encoded-tab"),
+        pytest.param("/%2509/evil.example", id="twice-encoded-tab"),
+        pytest.param("/%20/evil.example", id="encoded-space-segment"),
+        pytest.param("/ /evil.example", id="space-segment"),
+        pytest.param("/%c2%a0/evil.example", id="encoded-no-break-space"),
+        pytest.param("/%e3%80%80/evil.example", id="encoded-ideographic-space"),
+        pytest.param(" /x", id="leading-space"),
+        pytest.param("\x00/x", id="leading-nul"),
+        pytest.param("/x\r\nSet-Cookie: a=b", id="line-break"),
+        pytest.param("/x%0d%0aSet-Cookie:%20a=b", id="encoded-line-break"),
+        pytest.param("/x?y=%0a", id="encoded-line-break-in-query"),
+        pytest.param("/x%00", id="encoded-nul"),
+        pytest.param("/x%7f", id="encoded-delete"),
+        pytest.param("/%c2%85", id="encoded-c1-control"),
+        pytest.param("/%ff", id="not-utf-8"),
+        pytest.param("/./x", id="dot-segment"),
+        pytest.param("/a/..//evil.example", id="dot-dot-segment"),
+        pytest.param("/%2e%2e//evil.example", id="encoded-dot-dot"),
+        pytest.param("/a/%2e%2e%2f%2fevil.example", id="encoded-dot-dot-and-slashes"),
+        pytest.param("/caf\u00e9", id="not-ascii"),
+        pytest.param("/\uff0fevil.example", id="full-width-slash"),
+        pytest.param("https://evil.example", id="foreign"),
+        pytest.param("https://app.example.evil.example/", id="own-as-prefix"),
+        pytest.param("https://evilother.example/", id="allowed-as-suffix"),
+        pytest.param("https://sub.other.example/", id="subdomain-of-allowed"),
+        pytest.param("https://app.example@evil.example/", id="user-info"),
+        pytest.param("https://other.example:x@evil.example/", id="user-info-with-password"),
+        pytest.param("https://user@app.example/", id="user-info-on-own"),
+        pytest.param("https://app.example:444/", id="other-port"),
+        pytest.param("https://app.example:99999/", id="port-out-of-range"),
+        pytest.param("https://app.example:/", id="empty-port"),
+        pytest.param("http://app.example/", id="other-scheme-same-host"),
+        pytest.param("http://other.example/", id="allowed-host-other-scheme"),
+        pytest.param("https:app.example", id="scheme-without-slashes"),
+        pytest.param("https:/app.example/", id="scheme-with-one-slash"),
+        pytest.param("https:///evil.example", id="empty-host"),
+        pytest.param("https://app.example\\@evil.example/", id="backslash-in-authority"),
+        pytest.param("https://app.example//evil", id="own-origin-double-slash"),
+        pytest.param("HTTPS://app.example/", id="scheme-in-capitals"),
+        pytest.param("javascript:alert(1)", id="javascript"),
+        pytest.param("data:text/html,x", id="data"),
+        pytest.param("ftp://app.example/", id="ftp"),
+        pytest.param("/" + "a" * MAX_LENGTH, id="too-long"),
+    ],
+)
+def test_refused(rd: str) -> None:
+    """Anything that some reader could take for another place is refused, not repaired."""
+    assert safe_redirect(rd, OWN, ALLOWED) is None
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            "/",
+            "\\",
+            "//",
+            "%2f",
+            "%5c",
+            "%09",
+            "%20",
+            "\t",
+            "\n",
+            " ",
+            "@",
+            ":",
+            "?",
+            "#",
+            ".",
+            "..",
+        ),
+        *(
+            "https:",
+            "http:",
+            "HTTPS:",
+            "javascript:",
+            "app.example",
+            "evil.example",
+            "a",
+            "\u3000",
+            "%25",
+        ),
+        *("other.example", "[::1]", "%2e", "%00", "\uff0f", ":443", ":8443", "localhost"),
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(_PIECES, max_size=8).map("".join) | st.text(max_size=40))
+@example("https://app.example@evil.example")
+def test_an_accepted_target_stays(rd: str) -> None:
+    """Two URL parsers agree that every accepted target, also decoded, leads to a known origin."""
+    target = safe_redirect(rd, OWN, ALLOWED)
+    if target is None:
+        return
+    for form in (target, target.replace("%2f", "/").replace("%5c", "\\").replace("%09", "")):
+        joined = urljoin(OWN + "/auth/login", form)
+        parts = urlsplit(joined)
+        assert parse_origin(f"{parts.scheme}://{parts.netloc}") in {OWN, *ALLOWED}
+        assert str(URL(joined).origin()) in {OWN, *ALLOWED}
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        pytest.param("https://App.Example", "https://app.example", id="case"),
+        pytest.param("http://app.example:80", "http://app.example", id="default-port"),
+        pytest.param("https://app.example:08443", "https://app.example:8443", id="port"),
+        pytest.param("http://[::1]:8080", "http://[::1]:8080", id="ipv6"),
+        pytest.param("https://app.example/", None, id="with-path"),
+        pytest.param("null", None, id="null"),
+        pytest.param("", None, id="empty"),
+        pytest.param("https://a@app.example", None, id="user-info"),
+        pytest.param("https://app.example:0", None, id="port-zero"),
+    ],
+)
+def test_parse_origin(text: str, origin: str | None) -> None:
+    """An origin has one spelling; anything else is not an origin."""
+    assert parse_origin(text) == origin

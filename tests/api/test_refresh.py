@@ -1,0 +1,426 @@
+"""Refreshing: one successor for all racers, theft ends the login, nothing lives for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.api.grants import Client, Login, issue_pair
+from sidecar.api.users import Users
+from sidecar.auth.session import Grant, SessionKey, refresh_id
+from sidecar.errors import StoreUnavailable
+from sidecar.sessions.local import LocalStore
+from tests.api.control_plane import bearer, problem, users_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import ClientResponse
+
+    from sidecar.auth.session import RefreshRecord
+    from tests.api.control_plane import Api, Clock, Starter
+
+
+async def refused(answer: ClientResponse) -> bool:
+    """Whether the answer is the one 401 that every refused refresh gets."""
+    document = await problem(answer)
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="sidecar"'
+    assert document["detail"] == "The refresh token is not valid."
+    return answer.status == 401 and document["error"] == "invalid_grant"
+
+
+async def test_rotation(api: Api, clock: Clock) -> None:
+    """A refresh gives a new pair of the same session; the old access token is let in no more."""
+    old = await api.login()
+    sid = (await (await api.user_of(old["access_token"])).json())["sid"]
+    clock.now += 60
+    answer = await api.refresh(old["refresh_token"])
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    new = await answer.json()
+    assert (new["token_type"], new["expires_in"]) == ("Bearer", 900)
+    assert new["access_token"] != old["access_token"]
+    assert new["refresh_token"] != old["refresh_token"]
+    assert not await api.is_live(old["access_token"])
+    user = await (await api.user_of(new["access_token"])).json()
+    assert (user["sub"], user["sid"]) == ("alice", sid)
+    assert len(await api.store.sessions_of("alice")) == 1
+    assert api.logins("refresh", "success") == 1
+
+
+async def test_racers_get_one_pair(api: Api) -> None:
+    """Two tabs that refresh at once both go on, with one and the same pair."""
+    old = await api.login()
+    answers = await asyncio.gather(*(api.refresh(old["refresh_token"]) for _ in range(5)))
+    pairs = [await answer.json() for answer in answers]
+    assert [answer.status for answer in answers] == [200] * 5
+    assert all(pair == pairs[0] for pair in pairs)
+    assert await api.is_live(pairs[0]["access_token"])
+    assert api.logins("refresh", "success") == 1
+    assert api.logins("refresh", "repeated") == 4
+
+
+async def test_racers_on_a_slow_store(start: Starter, clock: Clock) -> None:
+    """Also when every racer has read the live record before the first one claims it."""
+    store = SlowStore(clock)
+    api = await start(store)
+    old = await api.login()
+    answers = await asyncio.gather(*(api.refresh(old["refresh_token"]) for _ in range(3)))
+    pairs = [await answer.json() for answer in answers]
+    assert all(pair == pairs[0] for pair in pairs)
+    assert await api.is_live(pairs[0]["access_token"])
+    assert api.logins("refresh", "success") == 1
+
+
+class SlowStore(LocalStore):
+    """A local store that lets everybody else go first at each step."""
+
+    async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
+        """After everybody else has read."""
+        record = await super().get_refresh(refresh_id)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return record
+
+    async def write(self, grant: Grant) -> bool:
+        """After everybody else has claimed."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return await super().write(grant)
+
+
+async def test_a_repeat_within_the_grace(api: Api, clock: Clock) -> None:
+    """A client that lost the answer asks again and gets the very same pair, with the time left."""
+    old = await api.login()
+    first = await (await api.refresh(old["refresh_token"])).json()
+    clock.now += 10
+    again = await (await api.refresh(old["refresh_token"])).json()
+    assert again["access_token"] == first["access_token"]
+    assert again["refresh_token"] == first["refresh_token"]
+    assert again["expires_in"] == 890
+
+
+@pytest.mark.parametrize(
+    ("grace", "later"),
+    [pytest.param(10.0, 10.5, id="after-the-grace"), pytest.param(0.0, 0.0, id="no-grace")],
+)
+async def test_theft(
+    start: Starter,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    grace: float,
+    later: float,
+) -> None:
+    """A used token shown later ends the login, the thief's and the victim's, with one warning."""
+    api = await start(refresh_grace=grace)
+    old = await api.login()
+    new = await (await api.refresh(old["refresh_token"])).json()
+    clock.now += later
+    assert await refused(await api.refresh(old["refresh_token"]))
+    assert not await api.is_live(new["access_token"])
+    assert await refused(await api.refresh(new["refresh_token"]))
+    assert await api.store.sessions_of("alice") == []
+    assert api.logins("refresh", "reused") == 1
+    [record] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "used refresh token" in record.getMessage()
+
+
+async def test_theft_leaves_other_logins_alone(api: Api, clock: Clock) -> None:
+    """Theft ends the family of that token, not the user's other logins."""
+    stolen, other = await api.login(), await api.login()
+    await api.refresh(stolen["refresh_token"])
+    clock.now += 60
+    assert await refused(await api.refresh(stolen["refresh_token"]))
+    assert await api.is_live(other["access_token"])
+
+
+async def test_a_repeat_after_the_next_refresh(api: Api, clock: Clock) -> None:
+    """A late racer does not bring a pair back over the one that the login has gone on to."""
+    first = await api.login()
+    second = await (await api.refresh(first["refresh_token"])).json()
+    third = await (await api.refresh(second["refresh_token"])).json()
+    clock.now += 5
+    again = await (await api.refresh(first["refresh_token"])).json()
+    assert again["refresh_token"] == second["refresh_token"]
+    assert not await api.is_live(second["access_token"])
+    assert await api.is_live(third["access_token"])
+
+
+async def test_a_crash_between_claim_and_write_heals(start: Starter, clock: Clock) -> None:
+    """When the store fails after the claim, the client's next try within the grace completes it."""
+    store = FailingStore(clock)
+    api = await start(store)
+    old = await api.login()
+    store.failing = True
+    answer = await api.refresh(old["refresh_token"])
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "store" in (await problem(answer))["detail"]
+    store.failing = False
+    new = await (await api.refresh(old["refresh_token"])).json()
+    assert await api.is_live(new["access_token"])
+    assert not await api.is_live(old["access_token"])
+    assert api.logins("refresh", "unavailable") == 1
+
+
+class FailingStore(LocalStore):
+    """A local store whose writes can be made to fail."""
+
+    failing = False
+
+    async def write(self, grant: Grant) -> bool:
+        """Unless failing."""
+        if self.failing:
+            raise StoreUnavailable("told to")
+        return await super().write(grant)
+
+
+async def test_a_login_cannot_be_written_either(start: Starter, clock: Clock) -> None:
+    """A login that the store does not take is 503, no cookie and no token."""
+    store = FailingStore(clock)
+    store.failing = True
+    api = await start(store)
+    credentials = {"username": "alice", "password": "pw-alice"}
+    answer = await api.client.post("/auth/login", json=credentials)
+    assert answer.status == 503
+    assert "access_token" not in await answer.text()
+    assert api.logins("password", "unavailable") == 1
+    assert api.logins("password", "success") == 0
+
+
+async def test_logout_wins_over_a_refresh_under_way(start: Starter, clock: Clock) -> None:
+    """A login that is ended between claim and write stays ended: the new pair is not handed out."""
+    store = RacingStore(clock)
+    api = await start(store)
+    old = await api.login()
+    store.ends_before_writing = True
+    assert await refused(await api.refresh(old["refresh_token"]))
+    store.ends_before_writing = False
+    assert await api.store.sessions_of("alice") == []
+    assert await refused(await api.refresh(old["refresh_token"]))
+    assert api.logins("refresh", "ended") == 1
+
+
+class RacingStore(LocalStore):
+    """A local store in which somebody else's logout can come just before a write."""
+
+    ends_before_writing = False
+    claimed: RefreshRecord | None = None
+
+    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """As ever, and keep what was claimed."""
+        self.claimed = used
+        return await super().claim_refresh(refresh_id, used)
+
+    async def write(self, grant: Grant) -> bool:
+        """After the logout, if there is one."""
+        if self.ends_before_writing:
+            await self.revoke_session(grant.session.sid)
+        return await super().write(grant)
+
+
+async def test_logout_wins_over_a_repeat(start: Starter, clock: Clock) -> None:
+    """The same when it is a repeat that would complete what stopped after the claim."""
+    store = RacingStore(clock)
+    api = await start(store)
+    old = await api.login()
+    store.ends_before_writing = True
+    await api.refresh(old["refresh_token"])
+    used = await store.get_refresh(refresh_id(old["refresh_token"].encode()))
+    assert used is None  # this store forgets; others keep it
+    assert store.claimed is not None
+    store.put_refresh(refresh_id(old["refresh_token"].encode()), store.claimed)
+    store.ends_before_writing = False
+    assert await refused(await api.refresh(old["refresh_token"]))
+    assert api.logins("refresh", "ended") == 2
+
+
+async def test_a_repeat_after_logout(api: Api) -> None:
+    """Within the grace, too, a logout is final: the used token brings nothing back."""
+    old = await api.login()
+    new = await (await api.refresh(old["refresh_token"])).json()
+    await api.client.post("/auth/logout", headers=bearer(new["access_token"]))
+    assert await refused(await api.refresh(old["refresh_token"]))
+    assert await refused(await api.refresh(new["refresh_token"]))
+    assert not await api.is_live(new["access_token"])
+    assert await api.store.sessions_of("alice") == []
+
+
+async def test_age(api: Api, clock: Clock) -> None:
+    """A login cannot be refreshed beyond its greatest age, and no token is issued to outlive it."""
+    start = clock.now
+    tokens = await api.login()
+    age = api.current.issuer.max_age
+    while clock.now < start + age - 6 * 86400:
+        clock.now += 6 * 86400
+        tokens = await (await api.refresh(tokens["refresh_token"])).json()
+    clock.now = start + age - 60
+    tokens = await (await api.refresh(tokens["refresh_token"])).json()
+    assert tokens["expires_in"] == 60
+    clock.now = start + age + 1
+    assert await refused(await api.refresh(tokens["refresh_token"]))
+    assert not await api.is_live(tokens["access_token"])
+
+
+async def test_a_lowered_age_ends_older_logins(api: Api, clock: Clock) -> None:
+    """A login older than what is allowed now is ended at its next refresh."""
+    tokens = await api.login()
+    clock.now += 3600
+    api.current.issuer.max_age = 1800.0
+    assert await refused(await api.refresh(tokens["refresh_token"]))
+    assert await api.store.sessions_of("alice") == []
+    assert api.logins("refresh", "too_old") == 1
+
+
+@pytest.mark.parametrize(
+    "users",
+    [pytest.param(users_of("alice"), id="disabled"), pytest.param(Users(), id="removed")],
+)
+async def test_a_user_who_is_gone(api: Api, users: Users) -> None:
+    """Who was disabled or removed since the login is refused, and the login is ended."""
+    tokens = await api.login()
+    api.current.users = users
+    assert await refused(await api.refresh(tokens["refresh_token"]))
+    assert not await api.is_live(tokens["access_token"])
+    assert api.logins("refresh", "user_gone") == 1
+
+
+async def test_roles_are_read_anew(api: Api) -> None:
+    """A refresh gives the roles that the users file has now."""
+    tokens = await api.login()
+    api.current.users = users_of(roles='["user", "auditor"]')
+    tokens = await (await api.refresh(tokens["refresh_token"])).json()
+    user = await (await api.user_of(tokens["access_token"])).json()
+    assert user["roles"] == ["user", "auditor"]
+
+
+async def _rubbish(api: Api) -> str:
+    return "rubbish"
+
+
+async def _access(api: Api) -> str:
+    tokens = await api.login()
+    return str(tokens["access_token"])
+
+
+async def _changed(api: Api) -> str:
+    tokens = await api.login()
+    head, _, signature = str(tokens["refresh_token"]).rpartition(".")
+    return f"{head}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+
+
+async def _expired(api: Api) -> str:
+    tokens = await api.login()
+    api.clock.now += 8 * 86400
+    return str(tokens["refresh_token"])
+
+
+async def _logged_out(api: Api) -> str:
+    tokens = await api.login()
+    await api.store.revoke_user("alice")
+    return str(tokens["refresh_token"])
+
+
+async def _never_given_out(api: Api) -> str:
+    return api.current.issuer.refresh("alice", "other-sid", api.clock.now, "jti")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(_rubbish, id="rubbish"),
+        pytest.param(_access, id="access-token"),
+        pytest.param(_changed, id="changed-signature"),
+        pytest.param(_expired, id="expired"),
+        pytest.param(_logged_out, id="logged-out"),
+        pytest.param(_never_given_out, id="no-record"),
+    ],
+)
+async def test_other_tokens(api: Api, make: Callable[[Api], Awaitable[str]]) -> None:
+    """Whatever is wrong with a refresh token, the answer is the same 401."""
+    assert await refused(await api.refresh(await make(api)))
+
+
+async def test_a_swapped_record(api: Api) -> None:
+    """A record that was copied under another token's id gives nothing."""
+    mine, other = await api.login(), await api.login("admin")
+    record = await api.store.get_refresh(refresh_id(other["refresh_token"].encode()))
+    assert record is not None
+    assert isinstance(api.store, LocalStore)
+    api.store.put_refresh(refresh_id(mine["refresh_token"].encode()), record)
+    assert await refused(await api.refresh(mine["refresh_token"]))
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        pytest.param(b"{}", "missing required field `refresh_token`.", id="no-field"),
+        pytest.param(b'{"refresh_token":1}', "got `int` - at `$.refresh_token`.", id="wrong-type"),
+        pytest.param(b"rubbish", "The body is not valid JSON.", id="not-json"),
+    ],
+)
+async def test_bad_bodies(api: Api, body: bytes, detail: str) -> None:
+    """A body without its field is 400 and says which one was expected."""
+    answer = await api.client.post(
+        "/auth/refresh", data=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status == 400
+    found = (await problem(answer))["detail"]
+    assert found.startswith('Expected a JSON object with the text "refresh_token".')
+    assert detail in found
+
+
+async def test_a_damaged_seal(api: Api) -> None:
+    """A used record whose pair cannot be opened is refused, and nothing breaks."""
+    tokens = await api.login()
+    identity = refresh_id(tokens["refresh_token"].encode())
+    record = await api.store.get_refresh(identity)
+    assert record is not None
+    used = replace(record, used_at=api.clock.now, sealed=b"x" * 40)
+    await api.store.claim_refresh(identity, used)
+    assert await refused(await api.refresh(tokens["refresh_token"]))
+    assert api.logins("refresh", "invalid") == 1
+
+
+async def test_a_record_that_vanishes(start: Starter, clock: Clock) -> None:
+    """A token whose record goes between reading and claiming is refused like an unknown one."""
+    api = await start(VanishingStore(clock))
+    tokens = await api.login()
+    assert await refused(await api.refresh(tokens["refresh_token"]))
+    assert api.logins("refresh", "unknown") == 1
+
+
+class VanishingStore(LocalStore):
+    """A local store whose logins end just before they are claimed."""
+
+    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """After the logout."""
+        await self.revoke_session(used.sid)
+        return await super().claim_refresh(refresh_id, used)
+
+
+async def test_logins_from_elsewhere_keep_their_claims(api: Api) -> None:
+    """A login that was not by password is not looked up among the users of the file."""
+    now = api.clock.now
+    login = Login(sid="s" * 22, sub="alice", claims={"roles": ["x"]}, created=now, method="oidc")
+    pair = issue_pair(api.current.issuer, login, Client("", ""), now, session_key=SessionKey.SHA256)
+    await api.store.write(pair.grant)
+    api.current.users = Users()
+    tokens = await (await api.refresh(pair.refresh_token)).json()
+    user = await (await api.user_of(tokens["access_token"])).json()
+    assert (user["sub"], user["roles"]) == ("alice", ["x"])
+
+
+async def test_nothing_usable_is_stored(api: Api) -> None:
+    """The record of a used token holds its successors sealed: neither token stands in it."""
+    old = await api.login()
+    new = await (await api.refresh(old["refresh_token"])).json()
+    record = await api.store.get_refresh(refresh_id(old["refresh_token"].encode()))
+    assert record is not None
+    assert record.used_at is not None
+    for token in (new["access_token"], new["refresh_token"]):
+        assert token.encode() not in record.sealed
+        assert token not in repr(record)

@@ -1,0 +1,120 @@
+"""No password, token or cookie gets into a log record, whatever becomes of the request."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from sidecar.api.grants import Client, issue_pair, new_login
+from sidecar.api.login import Credentials
+from sidecar.api.logout import LogoutRequest
+from sidecar.api.refresh import RefreshRequest, Rotation
+from sidecar.auth.session import SessionKey
+from sidecar.sessions.local import LocalStore
+from tests.api.control_plane import BROWSER, bearer, make_services, with_cookie
+
+if TYPE_CHECKING:
+    import pytest
+
+    from sidecar.auth.session import Grant
+    from tests.api.control_plane import Api, Clock, Starter
+
+# Passwords that are nowhere else in a record, and one that was typed into the wrong field.
+WRONG: Final = "hunter2-wrong-password"
+AS_NAME: Final = "hunter2-typed-as-the-name"
+
+
+class BrokenStore(LocalStore):
+    """A local store with a bug that shows when it is told to."""
+
+    broken = False
+
+    async def write(self, grant: Grant) -> bool:
+        """Unless broken."""
+        if self.broken:
+            raise RuntimeError("a bug")
+        return await super().write(grant)
+
+
+async def _use_everything(api: Api) -> list[str]:
+    """Go through every flow, good and bad; every secret that was about."""
+    client = api.client
+    secrets = ["pw-alice", WRONG, AS_NAME]
+    tokens, value = await api.login(), await api.cookie()
+    secrets += [tokens["access_token"], tokens["refresh_token"], value]
+    for username, password in (("alice", WRONG), (AS_NAME, "x"), ("gone", "pw-gone")):
+        form = {"username": username, "password": password}
+        await client.post("/auth/login", json=form)
+        await client.post("/auth/login", data=form, headers=BROWSER)
+    await client.post("/auth/login", data=WRONG, headers={"Content-Type": "application/json"})
+    await client.get(f"/auth/login?rd=/{WRONG}&password={WRONG}")
+    new = await (await api.refresh(tokens["refresh_token"])).json()
+    secrets += [new["access_token"], new["refresh_token"]]
+    await api.refresh(tokens["refresh_token"])
+    await api.refresh(new["access_token"])
+    for headers in (bearer(new["access_token"]), bearer(WRONG), with_cookie(value)):
+        await client.get("/auth/userinfo", headers=headers)
+        await client.get("/auth/sessions", headers=headers)
+        await client.delete(f"/auth/sessions/{WRONG}", headers=headers)
+    api.clock.now += 60
+    await api.refresh(tokens["refresh_token"])
+    for headers in (bearer(new["access_token"]), bearer(WRONG), with_cookie(value)):
+        await client.post("/auth/logout?all=true", headers=headers)
+        await client.post("/auth/logout", headers=headers)
+    await client.post("/auth/logout", json={"refresh_token": new["refresh_token"]})
+    return secrets
+
+
+async def test_no_secret_is_logged(
+    start: Starter, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the lowest level, of every logger, with faults and without: nothing that gives entry."""
+    store = BrokenStore(clock)
+    api = await start(store)
+    with caplog.at_level(logging.DEBUG):
+        secrets = await _use_everything(api)
+        last = await api.login()
+        store.broken = True
+        assert (await api.refresh(last["refresh_token"])).status == 500
+    secrets += [last["access_token"], last["refresh_token"]]
+    formatter = logging.Formatter()
+    written = [f"{formatter.format(record)} {vars(record)}" for record in caplog.records]
+    assert [line for line in written if "a bug" in line]
+    ours = [record for record in caplog.records if record.name.startswith("sidecar.api")]
+    assert {record.name for record in ours} >= {
+        *("sidecar.api.login", "sidecar.api.refresh", "sidecar.api.logout", "sidecar.api.callers"),
+        "sidecar.api.problems",
+    }
+    for secret in secrets:
+        # A signature alone would do for an attacker who has seen the rest elsewhere.
+        for part in (secret, secret.rpartition(".")[2]):
+            assert not [line for line in written if part in line]
+
+
+def test_reprs_show_no_secret(clock: Clock) -> None:
+    """Whatever holds a secret hides it from `repr`, and thereby from any message made of it."""
+    services = make_services(clock)
+    services.passwords.close()
+    pair = issue_pair(
+        services.current.issuer,
+        new_login("alice", {}, clock.now),
+        Client("agent", "192.0.2.7"),
+        clock.now,
+        session_key=SessionKey.SHA256,
+    )
+    secret = pair.refresh_token
+    shown = [
+        pair,
+        Credentials(username="alice", password=secret),
+        RefreshRequest(secret),
+        LogoutRequest(secret),
+        Rotation(services, secret.encode(), Client("", ""), clock.now),
+        services.current.users,
+        services.passwords,
+    ]
+    assert secret in msgspec.json.encode(pair).decode()
+    for each in shown:
+        assert secret not in repr(each)
+        assert pair.access_token not in repr(each)

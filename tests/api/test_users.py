@@ -1,0 +1,177 @@
+"""The users file: what is read from it, and every problem in it reported at once with its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import argon2
+import pytest
+
+from sidecar.api.passwords import is_supported
+from sidecar.api.users import User, Users, load_users, parse_users
+from sidecar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("right")
+BCRYPT = "$2y$04$" + "a" * 53
+
+GOOD = f"""
+[[user]]
+name = "alice"
+password_hash = "{HASH}"
+roles = ["user"]
+
+[[user]]
+name = "Zoë Admin"
+password_hash = "{BCRYPT}"
+roles = ["user", "admin"]
+scopes = ["read", "write:all"]
+claims = {{ email = "zoe@example.com", level = 3, tags = ["a"], org = {{ unit = "x" }} }}
+disabled = true
+"""
+
+
+def problems_of(text: str) -> list[str]:
+    """Every problem of a text, as printed."""
+    with pytest.raises(ConfigError) as caught:
+        parse_users(text, "users.toml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def entry(**values: str) -> str:
+    """One `[[user]]` table, good but for what is given."""
+    keys = {"name": '"alice"', "password_hash": f'"{HASH}"'} | values
+    return "[[user]]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items())
+
+
+def test_reads_users() -> None:
+    """Every field of a user arrives; roles and scopes stand among the claims."""
+    users = parse_users(GOOD, "users.toml")
+    assert len(users) == 2
+    alice, zoe = users
+    assert dict(alice.claims) == {"roles": ["user"], "scopes": []}
+    assert not alice.disabled
+    assert zoe.name == "Zoë Admin"
+    assert zoe.disabled
+    assert dict(zoe.claims) == {
+        "roles": ["user", "admin"],
+        "scopes": ["read", "write:all"],
+        "email": "zoe@example.com",
+        "level": 3,
+        "tags": ["a"],
+        "org": {"unit": "x"},
+    }
+
+
+def test_find_is_exact() -> None:
+    """Names are compared as they stand: no other case, no white space around."""
+    users = parse_users(GOOD, "users.toml")
+    assert users.find("alice") is not None
+    for other in ("Alice", "alice ", "", "bob"):
+        assert users.find(other) is None
+
+
+def test_an_unknown_name_has_a_decoy() -> None:
+    """An unknown name gets the same hash each time, as costly as some user's, and nobody's."""
+    users = parse_users(GOOD, "users.toml")
+    known = {user.password_hash for user in users}
+    assert users.hash_of("alice") == HASH
+    decoys = {users.hash_of(f"unknown-{number}") for number in range(50)}
+    assert decoys.isdisjoint(known)
+    assert {made[:20] for made in decoys} == {encoded[:20] for encoded in known}
+    assert users.hash_of("unknown-1") == users.hash_of("unknown-1")
+
+
+def test_no_users_still_have_a_decoy() -> None:
+    """Without a single user a login costs a check too."""
+    assert is_supported(Users().hash_of("alice"))
+
+
+def test_empty_file_has_no_users() -> None:
+    """An empty users file is a users file."""
+    assert len(parse_users("", "users.toml")) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("[[user", ["users.toml: TOML; "], id="not-toml"),
+        pytest.param("user = 3", ["users.toml: user: [[user]] tables"], id="user-not-tables"),
+        pytest.param("user = [3]", [".name: ", ".password_hash: "], id="user-not-a-table"),
+        pytest.param("[admin]", ["users.toml: admin: only [[user]] tables"], id="other-table"),
+        pytest.param(entry(name='""'), ["[[user]] 1.name: "], id="empty-name"),
+        pytest.param(entry(name="3"), ["[[user]] 1.name: "], id="name-no-string"),
+        pytest.param(entry(name='"a\\nb"'), ["[[user]] 1.name: "], id="control-in-name"),
+        pytest.param(entry(name='" a"'), ["[[user]] 1.name: "], id="space-before-name"),
+        pytest.param(
+            entry(password_hash='"secret"'),
+            ["[[user]] 1 (alice).password_hash: an argon2id hash, as `sidecar hash-password`"],
+            id="plain-password",
+        ),
+        pytest.param(entry(roles='"admin"'), [".roles: a list of words"], id="roles-no-list"),
+        pytest.param(entry(roles='["a b"]'), [".roles: a list of words"], id="role-with-space"),
+        pytest.param(entry(roles='["a,b"]'), [".roles: a list of words"], id="role-with-comma"),
+        pytest.param(entry(scopes="[1]"), [".scopes: a list of words"], id="scope-no-string"),
+        pytest.param(entry(disabled='"no"'), [".disabled: true or false"], id="disabled-no-bool"),
+        pytest.param(entry(claims="3"), [".claims: a table"], id="claims-no-table"),
+        pytest.param(entry(claims='{sub = "x"}'), [".claims.sub: another name"], id="own-claim"),
+        pytest.param(entry(claims="{a = inf}"), [".claims.a: a string"], id="infinite-claim"),
+        pytest.param(
+            entry(claims="{a = {b = [1979-05-27]}}"), [".claims.a: a string"], id="date-in-claim"
+        ),
+        pytest.param(
+            entry(claims='{a = "' + "x" * 5000 + '"}'),
+            [".claims: with roles and scopes, at most 4096"],
+            id="claims-too-long",
+        ),
+        pytest.param(
+            entry(roles=str([f"role-{n:04}" for n in range(500)])),
+            [".claims: with roles and scopes, at most 4096"],
+            id="too-many-roles",
+        ),
+        pytest.param(entry(claims='{scp = "x"}'), [".claims.scp: another name"], id="scopes-again"),
+        pytest.param(entry(rolls="[]"), [".rolls: one of the keys name, "], id="unknown-key"),
+        pytest.param(
+            entry() + "\n" + entry(),
+            ["[[user]] 2 (alice).name: a name of its own"],
+            id="name-twice",
+        ),
+        pytest.param(
+            "x = 1\n" + entry(roles="3", claims="4") + "\n" + entry(name='"bob"', disabled="1"),
+            ["users.toml: x: ", "1 (alice).roles: ", "1 (alice).claims: ", "2 (bob).disabled: "],
+            id="all-at-once",
+        ),
+    ],
+)
+def test_problems(text: str, expected: list[str]) -> None:
+    """Each problem names file, table, user and key, and all of them are told in one go."""
+    found = problems_of(text)
+    assert len(found) == len(expected)
+    for problem, part in zip(found, expected, strict=True):
+        assert part in problem
+
+
+def test_problems_show_no_secret() -> None:
+    """A password put where a hash belongs is not repeated in the message."""
+    assert "hunter2-secret" not in "\n".join(problems_of(entry(password_hash='"hunter2-secret"')))
+
+
+def test_load_users(tmp_path: Path) -> None:
+    """A file is read as UTF-8; one that cannot be read is a configuration problem that names it."""
+    path = tmp_path / "users.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert load_users(path).find("Zoë Admin") is not None
+    path.write_bytes(b'[[user]]\nname = "\xff"')
+    with pytest.raises(ConfigError, match="UTF-8 text"):
+        load_users(path)
+    with pytest.raises(ConfigError, match=r"missing\.toml: a readable users file; No such file"):
+        load_users(tmp_path / "missing.toml")
+
+
+def test_reprs_show_no_hash() -> None:
+    """Neither a user nor a table of users shows a hash."""
+    user = User("alice", HASH, {"roles": []})
+    assert "argon2" not in f"{user!r} {Users([user])!r}"
+    assert repr(Users([user])) == "<Users 1>"

@@ -1,0 +1,175 @@
+"""Credentials: exactly one, in its place and of its form, or the reason why not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.auth.credentials import (
+    MAX_COOKIE,
+    MAX_TOKEN,
+    Bearer,
+    SessionCookie,
+    find_cookies,
+    parse_bearer,
+    parse_credentials,
+)
+from sidecar.auth.reason import Reason
+from tests.auth.forge import request, unhurried
+
+NAME = b"__Host-session"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        pytest.param(b"Bearer abc", b"abc", id="plain"),
+        pytest.param(b"bearer abc", b"abc", id="lower-case"),
+        pytest.param(b"BEARER abc", b"abc", id="upper-case"),
+        pytest.param(b"Bearer    abc", b"abc", id="several-spaces"),
+        pytest.param(b"Bearer aZ09-._~+/=", b"aZ09-._~+/=", id="every-character"),
+        pytest.param(b"Bearer " + b"a" * MAX_TOKEN, b"a" * MAX_TOKEN, id="longest"),
+        pytest.param(b"Bearer " + b"a" * (MAX_TOKEN + 1), Reason.TOKEN_TOO_LONG, id="too-long"),
+        pytest.param(
+            b"Bearer " + b"\xff" * (MAX_TOKEN + 1), Reason.TOKEN_TOO_LONG, id="too-long-any"
+        ),
+        pytest.param(b"Bearer", Reason.CREDENTIALS_MALFORMED, id="no-token"),
+        pytest.param(b"Bearer ", Reason.CREDENTIALS_MALFORMED, id="empty-token"),
+        pytest.param(b"Bearer a b", Reason.CREDENTIALS_MALFORMED, id="two-tokens"),
+        pytest.param(b"Bearer a,Bearer b", Reason.CREDENTIALS_MALFORMED, id="joined"),
+        pytest.param(b"Bearer a\tb", Reason.CREDENTIALS_MALFORMED, id="tab-inside"),
+        pytest.param(b"Bearer\ta", Reason.CREDENTIALS_MALFORMED, id="tab-for-space"),
+        pytest.param(b"Bearer=abc", Reason.CREDENTIALS_MALFORMED, id="equals"),
+        pytest.param(b'Bearer "abc"', Reason.CREDENTIALS_MALFORMED, id="quoted"),
+        pytest.param(b'Bearer token="abc"', Reason.CREDENTIALS_MALFORMED, id="parameter"),
+        pytest.param(b"Bearer =a", Reason.CREDENTIALS_MALFORMED, id="padding-first"),
+        pytest.param(b"Bearer a=b", Reason.CREDENTIALS_MALFORMED, id="padding-inside"),
+        pytest.param(b"Bearer \xc3\xa4", Reason.CREDENTIALS_MALFORMED, id="not-ascii"),
+        pytest.param(b"Bearer a\n", Reason.CREDENTIALS_MALFORMED, id="line-feed"),
+        pytest.param(b"Basic YTpi", None, id="basic"),
+        pytest.param(b"BearerX abc", None, id="longer-scheme"),
+        pytest.param(b"Bearer-2 abc", None, id="scheme-with-hyphen"),
+        pytest.param(b"NotBearer abc", None, id="scheme-ends-alike"),
+        pytest.param(b"", None, id="empty"),
+    ],
+)
+def test_bearer(value: bytes, found: bytes | Reason | None) -> None:
+    """RFC 6750 section 2.1: the scheme in any case, spaces, one b64token, and nothing else."""
+    assert parse_bearer(value) == found
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        pytest.param(b"__Host-session=abc", [b"abc"], id="alone"),
+        pytest.param(b"a=1; __Host-session=abc; b=2", [b"abc"], id="among-others"),
+        pytest.param(b"a=1;__Host-session=abc;b=2", [b"abc"], id="without-spaces"),
+        pytest.param(b"a=1;\t __Host-session=abc \t;", [b"abc"], id="white-space"),
+        pytest.param(b"__Host-session=a=b", [b"a=b"], id="equals-in-value"),
+        pytest.param(b"__Host-session= abc", [b" abc"], id="space-in-value"),
+        pytest.param(b"__Host-session=a; __Host-session=b", [b"a", b"b"], id="twice"),
+        pytest.param(b"__Host-session=", [], id="empty"),
+        pytest.param(b"__Host-session", [], id="no-value"),
+        pytest.param(b"__Host-session=; __Host-session=b", [b"b"], id="empty-and-not"),
+        pytest.param(b"__host-session=abc", [], id="other-case"),
+        pytest.param(b"x__Host-session=abc", [], id="longer-name"),
+        pytest.param(b"__Host-session2=abc", [], id="longer-name-after"),
+        pytest.param(b"__Host-session =abc", [], id="space-in-name"),
+        pytest.param(b"a=__Host-session=abc", [], id="in-a-value"),
+        pytest.param(b'a="; __Host-session=abc', [b"abc"], id="quotes-mean-nothing"),
+        pytest.param(b"", [], id="no-cookies"),
+    ],
+)
+def test_cookies(header: bytes, found: list[bytes]) -> None:
+    """RFC 6265: pairs between semicolons, the name exactly, a value that is there."""
+    assert find_cookies(header, NAME) == found
+
+
+@unhurried
+@given(
+    st.lists(
+        st.sampled_from([b"sid", b"sid=", b"=", b";", b"; ", b" ", b"\t", b"x", b"a=b", b'"']),
+        max_size=12,
+    ).map(b"".join)
+)
+def test_cookies_are_pairs(header: bytes) -> None:
+    """The cookies found are those that splitting at semicolons and equals signs gives."""
+    pairs = [part.strip(b" \t").partition(b"=") for part in header.split(b";")]
+    values = [value for name, _, value in pairs if name == b"sid" and value]
+    assert find_cookies(header, b"sid") == values
+
+
+@pytest.mark.parametrize(
+    ("authorization", "cookie", "found"),
+    [
+        pytest.param(None, None, Reason.NO_CREDENTIALS, id="neither"),
+        pytest.param(b"Basic YTpi", b"a=1", Reason.NO_CREDENTIALS, id="others"),
+        pytest.param(b"Bearer abc", None, Bearer(b"abc"), id="bearer"),
+        pytest.param(b"Bearer abc", b"a=1", Bearer(b"abc"), id="bearer-and-other-cookie"),
+        pytest.param(
+            b"Bearer abc", b"__Host-session=", Bearer(b"abc"), id="bearer-and-ended-cookie"
+        ),
+        pytest.param(None, b"__Host-session=abc", SessionCookie(b"abc"), id="cookie"),
+        pytest.param(
+            b"Basic YTpi", b"__Host-session=abc", SessionCookie(b"abc"), id="cookie-and-basic"
+        ),
+        pytest.param(b"Bearer abc", b"__Host-session=abc", Reason.CREDENTIALS_AMBIGUOUS, id="both"),
+        pytest.param(
+            b"Bearer", b"__Host-session=abc", Reason.CREDENTIALS_AMBIGUOUS, id="both-one-malformed"
+        ),
+        pytest.param(
+            None,
+            b"__Host-session=a; __Host-session=a",
+            Reason.CREDENTIALS_AMBIGUOUS,
+            id="cookie-twice",
+        ),
+        pytest.param(b"Bearer", None, Reason.CREDENTIALS_MALFORMED, id="bearer-malformed"),
+        pytest.param(None, b"__Host-session=a.b.c", Reason.TOKEN_MALFORMED, id="token-as-cookie"),
+        pytest.param(None, b'__Host-session="a"', Reason.TOKEN_MALFORMED, id="cookie-quoted"),
+        pytest.param(None, b"__Host-session=\xff", Reason.TOKEN_MALFORMED, id="cookie-not-ascii"),
+        pytest.param(
+            None,
+            b"__Host-session=" + b"a" * MAX_COOKIE,
+            SessionCookie(b"a" * MAX_COOKIE),
+            id="cookie-longest",
+        ),
+        pytest.param(
+            None,
+            b"__Host-session=" + b"a" * (MAX_COOKIE + 1),
+            Reason.TOKEN_TOO_LONG,
+            id="cookie-too-long",
+        ),
+    ],
+)
+def test_credentials(
+    authorization: bytes | None, cookie: bytes | None, found: Bearer | SessionCookie | Reason
+) -> None:
+    """A request has one credential, or there is a reason why it counts as having none."""
+    assert parse_credentials(request(authorization, cookie), NAME) == found
+
+
+def test_repeated_authorization() -> None:
+    """Two Authorization headers are one too many, whatever is in them (RFC 6750 section 2)."""
+    head = request(b"Basic YTpi", repeated=frozenset((b"authorization",)))
+    assert parse_credentials(head, NAME) is Reason.CREDENTIALS_AMBIGUOUS
+
+
+def test_repeated_other_header() -> None:
+    """Another header that came twice takes nothing from a good token."""
+    head = request(b"Bearer abc", repeated=frozenset((b"origin",)))
+    assert parse_credentials(head, NAME) == Bearer(b"abc")
+
+
+def test_credentials_are_not_shown() -> None:
+    """A token or a cookie never gets into a text by accident."""
+    assert "abc" not in repr([Bearer(b"abc"), SessionCookie(b"abc")])
+
+
+@unhurried
+@given(st.binary(), st.binary())
+def test_never_raises(authorization: bytes, cookie: bytes) -> None:
+    """Any two header values give credentials or a reason."""
+    for header in (cookie, b"__Host-session=" + cookie):
+        found = parse_credentials(request(authorization, header), NAME)
+        assert isinstance(found, Bearer | SessionCookie | Reason)

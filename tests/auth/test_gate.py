@@ -1,0 +1,741 @@
+"""The gate: every state of a request's credentials and session, and what it decides."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from sidecar.auth.asymmetric import pem_key
+from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
+from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.keys import KeyRing, secret_key
+from sidecar.auth.policy import Access, Requirement, Route
+from sidecar.auth.reason import Reason
+from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from tests.auth.forge import (
+    AUDIENCE,
+    CLAIMS,
+    GONE,
+    ISSUER,
+    NOW,
+    REFRESH_SECRET,
+    SECRET,
+    b64,
+    private_key,
+    public_pem,
+    request,
+    token,
+    unhurried,
+)
+
+PUBLIC = Route("public", Access.PUBLIC)
+OPTIONAL = Route("optional", Access.OPTIONAL)
+REQUIRED = Route("required")
+IDENTITY = IdentityHeaders()
+VERIFIER = Verifier(
+    [
+        IssuerConfig(issuer=ISSUER, audiences=frozenset((AUDIENCE,))),
+        IssuerConfig(issuer="sessionless", session_required=False),
+    ],
+    KeyRing([secret_key(ISSUER, SECRET), secret_key("sessionless", SECRET)]),
+)
+
+TOKEN = token()
+BEARER = b"Bearer " + TOKEN
+FREE_BEARER = b"Bearer " + token({"iss": "sessionless"})
+VALUE = b"an-opaque_value"
+COOKIE = b"__Host-session=" + VALUE
+SAME = {"fetch_site": b"same-origin"}
+
+
+def gate(**changed: Any) -> Gate:
+    """A gate that has seen nothing yet."""
+    return Gate(VERIFIER, IDENTITY, **changed)
+
+
+def session(credential: bytes = TOKEN, **changed: Any) -> Session:
+    """The session that belongs to a credential."""
+    made = Session(
+        id=token_id(credential),
+        sid="s1",
+        sub="alice",
+        claims={"roles": ["user"], "scopes": ["read"], "tenant": "acme"},
+        created=NOW,
+        exp=NOW + 900,
+    )
+    return msgspec.structs.replace(made, **changed)
+
+
+def decided(
+    on: Gate, route: Route, head: Any, live: Session | None = None, now: float = NOW
+) -> Allow | Deny:
+    """The decision with this session at hand, which has to be asked for to be used."""
+    decision = on.decide(route, head, now)
+    if isinstance(decision, NeedSession):
+        return on.resume(route, decision, live, now)
+    return decision
+
+
+def why(decision: Allow | Deny) -> Reason | None:
+    """The reason of a denial, None when allowed."""
+    return decision.reason if isinstance(decision, Deny) else None
+
+
+@pytest.mark.parametrize(
+    ("authorization", "cookie", "fields"),
+    [
+        pytest.param(None, None, {}, id="nothing"),
+        pytest.param(BEARER, None, {}, id="good-token"),
+        pytest.param(b"Bearer rubbish", None, {}, id="bad-token"),
+        pytest.param(BEARER, COOKIE, {}, id="both"),
+        pytest.param(None, COOKIE, {"method": b"POST", "origin": b"null"}, id="cross-origin"),
+        pytest.param(BEARER, None, {"repeated": frozenset((b"authorization",))}, id="repeated"),
+    ],
+)
+def test_public(authorization: bytes | None, cookie: bytes | None, fields: dict[str, Any]) -> None:
+    """A public route lets everybody through as nobody, whatever they bring."""
+    on = gate()
+    assert on.decide(PUBLIC, request(authorization, cookie, **fields), NOW) is on.anonymous
+
+
+def test_anonymous() -> None:
+    """Nobody has no name, no roles, and every identity header empty."""
+    nobody = gate().anonymous
+    assert nobody == Allow(IDENTITY.anonymous, "", "", {}, None)
+    assert nobody.roles == nobody.scopes == frozenset()
+
+
+def test_bearer_of_live_session() -> None:
+    """A good token with its live session is let through as whom it names, until either ends."""
+    live = session(exp=NOW + 500)
+    allowed = decided(gate(), REQUIRED, request(BEARER), live)
+    assert allowed == Allow(
+        identity=IDENTITY.lines(CLAIMS, "alice", "s1"),
+        subject="alice",
+        session_id="s1",
+        claims=CLAIMS,
+        expires=NOW + 500,
+        roles=frozenset(("user",)),
+        scopes=frozenset(("read", "write")),
+    )
+    later = decided(gate(), REQUIRED, request(BEARER), session(exp=NOW + 5000))
+    assert isinstance(later, Allow)
+    assert later.expires == NOW + 905
+
+
+def test_cookie_of_live_session() -> None:
+    """A cookie is let through as whom its session names."""
+    live = session(VALUE)
+    allowed = decided(gate(), REQUIRED, request(cookie=COOKIE), live)
+    assert allowed == Allow(
+        identity=IDENTITY.lines(live.claims, "alice", "s1"),
+        subject="alice",
+        session_id="s1",
+        claims={**live.claims, "sub": "alice", "sid": "s1"},
+        expires=NOW + 900,
+        roles=frozenset(("user",)),
+        scopes=frozenset(("read",)),
+    )
+
+
+def test_cookie_session_with_unusable_claims() -> None:
+    """Roles and scopes of a type that means nothing are none."""
+    live = session(VALUE, claims={"roles": 7, "scopes": {"admin": 1}})
+    allowed = decided(gate(), REQUIRED, request(cookie=COOKIE), live)
+    assert isinstance(allowed, Allow)
+    assert allowed.roles == allowed.scopes == frozenset()
+
+
+def test_need_says_which_session() -> None:
+    """What is asked for is the session of the credential's id, and says no secret of it."""
+    by_token = gate().decide(REQUIRED, request(BEARER), NOW)
+    by_cookie = gate().decide(REQUIRED, request(cookie=COOKIE), NOW)
+    assert isinstance(by_token, NeedSession)
+    assert isinstance(by_cookie, NeedSession)
+    assert (by_token.token_id, by_cookie.token_id) == (token_id(TOKEN), token_id(VALUE))
+    assert repr(by_token) == "<NeedSession token of 'alice'>"
+    assert repr(by_cookie) == "<NeedSession cookie>"
+
+
+def test_session_key_token() -> None:
+    """Where Redis is shared, the session is asked for by the credential's own text."""
+    on = gate(session_key=SessionKey.TOKEN)
+    needs = [on.decide(REQUIRED, head, NOW) for head in (request(BEARER), request(cookie=COOKIE))]
+    ids = [need.token_id for need in needs if isinstance(need, NeedSession)]
+    assert ids == [TOKEN.decode(), VALUE.decode()]
+
+
+@pytest.mark.parametrize(
+    ("authorization", "cookie", "fields", "reason"),
+    [
+        pytest.param(None, None, {}, Reason.NO_CREDENTIALS, id="nothing"),
+        pytest.param(b"Basic YTpi", None, {}, Reason.NO_CREDENTIALS, id="other-scheme"),
+        pytest.param(None, b"a=1", {}, Reason.NO_CREDENTIALS, id="other-cookie"),
+        pytest.param(b"Bearer", None, {}, Reason.CREDENTIALS_MALFORMED, id="malformed"),
+        pytest.param(BEARER + b" x", None, {}, Reason.CREDENTIALS_MALFORMED, id="two-words"),
+        pytest.param(BEARER, COOKIE, {}, Reason.CREDENTIALS_AMBIGUOUS, id="both"),
+        pytest.param(b"bearer " + TOKEN, COOKIE, {}, Reason.CREDENTIALS_AMBIGUOUS, id="both-lower"),
+        pytest.param(
+            BEARER,
+            None,
+            {"repeated": frozenset((b"authorization",))},
+            Reason.CREDENTIALS_AMBIGUOUS,
+            id="repeated",
+        ),
+        pytest.param(None, COOKIE + b"; " + COOKIE, {}, Reason.CREDENTIALS_AMBIGUOUS, id="cookies"),
+        pytest.param(b"Bearer a.b.c", None, {}, Reason.TOKEN_MALFORMED, id="no-token"),
+        pytest.param(
+            b"Bearer " + b"a" * 9000, None, {}, Reason.TOKEN_TOO_LONG, id="token-too-long"
+        ),
+        pytest.param(
+            b"Bearer " + token(key=REFRESH_SECRET), None, {}, Reason.SIGNATURE, id="signature"
+        ),
+        pytest.param(b"Bearer " + token({"exp": 1}), None, {}, Reason.EXPIRED, id="expired"),
+        pytest.param(
+            b"Bearer " + token({"nbf": NOW + 99}), None, {}, Reason.NOT_YET_VALID, id="early"
+        ),
+        pytest.param(b"Bearer " + token({"aud": "x"}), None, {}, Reason.AUDIENCE, id="audience"),
+        pytest.param(
+            None, b"__Host-session=" + TOKEN, {}, Reason.TOKEN_MALFORMED, id="token-as-cookie"
+        ),
+        pytest.param(None, COOKIE, {"method": b"POST"}, Reason.CROSS_ORIGIN, id="post"),
+        pytest.param(
+            None, COOKIE, {"method": b"POST", "origin": b"null"}, Reason.CROSS_ORIGIN, id="null"
+        ),
+        pytest.param(
+            None,
+            COOKIE,
+            {"method": b"POST", "origin": b"https://evil.test"},
+            Reason.CROSS_ORIGIN,
+            id="other-origin",
+        ),
+        pytest.param(
+            None,
+            COOKIE,
+            {"fetch_site": b"cross-site", "upgrade": b"websocket"},
+            Reason.CROSS_ORIGIN,
+            id="socket",
+        ),
+        pytest.param(None, COOKIE, {"method": b"POST", **SAME}, None, id="post-same-origin"),
+        pytest.param(
+            None,
+            COOKIE,
+            {"method": b"POST", "origin": b"https://shop.test"},
+            None,
+            id="post-origin",
+        ),
+        pytest.param(
+            None, COOKIE, {"upgrade": b"websocket", **SAME}, None, id="socket-same-origin"
+        ),
+        pytest.param(None, COOKIE, {"fetch_site": b"cross-site"}, None, id="get-cross-site"),
+        pytest.param(None, COOKIE, {"method": b"HEAD"}, None, id="head"),
+        pytest.param(BEARER, None, {"method": b"POST", "origin": b"null"}, None, id="bearer-post"),
+        pytest.param(BEARER, b"a=1; __Host-session=", {}, None, id="bearer-and-ended-cookie"),
+        pytest.param(b"bEARER   " + TOKEN, None, {}, None, id="bearer-any-case"),
+        pytest.param(b"Digest " + TOKEN, None, {}, Reason.NO_CREDENTIALS, id="token-as-digest"),
+        pytest.param(b"XBearer" + TOKEN, None, {}, Reason.NO_CREDENTIALS, id="token-alone"),
+        pytest.param(b"Bearer\t" + TOKEN, None, {}, Reason.CREDENTIALS_MALFORMED, id="tab"),
+        pytest.param(
+            BEARER, None, {"repeated": frozenset((b"origin",))}, None, id="other-repeated"
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "on_route",
+    [
+        pytest.param((REQUIRED, False), id="required"),
+        pytest.param((REQUIRED, True), id="required-again"),
+        pytest.param((OPTIONAL, False), id="optional"),
+        pytest.param((OPTIONAL, True), id="optional-again"),
+    ],
+)
+def test_credentials(
+    authorization: bytes | None,
+    cookie: bytes | None,
+    fields: dict[str, Any],
+    reason: Reason | None,
+    on_route: tuple[Route, bool],
+) -> None:
+    """What a request brings decides alike the first time and when all of it is remembered."""
+    on = gate()
+    route, seen = on_route
+    if seen:
+        decided(on, REQUIRED, request(BEARER), session())
+        decided(on, REQUIRED, request(cookie=COOKIE), session(VALUE))
+    live = session(VALUE if authorization is None else TOKEN)
+    head = request(authorization, cookie, **fields)
+    decision = decided(on, route, head, live)
+    if reason is Reason.NO_CREDENTIALS and route is OPTIONAL:
+        assert decision is on.anonymous
+        return
+    assert why(decision) is reason
+    assert reason is not None or (isinstance(decision, Allow) and decision.subject == "alice")
+    assert why(decided(on, route, head, live)) is reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        pytest.param({}, None, id="its-own"),
+        pytest.param({"exp": NOW + 0.1}, None, id="about-to-end"),
+        pytest.param({"exp": NOW}, Reason.SESSION_MISSING, id="just-ended"),
+        pytest.param({"exp": 0.0}, Reason.SESSION_MISSING, id="ended"),
+        pytest.param({"id": token_id(b"other")}, Reason.SESSION_MISMATCH, id="of-another"),
+        pytest.param({"id": ""}, Reason.SESSION_MISMATCH, id="of-nobody"),
+        pytest.param({"id": "x", "exp": 0.0}, Reason.SESSION_MISMATCH, id="of-another-and-ended"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["bearer", "cookie"])
+@pytest.mark.parametrize("seen", [False, True], ids=["first", "again"])
+def test_session(changed: dict[str, Any], reason: Reason | None, kind: str, seen: bool) -> None:  # noqa: FBT001
+    """Only a session bound to this very credential counts, and only until it ends."""
+    on = gate()
+    head, credential = (
+        (request(BEARER), TOKEN) if kind == "bearer" else (request(cookie=COOKIE), VALUE)
+    )
+    if seen:
+        assert isinstance(decided(on, REQUIRED, head, session(credential)), Allow)
+    assert why(decided(on, REQUIRED, head, session(credential, **changed))) is reason
+    assert why(decided(on, REQUIRED, head, None)) is Reason.SESSION_MISSING
+    assert why(decided(on, OPTIONAL, head, None)) is Reason.SESSION_MISSING
+
+
+@pytest.mark.parametrize(
+    ("claims", "changed", "reason", "sid"),
+    [
+        pytest.param({}, {"sub": "bob"}, Reason.SESSION_MISMATCH, "", id="other-user"),
+        pytest.param({}, {"sid": "s2"}, Reason.SESSION_MISMATCH, "", id="other-login"),
+        pytest.param({}, {"sid": ""}, Reason.SESSION_MISMATCH, "", id="login-unknown"),
+        pytest.param({"sid": GONE}, {}, None, "s1", id="token-does-not-say"),
+        pytest.param(
+            {"sid": GONE}, {"sub": "bob"}, Reason.SESSION_MISMATCH, "", id="does-not-say-other-user"
+        ),
+        pytest.param(
+            {}, {"sub": "", "sid": "", "claims": {}}, None, "s1", id="session-does-not-say"
+        ),
+        pytest.param(
+            {"sid": GONE}, {"sub": "", "sid": "", "claims": {}}, None, "", id="neither-says"
+        ),
+    ],
+)
+def test_session_of_a_token(
+    claims: dict[str, Any], changed: dict[str, Any], reason: Reason | None, sid: str
+) -> None:
+    """A token's session is of the same user and login, as far as both say."""
+    raw = token(claims)
+    decision = decided(gate(), REQUIRED, request(b"Bearer " + raw), session(raw, **changed))
+    assert why(decision) is reason
+    if isinstance(decision, Allow):
+        assert (decision.subject, decision.session_id) == ("alice", sid)
+        assert f"X-Auth-Session: {sid}\r\n".encode() in decision.identity
+
+
+def test_foreign_session() -> None:
+    """A value that another program wrote is live for a token, which says whose it is."""
+    on = gate(session_key=SessionKey.TOKEN)
+    allowed = decided(on, REQUIRED, request(BEARER), foreign_session(TOKEN.decode()))
+    assert isinstance(allowed, Allow)
+    assert (allowed.subject, allowed.session_id, allowed.expires) == ("alice", "s1", NOW + 905)
+
+
+def test_foreign_session_of_a_cookie() -> None:
+    """For a cookie such a value says nothing of whose it is, so it lets nobody in."""
+    on = gate(session_key=SessionKey.TOKEN)
+    for _ in range(2):
+        decision = decided(on, REQUIRED, request(cookie=COOKIE), foreign_session(VALUE.decode()))
+        assert why(decision) is Reason.SESSION_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        pytest.param(NOW + 904, None, id="still"),
+        pytest.param(NOW + 905, Reason.EXPIRED, id="expired"),
+        pytest.param(NOW - 5, None, id="earlier"),
+        pytest.param(NOW - 6, Reason.NOT_YET_VALID, id="clock-went-back"),
+    ],
+)
+@pytest.mark.parametrize("raw", [BEARER, FREE_BEARER], ids=["session", "sessionless"])
+def test_remembered_token_and_time(now: float, reason: Reason | None, raw: bytes) -> None:
+    """A remembered token's time is looked at again each time, also on routes of another kind."""
+    on, live = gate(), session(exp=NOW + 5000)
+    assert isinstance(decided(on, REQUIRED, request(raw), live), Allow)
+    for route in (
+        REQUIRED,
+        OPTIONAL,
+        Route("roles", requirement=Requirement(frozenset(("user",)))),
+    ):
+        assert why(decided(on, route, request(raw), live, now)) is reason
+        assert why(decided(on, route, request(b"bearer" + raw[6:]), live, now)) is reason
+
+
+def test_sessionless_issuer() -> None:
+    """Tokens of an issuer without sessions are let through by themselves."""
+    on = gate()
+    for raw in (FREE_BEARER, FREE_BEARER, b"bearer" + FREE_BEARER[6:]):
+        allowed = on.decide(REQUIRED, request(raw), NOW)
+        assert isinstance(allowed, Allow)
+        assert (allowed.subject, allowed.session_id, allowed.expires) == ("alice", "s1", NOW + 905)
+
+
+REQUIREMENTS = [
+    pytest.param(Requirement(roles=frozenset(("user",))), None, id="role"),
+    pytest.param(Requirement(roles=frozenset(("admin", "user"))), None, id="any-role"),
+    pytest.param(Requirement(roles=frozenset(("admin",))), Reason.ROLE, id="no-role"),
+    pytest.param(Requirement(roles=frozenset(("User",))), Reason.ROLE, id="role-case"),
+    pytest.param(Requirement(scopes=frozenset(("read",))), None, id="scope"),
+    pytest.param(
+        Requirement(scopes=frozenset(("read", "x"))), Reason.SCOPE, id="one-scope-missing"
+    ),
+    pytest.param(Requirement(scopes=frozenset(("rea",))), Reason.SCOPE, id="scope-prefix"),
+    pytest.param(Requirement(claims=(("tenant", ("acme",)),)), None, id="claim"),
+    pytest.param(Requirement(claims=(("tenant", ("x", "acme")),)), None, id="any-value"),
+    pytest.param(Requirement(claims=(("tenant", ("acme2",)),)), Reason.CLAIM, id="other-value"),
+    pytest.param(Requirement(claims=(("missing", ("acme",)),)), Reason.CLAIM, id="no-claim"),
+    pytest.param(Requirement(claims=(("groups", ("b",)),)), None, id="listed"),
+    pytest.param(Requirement(claims=(("groups", ("c",)),)), Reason.CLAIM, id="not-listed"),
+    pytest.param(Requirement(claims=(("level", (3,)),)), None, id="number"),
+    pytest.param(Requirement(claims=(("level", ("3",)),)), Reason.CLAIM, id="number-as-text"),
+    pytest.param(Requirement(claims=(("staff", (True,)),)), None, id="true"),
+    pytest.param(Requirement(claims=(("staff", (1,)),)), Reason.CLAIM, id="true-is-not-one"),
+    pytest.param(Requirement(claims=(("one", (True,)),)), Reason.CLAIM, id="one-is-not-true"),
+    pytest.param(Requirement(claims=(("object", ("a",)),)), Reason.CLAIM, id="object"),
+    pytest.param(Requirement(claims=(("sub", ("alice",)),)), None, id="subject"),
+    pytest.param(Requirement(claims=(("sid", ("s1",)),)), None, id="session-id"),
+    pytest.param(
+        Requirement(claims=(("tenant", ("acme",)), ("level", (4,)))), Reason.CLAIM, id="each-claim"
+    ),
+    pytest.param(
+        Requirement(frozenset(("x",)), frozenset(("x",)), (("x", ("x",)),)), Reason.ROLE, id="first"
+    ),
+    pytest.param(
+        Requirement(frozenset(("user",)), frozenset(("x",)), (("x", ("x",)),)),
+        Reason.SCOPE,
+        id="second",
+    ),
+]
+HELD: dict[str, Any] = {
+    "roles": ["user"],
+    "tenant": "acme",
+    "groups": ["a", "b"],
+    "level": 3,
+    "staff": True,
+    "one": 1,
+    "object": {"a": 1},
+}
+
+
+@pytest.mark.parametrize(("requirement", "reason"), REQUIREMENTS)
+@pytest.mark.parametrize("kind", ["bearer", "cookie", "sessionless"])
+def test_requirements(requirement: Requirement, reason: Reason | None, kind: str) -> None:
+    """Any role, all scopes and each claim that the route asks for, from token or session alike."""
+    route, on = Route("restricted", requirement=requirement), gate()
+    raw = token(HELD | ({"iss": "sessionless"} if kind == "sessionless" else {}))
+    head, live = request(b"Bearer " + raw), session(raw)
+    if kind == "cookie":
+        head, live = request(cookie=COOKIE), session(VALUE, claims=HELD | {"scopes": ["read"]})
+    for _ in range(2):
+        assert why(decided(on, route, head, live)) is reason
+    assert isinstance(decided(on, REQUIRED, head, live), Allow)
+
+
+def test_claims_cannot_be_someone_else() -> None:
+    """A session's claims do not stand in for its user."""
+    route = Route("root", requirement=Requirement(claims=(("sub", ("root",)),)))
+    live = session(VALUE, claims={"sub": "root", "sid": "x"})
+    assert why(decided(gate(), route, request(cookie=COOKIE), live)) is Reason.CLAIM
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_challenges(reason: Reason) -> None:
+    """RFC 6750 section 3: no error when there were no credentials, its code else; none for 5xx."""
+    denial = gate(realm="shop").deny(reason)
+    if reason.error is not None:
+        assert denial.challenge == f'Bearer realm="shop", error="{reason.error}"'.encode()
+    else:
+        assert denial.challenge == (b'Bearer realm="shop"' if reason.status == 401 else None)
+    assert denial.reason is reason
+
+
+def test_scope_challenge() -> None:
+    """A challenge for want of a scope names the scopes that are needed."""
+    route = Route("scoped", requirement=Requirement(scopes=frozenset(("write", "delete:all"))))
+    denial = decided(gate(), route, request(BEARER), session())
+    assert isinstance(denial, Deny)
+    assert denial.challenge == (
+        b'Bearer realm="sidecar", error="insufficient_scope", scope="delete:all write"'
+    )
+
+
+def test_known_token_costs_no_objects() -> None:
+    """For a remembered credential the same objects are returned each time."""
+    on = gate()
+    for head, live in ((request(BEARER), session()), (request(cookie=COOKIE), session(VALUE))):
+        allowed = decided(on, REQUIRED, head, live)
+        need = on.decide(REQUIRED, head, NOW)
+        assert isinstance(need, NeedSession)
+        assert on.decide(REQUIRED, head, NOW) is need
+        assert on.resume(REQUIRED, need, live, NOW) is allowed
+        equal = msgspec.structs.replace(live)
+        assert on.resume(REQUIRED, need, equal, NOW) is allowed
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(b"a=1; " + COOKIE, id="after"),
+        pytest.param(COOKIE + b"; a=1", id="before"),
+        pytest.param(b"a=1; " + COOKIE + b"; b=2", id="between"),
+        pytest.param(b"a=1;" + COOKIE, id="without-space"),
+        pytest.param(b"a=1;\t" + COOKIE + b" ;b=2", id="white-space"),
+        pytest.param(b"__Host-session=; " + COOKIE, id="after-an-ended-one"),
+        pytest.param(b"x__Host-session=1; " + COOKIE, id="after-a-longer-name"),
+    ],
+)
+def test_remembered_cookie_in_any_header(header: bytes) -> None:
+    """A remembered cookie is found wherever it stands."""
+    on = gate()
+    decided(on, REQUIRED, request(cookie=COOKIE), session(VALUE))
+    need = on.decide(REQUIRED, request(cookie=COOKIE), NOW)
+    assert on.decide(REQUIRED, request(cookie=header), NOW) is need
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        pytest.param(b"x" + COOKIE, Reason.NO_CREDENTIALS, id="longer-name"),
+        pytest.param(b"a=" + COOKIE, Reason.NO_CREDENTIALS, id="in-a-value"),
+        pytest.param(b"a=1, " + COOKIE, Reason.NO_CREDENTIALS, id="after-a-comma"),
+        pytest.param(b"a b; c " + COOKIE, Reason.NO_CREDENTIALS, id="after-a-space"),
+        pytest.param(COOKIE + b"; " + COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="twice"),
+        pytest.param(
+            COOKIE + b"; __Host-session=x", Reason.CREDENTIALS_AMBIGUOUS, id="and-another"
+        ),
+        pytest.param(COOKIE.lower(), Reason.NO_CREDENTIALS, id="case"),
+        pytest.param(COOKIE + b"=", Reason.TOKEN_MALFORMED, id="value-and-more"),
+    ],
+)
+def test_remembered_cookie_is_no_short_cut(header: bytes, reason: Reason) -> None:
+    """That a cookie is remembered makes no header good that was not."""
+    on = gate()
+    decided(on, REQUIRED, request(cookie=COOKIE), session(VALUE))
+    assert why(decided(on, REQUIRED, request(cookie=header), session(VALUE))) is reason
+
+
+def test_changed_session_of_a_cookie() -> None:
+    """When a cookie's session says something else, so do the headers."""
+    on = gate()
+    for role in ("user", "admin", "user"):
+        live = session(VALUE, claims={"roles": [role]})
+        allowed = decided(on, REQUIRED, request(cookie=COOKIE), live)
+        assert isinstance(allowed, Allow)
+        assert allowed.roles == {role}
+        assert f"X-Auth-Roles: {role}\r\n".encode() in allowed.identity
+
+
+def test_made_up_cookies_are_not_remembered() -> None:
+    """Cookies without a session take no room, nor do bad tokens."""
+    on = gate()
+    for number in range(50):
+        decided(on, REQUIRED, request(cookie=b"__Host-session=x%d" % number), None)
+        decided(
+            on, REQUIRED, request(b"Bearer " + token({"jti": f"t{number}"}, key=REFRESH_SECRET))
+        )
+    assert repr(on) == "<Gate bearers=<TokenCache 0 of 8192> cookies=<TokenCache 0 of 8192>>"
+
+
+def test_bounded() -> None:
+    """No more is remembered than was said, and what is forgotten is verified again."""
+    on = gate(cache_size=8)
+    raws = [token({"jti": f"t{number}"}) for number in range(40)]
+    values = [b"value%d" % number for number in range(40)]
+    for _ in range(2):
+        for raw, value in zip(raws, values, strict=True):
+            assert isinstance(decided(on, REQUIRED, request(b"Bearer " + raw), session(raw)), Allow)
+            head = request(cookie=b"__Host-session=" + value)
+            assert isinstance(decided(on, REQUIRED, head, session(value)), Allow)
+        assert repr(on) == "<Gate bearers=<TokenCache 8 of 8> cookies=<TokenCache 8 of 8>>"
+
+
+def test_new_keys() -> None:
+    """With other keys everything is verified anew: what the old ones signed is good no more."""
+    on = gate()
+    assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
+    on.use(Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)])))
+    assert why(decided(on, REQUIRED, request(BEARER), session())) is Reason.SIGNATURE
+    on.use(VERIFIER)
+    assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
+
+
+def test_same_head_again() -> None:
+    """A head that comes again is not looked into again; its token's time and session are."""
+    on, head = gate(), request(BEARER)
+    assert head.remembered is None
+    for _ in range(2):
+        assert isinstance(decided(on, REQUIRED, head, session()), Allow)
+    need = on.decide(REQUIRED, request(BEARER), NOW)
+    assert head.remembered is need
+    assert on.decide(REQUIRED, head, NOW) is need
+    assert why(decided(on, REQUIRED, head, None)) is Reason.SESSION_MISSING
+    assert why(decided(on, REQUIRED, head, session(id="x"))) is Reason.SESSION_MISMATCH
+    assert why(decided(on, REQUIRED, head, session(exp=NOW + 5000), NOW + 905)) is Reason.EXPIRED
+    assert why(decided(on, REQUIRED, head, session(), NOW - 6)) is Reason.NOT_YET_VALID
+
+
+def test_same_head_again_with_other_keys() -> None:
+    """What was made of a head under other keys is worth nothing."""
+    on, head = gate(), request(BEARER)
+    for _ in range(2):
+        assert isinstance(decided(on, REQUIRED, head, session()), Allow)
+    on.use(Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)])))
+    assert why(decided(on, REQUIRED, head, session())) is Reason.SIGNATURE
+    assert why(decided(gate(), REQUIRED, head, session(id="x"))) is Reason.SESSION_MISMATCH
+
+
+@pytest.mark.parametrize("left", ["a word", 7, Allow(b"", "root", "", {}, None)], ids=repr)
+def test_head_with_something_else_on_it(left: object) -> None:
+    """What is not the gate's own on a head is not believed."""
+    assert why(decided(gate(), REQUIRED, request(remembered=left))) is Reason.NO_CREDENTIALS
+
+
+def test_cookie_head_again() -> None:
+    """Nothing is left on a head with a cookie: the same headers may come with another method."""
+    on, head = gate(), request(cookie=COOKIE)
+    for _ in range(3):
+        assert isinstance(decided(on, REQUIRED, head, session(VALUE)), Allow)
+    head.method = b"POST"
+    assert why(decided(on, REQUIRED, head, session(VALUE))) is Reason.CROSS_ORIGIN
+
+
+def test_twin_of_a_signature() -> None:
+    """An ECDSA signature has a twin that is as good; but that token is another, without session."""
+    key = private_key("ES256")
+    on = Gate(
+        Verifier(
+            [IssuerConfig(issuer=ISSUER)], KeyRing([pem_key(ISSUER, public_pem(key), kid="")])
+        ),
+        IDENTITY,
+    )
+    raw = token(alg="ES256")
+    twin = raw[:-86] + twin_of(raw[-86:])
+    assert isinstance(decided(on, REQUIRED, request(b"Bearer " + raw), session(raw)), Allow)
+    need = on.decide(REQUIRED, request(b"Bearer " + twin), NOW)
+    assert isinstance(need, NeedSession)
+    assert need.token_id != token_id(raw)
+    assert why(on.resume(REQUIRED, need, session(raw), NOW)) is Reason.SESSION_MISMATCH
+
+
+def twin_of(signature: bytes) -> bytes:
+    """The other signature of the same message: (r, n - s)."""
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    raw = urlsafe_b64decode(signature + b"==")
+    return b64(raw[:32] + (order - int.from_bytes(raw[32:])).to_bytes(32))
+
+
+def test_cookie_name() -> None:
+    """The cookie has the name that is configured, and no other."""
+    on = gate(cookie_name="sid")
+    allowed = decided(on, REQUIRED, request(cookie=b"sid=" + VALUE), session(VALUE))
+    assert isinstance(allowed, Allow)
+    assert why(decided(on, REQUIRED, request(cookie=COOKIE))) is Reason.NO_CREDENTIALS
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither decision shows a credential or a claim by accident."""
+    allowed = decided(gate(), REQUIRED, request(BEARER), session())
+    shown = repr(allowed) + repr(gate().decide(REQUIRED, request(BEARER), NOW))
+    assert TOKEN.decode() not in shown
+    assert "acme" not in shown
+
+
+@unhurried
+@given(
+    st.none() | st.binary() | st.binary().map(lambda raw: b"Bearer " + raw),
+    st.none() | st.binary() | st.binary().map(lambda raw: COOKIE + raw),
+    st.sampled_from([b"GET", b"POST"]),
+    st.none() | st.binary(max_size=20),
+)
+def test_any_request(
+    authorization: bytes | None, cookie: bytes | None, method: bytes, origin: bytes | None
+) -> None:
+    """Whatever the headers hold, nothing is raised, and without a session nobody gets in."""
+    head = request(authorization, cookie, method=method, origin=origin)
+    assert isinstance(decided(gate(), REQUIRED, head, None), Deny)
+
+
+USERS = ("alice", "bob", "carol")
+
+
+class Crowd(RuleBasedStateMachine):
+    """Users with tokens and cookies at one small gate, while sessions come and go in any order.
+
+    The model is one sentence: who brings a credential whose session lives gets in as its user.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = gate(cache_size=4)
+        self.now = NOW
+        self.live: dict[bytes, Session] = {}
+        self.tokens = {user: token({"sub": user, "sid": f"sid-{user}"}) for user in USERS}
+        self.cookies = {user: f"cookie-of-{user}".encode() for user in USERS}
+
+    @rule(
+        user=st.sampled_from(USERS),
+        kind=st.sampled_from(["tokens", "cookies"]),
+        ttl=st.integers(1, 900),
+    )
+    def log_in(self, user: str, kind: str, ttl: int) -> None:
+        """A session begins, or begins again with another end."""
+        credential = getattr(self, kind)[user]
+        self.live[credential] = session(
+            credential, sub=user, sid=f"sid-{user}", exp=self.now + ttl, claims={"roles": [user]}
+        )
+
+    @rule(user=st.sampled_from(USERS), kind=st.sampled_from(["tokens", "cookies"]))
+    def log_out(self, user: str, kind: str) -> None:
+        """A session ends."""
+        self.live.pop(getattr(self, kind)[user], None)
+
+    @rule(seconds=st.integers(0, 400))
+    def wait(self, seconds: int) -> None:
+        """Time goes by."""
+        self.now += seconds
+
+    @rule()
+    def reload(self) -> None:
+        """The same keys come again."""
+        self.gate.use(VERIFIER)
+
+    @rule(
+        user=st.sampled_from(USERS),
+        kind=st.sampled_from(["tokens", "cookies"]),
+        store=st.sampled_from([*USERS, ""]),
+    )
+    def visit(self, user: str, kind: str, store: str) -> None:
+        """A request comes; the store may answer with another user's session."""
+        credential = getattr(self, kind)[user]
+        swapped = getattr(self, kind)[store] if store else credential
+        head = request(b"Bearer " + credential)
+        if kind == "cookies":
+            head = request(cookie=b"__Host-session=" + credential)
+        live = self.live.get(swapped)
+        decision = decided(self.gate, REQUIRED, head, live, self.now)
+        good = live is not None and swapped == credential and live.exp > self.now
+        if kind == "tokens" and self.now >= NOW + 905:
+            good = False
+        assert isinstance(decision, Allow) is good
+        if isinstance(decision, Allow):
+            assert (decision.subject, decision.session_id) == (user, f"sid-{user}")
+            assert f"X-Auth-Subject: {user}\r\n".encode() in decision.identity
+
+
+Crowd.TestCase.settings = settings(unhurried, max_examples=40, stateful_step_count=30)
+TestCrowd = Crowd.TestCase

@@ -1,0 +1,174 @@
+"""Identity headers: always all of them, and never more than the claims say."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.auth.identity import IdentityHeaders, encode_value
+from tests.auth.forge import unhurried
+
+DEFAULT = IdentityHeaders()
+
+
+def fields(lines: bytes) -> dict[str, str]:
+    """The headers in these lines. Fails when there is anything else, or one is there twice."""
+    assert lines.endswith(b"\r\n")
+    found = [line.split(": ", 1) for line in lines.decode("ascii")[:-2].split("\r\n")]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_names() -> None:
+    """The names to strip from requests are lower-case with hyphens, the configured ones too."""
+    five = {b"x-auth-user", b"x-auth-subject", b"x-auth-roles", b"x-auth-scopes", b"x-auth-session"}
+    assert DEFAULT.names == five
+    assert IdentityHeaders({"X_Auth-Email": "email"}).names == five | {b"x-auth-email"}
+    assert "x-auth-user" in repr(DEFAULT)
+
+
+def test_anonymous() -> None:
+    """Nobody has every header too, all of them empty."""
+    extra = IdentityHeaders({"X-Email": "email"})
+    names = ["X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"]
+    assert fields(DEFAULT.anonymous) == dict.fromkeys(names, "")
+    assert fields(extra.anonymous) == dict.fromkeys([*names, "X-Email"], "")
+
+
+def test_all_headers() -> None:
+    """Each header says its part of who calls."""
+    claims = {"name": "Alice A.", "roles": ["user", "admin"], "scope": "read  write"}
+    assert fields(DEFAULT.lines(claims, "alice", "s1")) == {
+        "X-Auth-User": "Alice A.",
+        "X-Auth-Subject": "alice",
+        "X-Auth-Roles": "user,admin",
+        "X-Auth-Scopes": "read write",
+        "X-Auth-Session": "s1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("claims", "user"),
+    [
+        pytest.param({}, "sub", id="subject"),
+        pytest.param({"name": "n"}, "n", id="name"),
+        pytest.param({"preferred_username": "p"}, "p", id="preferred"),
+        pytest.param({"name": "n", "preferred_username": "p"}, "p", id="preferred-before-name"),
+        pytest.param({"name": "", "preferred_username": ""}, "sub", id="empty"),
+        pytest.param({"name": 7, "preferred_username": ["p"]}, "sub", id="other-types"),
+    ],
+)
+def test_user(claims: dict[str, Any], user: str) -> None:
+    """The user is the name by which the issuer knows them, else the subject."""
+    assert fields(DEFAULT.lines(claims, "sub", ""))["X-Auth-User"] == user
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        pytest.param("", "", id="empty"),
+        pytest.param("a b", "a b", id="inner-space"),
+        pytest.param(" a ", "%20a%20", id="spaces-at-the-ends"),
+        pytest.param("   ", "%20%20%20", id="only-spaces"),
+        pytest.param("a\r\nX-Auth-Roles: admin", "a%0D%0AX-Auth-Roles: admin", id="line-break"),
+        pytest.param("\0\x1f\x7f\t", "%00%1F%7F%09", id="control-characters"),
+        pytest.param("100%", "100%25", id="percent"),
+        pytest.param("%0D", "%250D", id="looks-encoded"),
+        pytest.param("Zoë 日", "Zo%C3%AB %E6%97%A5", id="utf-8"),
+        pytest.param("\ud800", "%ED%A0%80", id="lone-surrogate"),
+        pytest.param("a,b;c\"d\\e'f", "a,b;c\"d\\e'f", id="punctuation"),
+    ],
+)
+def test_encoding(value: str, written: str) -> None:
+    """What could be more than a value is percent-encoded; everything visible stays readable."""
+    assert encode_value(value) == written
+
+
+def test_items_cannot_be_forged() -> None:
+    """One role with a comma is not two roles, one scope with a space not two scopes."""
+    claims = {"roles": ["user,admin", "a b", " c"], "scope": ["read write", "x,y"]}
+    seen = fields(DEFAULT.lines(claims, "alice", "s1"))
+    assert seen["X-Auth-Roles"] == "user%2Cadmin,a b,%20c"
+    assert seen["X-Auth-Scopes"] == "read%20write x,y"
+
+
+def test_unusable_roles() -> None:
+    """Roles and scopes of a type that means nothing are none."""
+    seen = fields(DEFAULT.lines({"roles": 7, "scope": {"a": 1}}, "alice", "s1"))
+    assert (seen["X-Auth-Roles"], seen["X-Auth-Scopes"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("claim", "written"),
+    [
+        pytest.param("a b", "a b", id="text"),
+        pytest.param("", "", id="empty"),
+        pytest.param(None, "", id="null"),
+        pytest.param(7, "7", id="number"),
+        pytest.param(0, "0", id="zero"),
+        pytest.param(1.5, "1.5", id="float"),
+        pytest.param(True, "true", id="true"),
+        pytest.param(False, "false", id="false"),
+        pytest.param(["a", "b,c", 7, None], "a,b%2Cc,7,", id="list"),
+        pytest.param({"a": "ä%", "b": [1]}, '{"a":"\\u00e4%25","b":[1]}', id="object"),
+    ],
+)
+def test_configured_header(claim: object, written: str) -> None:
+    """Any claim can have its own header, whatever its type."""
+    headers = IdentityHeaders({"X-Extra": "extra"})
+    assert fields(headers.lines({"extra": claim}, "alice", "s1"))["X-Extra"] == written
+
+
+def test_configured_subject() -> None:
+    """The subject and the session can be sent under another name; no claim stands in for them."""
+    headers = IdentityHeaders({"Remote-User": "sub", "X-Sid": "sid"})
+    seen = fields(headers.lines({"sub": "mallory"}, "alice", "s1"))
+    assert (seen["Remote-User"], seen["X-Sid"]) == ("alice", "s1")
+
+
+def test_default_replaced() -> None:
+    """A configured header takes the place of the default of that name, in any spelling."""
+    headers = IdentityHeaders({"x_auth_user": "email"})
+    seen = fields(headers.lines({"email": "a@example.org"}, "alice", "s1"))
+    assert len(seen) == 5
+    assert seen["x_auth_user"] == "a@example.org"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param({"": "a"}, id="empty"),
+        pytest.param({"X Y": "a"}, id="space"),
+        pytest.param({"X:": "a"}, id="colon"),
+        pytest.param({"X\r\nY": "a"}, id="line-break"),
+        pytest.param({"X\n": "a"}, id="line-feed-at-the-end"),
+        pytest.param({"Ä": "a"}, id="not-ascii"),
+        pytest.param({"-x": "a"}, id="hyphen-first"),
+        pytest.param({"Host": "a"}, id="host"),
+        pytest.param({"content_length": "a"}, id="content-length"),
+        pytest.param({"Authorization": "a"}, id="authorization"),
+        pytest.param({"X-Forwarded-For": "a"}, id="forwarded"),
+        pytest.param({"X-Email": "a", "x_email": "b"}, id="twice"),
+    ],
+)
+def test_bad_name(extra: dict[str, str]) -> None:
+    """A name that is none, is HTTP's own, or is there twice cannot be configured."""
+    with pytest.raises(ValueError, match="header name"):
+        IdentityHeaders(extra)
+
+
+@unhurried
+@given(st.text(), st.lists(st.text(min_size=1)), st.lists(st.text(min_size=1)))
+def test_any_values_come_back(subject: str, roles: list[str], scopes: list[str]) -> None:
+    """Whatever the claims hold, the headers are those five lines, and decode to the same claims."""
+    lines = DEFAULT.lines({"roles": roles, "scope": scopes}, subject, "s1")
+    assert set(lines) <= set(range(0x20, 0x7F)) | set(b"\r\n")
+    seen = fields(lines)
+    assert unquote(seen["X-Auth-Subject"]) == unquote(seen["X-Auth-User"]) == subject
+    assert [unquote(role) for role in seen["X-Auth-Roles"].split(",") if role] == roles
+    assert [unquote(scope) for scope in seen["X-Auth-Scopes"].split(" ") if scope] == scopes
+    assert all(value == value.strip() for value in seen.values())

@@ -1,0 +1,205 @@
+"""JWKS documents: what is taken out of one, and what is put into ours."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.auth.asymmetric import pem_key
+from sidecar.auth.jwks import MAX_KEYS, JwksKeys, jwks_keys
+from sidecar.auth.keys import public_jwks, secret_key
+from tests.auth.forge import GONE, ISSUER, SECRET, b64, private_key, private_pem, sign, unhurried
+
+ALGORITHMS = ["RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+def jwk(alg: str = "ES256", /, **members: Any) -> dict[str, Any]:
+    """A public key as other issuers publish it, but for the members given here."""
+    made = pem_key(ISSUER, private_pem(private_key(alg))).public_jwk() or {}
+    merged = {**made, "alg": GONE, "kid": "k1", **members}
+    return {name: value for name, value in merged.items() if value is not GONE}
+
+
+def read(*keys: object, algorithms: tuple[str, ...] = ()) -> JwksKeys:
+    """What a document with these keys gives."""
+    return jwks_keys(ISSUER, json.dumps({"keys": keys}).encode(), algorithms)
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_round_trip(alg: str) -> None:
+    """A key that we publish is read back: same name, same algorithm, verifies what ours signs."""
+    own = pem_key(ISSUER, private_pem(private_key(alg)), alg)
+    secret = secret_key(ISSUER, SECRET)
+    found = jwks_keys("another", public_jwks([own, secret]))
+    (key,) = found.keys
+    assert found.refused == ()
+    assert (key.issuer, key.kid, key.alg, key.can_sign) == ("another", own.kid, alg, False)
+    assert key.verify(b"message", own.sign(b"message"))
+
+
+@pytest.mark.parametrize(
+    ("members", "algorithms", "alg"),
+    [
+        pytest.param({}, (), "RS256", id="usual"),
+        pytest.param({"alg": "PS256"}, (), "PS256", id="own"),
+        pytest.param({}, ("ES256", "PS384", "RS512"), "PS384", id="first-configured-that-fits"),
+        pytest.param({"alg": "RS512"}, ("RS256", "RS512"), "RS512", id="own-among-configured"),
+        pytest.param({"alg": "RS256"}, ("RS512",), None, id="own-not-configured"),
+        pytest.param({}, ("ES256",), None, id="none-configured-fits"),
+        pytest.param({"alg": "ES256"}, (), None, id="own-does-not-fit"),
+        pytest.param({"alg": "HS256"}, (), None, id="secret"),
+        pytest.param({"alg": "HS256"}, ("HS256",), None, id="secret-configured"),
+        pytest.param({"alg": "none"}, (), None, id="none"),
+        pytest.param({"alg": ""}, (), None, id="empty"),
+        pytest.param({"alg": None}, (), None, id="null"),
+        pytest.param({"alg": ["RS256"]}, (), None, id="list"),
+        pytest.param({"alg": "RSA-OAEP"}, (), None, id="encryption"),
+    ],
+)
+def test_one_algorithm(
+    members: dict[str, Any], algorithms: tuple[str, ...], alg: str | None
+) -> None:
+    """A key has one algorithm: what it says if that is configured, else the first that fits."""
+    found = read(jwk("RS256", **members), algorithms=algorithms)
+    assert [key.alg for key in found.keys] == ([] if alg is None else [alg])
+    assert bool(found.refused) is (alg is None)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        pytest.param("x", "a JSON object", id="text"),
+        pytest.param(None, "a JSON object", id="null"),
+        pytest.param({}, "an RSA, EC or OKP key", id="nothing"),
+        pytest.param(
+            {"kty": "oct", "k": b64(SECRET).decode()}, "an RSA, EC or OKP key", id="secret"
+        ),
+        pytest.param(jwk(kty=["EC"]), "an RSA, EC or OKP key", id="type-is-a-list"),
+        pytest.param(jwk(kty="RSA"), "that make up an RSA key", id="members-of-another-type"),
+        pytest.param(jwk(d="AA"), "a public key", id="private"),
+        pytest.param(jwk(use="enc"), "verifying signatures", id="use-encryption"),
+        pytest.param(jwk(use=None), "verifying signatures", id="use-null"),
+        pytest.param(jwk(use=GONE, key_ops=["sign"]), "verifying signatures", id="operation-sign"),
+        pytest.param(jwk(key_ops="verify"), "verifying signatures", id="operations-as-text"),
+        pytest.param(jwk(key_ops=[]), "verifying signatures", id="no-operations"),
+        pytest.param(jwk(kid=7), "a text as key id", id="name-is-a-number"),
+        pytest.param(jwk(kid=None), "a text as key id", id="name-is-null"),
+        pytest.param(jwk(x=GONE), "that make up an EC key", id="member-missing"),
+        pytest.param(jwk(x=7), "that make up an EC key", id="member-is-a-number"),
+        pytest.param(jwk(x="!"), "that make up an EC key", id="member-is-not-base64"),
+        pytest.param(jwk(x="ä"), "that make up an EC key", id="member-is-not-ascii"),
+        pytest.param(
+            jwk(x=b64(bytes(32)).decode()), "that make up an EC key", id="not-on-the-curve"
+        ),
+        pytest.param(jwk(crv="P-384"), "that make up an EC key", id="another-curve"),
+        pytest.param(jwk(crv="P-192"), "that make up an EC key", id="unknown-curve"),
+        pytest.param(jwk("EdDSA", crv="X25519"), "that make up an OKP key", id="key-agreement"),
+        pytest.param(jwk("EdDSA", x="AA"), "that make up an OKP key", id="ed25519-too-short"),
+        pytest.param(jwk("RS256", e="AA"), "that make up an RSA key", id="exponent-zero"),
+        pytest.param(jwk("RS256", n="Aw"), "", id="tiny-modulus"),
+        pytest.param(
+            {"kty": "RSA", "e": "AQAB", "n": b64(b"\xff" * 128).decode()},
+            "2048 to 8192 bits",
+            id="rsa-1024",
+        ),
+        pytest.param(
+            {"kty": "RSA", "e": "AQAB", "n": b64(b"\xff" * 2048).decode()},
+            "2048 to 8192 bits",
+            id="rsa-16384",
+        ),
+    ],
+)
+def test_refused_key(key: object, expected: str) -> None:
+    """A key that is unusable is left out with the reason; the others are taken all the same."""
+    found = read(jwk(kid="before"), key, jwk("RS256", kid="after"))
+    assert [good.kid for good in found.keys] == ["before", "after"]
+    (refused,) = found.refused
+    assert refused.startswith("key 2: expected ")
+    assert expected in refused
+
+
+def test_secp256k1_is_refused() -> None:
+    """A curve that none of the algorithms is for is refused, even though the library knows it."""
+    public = private_key("ES256K").public_key().public_numbers()  # type: ignore[union-attr]  # EC
+    x, y = (b64(number.to_bytes(32)).decode() for number in (public.x, public.y))  # type: ignore[union-attr]
+    found = read({"kty": "EC", "crv": "secp256k1", "x": x, "y": y})
+    (refused,) = found.refused
+    assert refused.startswith("key 1: expected an RSA key, an EC key on P-256, P-384 or P-521")
+
+
+def test_names() -> None:
+    """A name belongs to one key of an algorithm; keys without a name are all taken."""
+    found = read(
+        jwk(kid="a"), jwk("ES384", kid="a"), jwk(kid="a"), jwk(kid=GONE), jwk(kid=GONE), jwk(kid="")
+    )
+    assert [(key.kid, key.alg) for key in found.keys] == [
+        *(("a", "ES256"), ("a", "ES384"), ("", "ES256"), ("", "ES256"), ("", "ES256")),
+    ]
+    assert found.refused == ("key 3: expected a key id of its own",)
+
+
+def test_operations() -> None:
+    """A key is taken when its operations list verifying, and when nothing is said."""
+    found = read(jwk(use=GONE, key_ops=["verify"]), jwk("ES384", use=GONE))
+    assert [key.alg for key in found.keys] == ["ES256", "ES384"]
+
+
+def test_certificates_and_addresses_are_ignored() -> None:
+    """A key's x5c and x5u are not even looked at."""
+    (key,) = read(jwk(x5c=["!"], x5u="http://evil.test/", x5t=7)).keys
+    assert key.verify(b"message", sign(b"message", "ES256"))
+
+
+def test_too_many_keys() -> None:
+    """A document is read up to a hundred keys."""
+    found = read(*({"kty": "oct"} for _ in range(MAX_KEYS)), jwk(), jwk())
+    assert found.keys == ()
+    assert len(found.refused) == MAX_KEYS + 1
+    assert found.refused[-1] == "key 101: expected at most 100 keys"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"<html>", id="html"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b"{}", id="no-keys"),
+        pytest.param(b'{"keys": {}}', id="keys-are-an-object"),
+        pytest.param(b'{"keys": [], "keys": []}', id="keys-twice"),
+        pytest.param('{"keys": []}'.encode("utf-16"), id="utf-16"),
+    ],
+)
+def test_no_document(document: bytes) -> None:
+    """What is no JWK set says so, instead of being a set without keys."""
+    with pytest.raises(ValueError, match="a JWK set"):
+        jwks_keys(ISSUER, document)
+
+
+def test_empty_document() -> None:
+    """A set without keys is one: it takes all keys away."""
+    assert read() == JwksKeys((), ())
+
+
+MEMBERS = (
+    st.none() | st.text(max_size=5) | st.integers() | st.lists(st.text(max_size=5), max_size=2)
+)
+
+
+@unhurried
+@given(
+    st.sampled_from(["RS256", "ES256", "EdDSA"]),
+    st.dictionaries(
+        st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "key_ops", "d"]),
+        MEMBERS,
+    ),
+)
+def test_any_key_is_taken_or_refused(alg: str, members: dict[str, object]) -> None:
+    """Whatever a key's members are, it is taken or refused, and nothing is raised."""
+    found = jwks_keys(ISSUER, msgspec.json.encode({"keys": [jwk(alg) | members]}))
+    assert len(found.keys) + len(found.refused) == 1

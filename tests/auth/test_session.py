@@ -1,0 +1,200 @@
+"""Session values: they come back as they were; anything else is told apart, never raised."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.auth.session import (
+    FOREIGN,
+    FOREVER,
+    RefreshRecord,
+    Session,
+    SessionKey,
+    Unreadable,
+    adopt_session,
+    decode_refresh,
+    decode_session,
+    encode_refresh,
+    encode_session,
+    foreign_session,
+    refresh_id,
+    token_id,
+)
+from tests.auth.forge import unhurried
+
+SESSION = Session(id="i1", sid="s1", sub="alice", claims={"roles": ["a"]}, created=1.5, exp=2.5)
+RECORD = RefreshRecord(
+    sid="s1",
+    sub="alice",
+    created=1.5,
+    exp=2.5,
+    token_id="i1",
+    claims={"roles": ["a"]},
+    used_at=2.0,
+    sealed=b"\x00\xff",
+)
+
+
+def changed(value: bytes, **members: Any) -> bytes:
+    """A session's value with members changed; None leaves one out."""
+    merged = json.loads(value) | members
+    return json.dumps({k: v for k, v in merged.items() if v is not None}).encode()
+
+
+def changed_record(value: bytes, **members: Any) -> bytes:
+    """The same for the record inside a refresh value."""
+    outer = json.loads(value)
+    return json.dumps(
+        outer | {"record": json.loads(changed(json.dumps(outer["record"]).encode(), **members))}
+    ).encode()
+
+
+def test_token_ids() -> None:
+    """A session's key is the credential's SHA-256, or its text where Redis is shared."""
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert token_id(b"abc") == refresh_id(b"abc") == digest
+    assert token_id(b"abc", SessionKey.TOKEN) == "abc"
+
+
+def test_session_round_trip() -> None:
+    """A session comes back equal."""
+    assert decode_session(encode_session(SESSION), "i1") == SESSION
+
+
+def test_refresh_round_trip() -> None:
+    """A refresh record comes back equal, its sealed bytes too."""
+    assert decode_refresh(encode_refresh(RECORD, "r1"), "r1") == RECORD
+
+
+NOT_JSON = [
+    pytest.param(b"", id="empty"),
+    pytest.param(b"1", id="number"),
+    pytest.param(b"null", id="null"),
+    pytest.param(b"[]", id="list"),
+    pytest.param(b"{}", id="no-members"),
+    pytest.param(b"{", id="unfinished"),
+    pytest.param(b"OK", id="word"),
+    pytest.param(b'"\xff"', id="not-utf-8"),
+    pytest.param(b'{"\xff": 1}', id="name-not-utf-8"),
+    pytest.param(b"\x80\x04K\x01.", id="pickle"),
+    pytest.param(b'{"id":' + b"[" * 5000, id="deep"),
+    pytest.param(b'{"v": 1}', id="only-version"),
+    pytest.param(b'{"v": "2"}', id="version-is-text"),
+]
+
+
+@pytest.mark.parametrize("value", NOT_JSON)
+def test_malformed_values(value: bytes) -> None:
+    """What is not of our making is malformed, as a session and as a refresh record."""
+    assert decode_session(value, "i1") is Unreadable.MALFORMED
+    assert decode_refresh(value, "r1") is Unreadable.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        pytest.param({"extra": 1}, None, id="unknown-member"),
+        pytest.param({"id": "i2"}, Unreadable.MISMATCH, id="other-token"),
+        pytest.param({"id": ""}, Unreadable.MISMATCH, id="no-token"),
+        pytest.param({"v": 2}, Unreadable.VERSION, id="other-version"),
+        pytest.param({"v": 0, "sid": None}, Unreadable.VERSION, id="other-version-and-shape"),
+        pytest.param({"v": 2, "id": "i2"}, Unreadable.VERSION, id="other-version-and-token"),
+        pytest.param({"sid": None}, Unreadable.MALFORMED, id="member-missing"),
+        pytest.param({"sid": ""}, Unreadable.MALFORMED, id="no-sid"),
+        pytest.param({"sub": ""}, Unreadable.MALFORMED, id="no-subject"),
+        pytest.param({"sub": 7}, Unreadable.MALFORMED, id="subject-is-a-number"),
+        pytest.param({"exp": "9"}, Unreadable.MALFORMED, id="expiry-is-text"),
+        pytest.param({"exp": True}, Unreadable.MALFORMED, id="expiry-is-true"),
+        pytest.param({"exp": math.nan}, Unreadable.MALFORMED, id="expiry-is-nan"),
+        pytest.param({"exp": math.inf}, Unreadable.MALFORMED, id="expiry-is-infinite"),
+        pytest.param({"exp": 10**400}, Unreadable.MALFORMED, id="expiry-has-400-digits"),
+        pytest.param({"created": 10**400}, Unreadable.MALFORMED, id="created-has-400-digits"),
+        pytest.param({"claims": []}, Unreadable.MALFORMED, id="claims-are-a-list"),
+    ],
+)
+def test_changed_session(members: dict[str, Any], why: Unreadable | None) -> None:
+    """A value bound to another token, of another version or without sense is no session."""
+    value = changed(encode_session(SESSION), **members)
+    assert decode_session(value, "i1") == (why or SESSION)
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        pytest.param({"extra": 1}, None, id="unknown-member"),
+        pytest.param({"v": 2}, Unreadable.VERSION, id="other-version"),
+        pytest.param({"v": 2, "sid": None}, Unreadable.VERSION, id="other-version-and-shape"),
+        pytest.param({"sid": None}, Unreadable.MALFORMED, id="member-missing"),
+        pytest.param({"sub": ""}, Unreadable.MALFORMED, id="no-subject"),
+        pytest.param({"sealed": "%"}, Unreadable.MALFORMED, id="sealed-is-not-base64"),
+        pytest.param({"exp": math.nan}, Unreadable.MALFORMED, id="expiry-is-nan"),
+    ],
+)
+def test_changed_record(members: dict[str, Any], why: Unreadable | None) -> None:
+    """The same holds for a refresh record."""
+    value = changed_record(encode_refresh(RECORD, "r1"), **members)
+    assert decode_refresh(value, "r1") == (why or RECORD)
+
+
+def test_copied_record() -> None:
+    """A refresh record under another token's key is worth nothing."""
+    assert decode_refresh(encode_refresh(RECORD, "r1"), "r2") is Unreadable.MISMATCH
+
+
+@pytest.mark.parametrize(
+    "value", [*NOT_JSON, pytest.param(changed(encode_session(SESSION), v=2), id="other-version")]
+)
+def test_adopted_value(value: bytes) -> None:
+    """Where Redis is shared, any value that is not ours is a live session of an unknown user."""
+    adopted = adopt_session(value, "i1")
+    assert adopted == foreign_session("i1")
+    assert isinstance(adopted, Session)
+    assert (adopted.sid, adopted.sub, adopted.exp, adopted.method) == ("", "", FOREVER, FOREIGN)
+
+
+def test_adopted_session() -> None:
+    """Where Redis is shared, our own values stay bound to their tokens."""
+    assert adopt_session(encode_session(SESSION), "i1") == SESSION
+    assert adopt_session(encode_session(SESSION), "i2") is Unreadable.MISMATCH
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.text() | st.integers(-(2**53), 2**53),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+TIMES = st.floats(0, 1e11)
+
+
+@unhurried
+@given(
+    st.builds(
+        Session,
+        id=st.text(),
+        sid=st.text(min_size=1),
+        sub=st.text(min_size=1),
+        claims=st.dictionaries(st.text(), JSON, max_size=4),
+        created=TIMES,
+        exp=TIMES,
+        method=st.text(),
+    )
+)
+def test_any_session_round_trip(session: Session) -> None:
+    """Any session that makes sense comes back equal."""
+    assert decode_session(encode_session(session), session.id) == session
+
+
+@unhurried
+@given(st.binary() | JSON.map(msgspec.json.encode))
+def test_never_raises(value: bytes) -> None:
+    """Any bytes at all are a session, or a word that says why not."""
+    assert isinstance(decode_session(value, "i1"), Unreadable)
+    assert isinstance(decode_refresh(value, "r1"), Unreadable)
+    assert isinstance(adopt_session(value, "i1"), Session)

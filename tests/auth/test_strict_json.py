@@ -1,0 +1,116 @@
+"""Strict JSON: one meaning or none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.auth.strict_json import MAX_DEPTH, parse_object
+from tests.auth.forge import unhurried
+
+
+def nested(depth: int) -> bytes:
+    """An object with this many containers in each other, itself counted."""
+    return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        pytest.param(b"{}", {}, id="empty"),
+        pytest.param(
+            b' {"a": [1, 2.5, null, true, "x"]}\n', {"a": [1, 2.5, None, True, "x"]}, id="all"
+        ),
+        pytest.param('{"ä": "日"}'.encode(), {"ä": "日"}, id="utf-8"),
+        pytest.param(rb'{"a": "\u00e4\ud83d\ude00"}', {"a": "ä😀"}, id="escapes"),
+        pytest.param(b'{"a": {"a": 1}}', {"a": {"a": 1}}, id="same-name-deeper"),
+        pytest.param(b'{"a": "' + b"[" * 100 + b'"}', {"a": "[" * 100}, id="brackets-in-text"),
+    ],
+)
+def test_objects(raw: bytes, value: dict[str, object]) -> None:
+    """What is one JSON object in UTF-8 is read as what it is."""
+    assert parse_object(raw) == value
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b'"a"', id="text"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"{", id="unfinished"),
+        pytest.param(b"{} {}", id="two"),
+        pytest.param(b"{}\0", id="nul-after"),
+        pytest.param(b"{'a': 1}", id="single-quotes"),
+        pytest.param(b'{"a": 1,}', id="trailing-comma"),
+        pytest.param(b'{"a": 1, "a": 1}', id="twice"),
+        pytest.param(rb'{"a": 1, "\u0061": 1}', id="twice-escaped"),
+        pytest.param(b'{"b": [{"a": 1, "a": 2}]}', id="twice-deeper"),
+        pytest.param(b'{"a": NaN}', id="nan"),
+        pytest.param(b'{"a": Infinity}', id="infinity"),
+        pytest.param(b'{"a": -Infinity}', id="minus-infinity"),
+        pytest.param(b'{"a": 1e999}', id="float-out-of-range"),
+        pytest.param(b'{"a": ' + b"9" * 5000 + b"}", id="too-many-digits"),
+        pytest.param(b'{"a": "\x01"}', id="control-character"),
+        pytest.param(b'{"a": "\xff"}', id="not-utf-8"),
+        pytest.param(b'{"a": "\xed\xa0\x80"}', id="surrogate-in-utf-8"),
+        pytest.param(rb'{"a": "\ud800"}', id="lone-surrogate"),
+        pytest.param(rb'{"\udfff": 1}', id="lone-surrogate-in-name"),
+        pytest.param(b'\xef\xbb\xbf{"a": 1}', id="byte-order-mark"),
+        pytest.param('{"a": 1}'.encode("utf-16"), id="utf-16"),
+        pytest.param('{"a": 1}'.encode("utf-16-le"), id="utf-16-le"),
+        pytest.param('{"a": 1}'.encode("utf-32"), id="utf-32"),
+        pytest.param(nested(MAX_DEPTH + 1), id="deep"),
+        pytest.param(nested(4000), id="very-deep"),
+        pytest.param(b'{"a":' * 4000, id="very-deep-unfinished"),
+    ],
+)
+def test_no_objects(raw: bytes) -> None:
+    """What some reader could take for something else, or cannot write again, is nothing."""
+    assert parse_object(raw) is None
+
+
+def test_deepest() -> None:
+    """Nesting is fine up to the limit."""
+    assert parse_object(nested(MAX_DEPTH)) is not None
+
+
+def test_broad() -> None:
+    """Many objects side by side are not deep."""
+    assert parse_object(b'{"a": [' + b",".join([b"{}"] * 100) + b"]}") == {"a": [{}] * 100}
+
+
+@unhurried
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+            ),
+            max_leaves=10,
+        ),
+        max_size=5,
+    ),
+    st.booleans(),
+)
+def test_round_trip(value: dict[str, object], ascii_only: bool) -> None:  # noqa: FBT001
+    """Whatever an honest encoder writes is read back the same."""
+    assert parse_object(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@unhurried
+@given(st.binary())
+def test_never_raises(raw: bytes) -> None:
+    """Any bytes at all are an object or nothing."""
+    value = parse_object(raw)
+    assert value is None or json.dumps(value, ensure_ascii=False).encode()

@@ -1,0 +1,513 @@
+"""Attacks on tokens, as they have been made on others: each is refused, and for its own reason."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from sidecar.auth.asymmetric import pem_key
+from sidecar.auth.keys import KeyRing, public_jwks, secret_key
+from sidecar.auth.reason import Reason
+from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verified, Verifier
+from tests.auth.forge import (
+    CLAIMS,
+    GONE,
+    ISSUER,
+    NOW,
+    REFRESH_SECRET,
+    SECRET,
+    b64,
+    private_key,
+    private_pem,
+    public_pem,
+    raw_token,
+    sign,
+    token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RSA_KEY = pem_key(ISSUER, private_pem(private_key("RS256")), kid="rsa")
+EC_KEY = pem_key(ISSUER, private_pem(private_key("ES256")), kid="ec")
+HS_KEY = secret_key(ISSUER, SECRET, kid="hs")
+ED_KEY = pem_key(ISSUER, private_pem(private_key("EdDSA")), kid="ed")
+KEYS = [RSA_KEY, EC_KEY, HS_KEY, ED_KEY]
+
+
+def verifier(*keys: Any, **config: Any) -> Verifier:
+    """Verifies this issuer's tokens with these keys, any type and audience."""
+    issuer = IssuerConfig(issuer=ISSUER, types=FOREIGN_TYPES, **config)
+    return Verifier([issuer], KeyRing(keys or KEYS))
+
+
+ALL = verifier()
+
+
+def public_forms() -> dict[str, bytes]:
+    """The RSA public key in every form in which it can be had."""
+    public = private_key("RS256").public_key()
+    pem = public_pem(private_key("RS256"))
+    jwk = RSA_KEY.public_jwk()
+    return {
+        "pem": pem,
+        "pem-stripped": pem.strip(),
+        "pem-crlf": pem.replace(b"\n", b"\r\n"),
+        "pem-one-line": pem.replace(b"\n", b""),
+        "der": public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        "pkcs1-pem": public.public_bytes(Encoding.PEM, PublicFormat.PKCS1),
+        "pkcs1-der": public.public_bytes(Encoding.DER, PublicFormat.PKCS1),
+        "ssh": public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
+        "jwk": json.dumps(jwk).encode(),
+        "jwk-compact": json.dumps(jwk, separators=(",", ":")).encode(),
+        "jwks": public_jwks([RSA_KEY]),
+        "modulus": (jwk or {})["n"].encode(),
+        "kid": b"rsa",
+        "empty": b"",
+    }
+
+
+@pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
+@pytest.mark.parametrize("form", public_forms())
+def test_public_key_as_secret(form: str, alg: str) -> None:
+    """No form of a public key serves as an HMAC secret (CVE-2017-11424, CVE-2022-29217)."""
+    secret = public_forms()[form]
+    only_rsa = verifier(RSA_KEY)
+    for kid in ("rsa", GONE):
+        raw = token(header={"kid": kid}, alg=alg, key=secret)
+        assert only_rsa.verify_access(raw, NOW) is Reason.ALGORITHM
+    named = token(header={"kid": "rsa"}, alg=alg, key=secret)
+    assert ALL.verify_access(named, NOW) is Reason.ALGORITHM
+    unnamed = token(alg=alg, key=secret)
+    expected = Reason.SIGNATURE if alg == "HS256" else Reason.ALGORITHM
+    assert ALL.verify_access(unnamed, NOW) is expected
+
+
+@pytest.mark.parametrize(
+    "alg",
+    [
+        *(
+            "none",
+            "None",
+            "NONE",
+            "nOnE",
+            "",
+            " ",
+            "HS256 ",
+            "hs256",
+            "HS1",
+            "HS2048",
+            "ES256K",
+            "ES521",
+        ),
+        *(
+            "RSA1_5",
+            "dir",
+            "A128KW",
+            "EdDSA ",
+            "Ed25519",
+            None,
+            0,
+            False,
+            [],
+            ["HS256"],
+            {"HS256": 1},
+            GONE,
+        ),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("signature", ["empty", "hmac", "zeros"])
+def test_no_algorithm(alg: object, signature: str) -> None:
+    """An algorithm that is none, not known or written another way is refused, however signed."""
+    parts = token(header={"alg": alg, "kid": "hs"}).split(b".")
+    message = b".".join(parts[:2])
+    made = {"empty": b"", "hmac": b64(sign(message)), "zeros": b64(bytes(32))}
+    raw = message + b"." + made[signature]
+    assert ALL.verify_access(raw, NOW) is Reason.ALGORITHM
+
+
+@pytest.mark.parametrize(
+    ("alg", "kid", "reason"),
+    [
+        pytest.param("HS256", "rsa", Reason.ALGORITHM, id="secret-with-rsa"),
+        pytest.param("RS256", "hs", Reason.ALGORITHM, id="rsa-with-secret"),
+        pytest.param("PS256", "rsa", Reason.ALGORITHM, id="pss-with-pkcs1"),
+        pytest.param("RS512", "rsa", Reason.ALGORITHM, id="rs512-with-rs256"),
+        pytest.param("ES256", "rsa", Reason.ALGORITHM, id="ec-with-rsa"),
+        pytest.param("ES384", "ec", Reason.ALGORITHM, id="p-384-with-p-256"),
+        pytest.param("EdDSA", "ec", Reason.ALGORITHM, id="ed-with-ec"),
+        pytest.param("RS256", "ec", Reason.ALGORITHM, id="rsa-with-ec"),
+        pytest.param("RS512", GONE, Reason.ALGORITHM, id="algorithm-of-no-key"),
+    ],
+)
+def test_algorithm_of_another_key(alg: str, kid: object, reason: Reason) -> None:
+    """A key is used with its one algorithm, whatever the token says (RFC 8725 section 3.1)."""
+    raw = token(header={"kid": kid}, alg=alg, key=SECRET if alg == "HS256" else private_key(alg))
+    assert ALL.verify_access(raw, NOW) is reason
+
+
+def test_configured_algorithms() -> None:
+    """An algorithm that is not configured is refused, even when there is a key for it."""
+    narrow = verifier(algorithms=frozenset(("ES256",)))
+    assert narrow.verify_access(token(), NOW) is Reason.ALGORITHM
+    assert isinstance(narrow.verify_access(token(alg="ES256"), NOW), Verified)
+
+
+@pytest.mark.parametrize(
+    ("kid", "reason"),
+    [
+        pytest.param("../../../../dev/null", Reason.KEY_UNKNOWN, id="path"),
+        pytest.param("/proc/sys/kernel/randomize_va_space", Reason.KEY_UNKNOWN, id="file"),
+        pytest.param("x' UNION SELECT 'a", Reason.KEY_UNKNOWN, id="sql"),
+        pytest.param("http://evil.test/key", Reason.KEY_UNKNOWN, id="address"),
+        pytest.param("hs\0", Reason.KEY_UNKNOWN, id="nul"),
+        pytest.param("HS", Reason.KEY_UNKNOWN, id="case"),
+        pytest.param("", Reason.KEY_UNKNOWN, id="empty"),
+        pytest.param("hs" * 1000, Reason.KEY_UNKNOWN, id="long"),
+        pytest.param(None, Reason.TOKEN_MALFORMED, id="null"),
+        pytest.param(0, Reason.TOKEN_MALFORMED, id="number"),
+        pytest.param(["hs"], Reason.TOKEN_MALFORMED, id="list"),
+        pytest.param({"hs": 1}, Reason.TOKEN_MALFORMED, id="object"),
+        pytest.param(True, Reason.TOKEN_MALFORMED, id="true"),
+    ],
+)
+def test_key_id(kid: object, reason: Reason) -> None:
+    """A key id is looked up and nothing else; one that is unknown names no key."""
+    assert ALL.verify_access(token(header={"kid": kid}), NOW) is reason
+
+
+def evil_pair() -> tuple[ec.EllipticCurvePrivateKey, dict[str, str]]:
+    """A key of the attacker's own and its JWK."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key, pem_key("evil", private_pem(key)).public_jwk() or {}
+
+
+@pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "keys"])
+@pytest.mark.parametrize("kid", ["ec", "evil", GONE], ids=["known-kid", "own-kid", "no-kid"])
+def test_key_in_the_header(name: str, kid: object) -> None:
+    """A key that comes with the token, or an address of one, is not looked at (CVE-2018-0114)."""
+    key, jwk = evil_pair()
+    value = {"jwk": jwk, "x5c": ["MIIB"], "keys": [jwk]}.get(name, "http://evil.test/keys")
+    raw = token(header={name: value, "kid": kid}, alg="ES256", key=key)
+    expected = Reason.KEY_UNKNOWN if kid == "evil" else Reason.SIGNATURE
+    assert ALL.verify_access(raw, NOW) is expected
+    harmless = token(header={name: value, "kid": "ec"}, alg="ES256")
+    assert isinstance(ALL.verify_access(harmless, NOW), Verified)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param({"crit": ["x"], "x": 1}, id="crit-unknown"),
+        pytest.param({"crit": ["exp"], "exp": 1}, id="crit-exp"),
+        pytest.param({"crit": []}, id="crit-empty"),
+        pytest.param({"crit": None}, id="crit-null"),
+        pytest.param({"crit": "b64"}, id="crit-text"),
+        pytest.param({"crit": ["b64"], "b64": True}, id="crit-b64-true"),
+        pytest.param({"crit": ["b64"], "b64": False}, id="crit-b64-false"),
+        pytest.param({"b64": False}, id="b64-false"),
+        pytest.param({"b64": True}, id="b64-true"),
+    ],
+)
+def test_critical_extensions(header: dict[str, Any]) -> None:
+    """A token that demands to be understood in another way is refused (CVE-2026-32597)."""
+    assert ALL.verify_access(token(header=header), NOW) is Reason.TOKEN_MALFORMED
+
+
+def test_unencoded_payload() -> None:
+    """A payload that stands as it is (RFC 7797) is no base64url, and the header forbids it too."""
+    header = b64(b'{"alg":"HS256","typ":"at+jwt","b64":false,"crit":["b64"]}')
+    message = header + b"." + json.dumps(CLAIMS).encode()
+    raw = message + b"." + b64(sign(message))
+    assert ALL.verify_access(raw, NOW) is Reason.TOKEN_MALFORMED
+
+
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of the curve P-256
+
+
+@pytest.mark.parametrize(
+    ("r", "s"),
+    [
+        pytest.param(0, 0, id="zeros"),
+        pytest.param(0, 1, id="r-zero"),
+        pytest.param(1, 0, id="s-zero"),
+        pytest.param(1, 1, id="ones"),
+        pytest.param(ORDER, ORDER, id="order"),
+        pytest.param(ORDER, 1, id="r-order"),
+        pytest.param(2**256 - 1, 2**256 - 1, id="greatest"),
+    ],
+)
+def test_psychic_signature(r: int, s: int) -> None:
+    """An ECDSA signature of numbers that prove nothing is none (CVE-2022-21449)."""
+    message = token(header={"kid": "ec"}, alg="ES256").rpartition(b".")[0]
+    raw = message + b"." + b64(r.to_bytes(32) + s.to_bytes(32))
+    assert ALL.verify_access(raw, NOW) is Reason.SIGNATURE
+
+
+def der(r: int, s: int) -> bytes:
+    """The two numbers as ASN.1, as most libraries give them."""
+    numbers = [n.to_bytes((n.bit_length() + 8) // 8) for n in (r, s)]
+    body = b"".join(b"\x02" + bytes([len(n)]) + n for n in numbers)
+    return b"\x30" + bytes([len(body)]) + body
+
+
+def ec_signature(message: bytes) -> tuple[int, int]:
+    """The two numbers of a good signature."""
+    key = private_key("ES256")
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return decode_dss_signature(key.sign(message, ec.ECDSA(SHA256())))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda r, s: r.to_bytes(33) + s.to_bytes(33), id="longer-numbers"),
+        pytest.param(lambda r, s: r.to_bytes(32) + s.to_bytes(32) + b"\0", id="byte-after"),
+        pytest.param(lambda r, s: b"\0" + r.to_bytes(32) + s.to_bytes(32), id="byte-before"),
+        pytest.param(lambda r, _: r.to_bytes(32), id="half"),
+        pytest.param(lambda r, s: s.to_bytes(32) + r.to_bytes(32), id="swapped"),
+        pytest.param(der, id="der"),
+        pytest.param(lambda r, s: r.to_bytes(48) + s.to_bytes(48), id="size-of-p-384"),
+    ],
+)
+def test_other_form_of_a_signature(write: Callable[[int, int], bytes]) -> None:
+    """A good ECDSA signature in any form but two numbers of 32 bytes is none."""
+    message = token(header={"kid": "ec"}, alg="ES256").rpartition(b".")[0]
+    good = ec_signature(message)
+    fixed = message + b"." + b64(good[0].to_bytes(32) + good[1].to_bytes(32))
+    assert isinstance(ALL.verify_access(fixed, NOW), Verified)
+    assert ALL.verify_access(message + b"." + b64(write(*good)), NOW) is Reason.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("alg", "kid", "signature"),
+    [
+        pytest.param("HS256", "hs", b"", id="hmac-empty"),
+        pytest.param("HS256", "hs", bytes(32), id="hmac-zeros"),
+        pytest.param("HS256", "hs", hashlib.sha256(b"").digest(), id="hash-of-nothing"),
+        pytest.param("RS256", "rsa", b"", id="rsa-empty"),
+        pytest.param("RS256", "rsa", bytes(256), id="rsa-zeros"),
+        pytest.param("RS256", "rsa", bytes(255) + b"\1", id="rsa-one"),
+        pytest.param("RS256", "rsa", b"\xff" * 256, id="rsa-greater-than-modulus"),
+        pytest.param("RS256", "rsa", b"\0" + bytes(256), id="rsa-longer"),
+        pytest.param("EdDSA", "ed", b"", id="ed-empty"),
+        pytest.param("EdDSA", "ed", bytes(64), id="ed-zeros"),
+        pytest.param("EdDSA", "ed", b"\1" + bytes(63), id="ed-neutral-point"),
+        pytest.param("EdDSA", "ed", b"\xff" * 64, id="ed-greatest"),
+        pytest.param("ES256", "ec", b"", id="ec-empty"),
+    ],
+)
+def test_empty_signatures(alg: str, kid: str, signature: bytes) -> None:
+    """A signature that could be made without the key is none."""
+    message = token(header={"kid": kid}, alg=alg).rpartition(b".")[0]
+    assert ALL.verify_access(message + b"." + b64(signature), NOW) is Reason.SIGNATURE
+
+
+def test_ed25519_twin() -> None:
+    """An Ed25519 signature plus the group's order is another number, and no signature."""
+    message = token(header={"kid": "ed"}, alg="EdDSA").rpartition(b".")[0]
+    good = sign(message, "EdDSA")
+    assert isinstance(ALL.verify_access(message + b"." + b64(good), NOW), Verified)
+    order = 2**252 + 27742317777372353535851937790883648493
+    s = int.from_bytes(good[32:], "little") + order
+    raw = message + b"." + b64(good[:32] + s.to_bytes(32, "little"))
+    assert ALL.verify_access(raw, NOW) is Reason.SIGNATURE
+
+
+def test_rsa_twin() -> None:
+    """An RSA signature plus the modulus is another number, and no signature."""
+    key = private_key("RS256")
+    assert isinstance(key, rsa.RSAPrivateKey)
+    modulus = key.public_key().public_numbers().n
+    for number in range(8):  # in one of them the sum has room in as many bytes
+        message = token({"jti": f"t{number}"}, {"kid": "rsa"}, alg="RS256").rpartition(b".")[0]
+        twin = int.from_bytes(sign(message, "RS256")) + modulus
+        raw = message + b"." + b64(twin.to_bytes(256 + (twin >= 2**2048)))
+        assert ALL.verify_access(raw, NOW) is Reason.SIGNATURE
+
+
+def test_truncated_hmac() -> None:
+    """The beginning of a good HMAC is not a good HMAC."""
+    message, _, signature = token().rpartition(b".")
+    full = hmac.digest(SECRET, message, "sha256")
+    assert b64(full) == signature
+    for length in (31, 16, 1):
+        raw = message + b"." + b64(full[:length])
+        assert ALL.verify_access(raw, NOW) is Reason.SIGNATURE
+
+
+GOOD = token()
+HEAD, BODY, SIGN = GOOD.split(b".")
+
+
+def padded(part: bytes) -> bytes:
+    """A part with the padding that base64url has elsewhere."""
+    return part + b"=" * (-len(part) % 4)
+
+
+def loose(part: bytes) -> bytes:
+    """The same bytes by another spelling: the last character's unused bits set."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return part[:-1] + alphabet[alphabet.index(part[-1:]) + 1 :][:1]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b".", id="one-dot"),
+        pytest.param(b"..", id="two-dots"),
+        pytest.param(b"...", id="three-dots"),
+        pytest.param(b"." * 8192, id="only-dots"),
+        pytest.param(HEAD, id="one-part"),
+        pytest.param(HEAD + b"." + BODY, id="two-parts"),
+        pytest.param(GOOD + b".", id="four-parts"),
+        pytest.param(b"." + GOOD, id="empty-part-before"),
+        pytest.param(GOOD + b"." + BODY + b"." + SIGN, id="five-parts"),
+        pytest.param(b"." + BODY + b"." + SIGN, id="no-header"),
+        pytest.param(HEAD + b".." + SIGN, id="no-payload"),
+        pytest.param(
+            padded(HEAD + b"A")[:-1] + b"." + BODY + b"." + SIGN, id="one-character-too-many"
+        ),
+        pytest.param(HEAD + b"." + BODY + b"." + padded(SIGN), id="signature-padded"),
+        pytest.param(HEAD + b"." + BODY + b"." + SIGN + b"==", id="signature-padded-wrongly"),
+        pytest.param(padded(HEAD) + b"=." + BODY + b"." + SIGN, id="header-padded"),
+        pytest.param(HEAD + b"." + BODY + b"." + loose(SIGN), id="signature-loose-bits"),
+        pytest.param(b" " + GOOD, id="space-before"),
+        pytest.param(GOOD + b"\n", id="line-feed-after"),
+        pytest.param(HEAD + b".\n" + BODY + b"." + SIGN, id="line-feed-inside"),
+        pytest.param(GOOD.replace(b".", b"%2E"), id="percent-encoded"),
+        pytest.param(GOOD + b"\0", id="nul-after"),
+        pytest.param(GOOD.decode().encode("utf-16"), id="utf-16"),
+        pytest.param(GOOD.decode().replace(".", "。").encode(), id="other-dots"),
+        pytest.param(HEAD + b"." + BODY + b"." + SIGN[:-1] + b"+", id="standard-alphabet-plus"),
+        pytest.param(HEAD + b"." + BODY + b"." + SIGN[:-1] + b"/", id="standard-alphabet-slash"),
+    ],
+)
+def test_other_spellings(raw: bytes) -> None:
+    """A token has one spelling; in any other a revoked one could live on."""
+    assert isinstance(ALL.verify_access(GOOD, NOW), Verified)
+    assert ALL.verify_access(raw, NOW) is Reason.TOKEN_MALFORMED
+
+
+def test_every_loose_bit() -> None:
+    """Unused bits are zero in every part, whatever its length."""
+    for size in range(1, 9):
+        payload = json.dumps({**CLAIMS, "pad": "x" * size}).encode()
+        header = json.dumps({"alg": "HS256", "typ": "at+jwt", "pad": "x" * size}).encode()
+        parts = raw_token(header, payload).split(b".")
+        assert isinstance(ALL.verify_access(b".".join(parts), NOW), Verified)
+        for at, part in enumerate(parts):
+            if len(part) % 4:
+                changed = [*parts[:at], loose(part), *parts[at + 1 :]]
+                assert ALL.verify_access(b".".join(changed), NOW) is Reason.TOKEN_MALFORMED
+
+
+HEADER_TEXT = '{"alg":"HS256","typ":"at+jwt"}'
+CLAIMS_TEXT = json.dumps(CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("header", "payload"),
+    [
+        pytest.param(HEADER_TEXT.encode("utf-16"), CLAIMS_TEXT.encode(), id="header-utf-16"),
+        pytest.param(HEADER_TEXT.encode("utf-32-be"), CLAIMS_TEXT.encode(), id="header-utf-32"),
+        pytest.param(b"\xef\xbb\xbf" + HEADER_TEXT.encode(), CLAIMS_TEXT.encode(), id="header-bom"),
+        pytest.param(HEADER_TEXT.encode(), CLAIMS_TEXT.encode("utf-16-le"), id="payload-utf-16"),
+        pytest.param(HEADER_TEXT.encode(), CLAIMS_TEXT.encode() + b"\xff", id="payload-not-utf-8"),
+        pytest.param(b"[]", CLAIMS_TEXT.encode(), id="header-list"),
+        pytest.param(b"null", CLAIMS_TEXT.encode(), id="header-null"),
+        pytest.param(b'"{}"', CLAIMS_TEXT.encode(), id="header-text"),
+        pytest.param(HEADER_TEXT.encode(), b"[]", id="payload-list"),
+        pytest.param(HEADER_TEXT.encode(), b"7", id="payload-number"),
+        pytest.param(HEADER_TEXT.encode(), b"hello", id="payload-words"),
+        pytest.param(HEADER_TEXT.encode() + b"x", CLAIMS_TEXT.encode(), id="header-and-more"),
+        pytest.param(
+            b'{"alg":"none","alg":"HS256","typ":"at+jwt"}', CLAIMS_TEXT.encode(), id="header-twice"
+        ),
+        pytest.param(
+            HEADER_TEXT.encode(),
+            CLAIMS_TEXT.replace('"sub"', '"sub": "root", "sub"').encode(),
+            id="payload-twice",
+        ),
+        pytest.param(
+            HEADER_TEXT.encode(),
+            CLAIMS_TEXT.replace('"sub"', '"s\\u0075b": "root", "sub"').encode(),
+            id="payload-twice-escaped",
+        ),
+        pytest.param(HEADER_TEXT.encode(), b'{"a":' * 1200, id="payload-deep"),
+        pytest.param(
+            HEADER_TEXT.encode(),
+            CLAIMS_TEXT.replace('"alice"', '"\\ud800"').encode(),
+            id="lone-surrogate",
+        ),
+    ],
+)
+def test_other_encodings(header: bytes, payload: bytes) -> None:
+    """What two readers could read differently is refused, however well it is signed."""
+    assert ALL.verify_access(raw_token(header, payload), NOW) is Reason.TOKEN_MALFORMED
+
+
+def test_encrypted_and_nested_tokens() -> None:
+    """A JWE has five parts; a token inside a token is not a claim set."""
+    assert ALL.verify_access(b".".join([b64(b'{"alg":"dir"}'), b"", *[b"AAAA"] * 3]), NOW) is (
+        Reason.TOKEN_MALFORMED
+    )
+    nested = raw_token(b'{"alg":"HS256","typ":"at+jwt","cty":"JWT"}', GOOD)
+    assert ALL.verify_access(nested, NOW) is Reason.TOKEN_MALFORMED
+
+
+def test_json_serialisation() -> None:
+    """Only the compact form is a token."""
+    members = {"payload": BODY, "protected": HEAD, "signature": SIGN}
+    form = json.dumps({name: part.decode() for name, part in members.items()}).encode()
+    assert ALL.verify_access(form, NOW) is Reason.TOKEN_MALFORMED
+    assert ALL.verify_access(urlsafe_b64encode(form), NOW) is Reason.TOKEN_MALFORMED
+
+
+def test_key_of_another_issuer() -> None:
+    """One issuer's key does not sign for another, by the same key id or without one."""
+    two = Verifier(
+        [IssuerConfig(issuer="a"), IssuerConfig(issuer="b")],
+        KeyRing([secret_key("a", SECRET, kid="k"), secret_key("b", REFRESH_SECRET, kid="k")]),
+    )
+    for kid in ("k", GONE):
+        raw = token({"iss": "b"}, {"kid": kid}, key=SECRET)
+        assert two.verify_access(raw, NOW) is Reason.SIGNATURE
+        assert isinstance(two.verify_access(token({"iss": "a"}, {"kid": kid}), NOW), Verified)
+
+
+def test_removed_key() -> None:
+    """A key taken out of the ring verifies nothing any more (GHSA-675f-rq2r-jw82)."""
+    ring = KeyRing([HS_KEY, EC_KEY]).replaced(ISSUER, [EC_KEY])
+    after = Verifier([IssuerConfig(issuer=ISSUER)], ring)
+    assert after.verify_access(token(header={"kid": "hs"}), NOW) is Reason.KEY_UNKNOWN
+    assert after.verify_access(token(), NOW) is Reason.ALGORITHM
+
+
+@pytest.mark.parametrize(
+    ("claims", "header", "reason"),
+    [
+        pytest.param({"exp": 1}, {}, Reason.SIGNATURE, id="expired"),
+        pytest.param({"aud": 7, "sub": ""}, {}, Reason.SIGNATURE, id="claims-invalid"),
+        pytest.param({"exp": "x"}, {}, Reason.SIGNATURE, id="expiry-text"),
+        pytest.param({"iss": "nobody"}, {}, Reason.ISSUER_UNKNOWN, id="issuer"),
+        pytest.param({"exp": 1}, {"kid": "x"}, Reason.KEY_UNKNOWN, id="key"),
+    ],
+)
+def test_signature_comes_first(
+    claims: dict[str, Any], header: dict[str, Any], reason: Reason
+) -> None:
+    """Nothing that an unsigned token says of itself is judged before its signature."""
+    raw = token(claims, header, key=b"x" * 32)
+    assert ALL.verify_access(raw, NOW) is reason

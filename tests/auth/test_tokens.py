@@ -1,0 +1,437 @@
+"""Good tokens and what they say; dates, audiences, issuers, types. Attacks have their own file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.auth.asymmetric import pem_key
+from sidecar.auth.credentials import MAX_TOKEN
+from sidecar.auth.keys import ALGORITHMS, KeyRing, secret_key
+from sidecar.auth.reason import Reason
+from sidecar.auth.tokens import (
+    FOREIGN_TYPES,
+    MAX_DATE,
+    REFRESH_TYPES,
+    IssuerConfig,
+    Verified,
+    Verifier,
+)
+from tests.auth.forge import (
+    AUDIENCE,
+    CLAIMS,
+    GONE,
+    ISSUER,
+    NOW,
+    REFRESH_SECRET,
+    SECRET,
+    b64,
+    private_key,
+    private_pem,
+    public_pem,
+    raw_token,
+    token,
+    unhurried,
+)
+
+OWN = IssuerConfig(issuer=ISSUER, audiences=frozenset((AUDIENCE,)))
+REFRESH = IssuerConfig(issuer=ISSUER, audiences=frozenset((AUDIENCE,)), types=REFRESH_TYPES)
+VERIFIER = Verifier(
+    [
+        OWN,
+        IssuerConfig(issuer="", types=FOREIGN_TYPES, session_required=False),
+        IssuerConfig(issuer="foreign", types=FOREIGN_TYPES, algorithms=frozenset(("ES256",))),
+        IssuerConfig(issuer="nokeys", algorithms=frozenset(("RS256",))),
+    ],
+    KeyRing(
+        [
+            secret_key(ISSUER, SECRET, kid="k1"),
+            secret_key("", SECRET, kid=""),
+            pem_key("foreign", public_pem(private_key("ES256")), kid="f1"),
+            pem_key("foreign", public_pem(private_key("RS256")), kid="f2"),
+        ]
+    ),
+    REFRESH,
+    KeyRing([secret_key(ISSUER, REFRESH_SECRET)]),
+    leeway=5,
+)
+
+
+def verify(raw: bytes, now: float = NOW) -> Verified | Reason:
+    """What the verifier says of an access token."""
+    return VERIFIER.verify_access(raw, now)
+
+
+def test_good_token() -> None:
+    """A good token says who, which login, what for, and how long, with the leeway at both ends."""
+    assert verify(token()) == Verified(
+        issuer=ISSUER,
+        subject="alice",
+        session_id="s1",
+        jti="t1",
+        roles=("user",),
+        scopes=("read", "write"),
+        claims=CLAIMS,
+        expires=NOW + 905,
+        not_before=NOW - 5,
+        session_required=True,
+    )
+
+
+def test_least_token() -> None:
+    """Only issuer, subject and expiry have to be there, and an audience where one is expected."""
+    claims = dict.fromkeys(("aud", "sid", "jti", "iat", "nbf", "roles", "scope"), GONE)
+    least = verify(token({**claims, "iss": "foreign"}, alg="ES256"))
+    assert isinstance(least, Verified)
+    assert (least.session_id, least.jti, least.roles, least.scopes) == ("", "", (), ())
+    assert least.not_before == -5
+
+
+def test_claims_are_not_shown() -> None:
+    """What a token says beside names does not get into a text by accident."""
+    assert "secret" not in repr(verify(token({"x": "secret"})))
+    assert repr(VERIFIER).startswith(f"<Verifier ['{ISSUER}', '', 'foreign', 'nokeys'] <KeyRing 4")
+
+
+@pytest.mark.parametrize("alg", sorted(ALGORITHMS))
+def test_every_algorithm(alg: str) -> None:
+    """Every algorithm verifies, with its key and with no other."""
+    if alg.startswith("HS"):
+        key = secret_key(ISSUER, SECRET * 2, alg)
+        raw = token(alg=alg, key=SECRET * 2)
+    else:
+        key = pem_key(ISSUER, private_pem(private_key(alg)), alg)
+        raw = token(alg=alg)
+    verifier = Verifier([OWN], KeyRing([key]))
+    assert isinstance(verifier.verify_access(raw, NOW), Verified)
+    head, _, signature = raw.rpartition(b".")
+    changed = head + b"." + (b"A" if signature[:1] != b"A" else b"B") + signature[1:]
+    assert verifier.verify_access(changed, NOW) is Reason.SIGNATURE
+
+
+def test_several_secrets() -> None:
+    """Tokens of the secret before this one are still good, with a key id and without."""
+    current, previous = secret_key(ISSUER, SECRET), secret_key(ISSUER, REFRESH_SECRET)
+    verifier = Verifier([OWN], KeyRing([current, previous]))
+    for key, secret in ((current, SECRET), (previous, REFRESH_SECRET)):
+        for kid in (key.kid, GONE):
+            raw = token(header={"kid": kid}, key=secret)
+            assert isinstance(verifier.verify_access(raw, NOW), Verified)
+    crossed = token(header={"kid": current.kid}, key=REFRESH_SECRET)
+    assert verifier.verify_access(crossed, NOW) is Reason.SIGNATURE
+    unknown = token(key=b"x" * 32)
+    assert verifier.verify_access(unknown, NOW) is Reason.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("claims", "now", "reason"),
+    [
+        pytest.param({}, NOW + 904.9, None, id="in-the-leeway"),
+        pytest.param({}, NOW + 905, Reason.EXPIRED, id="after-the-leeway"),
+        pytest.param({"exp": 0}, NOW, Reason.EXPIRED, id="expiry-zero"),
+        pytest.param({"exp": -1}, NOW, Reason.EXPIRED, id="expiry-negative"),
+        pytest.param({"exp": NOW + 0.5}, NOW, None, id="expiry-not-whole"),
+        pytest.param({"exp": MAX_DATE}, NOW, None, id="expiry-latest"),
+        pytest.param({}, NOW - 5, None, id="before-but-in-the-leeway"),
+        pytest.param({}, NOW - 5.1, Reason.NOT_YET_VALID, id="before"),
+        pytest.param({"nbf": NOW + 6}, NOW, Reason.NOT_YET_VALID, id="not-before"),
+        pytest.param({"nbf": MAX_DATE}, NOW, Reason.NOT_YET_VALID, id="not-before-latest"),
+        pytest.param({"nbf": GONE}, NOW - 1000, None, id="no-not-before"),
+        pytest.param({"iat": NOW + 1000}, NOW, None, id="issued-later-is-no-matter"),
+    ],
+)
+def test_dates(claims: dict[str, Any], now: float, reason: Reason | None) -> None:
+    """A token is good from its `nbf` until its `exp`, give or take the leeway."""
+    found = verify(token(claims), now)
+    assert (found if isinstance(found, Reason) else None) is reason
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("1800000900", id="text"),
+        pytest.param("", id="empty"),
+        pytest.param(True, id="true"),
+        pytest.param(False, id="false"),
+        pytest.param(None, id="null"),
+        pytest.param([NOW], id="list"),
+        pytest.param({"a": NOW}, id="object"),
+        pytest.param(10**400, id="400-digits"),
+        pytest.param(-(10**400), id="minus-400-digits"),
+        pytest.param(1e300, id="float-beyond-all-clocks"),
+        pytest.param(NOW * 1000, id="milliseconds"),
+        pytest.param(MAX_DATE + 1, id="year-10000"),
+    ],
+)
+def test_no_date(name: str, value: object) -> None:
+    """A date is a number that a clock can show; anything else is refused, wherever it stands."""
+    assert verify(token({name: value})) is Reason.CLAIM_INVALID
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize(
+    "value", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"01", b"1_000", b"0x7fffffff"]
+)
+def test_no_number(name: str, value: bytes) -> None:
+    """A number that JSON does not know makes the whole token malformed."""
+    payload = json.dumps({**CLAIMS, name: "@"}).encode().replace(b'"@"', value)
+    assert verify(raw_token(b'{"alg":"HS256","typ":"at+jwt"}', payload)) is Reason.TOKEN_MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        pytest.param({"exp": GONE}, Reason.CLAIM_MISSING, id="no-expiry"),
+        pytest.param({"sub": GONE}, Reason.CLAIM_MISSING, id="no-subject"),
+        pytest.param(
+            {"iss": GONE, "exp": GONE}, Reason.CLAIM_MISSING, id="unnamed-issuer-no-expiry"
+        ),
+        pytest.param({"aud": GONE}, Reason.CLAIM_MISSING, id="no-audience"),
+        pytest.param({"sub": ""}, Reason.CLAIM_INVALID, id="subject-empty"),
+        pytest.param({"sub": 7}, Reason.CLAIM_INVALID, id="subject-number"),
+        pytest.param({"sub": None}, Reason.CLAIM_INVALID, id="subject-null"),
+        pytest.param({"sub": ["alice"]}, Reason.CLAIM_INVALID, id="subject-list"),
+        pytest.param({"sub": "a" * 256}, Reason.CLAIM_INVALID, id="subject-too-long"),
+        pytest.param({"sub": "a\nb"}, Reason.CLAIM_INVALID, id="subject-two-lines"),
+        pytest.param({"sub": "a\n"}, Reason.CLAIM_INVALID, id="subject-line-feed-at-the-end"),
+        pytest.param({"sub": "a\0"}, Reason.CLAIM_INVALID, id="subject-nul"),
+        pytest.param({"sub": "a\x85"}, Reason.CLAIM_INVALID, id="subject-c1-control"),
+        pytest.param({"sid": ""}, Reason.CLAIM_INVALID, id="session-empty"),
+        pytest.param({"sid": 7}, Reason.CLAIM_INVALID, id="session-number"),
+        pytest.param({"sid": None}, Reason.CLAIM_INVALID, id="session-null"),
+        pytest.param({"jti": ["t1"]}, Reason.CLAIM_INVALID, id="token-id-list"),
+        pytest.param({"jti": "a" * 256}, Reason.CLAIM_INVALID, id="token-id-too-long"),
+        pytest.param({"roles": 7}, Reason.CLAIM_INVALID, id="roles-number"),
+        pytest.param({"roles": ["a", 7]}, Reason.CLAIM_INVALID, id="roles-mixed"),
+        pytest.param({"roles": {"admin": True}}, Reason.CLAIM_INVALID, id="roles-object"),
+        pytest.param({"scope": 7}, Reason.CLAIM_INVALID, id="scope-number"),
+        pytest.param({"scope": [["a"]]}, Reason.CLAIM_INVALID, id="scope-nested"),
+        pytest.param({"sub": "a" * 255}, None, id="subject-longest"),
+        pytest.param({"sub": "Zoë 日本"}, None, id="subject-any-script"),
+        pytest.param({"roles": "user"}, None, id="roles-text"),
+        pytest.param({"scope": ["a"]}, None, id="scope-list"),
+        pytest.param({"anything": {"else": [1]}}, None, id="other-claims"),
+    ],
+)
+def test_claims(claims: dict[str, Any], reason: Reason | None) -> None:
+    """Each claim that means something here has the type that it should have."""
+    found = verify(token(claims))
+    assert (found if isinstance(found, Reason) else None) is reason
+
+
+@pytest.mark.parametrize(
+    ("audience", "reason"),
+    [
+        pytest.param(AUDIENCE, None, id="exact"),
+        pytest.param([AUDIENCE], None, id="list"),
+        pytest.param(["other", AUDIENCE], None, id="among-others"),
+        pytest.param("other", Reason.AUDIENCE, id="other"),
+        pytest.param(["other"], Reason.AUDIENCE, id="list-of-others"),
+        pytest.param([], Reason.AUDIENCE, id="empty-list"),
+        pytest.param("", Reason.AUDIENCE, id="empty"),
+        pytest.param("shop2", Reason.AUDIENCE, id="longer"),
+        pytest.param("sho", Reason.AUDIENCE, id="shorter"),
+        pytest.param("Shop", Reason.AUDIENCE, id="case"),
+        pytest.param("shop ", Reason.AUDIENCE, id="white-space"),
+        pytest.param("other shop", Reason.AUDIENCE, id="words"),
+        pytest.param(None, Reason.CLAIM_INVALID, id="null"),
+        pytest.param(7, Reason.CLAIM_INVALID, id="number"),
+        pytest.param({AUDIENCE: 1}, Reason.CLAIM_INVALID, id="object"),
+        pytest.param([AUDIENCE, 7], Reason.CLAIM_INVALID, id="list-with-number"),
+        pytest.param([[AUDIENCE]], Reason.CLAIM_INVALID, id="nested-list"),
+    ],
+)
+def test_audience(audience: object, reason: Reason | None) -> None:
+    """One of the audiences is exactly ours, and all of them are texts."""
+    found = verify(token({"aud": audience}))
+    assert (found if isinstance(found, Reason) else None) is reason
+
+
+@pytest.mark.parametrize(
+    ("audience", "reason"),
+    [
+        pytest.param(GONE, None, id="none"),
+        pytest.param("anything", None, id="any"),
+        pytest.param([], None, id="empty-list"),
+        pytest.param(7, Reason.CLAIM_INVALID, id="number"),
+    ],
+)
+def test_audience_not_checked(audience: object, reason: Reason | None) -> None:
+    """Where no audience is configured any will do, if it is one."""
+    found = verify(token({"iss": "foreign", "aud": audience}, alg="ES256"))
+    assert (found if isinstance(found, Reason) else None) is reason
+
+
+@pytest.mark.parametrize(
+    ("issuer", "reason"),
+    [
+        pytest.param(ISSUER + "/", Reason.ISSUER_UNKNOWN, id="longer"),
+        pytest.param(ISSUER[:-1], Reason.ISSUER_UNKNOWN, id="shorter"),
+        pytest.param(ISSUER.upper(), Reason.ISSUER_UNKNOWN, id="case"),
+        pytest.param("x" + ISSUER, Reason.ISSUER_UNKNOWN, id="suffix"),
+        pytest.param(ISSUER + "\0", Reason.ISSUER_UNKNOWN, id="nul"),
+        pytest.param("nobody", Reason.ISSUER_UNKNOWN, id="unknown"),
+        pytest.param([ISSUER], Reason.CLAIM_INVALID, id="list"),
+        pytest.param(None, Reason.CLAIM_INVALID, id="null"),
+        pytest.param(7, Reason.CLAIM_INVALID, id="number"),
+        pytest.param({ISSUER: 1}, Reason.CLAIM_INVALID, id="object"),
+        pytest.param("foreign", Reason.ALGORITHM, id="other-issuer-other-algorithm"),
+        pytest.param("nokeys", Reason.ALGORITHM, id="issuer-without-keys-other-algorithm"),
+        pytest.param(GONE, None, id="issuer-without-a-name"),
+    ],
+)
+def test_issuer(issuer: object, reason: Reason | None) -> None:
+    """The issuer is exactly one that is configured; its own keys and rules hold for its tokens."""
+    found = verify(token({"iss": issuer}))
+    assert (found if isinstance(found, Reason) else None) is reason
+
+
+def test_no_issuer_is_missing() -> None:
+    """Where every issuer has a name, a token without `iss` lacks a claim."""
+    verifier = Verifier([OWN], KeyRing([secret_key(ISSUER, SECRET)]))
+    assert verifier.verify_access(token({"iss": GONE}), NOW) is Reason.CLAIM_MISSING
+    assert verifier.verify_access(token({"iss": ""}), NOW) is Reason.ISSUER_UNKNOWN
+
+
+def test_issuer_whose_keys_are_not_here() -> None:
+    """Tokens of an issuer whose keys have not come yet are refused for want of the key."""
+    raw = token({"iss": "nokeys"}, alg="RS256")
+    assert verify(raw) is Reason.KEY_UNKNOWN
+
+
+def test_session_required_is_the_issuers() -> None:
+    """Whether a session is needed is said for each issuer."""
+    own, other = verify(token()), verify(token({"iss": GONE}))
+    assert isinstance(own, Verified)
+    assert isinstance(other, Verified)
+    assert (own.session_required, other.session_required) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "foreign"),
+    [
+        pytest.param("at+jwt", True, True, id="access"),
+        pytest.param("AT+JWT", True, True, id="case"),
+        pytest.param("application/at+jwt", True, True, id="media-type"),
+        pytest.param("Application/AT+JWT", True, True, id="media-type-case"),
+        pytest.param("JWT", False, True, id="any-jwt"),
+        pytest.param("application/jwt", False, True, id="any-jwt-media-type"),
+        pytest.param(GONE, False, True, id="absent"),
+        pytest.param("", False, False, id="empty"),
+        pytest.param("application/", False, False, id="empty-media-type"),
+        pytest.param("application/application/at+jwt", False, False, id="media-type-twice"),
+        pytest.param("refresh+jwt", False, False, id="refresh"),
+        pytest.param("logout+jwt", False, False, id="logout"),
+        pytest.param("dpop+jwt", False, False, id="dpop"),
+        pytest.param("at+jwt ", False, False, id="white-space"),
+        pytest.param("at+jw", False, False, id="shorter"),
+        pytest.param(None, False, False, id="null"),
+        pytest.param(7, False, False, id="number"),
+        pytest.param(["at+jwt"], False, False, id="list"),
+    ],
+)
+def test_type(kind: object, own: bool, foreign: bool) -> None:  # noqa: FBT001
+    """Our own tokens say that they are access tokens; of others, what is configured is accepted."""
+    ours = verify(token(header={"typ": kind}))
+    theirs = verify(token({"iss": "foreign"}, {"typ": kind}, alg="ES256"))
+    assert (ours is not Reason.TOKEN_TYPE) is own
+    assert (theirs is not Reason.TOKEN_TYPE) is foreign
+    assert isinstance(ours, Verified) is own
+    assert isinstance(theirs, Verified) is foreign
+
+
+def test_refresh_token() -> None:
+    """A refresh token is good as one, with its own key and type."""
+    found = VERIFIER.verify_refresh(token(header={"typ": "refresh+jwt"}, key=REFRESH_SECRET), NOW)
+    assert isinstance(found, Verified)
+    assert (found.subject, found.session_id) == ("alice", "s1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "as_access", "as_refresh"),
+    [
+        pytest.param("at+jwt", SECRET, None, Reason.TOKEN_TYPE, id="access"),
+        pytest.param("refresh+jwt", REFRESH_SECRET, Reason.TOKEN_TYPE, None, id="refresh"),
+        pytest.param("refresh+jwt", SECRET, Reason.TOKEN_TYPE, Reason.SIGNATURE, id="access-key"),
+        pytest.param(
+            "at+jwt", REFRESH_SECRET, Reason.SIGNATURE, Reason.TOKEN_TYPE, id="refresh-key"
+        ),
+    ],
+)
+def test_neither_passes_for_the_other(
+    kind: str, key: bytes, as_access: Reason | None, as_refresh: Reason | None
+) -> None:
+    """Type and key both tell access from refresh tokens, so that one slip is not enough."""
+    raw = token(header={"typ": kind}, key=key)
+    access, refresh = verify(raw), VERIFIER.verify_refresh(raw, NOW)
+    assert (access if isinstance(access, Reason) else None) is as_access
+    assert (refresh if isinstance(refresh, Reason) else None) is as_refresh
+
+
+def test_no_refresh_tokens() -> None:
+    """A verifier without a refresh key refuses all refresh tokens."""
+    verifier = Verifier([OWN], KeyRing([secret_key(ISSUER, SECRET)]))
+    raw = token(header={"typ": "refresh+jwt"}, key=REFRESH_SECRET)
+    assert verifier.verify_refresh(raw, NOW) is Reason.ISSUER_UNKNOWN
+
+
+def test_length() -> None:
+    """A token may have 8 KiB and no more; a longer one is not looked at."""
+    empty = len(token({"pad": ""}))
+    room = (MAX_TOKEN - empty) * 3 // 4 - 2
+    assert isinstance(verify(token({"pad": "x" * room})), Verified)
+    assert verify(token({"pad": "x" * (room + 10)})) is Reason.TOKEN_TOO_LONG
+    assert verify(b"\xff" * (MAX_TOKEN + 1)) is Reason.TOKEN_TOO_LONG
+
+
+@unhurried
+@given(
+    st.binary(max_size=300) | st.lists(st.binary(max_size=60).map(b64), max_size=4).map(b".".join)
+)
+def test_any_bytes(raw: bytes) -> None:
+    """Any bytes get a reason, and nothing is raised."""
+    assert isinstance(verify(raw), Reason)
+    assert isinstance(VERIFIER.verify_refresh(raw, NOW), Reason)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=5) | st.integers() | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@unhurried
+@given(
+    st.dictionaries(st.sampled_from([*CLAIMS, "scopes", "scp", "x"]), JSON, max_size=4),
+    st.dictionaries(
+        st.sampled_from(["typ", "kid", "crit", "b64", "jwk", "x5c", "cty"]), JSON, max_size=3
+    ),
+)
+def test_any_members(claims: dict[str, Any], header: dict[str, Any]) -> None:
+    """Whatever a well-signed token says, it is good or has a reason, and nothing is raised."""
+    found = verify(token(claims, header))
+    assert isinstance(found, Reason | Verified)
+    if isinstance(found, Verified):
+        assert found.claims == json.loads(json.dumps({**CLAIMS, **claims}))
+
+
+@unhurried
+@given(st.integers(0, 2), st.data())
+def test_every_other_spelling_is_refused(part: int, data: st.DataObject) -> None:
+    """Changing, adding or leaving out any one character of a good token makes a bad one."""
+    parts = token().split(b".")
+    at = data.draw(st.integers(0, len(parts[part]) - 1))
+    change = data.draw(
+        st.sampled_from([b"", b"A", b"_", b"=", b"+", b"/", b" ", b"\n", b".", b"%3D"])
+    )
+    changed = parts[part][:at] + change + parts[part][at + data.draw(st.integers(0, 1)) :]
+    other = b".".join([*parts[:part], changed, *parts[part + 1 :]])
+    assert other == token() or isinstance(verify(other), Reason)

@@ -1,0 +1,50 @@
+"""The command line's choices."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import compare
+from bench.__main__ import build_parser
+from bench.proxies import PROXIES
+from bench.scenarios import SCENARIOS
+
+
+def test_default_measures_everything_but_the_redis_store() -> None:
+    """The sidecar on Redis comes with --redis."""
+    arguments = build_parser().parse_args([])
+    names = [proxy.name for proxy in compare.chosen_proxies(arguments)]
+    assert names == [proxy.name for proxy in PROXIES if proxy.name != "sidecar-redis"]
+    assert compare.chosen_scenarios(arguments) == list(SCENARIOS)
+
+
+def test_named_peers_and_scenarios_are_taken() -> None:
+    """Lists may hold spaces; the order is the suite's."""
+    arguments = build_parser().parse_args(["--peers", "caddy, haproxy", "--scenarios", "1m"])
+    assert [proxy.name for proxy in compare.chosen_proxies(arguments)] == ["haproxy", "caddy"]
+    assert [scenario.name for scenario in compare.chosen_scenarios(arguments)] == ["1m"]
+
+
+def test_quick_is_three_scenarios() -> None:
+    """The essentials."""
+    arguments = build_parser().parse_args(["--quick"])
+    chosen = [scenario.name for scenario in compare.chosen_scenarios(arguments)]
+    assert chosen == ["small", "1m", "verify"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param(["--peers", "envoy"], id="unknown-peer"),
+        pytest.param(["--scenarios", ""], id="no-scenario"),
+        pytest.param(["--rounds", "0"], id="no-rounds"),
+        pytest.param(["checks", "--only", "luck"], id="unknown-check"),
+        pytest.param(["profile", "--scenario", "x"], id="unknown-scenario"),
+    ],
+)
+def test_wrong_arguments_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong argument ends with status 2 and says what is right."""
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args(argv)
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err

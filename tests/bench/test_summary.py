@@ -1,0 +1,65 @@
+"""Medians, paired ratios and bars."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.load import Load
+from bench.suite import Round
+from bench.summary import BARS, Bar, Verdict, cpu_per_request, ratio, summarise, verdicts
+from bench.usage import Usage
+
+
+def round_of(microseconds: int, requests: int = 1000, errors: int = 0) -> Round:
+    """A round in which each request cost `microseconds`, a quarter of it in the kernel."""
+    load = Load(requests, 1_000_000, 0, 500, 2000, 0, 0, 0, 0, 0)
+    total = microseconds * requests * 1000
+    return Round(load, Usage(total, 30, 10), redis_ns=total // 10, errors=errors)
+
+
+def test_figures_are_medians_over_rounds() -> None:
+    """One slow round moves the worst, not the figure."""
+    figures = summarise([round_of(20), round_of(22, errors=2), round_of(90)])
+    assert (figures.cpu, figures.best, figures.worst) == (22, 20, 90)
+    assert (figures.user, figures.system) == (16.5, 5.5)
+    assert (figures.redis, figures.per_second) == (2.2, 1000)
+    assert (figures.p50, figures.p99) == (0.5, 2.0)
+    assert (figures.requests, figures.errors) == (3000, 2)
+
+
+def test_round_without_an_answer_costs_infinitely_much() -> None:
+    """A proxy that answered nothing never looks cheap."""
+    assert cpu_per_request(round_of(20, requests=0)) == float("inf")
+
+
+def test_ratio_is_paired_by_round() -> None:
+    """Rounds in which the whole machine was slow leave the ratio as it is."""
+    assert ratio([10, 20, 40], [20, 40, 80]) == 0.5
+
+
+def test_ratio_across_scenarios() -> None:
+    """A bar may compare one proxy's two scenarios; the best rounds stand beside the median."""
+    table = {
+        "small": {"sidecar": summarise([round_of(20), round_of(40)])},
+        "verify": {"sidecar": summarise([round_of(10), round_of(8)])},
+    }
+    bar = Bar("x", ("sidecar", "verify"), ("sidecar", "small"), 0.6)
+    assert verdicts(table, [bar]) == [Verdict("x", 0.35, 0.4, 0.6, None)]
+
+
+def test_bar_without_both_sides_gives_no_verdict() -> None:
+    """What was not measured is not judged."""
+    assert verdicts({"small": {"sidecar": summarise([round_of(20)])}}, BARS) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "held"),
+    [pytest.param(24, True, id="at-the-bar"), pytest.param(25, False, id="above")],
+)
+def test_verdict(measured: int, held: bool) -> None:  # noqa: FBT001
+    """A bar is kept up to and including its value."""
+    bar = Bar("x", ("sidecar", "small"), ("haproxy", "small"), 1.2)
+    sides = {"sidecar": summarise([round_of(measured)]), "haproxy": summarise([round_of(20)])}
+    (verdict,) = verdicts({"small": sides}, [bar])
+    assert verdict == Verdict("x", measured / 20, measured / 20, 1.2, None)
+    assert verdict.held is held

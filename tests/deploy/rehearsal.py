@@ -1,0 +1,87 @@
+"""A rehearsal of `docker build` without an engine: the same instructions, in folders for layers.
+
+COPY and RUN of the build stage are carried out as written, with the image's paths moved below one
+folder and this Python in the place of the base image's. ENV holds as in the image. Nothing else of
+an engine is imitated.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from tests.deploy.dockerfile import rest_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.deploy.dockerfile import Instruction
+
+MOVED: Final = ("/opt/", "/src", "/dist")
+
+
+class Rehearsal:
+    """Builds below `root` from the context `source`."""
+
+    def __init__(self, root: Path, source: Path) -> None:
+        self.root = root
+        self._source = source
+
+    def __repr__(self) -> str:
+        return f"<Rehearsal in {self.root}>"
+
+    def build(self, stage: list[Instruction]) -> None:
+        """Every instruction of a stage, in order. Raises AssertionError with a failure's output."""
+        work = self.root
+        environment = self.environment(stage)
+        for instruction in stage:
+            if instruction.word == "WORKDIR":
+                work = self.root / instruction.rest.lstrip("/")
+                work.mkdir(parents=True)
+            elif instruction.word == "COPY":
+                self._copy(instruction.rest.split(), work)
+            elif instruction.word == "RUN":
+                self._run(instruction.command(), work, environment)
+
+    def path(self, part: str) -> str:
+        """An image's path, below the root; anything else unchanged."""
+        return f"{self.root}{part}" if part.startswith(MOVED) else part
+
+    def environment(self, stage: list[Instruction]) -> dict[str, str]:
+        """What a stage's ENV sets, over what finds programs and package indexes here."""
+        found = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        for pair in (pair for rest in rest_of(stage, "ENV") for pair in shlex.split(rest)):
+            name, _, value = pair.partition("=")
+            paths = value.replace("$PATH", os.environ["PATH"]).split(":")
+            found[name] = ":".join(map(self.path, paths)) if name == "PATH" else value
+        return found
+
+    def _copy(self, parts: list[str], work: Path) -> None:
+        *sources, target = parts
+        for source in sources:
+            one = self._source / source
+            if one.is_dir():
+                skipped = shutil.ignore_patterns("__pycache__", "*.pyc")
+                shutil.copytree(one, work / target, ignore=skipped)
+            else:
+                shutil.copy(one, work / target)
+
+    def _run(self, command: list[str], work: Path, environment: dict[str, str]) -> None:
+        moved = [self.path(part) for part in command]
+        if moved[0] == "python":
+            moved[0] = sys.executable
+        done = subprocess.run(
+            moved,
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        if done.returncode:
+            raise AssertionError(f"{shlex.join(moved)}\n{done.stdout}\n{done.stderr}")

@@ -1,0 +1,150 @@
+"""compose.yaml: its structure, its secrets, and that the sidecar reads what it sets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import pytest
+import yaml
+
+import sidecar
+from sidecar.demo.__main__ import HOST, PORT
+from sidecar.settings import Settings, settings_from
+from tests.deploy.manifests import ROOT
+
+GIVEN: Final = {
+    "JWT_SECRET": "Zm9yIHRlc3RzIG9ubHk6IGFjY2VzcyB0b2tlbnMsIG5vdCBzZWNyZXQ=",
+    "REFRESH_SECRET": "Zm9yIHRlc3RzIG9ubHk6IHJlZnJlc2ggdG9rZW5zLCBub3Qgc2VjcmV0",
+    "REDIS_PASSWORD": "5f2b7a90d1c34e68a7b9c0d1e2f30415",
+}
+# What the Compose specification knows, as far as this file has use for it.
+TOP_LEVEL: Final = {"name", "services", "networks", "volumes"}
+SERVICE_KEYS: Final = {
+    *(
+        "build",
+        "cap_drop",
+        "command",
+        "depends_on",
+        "entrypoint",
+        "environment",
+        "healthcheck",
+        "image",
+    ),
+    *(
+        "network_mode",
+        "networks",
+        "ports",
+        "read_only",
+        "restart",
+        "security_opt",
+        "stop_grace_period",
+    ),
+    *("user", "volumes"),
+}
+REFERENCE: Final = re.compile(r"\$\{(\w+)(?::\?([^}]*))?\}")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """The file as a whole."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, Any]:
+    """Its services by name."""
+    found: dict[str, Any] = compose["services"]
+    return found
+
+
+def test_structure(compose: dict[str, Any], services: dict[str, Any]) -> None:
+    """Only keys of the specification; every network, volume and service named is declared."""
+    assert compose.keys() == TOP_LEVEL
+    for service in services.values():
+        assert service.keys() <= SERVICE_KEYS
+        assert set(service.get("networks", ())) <= compose["networks"].keys()
+        assert set(service.get("depends_on", ())) <= services.keys()
+        assert "networks" not in service or "network_mode" not in service
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source in compose["volumes"] or (ROOT / source).is_file()
+    used = {
+        volume.split(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", ())
+    }
+    assert compose["volumes"].keys() <= used
+
+
+def test_only_the_sidecar_is_published(compose: dict[str, Any], services: dict[str, Any]) -> None:
+    """One port reaches the host; Redis has no way out; the application has loopback alone."""
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert published == {"sidecar": ["5005:5005"]}
+    assert services["redis"]["networks"] == ["sessions"]
+    assert compose["networks"]["sessions"] == {"internal": True}
+    assert services["application"]["network_mode"] == "service:sidecar"
+
+
+def test_redis_keeps_sessions(services: dict[str, Any]) -> None:
+    """A password, a volume, the append-only file, no eviction, a check that logs in."""
+    redis = services["redis"]
+    command = redis["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert REFERENCE.fullmatch(options["--requirepass"])
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert redis["volumes"] == ["redis-data:/data"]
+    assert redis["healthcheck"]["test"] == ["CMD", "redis-cli", "-e", "ping"]
+    assert redis["environment"] == {"REDISCLI_AUTH": "${REDIS_PASSWORD}"}
+    assert services["sidecar"]["depends_on"] == {"redis": {"condition": "service_healthy"}}
+
+
+def test_secrets_are_required_and_not_in_the_file() -> None:
+    """Each secret is a variable, stops `compose up` when it is missing, and says where to look."""
+    text = (ROOT / "compose.yaml").read_text()
+    found = REFERENCE.findall(text)
+    assert {name for name, _ in found} == GIVEN.keys()
+    for name in GIVEN:
+        assert (name, "make a .env file, see the top of compose.yaml") in found
+        assert f"{name}=%s" in text  # the command at the top makes it
+    ignored = [(ROOT / name).read_text().splitlines() for name in (".gitignore", ".dockerignore")]
+    assert "/.env" in ignored[0]
+    assert "*" in ignored[1]
+
+
+def test_containers_are_confined(services: dict[str, Any]) -> None:
+    """No container has a capability, gains one, or writes to its own image."""
+    for service in services.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["read_only"] is True
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_images_are_pinned(services: dict[str, Any]) -> None:
+    """The sidecar's tag is this version; the application runs from the same image."""
+    own = f"auth-sidecar:{sidecar.__version__}"
+    assert services["sidecar"]["image"] == services["application"]["image"] == own
+    assert services["redis"]["image"] == "redis:7.4-alpine"
+
+
+def test_the_sidecar_would_start(services: dict[str, Any]) -> None:
+    """Every variable it gets is a setting, and with good secrets it accepts them all."""
+    mounts = dict(
+        volume.removesuffix(":ro").split(":") for volume in services["sidecar"]["volumes"]
+    )
+    sources = {target: str(ROOT / source) for source, target in mounts.items()}
+    environment = {
+        name: REFERENCE.sub(lambda found: GIVEN[found[1]], sources.get(value, value))
+        for name, value in services["sidecar"]["environment"].items()
+    }
+    known = {*map(str.upper, Settings.__struct_fields__), "SIDECAR_CONFIG"}
+    assert environment.keys() <= known
+    settings = settings_from(env=environment)
+    assert settings.users_file == sources["/etc/sidecar/users.toml"]
+    assert str(settings.upstream_url) == f"http://{HOST}:{PORT}"
+    assert services["application"]["entrypoint"] == ["python", "-m", "sidecar.demo"]
+    assert (settings.redis_host, settings.redis_port) == ("redis", 6379)
+    assert settings.jwt_secret.reveal() == GIVEN["JWT_SECRET"]
+    assert settings.redis_password.reveal() == GIVEN["REDIS_PASSWORD"]

@@ -1,0 +1,128 @@
+"""The Dockerfile's rules, checked on its text; test_image.py rehearses the build."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import sidecar
+from tests.deploy.dockerfile import Instruction, parse, rest_of
+from tests.deploy.manifests import ROOT
+
+PREAMBLE, BUILD, FINAL = parse(ROOT / "Dockerfile")
+INSTALLS: Final = [i.command() for i in BUILD if i.word == "RUN" and "install" in i.command()]
+
+
+def test_hadolint_finds_nothing() -> None:
+    """The linter is content with the whole file."""
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    command = [
+        str(hadolint),
+        "--no-color",
+        "--failure-threshold",
+        "style",
+        str(ROOT / "Dockerfile"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_one_base_for_both_stages() -> None:
+    """`--build-arg BASE=…` changes both stages; its default has a version."""
+    assert rest_of(PREAMBLE, "ARG") == ["BASE=python:3.13-slim"]
+    assert [rest_of(stage, "FROM") for stage in (BUILD, FINAL)] == [
+        ["${BASE} AS build"],
+        ["${BASE}"],
+    ]
+
+
+@pytest.mark.parametrize("word", ["RUN", "ENTRYPOINT", "CMD"])
+def test_exec_form(word: str) -> None:
+    """No command goes through a shell."""
+    found = [i.command() for stage in (BUILD, FINAL) for i in stage if i.word == word]
+    assert found
+    assert not any(part in ("sh", "bash", "-c") for command in found for part in command[:2])
+
+
+def test_what_it_runs() -> None:
+    """`docker run IMAGE` is `sidecar run`; arguments replace `run`; SIGTERM stops it."""
+    assert [json.loads(rest) for rest in rest_of(FINAL, "ENTRYPOINT")] == [["sidecar"]]
+    assert [json.loads(rest) for rest in rest_of(FINAL, "CMD")] == [["run"]]
+    assert rest_of(FINAL, "STOPSIGNAL") == ["SIGTERM"]
+    assert rest_of(FINAL, "EXPOSE") == ["5005 9105"]
+
+
+def test_user_is_a_number_and_not_root() -> None:
+    """Nothing in the final stage runs as root, and Kubernetes can see that from the number."""
+    assert rest_of(FINAL, "USER") == ["65532:65532"]
+    assert not rest_of(FINAL, "RUN")
+
+
+def test_nothing_is_fetched_but_by_hash() -> None:
+    """No ADD, no URL; the lock files are installed by hash, the package itself offline."""
+    instructions = PREAMBLE + BUILD + FINAL
+    assert not rest_of(instructions, "ADD")
+    assert not any("://" in i.rest for i in instructions if i.word != "HEALTHCHECK")
+    locked = [command for command in INSTALLS if "-r" in command]
+    assert [command[-1] for command in locked] == ["requirements-build.lock", "requirements.lock"]
+    assert all("--require-hashes" in command for command in locked)
+    own = [i.command() for i in BUILD if i.word == "RUN" and "--no-index" in i.rest]
+    assert len(own) == 2
+    assert all("--no-deps" in command for command in own)
+
+
+def test_no_bytecode_is_written_at_run_time() -> None:
+    """Bytecode is made in the build and never checked again: a read-only root is enough."""
+    assert "PYTHONDONTWRITEBYTECODE=1" in shlex.split(rest_of(FINAL, "ENV")[0])
+    compiled = [i.command() for i in BUILD if i.word == "RUN" and "compileall" in i.rest]
+    assert compiled
+    assert compiled[-1][-3:] == ["--invalidation-mode", "unchecked-hash", "/opt/venv/lib"]
+
+
+def test_health_check_needs_no_other_program() -> None:
+    """The check is Python's own, in exec form, of the liveness of the admin port."""
+    (check,) = rest_of(FINAL, "HEALTHCHECK")
+    command = Instruction("CMD", check.partition(" CMD ")[2]).command()
+    assert command[:2] == ["python", "-c"]
+    assert "/livez" in command[2]
+    assert "timeout=" in command[2]
+
+
+def test_labels() -> None:
+    """The OCI labels say what it is; the version is the package's."""
+    labels = dict(pair.split("=", 1) for pair in shlex.split(rest_of(FINAL, "LABEL")[0]))
+    prefix = "org.opencontainers.image."
+    assert labels[f"{prefix}version"] == sidecar.__version__
+    assert labels[f"{prefix}title"] == "auth-sidecar"
+    assert labels[f"{prefix}licenses"] == "Apache-2.0"
+
+
+def test_the_context_is_what_is_copied() -> None:
+    """What the build copies is in the context, and neither secrets nor history."""
+    copied = {
+        source.removeprefix("./")
+        for rest in rest_of(BUILD, "COPY")
+        for source in rest.split()[:-1]
+        if not source.startswith("--")
+    }
+    for source in copied:
+        assert (ROOT / source).exists()
+        assert _in_context(source)
+    for unwanted in (".env", ".git", "config", "key.pem", "sidecar/__pycache__", "tests"):
+        assert not _in_context(unwanted)
+
+
+def _in_context(name: str) -> bool:
+    inside = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!")
+        if line and line[0] != "#" and fnmatch.fnmatch(name, pattern.replace("**/", "*/")):
+            inside = line[0] == "!"
+    return inside

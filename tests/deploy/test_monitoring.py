@@ -1,0 +1,201 @@
+"""Alerts, scrape configuration, dashboard: accepted by real tools, about metrics we have."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+
+from sidecar.api import login, refresh
+from sidecar.auth.reason import Reason
+from sidecar.metrics import Metrics
+from tests.deploy.manifests import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+CONFIG: Final = ROOT / "config"
+TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
+# Set by the scrape configuration, not by us.
+TARGET_LABELS: Final = {"job", "instance", "namespace", "app", "pod"}
+NAME: Final = re.compile(r"\b(?:sidecar|process)_[a-z0-9_]+\b")
+SELECTOR: Final = re.compile(r"\b((?:sidecar|process)_[a-z0-9_]+)\{([^}]*)\}")
+
+needs_promtool = pytest.mark.needs("promtool")
+
+
+def _promtool(*arguments: str, stdin: str = "") -> None:
+    done = subprocess.run(
+        ["promtool", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _metrics() -> Metrics:
+    """One of everything that is counted."""
+    metrics = Metrics(reason.label for reason in Reason)
+    route = metrics.route("orders")
+    route.codes[200] = 1
+    route.duration.observe(0.01)
+    route.upstream.observe(0.01)
+    metrics.lookups["redis", "hit"] = 1
+    metrics.lookup_duration["redis"].observe(0.001)
+    metrics.logins["password", "success"] = 1
+    return metrics
+
+
+def _samples() -> dict[str, set[str]]:
+    """Each sample's name and its labels, of our own metrics and the process's."""
+    found: dict[str, set[str]] = {}
+    for line in _metrics().render()[0].decode().splitlines():
+        if line and line[0] != "#":
+            name, _, labels = line.rpartition(" ")[0].partition("{")
+            found[name] = set(re.findall(r'(\w+)="', labels))
+    return found
+
+
+def _rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((CONFIG / "alerts.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def _dashboard_expressions() -> Iterator[str]:
+    dashboard = json.loads((CONFIG / "grafana-dashboard.json").read_text())
+    for panel in dashboard["panels"]:
+        yield from (target["expr"] for target in panel["targets"])
+    for variable in dashboard["templating"]["list"]:
+        yield str(variable["query"])
+
+
+@needs_promtool
+def test_rules_are_valid() -> None:
+    """The real promtool accepts every rule."""
+    _promtool("check", "rules", str(CONFIG / "alerts.yaml"))
+
+
+@needs_promtool
+def test_alerts_fire_and_stay_silent_as_they_should() -> None:
+    """The rules' own unit tests pass."""
+    _promtool("test", "rules", str(TESTS))
+
+
+def test_every_alert_is_tried() -> None:
+    """Each alert is expected to fire at least once, and to be silent in a healthy pod."""
+    healthy, *others = yaml.safe_load(TESTS.read_text())["tests"]
+    names = {rule["alert"] for rule in _rules()}
+    assert {test["alertname"] for test in healthy["alert_rule_test"]} == names
+    fired = {
+        test["alertname"]
+        for one in others
+        for test in one["alert_rule_test"]
+        if test.get("exp_alerts")
+    }
+    assert fired == names
+
+
+@needs_promtool
+def test_scrape_configuration() -> None:
+    """The real promtool accepts the scrape configuration and finds the rules beside it."""
+    _promtool("check", "config", str(CONFIG / "prometheus.yml"))
+
+
+@needs_promtool
+def test_scrape_configuration_for_kubernetes(tmp_path: Path) -> None:
+    """The one for Kubernetes too; Debian's promtool knows no discovery there, so files stand in."""
+    text = (CONFIG / "prometheus-kubernetes.yml").read_text()
+    discovery = re.compile(r"kubernetes_sd_configs:\n +- role: pod.*")
+    assert len(discovery.findall(text)) == 1
+    (tmp_path / "targets.json").write_text("[]")
+    (tmp_path / "alerts.yaml").write_text((CONFIG / "alerts.yaml").read_text())
+    changed = discovery.sub("file_sd_configs:\n      - files: [targets.json]", text)
+    (tmp_path / "prometheus.yml").write_text(changed)
+    _promtool("check", "config", str(tmp_path / "prometheus.yml"))
+
+
+@needs_promtool
+def test_metrics_are_well_formed() -> None:
+    """The real promtool finds nothing to say about the names and types of our own metrics."""
+    text = _metrics().render()[0].decode()
+    ours = re.compile(r"(# (HELP|TYPE) )?sidecar_")
+    kept = [line for line in text.splitlines(keepends=True) if ours.match(line)]
+    _promtool("check", "metrics", stdin="".join(kept))
+
+
+def _unknown(expressions: Iterable[str]) -> list[str]:
+    samples = _samples()
+    families = samples.keys() - {"sidecar"}
+    problems = []
+    for expression in expressions:
+        problems += [name for name in NAME.findall(expression) if name not in families]
+        for name, labels in SELECTOR.findall(expression):
+            used = set(re.findall(r"(\w+)\s*[=!]", labels))
+            problems += [f"{name}: {label}" for label in used - samples[name] - TARGET_LABELS]
+    return problems
+
+
+def test_alerts_are_about_metrics_that_exist() -> None:
+    """Every metric and label in the alerts is one that the sidecar has."""
+    assert not _unknown(rule["expr"] for rule in _rules())
+
+
+def test_alerts_are_about_values_that_exist() -> None:
+    """Every value of a label in the alerts is one that is counted."""
+    known = {*login.Method, *login.Result, *refresh.Result, refresh.METHOD}
+    known |= {"deny", "redis", "auth-sidecar", "502|503|504"}
+    named = {value for rule in _rules() for value in re.findall(r'=~?"([^"]+)"', rule["expr"])}
+    assert named
+    assert named - known == set()
+
+
+def test_dashboard_is_about_metrics_that_exist() -> None:
+    """Every metric and label in the dashboard is one that the sidecar has."""
+    assert len(list(_dashboard_expressions())) > 20
+    assert not _unknown(_dashboard_expressions())
+
+
+def test_an_unknown_metric_would_be_found() -> None:
+    """The check that the two tests above trust finds a wrong name and a wrong label."""
+    assert _unknown(["rate(sidecar_request_total[5m])"]) == ["sidecar_request_total"]
+    assert _unknown(['sidecar_degraded{pode="a"}']) == ["sidecar_degraded: pode"]
+
+
+def test_dashboard_shows_every_metric() -> None:
+    """Nothing that the sidecar counts is missing from the dashboard."""
+    shown = {name for expression in _dashboard_expressions() for name in NAME.findall(expression)}
+    families = {family.name for family in _metrics().collector().collect()}
+    suffixes = ("", "_total", "_bucket")
+    assert [f for f in families if not any(f + suffix in shown for suffix in suffixes)] == []
+
+
+def test_dashboard_panels_do_not_overlap() -> None:
+    """Each panel has an id and a place of its own within the 24 columns."""
+    panels = json.loads((CONFIG / "grafana-dashboard.json").read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in panels):
+        columns = range(place["x"], place["x"] + place["w"])
+        cells = {(x, y) for x in columns for y in range(place["y"], place["y"] + place["h"])}
+        assert columns.stop <= 24
+        assert not cells & taken
+        taken |= cells
+
+
+def test_every_alert_has_a_runbook() -> None:
+    """Each alert leads to a heading of the operator's documentation."""
+    lines = (ROOT / "docs/operating.md").read_text().splitlines()
+    headings = [line.lstrip("# ") for line in lines if line.startswith("#")]
+    anchors = {re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in headings}
+    for rule in _rules():
+        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert page == "docs/operating.md"
+        assert anchor in anchors, rule["alert"]

@@ -1,0 +1,44 @@
+"""Markdown as far as the tests need it: fenced blocks, headings, links."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FENCE: Final = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: the word after its fence, its text, the line that its fence stands in."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """Every fenced block of a page."""
+    text = page.read_text()
+    return [
+        Block(found[2].strip(), textwrap.dedent(found[3]), text.count("\n", 0, found.start()) + 1)
+        for found in _FENCE.finditer(text)
+    ]
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to a page's headings end in, as code hosts make it."""
+    lines = _FENCE.sub("", page.read_text()).splitlines()
+    headings = [line.lstrip("#").strip() for line in lines if re.match("#+ ", line)]
+    return {re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in headings}
+
+
+def links(page: Path) -> list[str]:
+    """Every link's target, outside of blocks."""
+    return _LINK.findall(_FENCE.sub("", page.read_text()))

@@ -1,0 +1,67 @@
+"""The documentation's links lead somewhere, and it speaks of settings and metrics that exist."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from sidecar.metrics import Metrics
+from sidecar.settings import Settings
+from tests.deploy.manifests import ROOT
+from tests.docs.pages import anchors, blocks, links
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+# In capitals and with an underscore, as settings are; these are something else.
+OTHERS: Final = {
+    *("REDISCLI_AUTH", "SIDECAR_CONFIG", "SSL_CERT_FILE"),
+    *("REDIS_PASSWORD_FILE", "JWT_SECRET_FILE", "_PREVIOUS"),
+}
+# Made by the run itself: `make bench` writes it, and it is not there before the first.
+LATER: Final[frozenset[str]] = frozenset()
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link names a file that is there, and a heading that is in it."""
+    for link in links(page):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if str(target.relative_to(ROOT)) not in LATER:
+            assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@every_page
+def test_settings_exist(page: Path) -> None:
+    """Each setting that is named is one."""
+    known = {name.upper() for name in Settings.__struct_fields__} | OTHERS
+    named = re.findall(r"`([A-Z]*_[A-Z_]+)(?:=[^`]*)?`", page.read_text())
+    assert [name for name in named if name not in known] == []
+
+
+@every_page
+def test_metrics_exist(page: Path) -> None:
+    """Each metric that is named is one."""
+    families = [family.name for family in Metrics().collector().collect()]
+    known = {name + suffix for name in families for suffix in ("", "_total", "_bucket", "_sum")}
+    named = re.findall(r"`(sidecar_[a-z_]+)", page.read_text())
+    assert [name for name in named if name not in known] == []
+
+
+def test_every_setting_has_its_default() -> None:
+    """The manual's list of settings agrees with the annotated file."""
+    (listed,) = (b.text for b in blocks(ROOT / "docs/operating.md") if "ADMIN_LISTEN=" in b.text)
+    shown = dict(re.findall(r"(?m)(?:^|  )([A-Z_]+)=(\S*)", listed))
+    annotated = (ROOT / "config/sidecar.toml").read_text().partition("#[identity]")[0]
+    defaults = dict(re.findall(r'(?m)^#([a-z_]+) = "?([^"\n]*)"?$', annotated))
+    expected = {name.upper(): value.replace("[]", "") for name, value in defaults.items()}
+    assert shown == expected

@@ -1,0 +1,60 @@
+"""What docs/operating.md says under "Rotation of secrets", tried with real sidecars."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.peers.raw_client import build
+from tests.peers.scripted_upstream import ScriptedUpstream
+from tests.peers.stack import REFRESH_SECRET, SECRET, Stack, stack
+
+NEW = "the-new-access-secret-of-the-tests-24680"
+NEW_REFRESH = "the-new-refresh-secret-of-the-tests-13579"
+
+
+async def _accepts(pod: Stack, token: str) -> bool:
+    return (await pod.get("/", token=token)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("present", "previous", "accepted"),
+    [
+        pytest.param(SECRET, "", [True, False], id="before"),
+        pytest.param(SECRET, NEW, [True, True], id="rolled out, signing nothing"),
+        pytest.param(NEW, SECRET, [True, True], id="exchanged"),
+        pytest.param(NEW, "", [False, True], id="the old one taken away"),
+    ],
+)
+async def test_access_tokens(present: str, previous: str, accepted: list[bool]) -> None:
+    """With both secrets, tokens of either are accepted, whichever signs."""
+    async with (
+        ScriptedUpstream() as application,
+        stack(application.url) as old,
+        stack(application.url, jwt_secret=NEW) as new,
+        stack(
+            application.url, jwt_secret=present, jwt_secret_previous=previous, session_mode="none"
+        ) as pod,
+    ):
+        tokens = [(await each.login()).access for each in (old, new)]
+        assert [await _accepts(pod, token) for token in tokens] == accepted
+        assert await _accepts(pod, (await pod.login()).access)
+
+
+async def test_refresh_tokens() -> None:
+    """A refresh token of the previous secret is checked, and one of an unknown secret refused."""
+    async with (
+        ScriptedUpstream() as application,
+        stack(application.url) as old,
+        stack(
+            application.url,
+            refresh_secret=NEW_REFRESH,
+            refresh_secret_previous=REFRESH_SECRET,
+        ) as both,
+        stack(application.url, refresh_secret=NEW_REFRESH) as new,
+    ):
+        body = f'{{"refresh_token": "{(await old.login()).refresh}"}}'.encode()
+        line = "Content-Type: application/json"
+        for pod, result in ((both, "unknown"), (new, "invalid")):
+            await pod.ask(build("POST", "/auth/refresh", line, body=body))
+            sample = f'sidecar_logins_total{{method="refresh",result="{result}"}}'
+            assert await pod.metric(sample) == 1

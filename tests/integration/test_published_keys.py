@@ -1,0 +1,156 @@
+"""A whole sidecar that believes an issuer by the keys at its URL, which change and go away."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec import structs
+
+from sidecar.app import Sidecar
+from sidecar.settings.model import IssuerSettings
+from tests.auth import forge
+from tests.peers.key_server import KeyServer
+from tests.peers.patience import until
+from tests.peers.raw_client import build
+from tests.peers.scripted_upstream import ScriptedUpstream
+from tests.peers.stack import ISSUER, Stack, configure, stack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+FOREIGN = "https://id.example"
+UNKNOWN = 'sidecar_decisions_total{decision="deny",reason="key_unknown"}'
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[KeyServer]:
+    """A server with a key of each of two kinds."""
+    async with KeyServer() as running:
+        running.publish(rsa="RS256", ed="EdDSA")
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def believing(server: KeyServer, folder: Path) -> AsyncIterator[Stack]:
+    """A sidecar that takes a foreign issuer's tokens as they are."""
+    async with ScriptedUpstream() as upstream:
+        settings = structs.replace(
+            configure(folder, upstream.url),
+            issuer=(IssuerSettings(issuer=FOREIGN, jwks_url=server.url, session_mode="none"),),
+        )
+        sidecar = Sidecar(settings)
+        await sidecar.start()
+        try:
+            yield Stack(sidecar, settings)
+        finally:
+            await sidecar.stop()
+
+
+@pytest.fixture
+async def sidecar(server: KeyServer, tmp_path: Path) -> AsyncIterator[Stack]:
+    """Such a sidecar, before an application that always answers."""
+    async with believing(server, tmp_path) as running:
+        yield running
+
+
+def token(alg: str, kid: str, issuer: str = FOREIGN) -> str:
+    """A token of this issuer, signed with its key for the algorithm."""
+    now = int(time.time())
+    claims = {"iss": issuer, "aud": ISSUER, "iat": now, "nbf": now, "exp": now + 300}
+    return forge.token(claims, {"kid": kid}, alg=alg).decode()
+
+
+async def status(sidecar: Stack, shown: str, target: str = "/") -> int:
+    """What a request with this token is answered."""
+    return (await sidecar.get(target, token=shown)).status
+
+
+@pytest.mark.parametrize(("alg", "kid"), [("RS256", "rsa"), ("EdDSA", "ed")])
+async def test_let_in(sidecar: Stack, alg: str, kid: str) -> None:
+    """With a good token of theirs; not with one that another key has signed."""
+    assert await status(sidecar, token(alg, kid)) == 200
+    assert await status(sidecar, token("ES256", kid)) == 401
+    assert await status(sidecar, token(alg, kid)[:-8] + "AAAAAAAA") == 401
+
+
+async def test_rotated_in(sidecar: Stack, server: KeyServer) -> None:
+    """A token with a new key is let in within moments, not at the next regular fetch."""
+    server.publish(rsa="RS256", new="ES256")
+    new = token("ES256", "new")
+    assert await status(sidecar, new) == 401
+
+    async def is_known() -> bool:
+        return await status(sidecar, new) == 200
+
+    await until(is_known)
+    assert server.fetches <= 3
+
+
+async def test_taken_out(sidecar: Stack, server: KeyServer) -> None:
+    """A key that is gone lets nobody in any more, also those whose tokens had been verified."""
+    old = token("RS256", "rsa")
+    assert await status(sidecar, old) == 200
+    server.publish(ed="EdDSA")
+    assert await status(sidecar, token("RS256", "unknown")) == 401  # which has them fetched
+
+    async def is_gone() -> bool:
+        return await status(sidecar, old) == 401
+
+    await until(is_gone)
+    assert await status(sidecar, token("EdDSA", "ed")) == 200
+
+
+@pytest.mark.parametrize("target", ["/", "/auth/userinfo"])
+async def test_many_unknown_keys(sidecar: Stack, server: KeyServer, target: str) -> None:
+    """Made-up names of keys are refused, and do not become as many fetches; but the first does."""
+    for number in range(60):
+        assert await status(sidecar, token("RS256", f"made-up-{number}"), target) == 401
+    assert await sidecar.metric(UNKNOWN) == 60
+    await until(lambda: server.fetches > 1)
+    assert server.fetches <= 5
+    assert await status(sidecar, token("RS256", "rsa")) == 200
+
+
+async def test_away_at_start(server: KeyServer, tmp_path: Path) -> None:
+    """The sidecar starts, refuses that issuer's tokens alone, and knows its keys once they come."""
+    await server.stop()
+    async with believing(server, tmp_path) as sidecar:
+        foreign = token("EdDSA", "ed")
+        assert await status(sidecar, foreign) == 401
+        assert await sidecar.metric(UNKNOWN) == 1
+        own = await sidecar.login()
+        assert await status(sidecar, own.access) == 200
+        await server.begin()
+
+        async def is_known() -> bool:
+            return await status(sidecar, foreign) == 200
+
+        await until(is_known)
+        assert await status(sidecar, own.access) == 200
+
+
+async def test_own_issuer(server: KeyServer) -> None:
+    """`jwks_url` adds to our own keys: tokens issued here and by another service both count."""
+    async with (
+        ScriptedUpstream() as upstream,
+        stack(upstream.url, jwks_url=server.url, session_mode="none") as sidecar,
+    ):
+        own = await sidecar.login()
+        assert await status(sidecar, token("RS256", "rsa", ISSUER)) == 200
+        assert await status(sidecar, own.access) == 200
+        server.publish(new="EdDSA")
+        assert await status(sidecar, token("RS256", "unknown", ISSUER)) == 401
+        await until(lambda: server.fetches > 1)
+
+        async def is_known() -> bool:
+            return await status(sidecar, token("EdDSA", "new", ISSUER)) == 200
+
+        await until(is_known)
+        assert await status(sidecar, own.access) == 200
+        body = f'{{"refresh_token": "{own.refresh}"}}'.encode()
+        request = build("POST", "/auth/refresh", "Content-Type: application/json", body=body)
+        assert (await sidecar.ask(request)).status == 200

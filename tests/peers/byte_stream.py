@@ -1,0 +1,162 @@
+"""A TCP connection as the raw peers see it: exact bytes, and how the other side ended it.
+
+Everything read is kept in `received` unless `keep` is false. Every wait has a limit, so that a hung
+peer fails one test instead of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Final, Self
+
+from tests.peers.http_text import NotHttpError, parse_chunk_size
+from tests.peers.patience import PATIENCE
+
+_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+
+
+class StreamEndedError(Exception):
+    """The other side ended the connection: `how` is "eof" or "reset", `partial` what was read."""
+
+    def __init__(self, how: str, partial: bytes) -> None:
+        self.how = how
+        self.partial = partial
+        super().__init__(f"{how} after {len(partial)} bytes: {partial[-200:]!r}")
+
+
+class ByteStream:
+    """Reads exact pieces from one connection and writes raw bytes to it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.received = bytearray()
+        self.total = 0
+        self.keep = True
+        self.patience = PATIENCE
+        self._buffer = bytearray()
+        self._ended: str | None = None
+
+    @classmethod
+    async def connect(cls, port: int, *, receive_buffer: int | None = None) -> Self:
+        """A connection to a port on loopback; a small `receive_buffer` (octets) reads slowly."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=sock)
+        return cls(reader, writer)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.total} bytes in, {self._ended or 'open'}>"
+
+    @property
+    def pending(self) -> bytes:
+        """What has been read ahead of what was asked for."""
+        return bytes(self._buffer)
+
+    async def _fill(self) -> bool:
+        """Read once more; False when the other side has ended the connection."""
+        if self._ended is not None:
+            return False
+        try:
+            async with asyncio.timeout(self.patience):
+                data = await self.reader.read(65536)
+        except ConnectionError:
+            self._ended = "reset"
+            return False
+        if not data:
+            self._ended = "eof"
+            return False
+        self.total += len(data)
+        if self.keep:
+            self.received += data
+        self._buffer += data
+        return True
+
+    def _take(self, count: int) -> bytes:
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    async def exactly(self, count: int) -> bytes:
+        """The next `count` octets."""
+        while len(self._buffer) < count:
+            if not await self._fill():
+                raise StreamEndedError(self._ended or "", self._take(len(self._buffer)))
+        return self._take(count)
+
+    async def until(self, mark: bytes) -> bytes:
+        """Everything up to and with `mark`."""
+        start = 0
+        while (at := self._buffer.find(mark, start)) < 0:
+            start = max(0, len(self._buffer) - len(mark) + 1)
+            if not await self._fill():
+                raise StreamEndedError(self._ended or "", self._take(len(self._buffer)))
+        return self._take(at + len(mark))
+
+    async def some(self) -> bytes:
+        """Whatever comes next, at least one octet."""
+        if not self._buffer and not await self._fill():
+            raise StreamEndedError(self._ended or "", b"")
+        return self._take(len(self._buffer))
+
+    async def chunked_body(self) -> tuple[bytes, bytes, bytes]:
+        """`(raw, content, trailer block)` of a chunked body, checked octet by octet."""
+        raw, content = bytearray(), bytearray()
+        while True:
+            line = await self.until(b"\r\n")
+            raw += line
+            size = parse_chunk_size(line)
+            if not size:
+                break
+            data = await self.exactly(size + 2)
+            raw += data
+            if data[-2:] != b"\r\n":
+                raise NotHttpError(f"chunk of {size} not closed by CRLF but {data[-2:]!r}")
+            content += data[:-2]
+        trailers = bytearray()
+        while (line := await self.until(b"\r\n")) != b"\r\n":
+            trailers += line
+        return bytes(raw + trailers + b"\r\n"), bytes(content), bytes(trailers)
+
+    async def ended(self) -> str:
+        """Wait for the other side's end: "eof" for a clean one, "reset" for an abort."""
+        while await self._fill():
+            pass
+        return self._ended or ""
+
+    def hold_little(self, octets: int) -> None:
+        """Feel the other side's back-pressure after about this many octets."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, octets)
+        self.writer.transport.set_write_buffer_limits(high=octets)
+
+    async def send(self, data: bytes) -> None:
+        """Write all of this and wait until the transport has room again."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def trickle(self, data: bytes) -> None:
+        """Write octet by octet, giving the other side a turn after each."""
+        self.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(len(data)):
+            self.writer.write(data[at : at + 1])
+            await asyncio.sleep(0)
+        await self.writer.drain()
+
+    def end(self) -> None:
+        """Half-close: no more from this side, reading goes on."""
+        self.writer.write_eof()
+
+    def close(self) -> None:
+        """Close in the ordinary way (FIN)."""
+        self.writer.close()
+
+    def reset(self) -> None:
+        """Close with RST."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self.writer.transport.abort()

@@ -1,0 +1,152 @@
+"""A TCP proxy that does to a connection what networks do: delay, stall, drip, lose, cut, reset.
+
+Every fault is an attribute or a method, to be changed while connections are open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_CHUNK: Final = 65536
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close without good-bye
+
+
+class FaultProxy:
+    """Passes bytes on to a port on loopback and back.
+
+    `delay` and `drip` are in seconds: before each piece of an answer, and between each two octets
+    of it. `lose` swallows what either side sends. `cut_after` resets a connection when so many
+    octets of answers have passed over it. `target` is where new connections lead. `accepted` counts
+    them.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self.target = target
+        self.delay = 0.0
+        self.drip = 0.0
+        self.lose = False
+        self.cut_after: int | None = None
+        self.accepted = 0
+        self._stalled: set[int] | None = set()  # numbers of connections; None: all of them
+        self._flowing = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<FaultProxy {self.port} → {self.target}, {len(self._open) // 2} open>"
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.refuse()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def listen(self) -> None:
+        """Take connections, on the same port as before."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Take no more connections, and reset those that are open."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.reset()
+        await asyncio.sleep(0)
+
+    def stall(self, *numbers: int) -> None:
+        """Hold back the answers on these connections, the first being 1; on all if none is said."""
+        self._stalled = set(numbers) or None
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Let answers pass again, also those held back."""
+        self._stalled = set()
+        self._flowing.set()
+
+    def reset(self) -> None:
+        """Reset every open connection, on both sides."""
+        for writer in tuple(self._open):
+            _reset(writer)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        number = self.accepted
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._open.add(writer)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            self._open.add(up_writer)
+            try:
+                await asyncio.gather(
+                    self._ask(reader, up_writer), self._answer(up_reader, writer, number)
+                )
+            finally:
+                self._open.discard(up_writer)
+                _reset(up_writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # one side has gone, or the test has ended
+        finally:
+            self._open.discard(writer)
+            self._tasks.discard(task)
+            _reset(writer)
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(_CHUNK):
+            if not self.lose:
+                writer.write(piece)
+                await writer.drain()
+        if not writer.transport.is_closing():
+            writer.write_eof()
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
+        passed = 0
+        while piece := await reader.read(_CHUNK):
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            if self._stalled is None or number in self._stalled:
+                await self._flowing.wait()
+            if self.lose:
+                continue
+            if self.cut_after is not None and passed + len(piece) > self.cut_after:
+                writer.write(piece[: max(0, self.cut_after - passed)])
+                await writer.drain()
+                raise ConnectionResetError
+            passed += len(piece)
+            if self.drip:
+                for octet in piece:
+                    writer.write(bytes([octet]))
+                    await asyncio.sleep(self.drip)
+            else:
+                writer.write(piece)
+            await writer.drain()
+        raise ConnectionResetError  # the target ended it: so do we
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    if not writer.transport.is_closing():
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.transport.abort()

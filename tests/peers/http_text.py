@@ -1,0 +1,108 @@
+"""What the raw peers know of HTTP/1.1: enough to cut messages out of a byte stream.
+
+It is strict about what it reads from the sidecar (RFC 9112), so that a framing fault there fails a
+test here. It knows nothing of the sidecar's code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?\r\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) ([^\r\n\0]*)")
+BODYLESS: Final = frozenset({204, 304})
+
+
+class NotHttpError(Exception):
+    """The peer sent bytes that are not a well-formed HTTP/1.1 message."""
+
+
+def parse_fields(block: bytes) -> list[tuple[bytes, bytes]]:
+    """The header (or trailer) lines of a block without its empty last line, in order, as sent."""
+    fields = []
+    for line in block.split(b"\r\n") if block else ():
+        name, colon, value = line.partition(b":")
+        if not colon or not _TOKEN.fullmatch(name) or re.search(rb"[\r\n\0]", value):
+            raise NotHttpError(f"bad header line {line!r}")
+        fields.append((name, value.strip(b" \t")))
+    return fields
+
+
+@dataclass(slots=True)
+class Fields:
+    """Header lines with case-insensitive look-up."""
+
+    items: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def all(self, name: str) -> list[bytes]:
+        """Every value of this header, in order."""
+        wanted = name.lower().encode("ascii")
+        return [value for key, value in self.items if key.lower() == wanted]
+
+    def one(self, name: str) -> bytes:
+        """The value of a header that must be there exactly once."""
+        values = self.all(name)
+        if len(values) != 1:
+            raise AssertionError(f"{name}: expected one value, got {values!r} in {self.items!r}")
+        return values[0]
+
+    def names(self) -> list[bytes]:
+        """The header names in order, as sent."""
+        return [name for name, _ in self.items]
+
+    def members(self, name: str) -> list[bytes]:
+        """The comma-separated members of a list header, lower-case."""
+        return [
+            part.strip().lower()
+            for value in self.all(name)
+            for part in value.split(b",")
+            if part.strip()
+        ]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.all(name))
+
+
+def content_length(fields: Fields) -> int | None:
+    """The declared length, or None. Raises NotHttpError unless it is plain digits, once."""
+    values = fields.all("content-length")
+    if not values:
+        return None
+    if len(values) > 1 or not re.fullmatch(rb"[0-9]+", values[0]):
+        raise NotHttpError(f"bad content-length {values!r}")
+    if "transfer-encoding" in fields:
+        raise NotHttpError("both content-length and transfer-encoding")
+    return int(values[0])
+
+
+def is_chunked(fields: Fields) -> bool:
+    """Whether the body is chunked. Raises NotHttpError for any other transfer coding."""
+    values = fields.members("transfer-encoding")
+    if values and values != [b"chunked"]:
+        raise NotHttpError(f"unexpected transfer-encoding {values!r}")
+    return bool(values)
+
+
+def parse_status_line(line: bytes) -> tuple[int, int, bytes]:
+    """`(minor version, status, reason)` of a response's first line."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise NotHttpError(f"bad status line {line!r}")
+    return int(match[1]), int(match[2]), match[3]
+
+
+def parse_chunk_size(line: bytes) -> int:
+    """The size in a chunk's first line (with its CRLF)."""
+    match = _CHUNK_SIZE.fullmatch(line)
+    if match is None:
+        raise NotHttpError(f"bad chunk line {line!r}")
+    return int(match[1], 16)
+
+
+def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
+    """A chunked body of these pieces; `trailers` are whole lines."""
+    body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+    return body + b"0\r\n" + trailers + b"\r\n"

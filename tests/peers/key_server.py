@@ -1,0 +1,76 @@
+"""A server that publishes keys, as an issuer has one: what it says changes, and it may be away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from sidecar.auth.asymmetric import pem_key
+from sidecar.auth.keys import public_jwks
+from tests.auth.forge import private_key, public_pem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class KeyServer:
+    """Publishes what `publish` is given last, unless `answer` says something else.
+
+    `fetches` counts the requests for it. `stop` and `begin` end and resume serving at one address.
+    """
+
+    def __init__(self) -> None:
+        self.fetches = 0
+        self.answer: Answer = self._show
+        self._document = public_jwks([])
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    def __repr__(self) -> str:
+        return f"<KeyServer {self.url} fetches={self.fetches}>"
+
+    async def __aenter__(self) -> Self:
+        await self.begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where the keys are."""
+        return f"http://127.0.0.1:{self._port}/keys"
+
+    def publish(self, **algs: str) -> None:
+        """Publish these keys, `kid=alg` each, and no others."""
+        self._document = public_jwks(
+            pem_key("-", public_pem(private_key(alg)), alg, kid=kid) for kid, alg in algs.items()
+        )
+        self.answer = self._show
+
+    async def begin(self) -> None:
+        """Serve, at the address of before if there was one."""
+        app = web.Application()
+        app.router.add_get("/keys", self._serve)
+        app.router.add_get("/elsewhere", self._show)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Be away."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.fetches += 1
+        return await self.answer(request)
+
+    async def _show(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(body=self._document, content_type="application/jwk-set+json")

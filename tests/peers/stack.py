@@ -1,0 +1,258 @@
+"""One whole sidecar in the test's own loop: local sessions, a known secret, cheap passwords.
+
+Users are `alice` (role user), `admin` (roles user, admin) and `scout` (scopes read, write), unless
+a test brings others; the password of each is `pw-<name>`. An error that reaches the loop fails it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import json
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import argon2
+
+from sidecar.app import Sidecar
+from sidecar.settings import settings_from
+from tests.peers.raw_client import RawClient, Response, build, connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+
+    from sidecar.settings import Settings
+
+SECRET: Final = "the-access-secret-of-the-tests-0123456789"
+REFRESH_SECRET: Final = "the-refresh-secret-of-the-tests-987654321"
+ISSUER: Final = "auth-sidecar"
+PUBLIC: Final = ({"path": "/*", "access": "public"},)
+CHEAP: Final = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One entry of the users file."""
+
+    name: str
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    claims: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def password(self) -> str:
+        """What this user logs in with."""
+        return f"pw-{self.name}"
+
+    def toml(self) -> str:
+        """This user's table."""
+        table = {
+            "name": self.name,
+            "password_hash": CHEAP.hash(self.password),
+            "roles": list(self.roles),
+            "scopes": list(self.scopes),
+            "claims": dict(self.claims),
+        }
+        return "[[user]]\n" + _table(table)
+
+
+ALICE: Final = User("alice", roles=("user",), claims=(("email", "alice@example.org"),))
+ADMIN: Final = User("admin", roles=("user", "admin"))
+SCOUT: Final = User("scout", scopes=("read", "write"))
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a login gave."""
+
+    access: str
+    refresh: str
+
+
+@dataclass(slots=True)
+class Stack:
+    """A running sidecar and how to talk to it."""
+
+    sidecar: Sidecar
+    settings: Settings
+
+    def __repr__(self) -> str:
+        return f"<Stack {self.sidecar!r}>"
+
+    @property
+    def port(self) -> int:
+        """The traffic port."""
+        return self.sidecar.port
+
+    @property
+    def url(self) -> str:
+        """The base URL of the traffic port."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(
+        self, *, receive_buffer: int | None = None
+    ) -> contextlib.AbstractAsyncContextManager[RawClient]:
+        """A raw connection to the traffic port."""
+        return connect(self.port, receive_buffer=receive_buffer)
+
+    async def ask(self, request: bytes) -> Response:
+        """One raw request on a connection of its own."""
+        async with self.client() as client:
+            return await client.ask(request)
+
+    async def get(self, target: str, *lines: str, token: str | None = None) -> Response:
+        """GET on a connection of its own."""
+        return await self.ask(build("GET", target, *lines, token=token))
+
+    async def login(self, name: str = "alice") -> Tokens:
+        """Log in as one of the users."""
+        body = f'{{"username": "{name}", "password": "pw-{name}"}}'.encode()
+        request = build("POST", "/auth/login", "Content-Type: application/json", body=body)
+        answer = await self.ask(request)
+        if answer.status != 200:
+            raise AssertionError(f"login as {name}: {answer!r}")
+        tokens = answer.json()
+        return Tokens(tokens["access_token"], tokens["refresh_token"])
+
+    async def logout(self, token: str) -> None:
+        """End the session of this access token."""
+        answer = await self.ask(build("POST", "/auth/logout", token=token, body=b""))
+        if answer.status != 204:
+            raise AssertionError(f"logout: {answer!r}")
+
+    async def cookie(self, name: str = "alice") -> str:
+        """Log in as a browser does; the `name=value` of the session cookie."""
+        body = f"username={name}&password=pw-{name}".encode()
+        origin = "Origin: http://sidecar.test"
+        form = "Content-Type: application/x-www-form-urlencoded"
+        answer = await self.ask(build("POST", "/auth/login", origin, form, body=body))
+        if answer.status != 303:
+            raise AssertionError(f"form login as {name}: {answer!r}")
+        return answer.fields.one("set-cookie").decode().partition(";")[0]
+
+    async def metric(self, sample: str) -> float:
+        """One sample of /metrics by its full name with labels; 0 when it is not there."""
+        async with connect(self.sidecar.admin_port) as client:
+            text = (await client.ask(build("GET", "/metrics"))).body.decode()
+        for line in text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        return 0.0
+
+
+def mint(
+    subject: str = "alice",
+    *,
+    secret: str = SECRET,
+    algorithm: str = "HS256",
+    headers: Mapping[str, Any] | None = None,
+    without: Iterable[str] = (),
+    **claims: Any,
+) -> str:
+    """A token as the sidecar itself would issue it, but for what the test changes."""
+    now = int(time.time())
+    payload: dict[str, Any] = {
+        "iss": ISSUER,
+        "aud": ISSUER,
+        "sub": subject,
+        "sid": uuid.uuid4().hex,
+        "jti": uuid.uuid4().hex,
+        "iat": now,
+        "nbf": now,
+        "exp": now + 300,
+        "client_id": ISSUER,
+        **claims,
+    }
+    kept = {name: value for name, value in payload.items() if name not in set(without)}
+    head = {"alg": algorithm, "typ": "at+jwt", **(headers or {})}
+    signed = f"{_segment(head)}.{_segment(kept)}"
+    if algorithm == "none":
+        return f"{signed}."
+    # By hand: a JWT library refuses to write much of what the tests need.
+    digest = hmac.digest(secret.encode(), signed.encode(), f"sha{algorithm.removeprefix('HS')}")
+    return f"{signed}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+def _segment(table: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(table).encode()).decode().rstrip("=")
+
+
+def _table(table: Mapping[str, Any]) -> str:
+    """A TOML table's lines; JSON's texts, numbers, booleans and lists are TOML's too."""
+    lines = []
+    for name, value in table.items():
+        written = (
+            "{" + ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items()) + "}"
+            if isinstance(value, dict)
+            else json.dumps(value)
+        )
+        lines.append(f"{json.dumps(name)} = {written}\n")
+    return "".join(lines)
+
+
+def configure(
+    folder: Path,
+    upstream_url: str,
+    *,
+    routes: Sequence[Mapping[str, Any]] = (),
+    users: Sequence[User] = (ALICE, ADMIN, SCOUT),
+    **changed: Any,
+) -> Settings:
+    """Settings read from real files in `folder`, as a user's would be."""
+    (folder / "users.toml").write_text("\n".join(user.toml() for user in users))
+    plain = {
+        "listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
+        "upstream_url": upstream_url,
+        "jwt_secret": SECRET,
+        "refresh_secret": REFRESH_SECRET,
+        "session_store": "local",
+        "users_file": str(folder / "users.toml"),
+        **changed,
+    }
+    tables = [_table(plain)] + ["[[route]]\n" + _table(route) for route in routes]
+    (folder / "sidecar.toml").write_text("\n".join(tables))
+    return settings_from(env={}, file=folder / "sidecar.toml")
+
+
+@contextlib.asynccontextmanager
+async def stack(
+    upstream_url: str,
+    *,
+    routes: Sequence[Mapping[str, Any]] = (),
+    users: Sequence[User] = (ALICE, ADMIN, SCOUT),
+    **changed: Any,
+) -> AsyncIterator[Stack]:
+    """A sidecar in front of this upstream; `changed` are settings by their names in the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = configure(Path(folder), upstream_url, routes=routes, users=users, **changed)
+        sidecar = Sidecar(settings)
+        with loop_faults() as faults:
+            await sidecar.start()
+            try:
+                yield Stack(sidecar, settings)
+            finally:
+                await sidecar.stop()
+                await asyncio.sleep(0)
+        if faults:
+            raise AssertionError(f"errors reached the loop: {faults}")
+
+
+@contextlib.contextmanager
+def loop_faults() -> Iterator[list[Mapping[str, Any]]]:
+    """Collect what would otherwise only be logged by the event loop."""
+    faults: list[Mapping[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    try:
+        yield faults
+    finally:
+        loop.set_exception_handler(before)

@@ -1,0 +1,176 @@
+"""What is left on both sides when an exchange ends, and when the sidecar does.
+
+Connections given back are read again, slots come free, and nothing of a client that has gone, or
+that does not take its answers, stays behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.peers.patience import until
+from tests.peers.raw_client import build
+from tests.peers.scripted_upstream import EARLY, OK, STALL, WATCH, reply
+from tests.peers.stack import PUBLIC, stack
+from tests.proxy.handshake import ASK, SWITCH
+from tests.proxy.stalling import PIECE, SETTLE, all_gone, at_rest, ended, fill, sweep, thin_client
+
+if TYPE_CHECKING:
+    from tests.peers.scripted_upstream import Received, Script, ScriptedUpstream
+    from tests.peers.stack import Stack
+
+UPSTREAM_IDLE: Final = 60.0  # seconds for which an upstream connection is kept
+
+
+def numbered(request: Received) -> Script:
+    """An answer of one piece that tells the request."""
+    return [reply(request.target + PIECE)]
+
+
+async def test_connection_of_a_client_that_is_full_serves_others(
+    upstream: ScriptedUpstream, proxy: Stack
+) -> None:
+    """Given back while its client took nothing, an upstream connection is read for the next one."""
+    upstream.scripts = numbered
+    async with thin_client(proxy) as client:
+        await fill(client, upstream)
+        assert (await proxy.get("/other")).body == b"/other" + PIECE
+        assert len(upstream.connections) == 1
+
+
+async def test_full_client_is_served_no_further(upstream: ScriptedUpstream, proxy: Stack) -> None:
+    """Its next request waits until it takes its answers, all of which then come, in their order."""
+    upstream.scripts = numbered
+    async with thin_client(proxy) as client:
+        served = await fill(client, upstream)
+        assert served * len(PIECE) < 1_000_000
+        for number in range(served + 1):
+            assert (await client.response()).body == b"/%d" % number + PIECE
+
+
+@pytest.mark.parametrize("when", ["at-once", "late"])
+async def test_end_of_a_client_behind_its_requests(
+    upstream: ScriptedUpstream, proxy: Stack, when: str
+) -> None:
+    """Every request before the client's end is answered, however late it takes the answers."""
+    upstream.scripts = numbered
+    count = 30
+    async with thin_client(proxy) as client:
+        await client.send(b"".join(build("GET", f"/{number}") for number in range(count)))
+        if when == "at-once":
+            client.end()
+        assert await at_rest(lambda: len(upstream.requests)) < count
+        if when == "late":
+            client.end()
+            await asyncio.sleep(SETTLE)
+        for number in range(count):
+            assert (await client.response()).body == b"/%d" % number + PIECE
+        assert await client.ended() == "eof"
+    await until(lambda: not proxy.sidecar.metrics.connections["downstream"])
+
+
+async def test_one_connection_too_many(upstream: ScriptedUpstream) -> None:
+    """It is told so and closed, the others are served, and a place that comes free is given."""
+    settings: dict[str, Any] = {"max_connections": 3}
+    async with contextlib.AsyncExitStack() as open_:
+        proxy = await open_.enter_async_context(stack(upstream.url, routes=PUBLIC, **settings))
+        clients = [await open_.enter_async_context(proxy.client()) for _ in range(3)]
+        for client in clients:
+            assert (await client.ask(build("GET", "/"))).status == 200
+        async with proxy.client() as fourth:
+            answer = await fourth.response()
+            assert answer.status == 503
+            assert int(answer.fields.one("retry-after")) > 0
+            assert answer.closes
+            assert await fourth.rest() == b""
+        for client in clients:
+            assert (await client.ask(build("GET", "/"))).status == 200
+        clients[0].close()
+        await until(lambda: proxy.sidecar.metrics.connections["downstream"] == 2)
+        assert (await proxy.get("/")).status == 200
+
+
+async def test_tunnels_take_no_slots_from_requests(upstream: ScriptedUpstream) -> None:
+    """With many more tunnels than upstream connections allowed, requests are still served."""
+    upstream.scripts = lambda request: [SWITCH, WATCH] if request.target == b"/ws" else [OK]
+    settings: dict[str, Any] = {"upstream_max_connections": 2}
+    async with stack(upstream.url, routes=PUBLIC, **settings) as proxy:
+        metrics = proxy.sidecar.metrics
+        async with contextlib.AsyncExitStack() as open_:
+            for _ in range(20):
+                client = await open_.enter_async_context(proxy.client())
+                assert (await client.ask(build("GET", "/ws", *ASK))).status == 101
+            assert (await proxy.ask(build("POST", "/", body=b"x"))).status == 200
+            assert metrics.connections["upstream"] == 21
+        await until(lambda: metrics.connections == {"downstream": 0, "upstream": 1})
+
+
+async def test_client_that_ended_before_the_switch(
+    upstream: ScriptedUpstream, proxy: Stack
+) -> None:
+    """There is no tunnel to nobody: both connections end, and nothing is left behind."""
+    upstream.scripts = [[STALL, SWITCH, WATCH]]
+    async with proxy.client() as client:
+        await client.send(build("GET", "/ws", *ASK))
+        client.end()
+        await upstream.arrived()
+        await client.silence()
+        upstream.release.set()
+        await ended(upstream)
+        await client.ended()
+    await all_gone(proxy)
+
+
+async def test_idle_connection_that_is_closing_is_not_taken(
+    upstream: ScriptedUpstream, proxy: Stack
+) -> None:
+    """A POST between the dropping of an idle connection and its end goes over a fresh one."""
+    async with proxy.client() as client:
+        assert (await client.ask(build("POST", "/", body=b"x"))).status == 200
+        # In one turn of the loop: written, dropped, and read before the end has been noticed.
+        client.writer.write(build("POST", "/next", body=b"y"))
+        sweep(proxy, monotonic() + UPSTREAM_IDLE + 1)
+        assert (await client.response("POST")).status == 200
+    assert [seen.connection for seen in upstream.requests] == [0, 1]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_stopping_during_an_answer(upstream: ScriptedUpstream, framing: str) -> None:
+    """An answer begun before the stop comes whole, its connection ends, and so does the sidecar."""
+    first, last = {
+        "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf", b"rest"),
+        "chunked": (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+            b"4\r\nrest\r\n0\r\n\r\n",
+        ),
+    }[framing]
+    upstream.scripts = [[first, STALL, last]]
+    async with stack(upstream.url, routes=PUBLIC) as proxy, proxy.client() as client:
+        await client.send(build("GET", "/"))
+        assert not (await client.head()).closes
+        await client.until(first[-4:])
+        stopping = asyncio.create_task(proxy.sidecar.stop())
+        await client.silence()
+        upstream.release.set()
+        assert await client.rest() == last
+        async with asyncio.timeout(2):  # of the ten that what is under way would get
+            await stopping
+
+
+async def test_early_answer_to_a_client_that_has_left(
+    upstream: ScriptedUpstream, proxy: Stack
+) -> None:
+    """A client that goes away in the middle of its upload, and of its answer, leaves nothing."""
+    upstream.scripts = [[EARLY, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", WATCH]]
+    async with proxy.client() as client:
+        await client.send(build("POST", "/", "Content-Length: 1000") + b"some")
+        await client.until(b"half")
+        client.end()
+        await ended(upstream)
+        assert await client.ended() == "reset"
+    await all_gone(proxy)

@@ -1,0 +1,144 @@
+"""No spelling of a path gets past the decision: what the upstream sees is what was decided on.
+
+The upstream here is imagined as lax as any: it unescapes, folds slashes, takes a backslash for one,
+drops `;parameters`, and resolves dots.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.peers.raw_client import build
+from tests.peers.stack import Stack, stack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.peers.scripted_upstream import ScriptedUpstream
+
+ROUTES = (
+    {"path": "/public/*", "access": "public"},
+    {"path": "/admin/*", "roles": ["admin"]},
+    {"path": "/own/*"},
+    {"path": "/*", "roles": ["nobody"]},
+)
+
+
+@pytest.fixture
+async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
+    """A sidecar with a public and an administrator's corner."""
+    async with stack(upstream.url, routes=ROUTES) as running:
+        yield running
+
+
+def as_lax_upstream_reads(target: bytes) -> list[bytes]:
+    """The path segments that the laxest upstream makes of a request target."""
+    path = unquote_to_bytes(target.partition(b"?")[0]).partition(b"\0")[0].replace(b"\\", b"/")
+    kept: list[bytes] = []
+    for segment in path.split(b"/"):
+        plain = segment.partition(b";")[0]
+        if plain == b"..":
+            kept = kept[:-1]
+        elif plain not in {b"", b"."}:
+            kept.append(plain.lower())
+    return kept
+
+
+PIECES = (
+    *("/", "//", "/./", "/../", "..", ".", "\\", "%5c", "%2f", "%2F", "%2e", "%2E%2e", "..;"),
+    *(";", ";x=1", "%3b", "%00", "%20", "%09", "%0a", "%25", "?", "#", "@", ":", "*", "~", "+"),
+    *("public", "admin", "own", "Admin", "%61dmin", "pub", "lic", "http:", "x", "%c0%ae", "\t"),
+)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), max_size=7),
+    start=st.sampled_from(["/", "/public/"]),
+)
+@example(pieces=["..", "/", "admin"], start="/public/")
+@example(pieces=["..", "%2f", "admin"], start="/public/")
+@example(pieces=["..;", "/", "admin"], start="/public/")
+@example(pieces=["%2E%2e", "\\", "admin"], start="/public/")
+@example(pieces=["..", "%5c", "admin"], start="/public/")
+@example(pieces=["%61dmin", "/"], start="/")
+@example(pieces=["/", "admin"], start="/")
+@example(pieces=[";x=1", "/", "admin"], start="/")
+async def test_no_spelling_opens_a_path(
+    upstream: ScriptedUpstream, guarded: Stack, pieces: list[str], start: str
+) -> None:
+    """Without a token the upstream is reached on public paths only, as it reads them."""
+    upstream.requests.clear()
+    target = start + "".join(pieces)
+    answer = await guarded.get(target)
+    assert answer.status in {200, 400, 401}
+    for request in upstream.requests:
+        assert as_lax_upstream_reads(request.target)[:1] == [b"public"], target
+        assert b"#" not in request.target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin",
+        "/admin/",
+        "//admin/x",
+        "/./admin/x",
+        "/own/../admin/x",
+        "/own/%2e%2e/admin",
+        "/own/..%2fadmin",
+        "/own/..;/admin",
+        "/own\\..\\admin",
+        "/own/%5c../admin",
+        "/%61dmin/x",
+        "/%61%64%6d%69%6e",
+        "/admin%2fx",
+        "/admin;x=1/y",
+        "/admin%3bx",
+        "/admin%00",
+        "/admin%20",
+        "/admin/..",
+        "/own/.%2e/%61dmin",
+        "http://sidecar.test/admin",
+        "http://sidecar.test//admin",
+        "http://sidecar.test/own/../admin",
+    ],
+)
+async def test_no_spelling_reaches_the_administrators_corner(
+    upstream: ScriptedUpstream, guarded: Stack, path: str
+) -> None:
+    """A user without the role does not get there by another spelling of its path."""
+    token = (await guarded.login("alice")).access
+    answer = await guarded.get(path, token=token)
+    assert answer.status in {400, 403}
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/auth%2flogin", "/auth/../auth/login", "/%61uth/login", "//auth/login", "/Auth/login"]
+)
+async def test_own_endpoints_are_not_the_upstreams(
+    upstream: ScriptedUpstream, guarded: Stack, path: str
+) -> None:
+    """Another spelling of our own endpoints does not reach the upstream unguarded."""
+    assert (await guarded.get(path)).status in {200, 400, 401, 404, 405}
+    assert upstream.requests == []
+
+
+async def test_decision_and_upstream_see_one_target(
+    upstream: ScriptedUpstream, guarded: Stack
+) -> None:
+    """What is forwarded is the decided path, and the query after it octet by octet."""
+    for path in ("/public/a%20b", "/public/a+b", "/public/%C3%A9", "/public/a:b@c"):
+        assert (await guarded.ask(build("GET", f"{path}?%2e%2e/%61#".rstrip("#")))).status == 200
+        seen = upstream.requests[-1].target
+        assert re.sub(rb"\?.*", b"", seen).lower() == path.lower().encode()
+        assert seen.endswith(b"?%2e%2e/%61")

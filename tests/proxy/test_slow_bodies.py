@@ -1,0 +1,190 @@
+"""Requests that come slowly, or never to their end, and forms that are gathered before they go on.
+
+No test waits for a limit: the sidecar is asked what is late as if the time had passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from sidecar.proxy.shared import Limits
+from tests.peers.http_text import chunked
+from tests.peers.patience import until
+from tests.peers.raw_client import build
+from tests.peers.scripted_upstream import EARLY, WATCH
+from tests.proxy.stalling import SETTLE, all_gone, ended, strike, sweep
+
+if TYPE_CHECKING:
+    from tests.peers.raw_client import RawClient
+    from tests.peers.scripted_upstream import ScriptedUpstream
+    from tests.peers.stack import Stack
+
+LIMITS: Final = Limits()  # what a sidecar has unless its settings say otherwise; seconds
+JSON: Final = "Content-Type: application/json"
+CREDENTIALS: Final = b'{"username": "alice", "password": "pw-alice"}'
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
+async def test_stalled_upload_under_an_early_answer(
+    upstream: ScriptedUpstream, proxy: Stack, framing: str
+) -> None:
+    """An answer that has begun does not let its request take for ever."""
+    await _stall_upload(upstream, proxy, framing)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
+async def test_stalled_upload_cuts_its_early_answer(
+    upstream: ScriptedUpstream, proxy: Stack, framing: str
+) -> None:
+    """What has begun is broken off visibly: nothing of another answer gets into it."""
+    assert await _stall_upload(upstream, proxy, framing) == (b"", "reset")
+
+
+EARLY_HEADS: Final = {
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart",
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\npart",
+    "until-close": b"HTTP/1.1 200 OK\r\n\r\npart",
+}
+
+
+async def _stall_upload(
+    upstream: ScriptedUpstream, proxy: Stack, framing: str
+) -> tuple[bytes, str]:
+    """What comes after the first part of an early answer, and how it ends."""
+    upstream.scripts = [[EARLY, EARLY_HEADS[framing], WATCH]]
+    before = monotonic()
+    async with proxy.client() as client:
+        await client.send(build("POST", "/", "Content-Length: 1000") + b"some")
+        await client.until(b"part")
+        sweep(proxy, before + LIMITS.upstream_timeout - 0.1)
+        await client.silence()
+        strike(proxy, LIMITS.upstream_timeout)
+        await ended(upstream)
+        rest = await client.rest()
+        how = await client.ended()
+    await all_gone(proxy)
+    return rest, how
+
+
+def login(*lines: str) -> bytes:
+    """The head of a login."""
+    return build("POST", "/auth/login", JSON, *lines)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_slow_logins_do_not_delay_another(proxy: Stack, framing: str) -> None:
+    """Clients that have sent a part of their credentials keep nobody from logging in."""
+    line, first, last = {
+        "length": (f"Content-Length: {len(CREDENTIALS)}", CREDENTIALS[:1], CREDENTIALS[1:]),
+        "chunked": (
+            "Transfer-Encoding: chunked",
+            b"1\r\n{\r\n",
+            chunked(CREDENTIALS[1:]),
+        ),
+    }[framing]
+    count = 80  # more than the control plane has connections
+    async with contextlib.AsyncExitStack() as open_:
+        slow: list[RawClient] = []
+        for _ in range(count):
+            client = await open_.enter_async_context(proxy.client())
+            await client.send(login(line) + first)
+            slow.append(client)
+        await until(lambda: proxy.sidecar.metrics.in_flight == count)
+        async with asyncio.timeout(3):
+            await proxy.login()
+        await slow[-1].send(last)
+        assert (await slow[-1].response("POST")).json()["token_type"] == "Bearer"
+        slow[0].reset()
+        await until(lambda: proxy.sidecar.metrics.in_flight == count - 2)
+
+
+@pytest.mark.parametrize("octets", [0, 1], ids=["silent", "dripping"])
+async def test_slow_login_is_cut_off(proxy: Stack, octets: int) -> None:
+    """A body for the control plane must come whole in time, however steadily it comes."""
+    async with proxy.client() as client:
+        assert (await client.ask(build("GET", "/"))).status == 200  # so that no limit is a head's
+        before = monotonic()
+        await client.send(login("Content-Length: 1000") + b"{")
+        await until(lambda: proxy.sidecar.metrics.in_flight == 1)
+        late = monotonic() + LIMITS.form_timeout
+        await client.silence(SETTLE)
+        await client.send(b" " * octets)
+        await client.silence(SETTLE)
+        sweep(proxy, before + LIMITS.form_timeout - 0.1)
+        await client.silence(SETTLE)
+        sweep(proxy, late)
+        answer = await client.response("POST")
+        assert answer.status == 408
+        assert answer.closes
+        assert await client.rest() == b""
+    assert proxy.sidecar.metrics.in_flight == 0
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_login_is_gathered_up_to_a_limit(proxy: Stack, framing: str) -> None:
+    """Beyond it the client is refused at once, before the end of whatever it announces."""
+    line = "Content-Length: 10000000" if framing == "length" else "Transfer-Encoding: chunked"
+    body = b" " * LIMITS.form_size
+    async with proxy.client() as client:
+        await client.send(login(line))
+        await until(lambda: proxy.sidecar.metrics.in_flight == 1)
+        await client.send(b"989680\r\n" * (framing == "chunked") + body[:-20])
+        await client.silence()
+        await client.send(body[:21])
+        answer = await client.response("POST")
+        assert answer.status == 413
+        assert answer.closes
+        assert await client.rest() == b""
+    assert proxy.sidecar.metrics.in_flight == 0
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_large_login_that_comes_at_once_is_refused(proxy: Stack, framing: str) -> None:
+    """The limit also holds for a body that was read together with its head."""
+    body = b" " * LIMITS.form_size + CREDENTIALS
+    line = f"Content-Length: {len(body)}" if framing == "length" else "Transfer-Encoding: chunked"
+    answer = await proxy.ask(login(line) + (body if framing == "length" else chunked(body)))
+    assert answer.status == 413
+    assert answer.fields.one("content-type") == b"application/problem+json"
+
+
+async def test_login_at_the_limit_passes(proxy: Stack) -> None:
+    """The largest body that is gathered is also one that is read."""
+    body = CREDENTIALS.rjust(LIMITS.form_size)
+    async with proxy.client() as client:
+        await client.send(login(f"Content-Length: {len(body)}"))
+        await until(lambda: proxy.sidecar.metrics.in_flight == 1)
+        await client.send(body)
+        assert (await client.response("POST")).status == 200
+
+
+EXPECTING: Final = ("Expect: 100-continue", f"Content-Length: {len(CREDENTIALS)}")
+
+
+async def test_login_that_waits_to_be_asked(proxy: Stack) -> None:
+    """A client that expects 100 Continue gets it, once, or it would never send its credentials."""
+    async with proxy.client() as client:
+        client.patience = 1.0
+        await client.send(login(*EXPECTING))
+        assert (await client.head()).status == 100
+        await client.send(CREDENTIALS)
+        answer = await client.response("POST")
+        assert answer.status == 200
+        assert answer.interim == []
+
+
+async def test_login_over_http_1_0_is_not_asked_for(proxy: Stack) -> None:
+    """HTTP/1.0 knows no 100 Continue (RFC 9110 section 10.1.1): the expectation is ignored."""
+    async with proxy.client() as client:
+        await client.send(build("POST", "/auth/login", JSON, *EXPECTING, version="1.0"))
+        await until(lambda: proxy.sidecar.metrics.in_flight == 1)
+        await client.silence()
+        await client.send(CREDENTIALS)
+        answer = await client.response("POST")
+        assert answer.status == 200
+        assert answer.interim == []

@@ -1,0 +1,179 @@
+"""After a 101: bytes both ways until either side ends, with back-pressure."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+
+import pytest
+
+from sidecar.proxy.flow import Flow
+from sidecar.proxy.tunnel import TunnelEnd
+from tests.peers.memory_transport import MemoryTransport
+from tests.proxy_units.memory_plane import Plane, rest
+
+ASK: Final = (
+    b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: x\r\n\r\n"
+)
+SWITCH: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
+)
+
+
+class Pair:
+    """Two joined ends with their wires; `closed` names those that have ended."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+        self.client = client = Plane().listener.make_protocol()
+        self.left, self.right = (MemoryTransport(hold=True) for _ in range(2))
+        a = TunnelEnd(client, self.left, Flow(self.left), lambda: self.closed.append("left"))
+        b = TunnelEnd(client, self.right, Flow(self.right), lambda: self.closed.append("right"))
+        a.peer, b.peer = b, a
+        for wire, end in ((self.left, a), (self.right, b)):
+            wire.set_protocol(end)
+            wire.set_write_buffer_limits(high=10, low=2)
+
+
+def test_bytes_go_both_ways() -> None:
+    """As they come, without being looked at."""
+    pair = Pair()
+    pair.left.feed(b"GET / HTTP/1.1\r\n\r\n")
+    pair.right.feed(b"\x00\xff")
+    assert pair.right.drain() == b"GET / HTTP/1.1\r\n\r\n"
+    assert pair.left.drain() == b"\x00\xff"
+
+
+def test_a_full_side_stops_the_other() -> None:
+    """Reading is held while the other side does not take more, and goes on after."""
+    pair = Pair()
+    pair.left.feed(b"x" * 11)
+    assert (pair.left.reading, pair.right.reading) == (False, True)
+    assert repr(pair.left.get_protocol()) == "<TunnelEnd closing=False <Flow held=1>>"
+    assert monotonic() < pair.client.send_deadline < float("inf")
+    pair.right.drain(5)
+    assert not pair.left.reading
+    pair.right.drain()
+    assert pair.left.reading
+    assert pair.client.send_deadline == float("inf")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+async def test_the_end_of_one_side_is_the_end_of_both(side: str) -> None:
+    """The other still gets what was on its way."""
+    pair = Pair()
+    ends, other = (pair.left, pair.right) if side == "left" else (pair.right, pair.left)
+    ends.feed(b"last")
+    ends.feed_eof()
+    await rest()
+    assert ends.lost
+    assert not other.lost
+    assert other.is_closing()
+    assert other.drain() == b"last"
+    await rest()
+    assert sorted(pair.closed) == ["left", "right"]
+    assert not other.aborted
+
+
+async def test_an_end_can_still_have_things_to_write() -> None:
+    """A side that ended gets what was written to it before it is closed."""
+    pair = Pair()
+    pair.right.feed(b"for the left")
+    pair.left.feed_eof()
+    await rest()
+    assert not pair.left.lost
+    assert pair.left.drain() == b"for the left"
+    await rest()
+    assert sorted(pair.closed) == ["left", "right"]
+
+
+async def test_a_broken_side_breaks_the_other() -> None:
+    """What is cut off must not look complete."""
+    pair = Pair()
+    pair.left.feed(b"cut")
+    pair.left.lose(ConnectionResetError())
+    await rest()
+    assert pair.right.aborted
+    assert pair.right.written == b""
+    assert sorted(pair.closed) == ["left", "right"]
+
+
+async def test_aborting() -> None:
+    """Both sides end now, with whatever they hold."""
+    pair = Pair()
+    pair.left.feed(b"held")
+    end = pair.right.get_protocol()
+    assert isinstance(end, TunnelEnd)
+    end.abort()
+    await rest()
+    assert pair.left.aborted
+    assert pair.right.aborted
+    assert sorted(pair.closed) == ["left", "right"]
+
+
+async def test_a_side_that_takes_nothing_is_given_up() -> None:
+    """What is left to be written may not keep a tunnel open for ever; the sweep's clock decides."""
+    plane = Plane()
+    wire = plane.connect(hold=True)
+    wire.feed(ASK)
+    await rest()
+    upstream = plane.connector.wires[0]
+    upstream.feed(SWITCH + b"x")
+    upstream.feed_eof()
+    await rest()
+    assert wire.is_closing()
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout - 1)
+    assert not wire.lost
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout + 1)
+    assert wire.aborted
+
+
+async def test_a_lost_side_is_closed_once() -> None:
+    """Both may end at the same time."""
+    pair = Pair()
+    pair.left.lose(None)
+    pair.right.lose(None)
+    await rest()
+    assert sorted(pair.closed) == ["left", "right"]
+    assert not pair.left.aborted
+    assert not pair.right.aborted
+
+
+async def test_opening() -> None:
+    """Both wires change hands at the 101, and what came early on either side is not lost."""
+    plane = Plane()
+    wire = plane.connect()
+    wire.feed(ASK + b"early")
+    await rest()
+    upstream = plane.connector.wires[0]
+    assert upstream.take().endswith(b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    upstream.feed(SWITCH + b"greeting")
+    answer = wire.take()
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert answer.endswith(b"\r\n\r\ngreeting")
+    assert upstream.take() == b"early"
+    wire.feed(b"GET / HTTP/1.1\r\n\r\n")
+    assert upstream.take() == b"GET / HTTP/1.1\r\n\r\n"
+    assert repr(plane.origin.pool) == "<Pool idle=0 leased=0 opening=0 waiting=0 limit=256>"
+    assert plane.shared.metrics.connections == {"downstream": 1, "upstream": 1}
+    wire.feed_eof()
+    await rest()
+    assert plane.shared.metrics.connections == {"downstream": 0, "upstream": 0}
+    assert repr(plane.listener) == "<Listener closed connections=0>"
+
+
+async def test_opening_while_the_client_is_full() -> None:
+    """A hold from before the 101 is released by who takes over."""
+    plane = Plane()
+    wire = plane.connect(hold=True)
+    wire.feed(ASK)
+    await rest()
+    upstream = plane.connector.wires[0]
+    wire.set_write_buffer_limits(high=100)
+    upstream.feed(SWITCH + b"x" * 200)
+    upstream.feed(b"y") if upstream.reading else None
+    wire.drain()
+    assert upstream.reading
+    upstream.feed(b"z")
+    assert wire.drain() == b"z"

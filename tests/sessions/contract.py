@@ -1,0 +1,88 @@
+"""What the contract is about: a store to ask, a way to let time pass, and grants to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from sidecar.auth.session import Grant, RefreshRecord, Session
+from tests.peers.clock import START
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sidecar.sessions.store import SessionStore
+    from tests.peers.clock import Clock
+
+ACCESS_TTL: Final = 900.0
+REFRESH_TTL: Final = 7 * 86400.0
+_NUMBERS: Final = count(1)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A store under test, by the same rules as every other."""
+
+    store: SessionStore
+    clock: Clock
+    forward: Callable[[float], Awaitable[None]]
+
+    async def found(self, token_id: str) -> Session | None:
+        """A look-up as requests do it."""
+        return self.store.peek(token_id) or await self.store.get(token_id)
+
+    async def login(self, sub: str = "alice") -> Grant:
+        """Write a login that begins now."""
+        grant = new_login(self.clock.now, sub)
+        assert await self.store.write(grant)
+        return grant
+
+    async def refresh(self, grant: Grant) -> Grant | None:
+        """Claim the refresh token and write its successor; None if the login was ended."""
+        assert grant.refresh is not None
+        assert grant.refresh_id is not None
+        used = replace(grant.refresh, used_at=self.clock.now, sealed=b"sealed")
+        before = await self.store.claim_refresh(grant.refresh_id, used)
+        if before is None or before.used_at is not None:
+            return None
+        successor = successor_of(grant, self.clock.now)
+        return successor if await self.store.write(successor) else None
+
+
+def new_login(now: float = START, sub: str = "alice", *, cookie: bool = False) -> Grant:
+    """A login's grant, with ids that no other has. A `cookie` has no refresh token."""
+    number = next(_NUMBERS)
+    sid = f"sid-{number}"
+    session = Session(
+        id=f"{number:064x}",
+        sid=sid,
+        sub=sub,
+        claims={"roles": ["user"]},
+        created=now,
+        exp=now + (REFRESH_TTL if cookie else ACCESS_TTL),
+    )
+    grant = Grant(session=session, user_agent="curl/8", address="192.0.2.1")
+    return grant if cookie else _with_refresh(grant, number, now)
+
+
+def successor_of(grant: Grant, now: float) -> Grant:
+    """The grant of a refresh."""
+    number = next(_NUMBERS)
+    session = replace(grant.session, id=f"{number:064x}", exp=now + ACCESS_TTL)
+    return _with_refresh(Grant(session=session, replaces=grant.session.id), number, now)
+
+
+def _with_refresh(grant: Grant, number: int, now: float) -> Grant:
+    session = grant.session
+    record = RefreshRecord(
+        sid=session.sid,
+        sub=session.sub,
+        created=session.created,
+        exp=now + REFRESH_TTL,
+        token_id=session.id,
+        claims=session.claims,
+    )
+    return replace(grant, refresh_id=f"refresh-{number}", refresh=record)

@@ -1,0 +1,100 @@
+"""The gate and the store brought together."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.auth.gate import Allow, Deny, Gate
+from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.keys import KeyRing, secret_key
+from sidecar.auth.policy import Access, Route
+from sidecar.auth.reason import Reason
+from sidecar.auth.session import Grant, Session, token_id
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.metrics import Metrics
+from sidecar.sessions.check import authenticate
+from sidecar.sessions.connect import RedisConfig, connect
+from sidecar.sessions.local import LocalStore
+from sidecar.sessions.redis import RedisStore
+from sidecar.wire.head import RequestHead
+from tests.auth.forge import AUDIENCE, ISSUER, NOW, SECRET, token
+from tests.peers.redis_server import free_port
+
+TOKEN = token()
+SESSION = Session(
+    id=token_id(TOKEN), sid="s1", sub="alice", claims={}, created=NOW, exp=NOW + 900.0
+)
+REQUIRED = Route("required")
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """A gate that knows one issuer."""
+    issuer = IssuerConfig(issuer=ISSUER, audiences=frozenset((AUDIENCE,)))
+    return Gate(Verifier([issuer], KeyRing([secret_key(ISSUER, SECRET)])), IdentityHeaders())
+
+
+@pytest.fixture
+def store() -> LocalStore:
+    """A local store with one session."""
+    made = LocalStore(lambda: NOW)
+    made.put(Grant(session=SESSION))
+    return made
+
+
+def asked(credential: bytes | None = b"Bearer " + TOKEN) -> RequestHead:
+    """A request's head."""
+    head = RequestHead()
+    head.method, head.path, head.authorization = b"GET", "/", credential
+    return head
+
+
+class Waiting(LocalStore):
+    """Knows nothing at once, like a store that has to ask."""
+
+    __slots__ = ()
+
+    def peek(self, token_id: str) -> None:
+        """None."""
+
+    async def get(self, token_id: str) -> Session | None:
+        """The session, after all."""
+        return LocalStore.peek(self, token_id)
+
+
+async def test_a_live_session_lets_in(gate: Gate, store: LocalStore) -> None:
+    """Whether it is known at once or has to be asked for."""
+    waiting = Waiting(lambda: NOW)
+    waiting.put(Grant(session=SESSION))
+    for each in (store, waiting):
+        decision = await authenticate(gate, each, REQUIRED, asked(), NOW)
+        assert isinstance(decision, Allow)
+        assert (decision.subject, decision.session_id) == ("alice", "s1")
+
+
+async def test_no_session_no_entry(gate: Gate, store: LocalStore) -> None:
+    """A good token alone is not enough."""
+    await store.revoke_session("s1")
+    decision = await authenticate(gate, store, REQUIRED, asked(), NOW)
+    assert isinstance(decision, Deny)
+    assert decision.reason is Reason.SESSION_MISSING
+
+
+async def test_what_needs_no_session_asks_no_store(gate: Gate) -> None:
+    """A public route, and a request without credentials, are decided without it."""
+    store = Waiting(lambda: NOW)
+    public = Route("public", Access.PUBLIC)
+    assert await authenticate(gate, store, public, asked(), NOW) is gate.anonymous
+    denied = await authenticate(gate, store, REQUIRED, asked(None), NOW)
+    assert isinstance(denied, Deny)
+    assert denied.reason is Reason.NO_CREDENTIALS
+
+
+async def test_a_store_that_cannot_answer_is_a_denial(gate: Gate) -> None:
+    """An outage is neither a session nor the absence of one."""
+    client = connect(RedisConfig(host="127.0.0.1", port=free_port()))
+    store = RedisStore(client, Metrics())
+    decision = await authenticate(gate, store, REQUIRED, asked(), NOW)
+    assert isinstance(decision, Deny)
+    assert decision.reason is Reason.STORE_UNAVAILABLE
+    await store.close()

@@ -1,0 +1,79 @@
+"""A tiered store on a fake Redis that can be cut off, with its clocks in the test's hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from fakeredis import FakeAsyncRedis, FakeServer
+
+from sidecar.metrics import Metrics
+from sidecar.sessions.breaker import Breaker
+from sidecar.sessions.redis import RedisStore
+from sidecar.sessions.tiered import TieredStore
+from tests.peers.clock import Clock
+from tests.sessions.contract import Subject
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sidecar.auth.session import Session
+
+MAX_STALE = 3600.0
+THRESHOLD = 3
+
+
+@dataclass
+class Tier:
+    """One pod: its store, and the Redis that it shares with those made on the same server."""
+
+    clock: Clock = field(default_factory=Clock)
+    server: Any = field(default_factory=FakeServer)
+    metrics: Metrics = field(default_factory=Metrics)
+    remote_class: type[RedisStore] = RedisStore
+
+    def __post_init__(self) -> None:
+        remote = self.remote_class(
+            FakeAsyncRedis(server=self.server), self.metrics, clock=self.clock, timeout=1.0
+        )
+        self.remote = remote
+        self.store = TieredStore(
+            remote,
+            Breaker(threshold=THRESHOLD, interval=1.0, longest=64.0),
+            self.metrics,
+            max_stale=MAX_STALE,
+            clock=self.clock,
+            monotonic=self.clock,
+            sleep=self.clock.sleep,
+            jitter=lambda: 0.0,
+        )
+        self.subject = Subject(self.store, self.clock, self.clock.turn)
+
+    async def __aenter__(self) -> Self:
+        await self.store.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.store.close()
+
+    async def look(self, token_id: str) -> Session | None:
+        """A look-up as requests do it."""
+        return await self.subject.found(token_id)
+
+    async def lose_redis(self) -> None:
+        """Cut Redis off, and have that noticed."""
+        self.server.connected = False
+        for number in range(THRESHOLD):
+            await self.store.get(f"nobody{number}")
+        assert self.store.degraded
+
+    async def find_redis(self) -> None:
+        """Let Redis be there again, and have that noticed."""
+        self.server.connected = True
+        await self.clock.turn(100.0)
+        assert not self.store.degraded

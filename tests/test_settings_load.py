@@ -1,0 +1,598 @@
+"""Where settings come from, which source wins, and how everything that is wrong is told at once."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sidecar.errors import ConfigError
+from sidecar.secret import Secret
+from sidecar.settings import Address, Settings, load, secrets_of, settings_from
+from sidecar.settings.kinds import Refused
+from sidecar.settings.model import kinds_of
+from sidecar.settings.secret_files import read_secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ACCESS = "access-secret-0123456789abcdefghijklmnop"
+REFRESH = "refresh-secret-0123456789abcdefghijklmn"
+SECRETS = {"JWT_SECRET": ACCESS, "REFRESH_SECRET": REFRESH}
+
+
+def write(folder: Path, text: str) -> Path:
+    """A configuration file with this text."""
+    path = folder / "sidecar.toml"
+    path.write_text(textwrap.dedent(text), "utf-8")
+    return path
+
+
+def problems(
+    *, env: dict[str, str], file: Path | None = None, flags: dict[str, str] | None = None
+) -> list[str]:
+    """What is wrong, line by line; the file's folder is left out of the places."""
+    with pytest.raises(ConfigError) as caught:
+        settings_from(env=env, file=file, flags=flags)
+    assert str(caught.value) == "\n".join(map(str, caught.value.problems))
+    prefix = f"{file.parent}/" if file else ""
+    return [str(problem).replace(prefix, "") for problem in caught.value.problems]
+
+
+# ── Precedence ──
+
+
+def test_two_secrets_are_enough() -> None:
+    """Everything else has a default that runs."""
+    settings = settings_from(env=SECRETS)
+    assert settings == Settings(jwt_secret=Secret(ACCESS), refresh_secret=Secret(REFRESH))
+
+
+def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    """The first source that names a setting gives it, and is remembered as its origin."""
+    file = write(
+        tmp_path,
+        """
+        listen = "127.0.0.1:1"
+        log_level = "error"
+        redis_port = 1000
+        """,
+    )
+    env = SECRETS | {"LISTEN": "127.0.0.1:2", "LOG_LEVEL": "warning"}
+    loaded = load(env=env, file=file, flags={"listen": "127.0.0.1:3"})
+    settings = loaded.settings
+    assert settings.listen == Address("127.0.0.1", 3)
+    assert settings.log_level == "warning"
+    assert settings.redis_port == 1000
+    assert settings.redis_host == "localhost"
+    assert loaded.origins["listen"] == "flag --listen"
+    assert loaded.origins["log_level"] == "environment LOG_LEVEL"
+    assert loaded.origins["redis_port"] == f"{file}: redis_port"
+    assert "redis_host" not in loaded.origins
+
+
+def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
+    """SIDECAR_CONFIG gives the file, and an argument wins over it."""
+    file = write(tmp_path, "redis_port = 1000")
+    env = SECRETS | {"SIDECAR_CONFIG": str(file)}
+    assert settings_from(env=env).redis_port == 1000
+    other = tmp_path / "other.toml"
+    other.write_text("redis_port = 2000")
+    assert settings_from(env=env, file=other).redis_port == 2000
+
+
+@pytest.mark.parametrize("name", kinds_of(Settings))
+def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) -> None:
+    """The variable is the field's name in upper case; a value of the wrong kind names it."""
+    kind = kinds_of(Settings)[name]
+    if kind.secret or kind.expected in ("a text on one line", "a text that is not empty"):
+        env = SECRETS | {name.upper(): f"{tmp_path}-{'x' * 32}"}
+        if name == "redis_url":
+            env["REDIS_URL"] = "redis://r"
+        assert getattr(settings_from(env=env), name) != getattr(settings_from(env=SECRETS), name)
+        return
+    found = problems(env=SECRETS | {name.upper(): f"{tmp_path}/\u0000absent"})
+    assert found[0].startswith(f"environment {name.upper()}: ")
+
+
+def test_an_empty_variable_is_not_set_unless_empty_is_a_value(tmp_path: Path) -> None:
+    """As compose files write them: REDIS_DB= says nothing, JWT_AUDIENCE= does."""
+    file = write(tmp_path, 'redis_db = 3\ntrusted_proxies = ["10.0.0.0/8"]\nusers_file = "u.toml"')
+    (tmp_path / "u.toml").write_text("")
+    names = ("REDIS_DB", "REDIS_PASSWORD", "JWT_SECRET_FILE", "JWT_ISSUER", "LISTEN")
+    env = SECRETS | dict.fromkeys(names, "")
+    empty = dict.fromkeys(("JWT_AUDIENCE", "TRUSTED_PROXIES", "USERS_FILE"), "")
+    settings = settings_from(env=env | empty, file=file)
+    assert settings.redis_db == 3
+    assert not settings.redis_password
+    assert settings.jwt_issuer == "auth-sidecar"
+    assert settings.jwt_audience == ""
+    assert settings.trusted_proxies == ()
+    assert settings.users_file == ""
+
+
+def test_other_variables_are_not_looked_at() -> None:
+    """A pod is full of variables, also those that Kubernetes makes of Services."""
+    strangers = {
+        "REDIS_SERVICE_HOST": "10.0.0.1",
+        "REDIS_PORT": "tcp://10.0.0.1:6379",
+        "REDIS_PORT_6379_TCP": "tcp://10.0.0.1:6379",
+        "SIDECAR_SERVICE_HOST": "10.0.0.2",
+        "SIDECAR_PORT": "tcp://10.0.0.2:5005",
+        "JWT_SECRETS": "x",
+        "ROUTE": "/x",
+    }
+    assert settings_from(env=SECRETS | strangers) == settings_from(env=SECRETS)
+
+
+def test_paths_start_at_the_file_that_names_them(tmp_path: Path) -> None:
+    """One in the file is relative to its folder, one of the environment is as it stands."""
+    (tmp_path / "users.toml").write_text("")
+    file = write(tmp_path, 'users_file = "users.toml"')
+    users = str(tmp_path / "users.toml")
+    assert settings_from(env=SECRETS, file=file).users_file == users
+    assert settings_from(env=SECRETS | {"USERS_FILE": users}).users_file == users
+
+
+# ── Secrets ──
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(f"{ACCESS}\n", ACCESS, id="line-break"),
+        pytest.param(f"{ACCESS}\r\n", ACCESS, id="windows-line-break"),
+        pytest.param(f" {ACCESS} \n\n", f" {ACCESS} \n", id="the-last-line-break-alone"),
+        pytest.param(ACCESS, ACCESS, id="none"),
+    ],
+)
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, content: str, expected: str) -> None:
+    """Its text counts without the last line break."""
+    mounted = tmp_path / "jwt"
+    mounted.write_bytes(content.encode())
+    env = {"REFRESH_SECRET": REFRESH, "JWT_SECRET_FILE": str(mounted)}
+    loaded = load(env=env)
+    assert loaded.settings.jwt_secret == Secret(expected)
+    assert loaded.settings.jwt_secret_file == str(mounted)
+    assert loaded.origins["jwt_secret"] == "environment JWT_SECRET_FILE"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jwt_secret",
+        "jwt_secret_previous",
+        "refresh_secret",
+        "refresh_secret_previous",
+        "redis_password",
+    ],
+)
+def test_every_secret_has_its_file(tmp_path: Path, name: str) -> None:
+    """`*_FILE` in the environment, `*_file` in the configuration file."""
+    secret = "another-secret-0123456789abcdefghijklm"
+    (tmp_path / "secret").write_text(secret)
+    env = {key: value for key, value in SECRETS.items() if key != name.upper()}
+    by_variable = settings_from(env=env | {f"{name.upper()}_FILE": str(tmp_path / "secret")})
+    by_file = settings_from(env=env, file=write(tmp_path, f'{name}_file = "secret"'))
+    assert getattr(by_variable, name) == getattr(by_file, name) == Secret(secret)
+
+
+def test_the_source_that_wins_hides_the_other_form_of_a_secret(tmp_path: Path) -> None:
+    """A secret in the environment replaces the file named in the configuration, and the reverse."""
+    mounted = tmp_path / "password"
+    mounted.write_text("from-file")
+    file = write(tmp_path, 'redis_password_file = "password"')
+    settings = settings_from(env=SECRETS | {"REDIS_PASSWORD": "from-environment"}, file=file)
+    assert settings.redis_password == Secret("from-environment")
+    assert settings.redis_password_file == ""
+    file = write(tmp_path, 'redis_password = "from-configuration"')
+    settings = settings_from(env=SECRETS | {"REDIS_PASSWORD_FILE": str(mounted)}, file=file)
+    assert settings.redis_password == Secret("from-file")
+
+
+def test_a_private_key_stands_in_for_the_access_secret(tmp_path: Path) -> None:
+    """With jwt_private_key_file no JWT_SECRET is asked for."""
+    (tmp_path / "key.pem").write_text("-")
+    env = {"REFRESH_SECRET": REFRESH, "JWT_PRIVATE_KEY_FILE": str(tmp_path / "key.pem")}
+    assert not settings_from(env=env).jwt_secret
+    assert settings_from(env=env | {"JWT_ALGORITHM": "ES256"}).jwt_algorithm == "ES256"
+
+
+def test_weak_secrets_pass_when_they_are_allowed() -> None:
+    """ALLOW_WEAK_SECRETS is for moving from systems with short secrets."""
+    env = {"JWT_SECRET": "a", "REFRESH_SECRET": "b", "ALLOW_WEAK_SECRETS": "true"}
+    assert settings_from(env=env).jwt_secret == Secret("a")
+
+
+MAKE = "make one with: openssl rand -base64 48"
+NO_ACCESS = f"expected a secret, in JWT_SECRET or a file named by JWT_SECRET_FILE; {MAKE}"
+NO_REFRESH = f"expected a secret, in REFRESH_SECRET or a file named by REFRESH_SECRET_FILE; {MAKE}"
+SHORT = f"expected at least 32 bytes; it has 3; {MAKE}"
+EQUAL = (
+    "expected another secret than JWT_SECRET, or an access token would pass for a refresh token; "
+    + MAKE
+)
+DURATION = "expected a duration such as 15m, 12h, 7d, 900 or 100ms"
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        pytest.param(
+            {},
+            [
+                f"jwt_secret: {NO_ACCESS}",
+                f"refresh_secret: {NO_REFRESH}",
+            ],
+            id="none",
+        ),
+        pytest.param(
+            {"JWT_SECRET": "", "REFRESH_SECRET": REFRESH},
+            [f"jwt_secret: {NO_ACCESS}"],
+            id="empty",
+        ),
+        pytest.param(
+            {"JWT_SECRET": "x" * 31, "REFRESH_SECRET": REFRESH},
+            [f"environment JWT_SECRET: expected at least 32 bytes; it has 31; {MAKE}"],
+            id="short",
+        ),
+        pytest.param(
+            SECRETS | {"JWT_ALGORITHM": "HS512"},
+            [f"environment JWT_SECRET: expected at least 64 bytes; it has 40; {MAKE}"],
+            id="short-for-its-algorithm",
+        ),
+        pytest.param(
+            {"JWT_SECRET": "change-it" * 5, "REFRESH_SECRET": "ab" * 40},
+            [
+                "environment REFRESH_SECRET: expected a random text; it repeats a few characters; "
+                + MAKE
+            ],
+            id="repetitive",
+        ),
+        pytest.param(
+            SECRETS | {"JWT_SECRET_PREVIOUS": "old", "REFRESH_SECRET_PREVIOUS": "old"},
+            [
+                f"environment JWT_SECRET_PREVIOUS: {SHORT}",
+                f"environment REFRESH_SECRET_PREVIOUS: {SHORT}",
+                f"environment REFRESH_SECRET: {EQUAL}",
+            ],
+            id="weak-previous",
+        ),
+        pytest.param(
+            {"JWT_SECRET": ACCESS, "REFRESH_SECRET": ACCESS, "ALLOW_WEAK_SECRETS": "yes"},
+            [f"environment REFRESH_SECRET: {EQUAL}"],
+            id="equal-even-when-weak-ones-are-allowed",
+        ),
+    ],
+)
+def test_a_bad_secret_is_refused_with_the_command_for_a_good_one(
+    env: dict[str, str], expected: list[str]
+) -> None:
+    """Missing, short, repetitive or equal secrets; their values are never told."""
+    assert problems(env=env) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"", "expected a secret in the file; it is empty", id="empty"),
+        pytest.param(b"\n", "expected a secret in the file; it is empty", id="line-break"),
+        pytest.param(b"\xff" * 40, "expected a file of UTF-8 text", id="not-utf-8"),
+        pytest.param(b"x" * 70000, "expected a file of at most 65536 bytes", id="large"),
+    ],
+)
+def test_a_bad_secret_file_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    """The place is the setting that names the file, and the secret is not called missing too."""
+    mounted = tmp_path / "jwt"
+    mounted.write_bytes(content)
+    env = {"REFRESH_SECRET": REFRESH, "JWT_SECRET_FILE": str(mounted)}
+    assert problems(env=env) == [f"environment JWT_SECRET_FILE: {expected}"]
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
+    """Which of the two holds would be a guess."""
+    (tmp_path / "jwt").write_text(ACCESS)
+    env = SECRETS | {"JWT_SECRET_FILE": str(tmp_path / "jwt")}
+    both = "JWT_SECRET and JWT_SECRET_FILE"
+    assert problems(env=env) == [
+        f"environment JWT_SECRET_FILE: expected only one of {both}; both are set"
+    ]
+
+
+def test_no_problem_shows_a_secret(tmp_path: Path) -> None:
+    """Whatever is wrong with a secret, or a URL with a password, its value stays unsaid."""
+    file = write(tmp_path, 'jwt_secret = ["hunter2"]\nupstream_url = "http://u:hunter2@app"')
+    env = {
+        "REFRESH_SECRET": "hunter2",
+        "REDIS_PASSWORD": "hunter2\udcff",
+        "REDIS_URL": "http://:hunter2@r",
+        "JWKS_URL": "ftp://u:hunter2@id",
+    }
+    found = problems(env=env, file=file)
+    assert len(found) == 6
+    assert "hunter2" not in "".join(found)
+
+
+def test_settings_do_not_show_secrets() -> None:
+    """Neither do the settings themselves, however they are turned into text."""
+    env = SECRETS | {"REDIS_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@r"}
+    settings = settings_from(env=env)
+    for text in (repr(settings), str(settings), f"{settings}"):
+        assert not {ACCESS, REFRESH, "hunter2"} & set(text.replace("'", " ").split())
+        assert "hunter2" not in text
+        assert ACCESS not in text
+
+
+def test_what_must_not_reach_a_log_is_listed() -> None:
+    """Every secret that is set, and a URL's password in both spellings."""
+    env = SECRETS | {"REDIS_URL": "redis://u:hunter%402@r", "JWT_SECRET_PREVIOUS": "x" + ACCESS}
+    found = {secret.reveal() for secret in secrets_of(settings_from(env=env))}
+    assert found == {*env.values(), "hunter%402", "hunter@2"}
+    assert secrets_of(settings_from(env=SECRETS)) == [Secret(ACCESS), Secret(REFRESH)]
+
+
+def test_a_secret_file_that_went_away_is_a_problem(tmp_path: Path) -> None:
+    """Between being found and being read, or at a later reading."""
+    with pytest.raises(Refused, match="cannot be read: No such file or directory"):
+        read_secret(str(tmp_path / "absent"))
+
+
+# ── Problems and their places ──
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    """One start shows everything that is wrong, in every source, each with its place."""
+    file = write(
+        tmp_path,
+        """
+        redis_prt = 6379
+        header_timeout = "soon"
+        trusted_proxies = ["10.1.0.0/8"]
+
+        [[route]]
+        path = "/health"
+        access = "public"
+
+        [[route]]
+        path = "/admin"
+        access = "pubic"
+        """,
+    )
+    env = SECRETS | {"REDIS_PORT": "x", "SIDECAR_CONFG": "y", "JWT_LEEWAY": "2m"}
+    assert problems(env=env, file=file, flags={"log_level": "loud"}) == [
+        "sidecar.toml: redis_prt: unknown key; did you mean redis_port?",
+        "environment SIDECAR_CONFG: unknown variable; did you mean SIDECAR_CONFIG?",
+        f'sidecar.toml: header_timeout: {DURATION}, from 1ms to 3650d; got "soon"',
+        (
+            "sidecar.toml: trusted_proxies: expected a network without host bits: 10.0.0.0/8; "
+            'got "10.1.0.0/8"'
+        ),
+        f'environment JWT_LEEWAY: {DURATION}, from 0 to 60s; got "2m"',
+        'environment REDIS_PORT: expected a whole number 1–65535; got "x"',  # noqa: RUF001
+        'flag --log-level: expected one of debug, info, warning, error; got "loud"',
+        'sidecar.toml: route[2].access: expected one of public, optional, required; got "pubic"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("listen = 5005", "listen: expected an address such as 0.0.0.0:5005", id="int"),
+        pytest.param("redis_port = true", "redis_port: expected a whole number", id="bool"),
+        pytest.param("redis_port = 1979-05-27", "redis_port: expected a whole number", id="date"),
+        pytest.param(
+            "REDIS_PORT = 1", "REDIS_PORT: unknown key; did you mean redis_port?", id="case"
+        ),
+        pytest.param(
+            "redis-port = 1", "redis-port: unknown key; did you mean redis_port?", id="dash"
+        ),
+        pytest.param("zebra = 1", "zebra: unknown key", id="nothing-near"),
+        pytest.param('"a\\nb" = 1', '"a�b": unknown key', id="key-with-control"),
+        pytest.param("[redis]\nport = 1", "redis: unknown key; did you mean redis_", id="table"),
+        pytest.param("route = 1", "route: expected tables under [[route]]; got 1", id="route-int"),
+        pytest.param(
+            '[route]\npath="/"', "route: expected tables under [[route]]; got a table", id="[]"
+        ),
+        pytest.param(
+            "route = [1]", "route: expected tables under [[route]]; got [1]", id="route-1"
+        ),
+        pytest.param("[[route]]", "route[1].path: expected a path such as /x", id="route-no-path"),
+        pytest.param(
+            '[[route]]\npath = "/x"\nacess = "public"',
+            "route[1].acess: unknown key; did you mean access?",
+            id="route-key",
+        ),
+        pytest.param(
+            '[[route]]\npath = "/x"\nmethods = ["GET", "post"]',
+            'route[1].methods: expected a list of methods; "post" is not a method in upper case',
+            id="route-method",
+        ),
+        pytest.param(
+            '[[route]]\npath = "/*"\n[[route]]\npath = "/x"',
+            "route[2].path: never reached: route[1] (/*) comes first and covers it",
+            id="route-unreachable",
+        ),
+        pytest.param(
+            '[[route]]\npath = "/x"\nroles = [1]',
+            "route[1].roles: expected a list of words; 1 is not a word",
+            id="route-role",
+        ),
+        pytest.param(
+            '[[route]]\npath = "/x"\nclaims = {tenant = []}',
+            "route[1].claims: expected a text, a number, true or false, or a list of them",
+            id="route-claims",
+        ),
+        pytest.param(
+            "identity = 1", "identity: expected a table of headers and claims", id="identity"
+        ),
+        pytest.param(
+            "[identity]\nX_A = 'x'", "identity.X_A: expected a header of letters", id="header"
+        ),
+        pytest.param(
+            "[identity]\nHost = 'x'",
+            "identity.Host: expected a header that has no other",
+            id="taken",
+        ),
+        pytest.param(
+            "[identity]\nX-A = 'x'\nx-a = 'y'",
+            "identity.x-a: expected each header once",
+            id="twice",
+        ),
+        pytest.param(
+            "[identity]\nX-A = 1", "identity.X-A: expected the name of a claim; got 1", id="claim"
+        ),
+        pytest.param("issuer = 'x'", "issuer: expected tables under [[issuer]]", id="issuer-text"),
+        pytest.param(
+            "[[issuer]]\nkey_file = ''", "issuer[1].issuer: expected a text", id="issuer-none"
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'",
+            "issuer[1]: expected either jwks_url or key_file",
+            id="no-keys",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\nkey_file = 'absent.pem'",
+            "issuer[1].key_file: cannot be read: No such file or directory",
+            id="issuer-file",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer='a'\njwks_url='https://a'\n[[issuer]]\nissuer='a'\njwks_url='https://b'",
+            "issuer[2].issuer: expected each issuer once",
+            id="issuer-twice",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer='auth-sidecar'\njwks_url='https://a'",
+            'issuer: expected issuers other than jwt_issuer ("auth-sidecar")',
+            id="issuer-own",
+        ),
+        pytest.param(
+            "users_file = 'absent.toml'",
+            "users_file: cannot be read: No such file",
+            id="absent-file",
+        ),
+        pytest.param(
+            "users_file = '/'", "users_file: cannot be read: Is a directory", id="directory"
+        ),
+        pytest.param(
+            "upstream_url = 'http://127.0.0.1:5005'",
+            "upstream_url: expected the application's address; http://127.0.0.1:5005 is this",
+            id="loop",
+        ),
+        pytest.param(
+            "upstream_url = 'http://localhost:9105'",
+            "upstream_url: expected the app",
+            id="admin-loop",
+        ),
+        pytest.param(
+            "admin_listen = '127.0.0.1:5005'",
+            "admin_listen: expected another port than that of listen (0.0.0.0:5005)",
+            id="same-port",
+        ),
+        pytest.param(
+            "access_token_expiry = '8d'",
+            "access_token_expiry: expected at most refresh",
+            id="expiries",
+        ),
+        pytest.param(
+            "session_max_age = '1m'",
+            "session_max_age: expected at least access_token_expiry",
+            id="age",
+        ),
+        pytest.param(
+            "jwt_algorithm = 'RS256'",
+            "jwt_algorithm: expected jwt_private_key_file to be set",
+            id="alg",
+        ),
+        pytest.param(
+            "jwt_algorithm = 'HS256'\njwt_private_key_file = 'sidecar.toml'",
+            "jwt_algorithm: expected an algorithm for the key in jwt_private_key_file; got HS256",
+            id="alg-of-key",
+        ),
+        pytest.param("listen = ", "sidecar.toml: expected TOML: Invalid value (at ", id="not-toml"),
+    ],
+)
+def test_a_bad_file_is_one_problem_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
+    """Each mistake gives exactly one line, which names the key and what was expected there."""
+    found = problems(env=SECRETS, file=write(tmp_path, text))
+    assert len(found) == 1
+    assert (
+        found[0].removeprefix("sidecar.toml: ").startswith(expected.removeprefix("sidecar.toml: "))
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        pytest.param("SIDECAR_LISTEN", "did you mean LISTEN?", id="prefixed"),
+        pytest.param("SIDECAR_REDIS_HOTS", "did you mean REDIS_HOST?", id="prefixed-and-wrong"),
+        pytest.param("SIDECAR_CONFIG_", "did you mean SIDECAR_CONFIG?", id="config"),
+    ],
+)
+def test_a_variable_that_nearly_is_ours_is_reported(variable: str, expected: str) -> None:
+    """With our prefix, a setting that would be ignored in silence is a problem."""
+    found = problems(env=SECRETS | {variable: "x"})
+    assert found == [f"environment {variable}: unknown variable; {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(None, "cannot be read: No such file or directory", id="absent"),
+        pytest.param(b"\xff", "expected UTF-8 text", id="not-utf-8"),
+        pytest.param(b"a = 1\na = 2\n", "expected TOML: ", id="not-toml"),
+    ],
+)
+def test_an_unreadable_file_is_named_and_nothing_is_called_missing(
+    tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    """What the environment holds is still checked; what the file may hold is not missed."""
+    file = tmp_path / "sidecar.toml"
+    if content is not None:
+        file.write_bytes(content)
+    first, second = problems(env={"REDIS_PORT": "x"}, file=file)
+    assert first.startswith(f"sidecar.toml: {expected}")
+    assert second.startswith("environment REDIS_PORT: ")
+
+
+def test_listeners_may_share_a_port_on_different_addresses() -> None:
+    """Only an overlap is refused; port 0 never overlaps."""
+    settings_from(env=SECRETS | {"LISTEN": "127.0.0.1:1", "ADMIN_LISTEN": "127.0.0.2:1"})
+    settings_from(env=SECRETS | {"LISTEN": ":0", "ADMIN_LISTEN": ":0"})
+
+
+def test_tables_are_read(tmp_path: Path) -> None:
+    """Routes, issuers and identity headers arrive as they stand in the file."""
+    (tmp_path / "idp.pem").write_text("-")
+    file = write(
+        tmp_path,
+        """
+        [identity]
+        X-Auth-Email = "email"
+
+        [[route]]
+        path = "/reports/*"
+        name = "reports"
+        methods = ["GET"]
+        hosts = ["App.Example"]
+        scopes = ["reports:read"]
+        claims = {tenant = ["acme", "globex"], level = 3}
+        upgrades = []
+
+        [[issuer]]
+        issuer = "https://id.example"
+        audience = "app"
+        key_file = "idp.pem"
+        algorithms = ["RS256"]
+        session_mode = "none"
+        """,
+    )
+    settings = settings_from(env=SECRETS, file=file)
+    assert settings.identity == {"X-Auth-Email": "email"}
+    (route,) = settings.route
+    assert (route.path, route.name, route.access) == ("/reports/*", "reports", "required")
+    assert (route.methods, route.hosts, route.upgrades) == (("GET",), ("app.example",), ())
+    assert route.claims == {"tenant": ("acme", "globex"), "level": (3,)}
+    (issuer,) = settings.issuer
+    assert issuer.key_file == str(tmp_path / "idp.pem")
+    assert (issuer.algorithms, issuer.session_mode) == (("RS256",), "none")

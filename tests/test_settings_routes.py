@@ -1,0 +1,117 @@
+"""Rules against rules: what can never be reached, what belongs to the sidecar itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sidecar.settings import RouteSettings
+from sidecar.settings.routes import check_routes
+
+
+def found(*rules: dict[str, Any]) -> list[tuple[int, str, str]]:
+    """The problems of these rules."""
+    return list(check_routes([RouteSettings(**rule) for rule in rules]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"path": "/x"}, {"path": "/x"}, id="same-path"),
+        pytest.param({"path": "/*"}, {"path": "/x"}, id="everything"),
+        pytest.param({"path": "/*"}, {"path": "/*"}, id="everything-twice"),
+        pytest.param({"path": "/x/*"}, {"path": "/x"}, id="prefix-and-its-root"),
+        pytest.param({"path": "/x/*"}, {"path": "/x/y/*"}, id="prefix-in-prefix"),
+        pytest.param({"path": "/x"}, {"path": "/x", "methods": ("GET",)}, id="any-method"),
+        pytest.param(
+            {"path": "/x", "methods": ("GET", "POST")},
+            {"path": "/x", "methods": ("POST",)},
+            id="more-methods",
+        ),
+        pytest.param(
+            {"path": "/x", "methods": ("GET",)}, {"path": "/x", "methods": ("HEAD",)}, id="head"
+        ),
+        pytest.param({"path": "/x"}, {"path": "/x", "hosts": ("a",)}, id="any-host"),
+        pytest.param(
+            {"path": "/x", "access": "public"}, {"path": "/x", "roles": ("admin",)}, id="access"
+        ),
+    ],
+)
+def test_a_rule_that_is_never_reached_is_reported(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    """An earlier rule that matches all of its requests makes it dead, most likely by mistake."""
+    ((position, key, problem),) = found(first, second)
+    assert (position, key) == (1, "path")
+    assert problem == f"never reached: route[1] ({first['path']}) comes first and covers it"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"path": "/x"}, {"path": "/x/*"}, id="exact-then-prefix"),
+        pytest.param({"path": "/x/*"}, {"path": "/xy"}, id="not-a-segment"),
+        pytest.param({"path": "/x"}, {"path": "/X"}, id="case"),
+        pytest.param({"path": "/x"}, {"path": "/x/"}, id="trailing-slash"),
+        pytest.param({"path": "/x", "methods": ("GET",)}, {"path": "/x"}, id="fewer-methods"),
+        pytest.param(
+            {"path": "/x", "methods": ("GET",)},
+            {"path": "/x", "methods": ("GET", "POST")},
+            id="some-methods",
+        ),
+        pytest.param({"path": "/x", "hosts": ("a",)}, {"path": "/x"}, id="fewer-hosts"),
+        pytest.param(
+            {"path": "/x", "hosts": ("a",)}, {"path": "/x", "hosts": ("b",)}, id="other-host"
+        ),
+    ],
+)
+def test_a_rule_that_can_be_reached_is_accepted(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    """Some request gets past the first rule."""
+    assert found(first, second) == []
+
+
+@pytest.mark.parametrize("path", ["/auth", "/auth/*", "/auth/login", "/.well-known/jwks.json"])
+def test_what_the_sidecar_serves_is_not_for_rules(path: str) -> None:
+    """A rule for the control plane would never be asked."""
+    ((_, key, problem),) = found({"path": path})
+    assert key == "path"
+    assert problem == f"expected a path that the sidecar does not serve itself; got {path}"
+
+
+@pytest.mark.parametrize("path", ["/authors", "/authors/*", "/.well-known/*", "/*"])
+def test_neighbours_of_what_the_sidecar_serves_are_free(path: str) -> None:
+    """Only whole segments count."""
+    assert found({"path": path}) == []
+
+
+@pytest.mark.parametrize("access", ["public", "optional"])
+@pytest.mark.parametrize(
+    "asked", [{"roles": ("a",)}, {"scopes": ("a",)}, {"claims": {"a": ("b",)}}]
+)
+def test_a_requirement_needs_access_required(access: str, asked: dict[str, Any]) -> None:
+    """Roles on a public route protect nothing."""
+    ((_, key, problem),) = found({"path": "/x", "access": access, **asked})
+    assert key == "access"
+    assert problem == f"expected required, for the route asks for {next(iter(asked))}; got {access}"
+
+
+def test_two_rules_have_two_names() -> None:
+    """A name is the label of one rule's metrics."""
+    rules = [
+        {"path": "/x", "name": "a"},
+        {"path": "/y"},
+        {"path": "/z", "name": "a"},
+        {"path": "/"},
+    ]
+    assert found(*rules) == [(2, "name", "expected a name of its own; a is taken")]
+
+
+def test_a_rule_with_problems_of_its_own_keeps_its_place() -> None:
+    """Rules behind it are still counted from the file's first one."""
+    rules = [None, RouteSettings(path="/x"), RouteSettings(path="/x")]
+    ((position, _, problem),) = check_routes(rules)
+    assert position == 2
+    assert problem.startswith("never reached: route[2] (/x)")

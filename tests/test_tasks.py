@@ -1,0 +1,87 @@
+"""Tests of `sidecar.tasks`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+
+import pytest
+
+from sidecar.tasks import Tasks
+
+
+async def forever() -> None:
+    """Wait for what never comes."""
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_a_task_runs_under_its_name_and_is_forgotten_after() -> None:
+    """Its result is had from the task; nothing is kept."""
+    tasks = Tasks()
+
+    async def work() -> int:
+        return 42
+
+    task = tasks.spawn(work(), "answer")
+    assert repr(tasks) == "<Tasks open: answer>"
+    assert await task == 42
+    await asyncio.sleep(0)
+    assert len(tasks) == 0
+
+
+async def test_a_task_that_nobody_holds_is_not_collected() -> None:
+    """The loop itself holds only weak references."""
+    tasks = Tasks()
+    tasks.spawn(forever(), "waiting")
+    await asyncio.sleep(0)
+    gc.collect()
+    assert len(tasks) == 1
+    await tasks.close()
+
+
+async def test_a_fault_is_logged_once_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    """A task that nobody awaits does not fail in silence."""
+    tasks = Tasks()
+
+    async def work() -> None:
+        raise ValueError("broken")
+
+    task = tasks.spawn(work(), "refresher")
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "task refresher failed")
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "broken"
+
+
+async def test_close_waits_for_the_cleaning_up(caplog: pytest.LogCaptureFixture) -> None:
+    """A cancelled task may still await in its `finally`; being cancelled is no fault."""
+    tasks = Tasks()
+    steps: list[str] = []
+
+    async def work() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0)
+            steps.append("cleaned")
+
+    tasks.spawn(work(), "one")
+    tasks.spawn(work(), "two")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert steps == ["cleaned", "cleaned"]
+    assert not caplog.records
+    assert repr(tasks) == "<Tasks closed: none>"
+
+
+async def test_nothing_starts_after_close() -> None:
+    """The refused coroutine is closed, so that Python does not warn of it."""
+    tasks = Tasks()
+    await tasks.close()
+    with pytest.raises(RuntimeError, match="task late started after close"):
+        tasks.spawn(forever(), "late")

@@ -1,0 +1,185 @@
+"""What the upstream is told about the client, and who is believed (RFC 7239)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.wire.forwarded import Forwarding, is_trusted
+from sidecar.wire.head import RequestHead
+from tests.wire.readers import read_request
+
+NETWORKS: Final = [
+    ipaddress.ip_network(network) for network in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")
+]
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        pytest.param("10.1.2.3", True, id="in-a-network"),
+        pytest.param("192.0.2.7", True, id="single"),
+        pytest.param("192.0.2.8", False, id="next-to-it"),
+        pytest.param("2001:db8::1", True, id="ipv6"),
+        pytest.param("2001:db9::1", False, id="other-ipv6"),
+        pytest.param("::ffff:10.0.0.1", True, id="ipv4-mapped"),
+        pytest.param("::ffff:11.0.0.1", False, id="other-ipv4-mapped"),
+        pytest.param("2001:db8::1%eth0", True, id="scope"),
+        pytest.param("", False, id="unix-socket"),
+        pytest.param("10.1", False, id="short"),
+        pytest.param("localhost", False, id="name"),
+    ],
+)
+def test_is_trusted(address: str, trusted: bool) -> None:  # noqa: FBT001 (a table)
+    """A peer is trusted for its own address alone."""
+    assert is_trusted(address, NETWORKS) is trusted
+    assert not is_trusted(address, [])
+
+
+def said(*lines: bytes, host: bytes = b"h") -> RequestHead:
+    """A request with these headers."""
+    return read_request(b"Host: " + host, *lines, host=False)
+
+
+def block(addresses: bytes, proto: bytes, host: bytes, forwarded: bytes) -> bytes:
+    """The four lines."""
+    return b"".join(
+        (
+            *(b"X-Forwarded-For: ", addresses, b"\r\nX-Forwarded-Proto: ", proto),
+            *(b"\r\nX-Forwarded-Host: ", host, b"\r\nForwarded: ", forwarded, b"\r\n"),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "shown", "node"),
+    [
+        pytest.param("192.0.2.1", b"192.0.2.1", b"192.0.2.1", id="ipv4"),
+        pytest.param("2001:db8::1", b"2001:db8::1", b'"[2001:db8::1]"', id="ipv6"),  # section 6
+        pytest.param("", b"unknown", b"unknown", id="unix-socket"),  # section 6.2
+    ],
+)
+def test_the_peer_is_the_client(address: str, shown: bytes, node: bytes) -> None:
+    """Whatever an untrusted peer says of others, nothing of it goes on."""
+    forwarding = Forwarding(address, "https", trusted=False)
+    head = said(b"X-Forwarded-For: 203.0.113.9", b"Forwarded: for=x", b"X-Forwarded-Proto: http")
+    expected = block(shown, b"https", b"h", b'for=%b;proto=https;host="h"' % node)
+    assert forwarding.lines(head) == forwarding.lines(said()) == expected
+    assert forwarding.client(head) == shown.decode()
+    assert repr(forwarding) == f"<Forwarding {shown.decode()} trusted=False>"
+
+
+def test_a_connection_keeps_its_host() -> None:
+    """The block is made once for a Host, and anew for another."""
+    forwarding = Forwarding("192.0.2.1", "http", trusted=True)
+    first = forwarding.lines(said(host=b"a"))
+    assert forwarding.lines(said(host=b"a")) is first
+    assert b'host="b"' in forwarding.lines(said(host=b"b"))
+    assert forwarding.lines(said(host=b"a")) == first
+    bare = Forwarding("192.0.2.1", "http", trusted=False).lines(RequestHead())  # HTTP/1.0
+    assert bare.endswith(b"Forwarded: for=192.0.2.1;proto=http\r\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param(
+            [b"X-Forwarded-For: 203.0.113.9"],
+            block(b"203.0.113.9, 10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            id="for",
+        ),
+        pytest.param(
+            [b"X-Forwarded-For: 203.0.113.9", b"X-Forwarded-For: [2001:db8::1]:80, unknown"],
+            block(
+                b"203.0.113.9, [2001:db8::1]:80, unknown, 10.0.0.1",
+                *(b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            ),
+            id="for-in-lines",
+        ),
+        pytest.param(
+            [b"X-Forwarded-For: a<b>"],
+            block(b"10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            id="for-nonsense",
+        ),
+        pytest.param(
+            [b"X-Forwarded-Proto: HTTPS", b"X-Forwarded-Host: public.example:8443"],
+            block(
+                *(b"10.0.0.1", b"https", b"public.example:8443"),
+                b'for=10.0.0.1;proto=https;host="public.example:8443"',
+            ),
+            id="proto-and-host",
+        ),
+        pytest.param(
+            [b"X-Forwarded-Proto: gopher", b'X-Forwarded-Host: a";b'],
+            block(b"10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            id="proto-and-host-nonsense",
+        ),
+        pytest.param(
+            [b'Forwarded: for="[::1]:4711";by=_x, for=unknown'],
+            block(
+                *(b"10.0.0.1", b"http", b"h"),
+                b'for="[::1]:4711";by=_x, for=unknown, for=10.0.0.1;proto=http;host="h"',
+            ),
+            id="forwarded",
+        ),
+        pytest.param(
+            [b'Forwarded: for="a'],
+            block(b"10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            id="forwarded-open-quote",
+        ),
+        pytest.param(
+            [b'Forwarded: for="a\\""'],
+            block(b"10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            id="forwarded-escaped-quote",
+        ),
+    ],
+)
+def test_a_trusted_peer_is_believed(lines: list[bytes], expected: bytes) -> None:
+    """What it says is kept and our part appended, unless it could break a reader behind us."""
+    forwarding = Forwarding("10.0.0.1", "http", trusted=True)
+    assert forwarding.lines(said(*lines)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "client"),
+    [
+        pytest.param(b"203.0.113.9, 10.0.0.2", "203.0.113.9", id="first"),
+        pytest.param(b" 2001:db8::1 ", "2001:db8::1", id="alone"),
+        pytest.param(b"", "10.0.0.1", id="empty"),
+        pytest.param(b", 203.0.113.9", "10.0.0.1", id="empty-first"),
+        pytest.param(b"<script>", "10.0.0.1", id="nonsense"),
+        pytest.param(None, "10.0.0.1", id="absent"),
+    ],
+)
+def test_the_client_in_the_log(value: bytes | None, client: str) -> None:
+    """The first that a trusted peer names, if it can stand in a log."""
+    head = said() if value is None else said(b"X-Forwarded-For: " + value, b"X-Forwarded-Host: h")
+    assert Forwarding("10.0.0.1", "http", trusted=True).client(head) == client
+    assert Forwarding("10.0.0.1", "http", trusted=False).client(head) == "10.0.0.1"
+
+
+texts = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)
+
+
+@settings(deadline=None)
+@given(st.booleans(), texts, texts, texts, texts)
+def test_always_four_lines(
+    trusted: bool,  # noqa: FBT001 (drawn)
+    address: str,
+    proto: str,
+    host: str,
+    forwarded: str,
+) -> None:
+    """Whatever a peer says, there are four lines, and the last element of Forwarded is ours."""
+    names = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded")
+    values = (address, proto, host, forwarded)
+    head = said(*(f"{n}: {v}".encode() for n, v in zip(names, values, strict=True)))
+    lines = Forwarding("10.0.0.1", "http", trusted=trusted).lines(head).split(b"\r\n")
+    assert [line.partition(b":")[0].decode() for line in lines] == [*names, ""]
+    assert lines[0].endswith(b"10.0.0.1")
+    before = lines[3].rpartition(b"for=10.0.0.1;")[0]
+    assert before.count(b'"') % 2 == 0

@@ -1,0 +1,297 @@
+"""Request heads: what is accepted, and what each field of the head says (RFC 9110, RFC 9112)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from sidecar.errors import PeerError
+from sidecar.wire.head import Framing
+from tests.wire.readers import (
+    passed_on,
+    raw_head,
+    read_request,
+    request_heads,
+    request_parser,
+)
+
+
+def test_plain_request() -> None:
+    """What most requests are: a line, Host, and lines that go on as they came."""
+    raw = raw_head(b"GET /a%20b?c=%zz HTTP/1.1", b"hOST:\t h.example:80 ", b"Accept:  */*  ", b"B:")
+    head = request_parser().parse(raw)
+    assert (head.method, head.target, head.path) == (b"GET", b"/a%20b?c=%zz", "/a b")
+    assert (head.minor, head.keep_alive, head.framing, head.length) == (1, True, Framing.NONE, -1)
+    assert head.host == b"h.example:80"
+    assert passed_on(head) == [b"hOST:\t h.example:80 ", b"Accept:  */*  ", b"B:"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"GET / HTTP/1.1 ", id="space-at-end"),
+        pytest.param(b" GET / HTTP/1.1", id="space-at-start"),
+        pytest.param(b"GET  / HTTP/1.1", id="two-spaces"),  # 9112 section 3
+        pytest.param(b"GET\t/\tHTTP/1.1", id="tabs"),
+        pytest.param(b"GET /a b HTTP/1.1", id="space-in-target"),  # 9112 section 3.2
+        pytest.param(b"GET /", id="http-0.9"),
+        pytest.param(b"GET  HTTP/1.1", id="no-target"),
+        pytest.param(b"G@T / HTTP/1.1", id="method-no-token"),  # 9110 section 9.1
+        pytest.param(b" / HTTP/1.1", id="no-method"),
+        pytest.param(b"GET / http/1.1", id="version-small"),  # 9112 section 2.3: case-sensitive
+        pytest.param(b"GET / HTTP/1.10", id="version-long"),
+        pytest.param(b"GET / HTTP/11", id="version-without-dot"),
+        pytest.param(b"GET / HTTP/1.1\r", id="bare-cr-at-end"),  # 9112 section 2.2
+        pytest.param(b"GET /\r HTTP/1.1", id="bare-cr-in-target"),
+        pytest.param(b"GET /\n HTTP/1.1", id="lf-in-target"),
+        pytest.param(b"GET / HTTP/1.1\nHost: h", id="lf-for-crlf"),
+        pytest.param(b"GET /\0 HTTP/1.1", id="nul"),
+        pytest.param(b"GET a HTTP/1.1", id="relative"),
+        pytest.param(b"GET * HTTP/1.1", id="asterisk-of-get"),  # 9112 section 3.2.4
+        pytest.param(b"GET h:80 HTTP/1.1", id="authority-form-of-get"),
+        pytest.param(b"GET ftp://h/ HTTP/1.1", id="other-scheme"),
+        pytest.param(b"GET http://u@h/ HTTP/1.1", id="user-information"),
+        pytest.param(b"GET http:///a HTTP/1.1", id="empty-authority"),
+        pytest.param(b'GET http://h"/ HTTP/1.1', id="bad-authority"),
+        pytest.param(b"GET /a#b HTTP/1.1", id="fragment"),
+        pytest.param(b"GET /a?b#c HTTP/1.1", id="fragment-after-query"),
+        pytest.param(b"GET http://h/#c HTTP/1.1", id="fragment-of-absolute"),
+        pytest.param(b"GET http://other/ HTTP/1.1", id="host-contradicts"),  # 9112 section 3.2.2
+    ],
+)
+def test_malformed_request_line(line: bytes) -> None:
+    """One reading or none: everything else is 400."""
+    with pytest.raises(PeerError) as caught:
+        read_request(first=line)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        pytest.param(b"GET / HTTP/2.0", 505, id="http-2"),  # 9110 section 15.6.6
+        pytest.param(b"PRI * HTTP/2.0", 505, id="http-2-preface"),
+        pytest.param(b"GET / HTTP/1.2", 505, id="higher-minor"),
+        pytest.param(b"GET / HTTP/0.9", 505, id="http-0.9-said"),
+        pytest.param(b"TRACE / HTTP/1.1", 405, id="trace"),  # 9110 section 9.3.8: it echoes
+        pytest.param(b"CONNECT h:443 HTTP/1.1", 405, id="connect"),  # 9110 section 9.3.6
+        pytest.param(b"CONNECT /a HTTP/1.1", 405, id="connect-origin-form"),
+        pytest.param(b"CONNECT http://h/ HTTP/1.1", 405, id="connect-absolute-form"),
+    ],
+)
+def test_refused_with_a_status_of_its_own(line: bytes, status: int) -> None:
+    """A well-formed line that is not served says so."""
+    with pytest.raises(PeerError) as caught:
+        read_request(first=line)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("method", [b"GET", b"OPTIONS", b"PROPFIND", b"get", b"X-1!#$%&'*+.^_`|~"])
+def test_any_token_is_a_method(method: bytes) -> None:
+    """What a method means is the upstream's to know (9110 section 9.1); its case is kept."""
+    assert read_request(first=method + b" / HTTP/1.1").method == method
+
+
+@pytest.mark.parametrize(
+    ("target", "sent", "path"),
+    [
+        pytest.param(b"http://H/a?b", b"/a?b", "/a", id="path-and-query"),
+        pytest.param(b"HTTPS://H", b"/", "/", id="nothing"),
+        pytest.param(b"http://H?b", b"/?b", "/", id="query-alone"),
+        pytest.param(b"http://H/%61", b"/%61", "/a", id="escape"),
+    ],
+)
+def test_absolute_form(target: bytes, sent: bytes, path: str) -> None:
+    """It becomes origin-form, and its authority takes Host's place (RFC 9112 section 3.2.2)."""
+    head = read_request(b"A: 1", first=b"GET %b HTTP/1.1" % target)
+    assert (head.target, head.path, head.host) == (sent, path, b"H")
+    assert passed_on(head) == [b"Host: H", b"A: 1"]
+
+
+def test_absolute_form_contradicts_host_in_http_1_0() -> None:
+    """There too, if there is one."""
+    with pytest.raises(PeerError):
+        read_request(first=b"GET http://other/ HTTP/1.0")
+
+
+def test_absolute_form_without_host() -> None:
+    """HTTP/1.0 needs no Host, HTTP/1.1 does (RFC 9112 section 3.2); one goes on."""
+    for first in (b"GET http://h/ HTTP/1.1", b'GET http://h"/ HTTP/1.0'):
+        with pytest.raises(PeerError):
+            read_request(first=first, host=False)
+    head = read_request(first=b"GET http://H:80/ HTTP/1.0", host=False)
+    assert head.host == b"H:80"
+    assert passed_on(head) == [b"Host: H:80"]
+
+
+def test_asterisk_form() -> None:
+    """OPTIONS may ask about the whole server (RFC 9112 section 3.2.4)."""
+    head = read_request(first=b"OPTIONS * HTTP/1.1")
+    assert (head.target, head.path) == (b"*", "*")
+    assert read_request(first=b"OPTIONS http://h/a HTTP/1.1").path == "/a"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([], id="missing"),
+        pytest.param([b"Host: a", b"Host: a"], id="twice"),
+        pytest.param([b"Host:"], id="empty"),
+        pytest.param([b"Host: a b"], id="space"),
+        pytest.param([b"Host: a/b"], id="path"),
+        pytest.param([b"Host: u@a"], id="user-information"),
+        pytest.param([b"Host: a,b:1:2"], id="two-ports"),
+        pytest.param([b"Host: a:http"], id="named-port"),
+        pytest.param([b"Host: \xc3\xa4"], id="not-ascii"),
+        pytest.param([b'Host: a"'], id="quote"),
+    ],
+)
+def test_bad_host(lines: list[bytes]) -> None:
+    """Exactly one, and valid (RFC 9112 section 3.2)."""
+    with pytest.raises(PeerError) as caught:
+        read_request(*lines, host=False)
+    assert caught.value.status == 400
+
+
+def test_http_1_0_goes_on_with_a_host() -> None:
+    """HTTP/1.0 knows no Host, but the request goes on in 1.1, which must have one (9112, 3.2)."""
+    head = read_request(b"A: 1", first=b"GET / HTTP/1.0", host=False)
+    assert head.host == b""
+    assert sum(line.lower().startswith(b"host:") for line in passed_on(head)) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b" folded", id="obs-fold"),  # 9112 section 5.2
+        pytest.param(b"\tfolded: x", id="obs-fold-tab"),
+        pytest.param(b"A : 1", id="space-before-colon"),  # 9112 section 5.1
+        pytest.param(b"A\t: 1", id="tab-before-colon"),
+        pytest.param(b": 1", id="no-name"),
+        pytest.param(b"A", id="no-colon"),
+        pytest.param(b"Host", id="known-name-no-colon"),
+        pytest.param(b"A(b): 1", id="name-no-token"),
+        pytest.param(b"A\xe9: 1", id="name-not-ascii"),
+        pytest.param(b"A\0: 1", id="nul-in-name"),
+        pytest.param(b"A: b\0", id="nul"),  # 9110 section 5.5
+        pytest.param(b"A: b\rc", id="bare-cr"),
+        pytest.param(b"A: b\nc: d", id="bare-lf"),
+        pytest.param(b"A: b\x0b", id="vertical-tab"),
+        pytest.param(b"A: b\x7f", id="delete"),
+        pytest.param(b"Authorization: Bearer a\x01", id="control-in-a-secret"),
+    ],
+)
+def test_malformed_header_line(line: bytes) -> None:
+    """A line that is not one is 400, wherever it stands (RFC 9112 section 5)."""
+    for lines in ([line], [b"A: 1", line, b"B: 2"]):
+        with pytest.raises(PeerError) as caught:
+            read_request(*lines)
+        assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("count", [0, 1, 99])
+def test_number_of_headers(count: int) -> None:
+    """As many as the limit says, and not one more (RFC 6585 section 5)."""
+    lines = [b"Host: h", *[b"A: 1"] * count]
+    head = request_parser(headers=count + 1).parse(raw_head(b"GET / HTTP/1.1", *lines))
+    assert passed_on(head) == lines
+    with pytest.raises(PeerError) as caught:
+        request_parser(headers=count).parse(raw_head(b"GET / HTTP/1.1", *lines))
+    assert caught.value.status == 431
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param([b"Authorization: Bearer x"], {"authorization": b"Bearer x"}, id="bearer"),
+        pytest.param(
+            [b"authorization: Bearer x", b"Authorization: Bearer y"],
+            {"authorization": b"Bearer x", "repeated": frozenset({b"authorization"})},
+            id="bearer-twice",
+        ),
+        pytest.param([b"Cookie: a=1"], {"cookie": b"a=1"}, id="cookie"),
+        pytest.param([b"Cookie: a=1", b"COOKIE: b=2"], {"cookie": b"a=1; b=2"}, id="cookies"),
+        pytest.param([b"Origin: https://h"], {"origin": b"https://h"}, id="origin"),
+        pytest.param(
+            [b"Origin: https://h", b"Origin: null"],
+            {"origin": b"null", "repeated": frozenset({b"origin"})},
+            id="origin-twice",
+        ),
+        pytest.param([b"Sec-Fetch-Site: none"], {"fetch_site": b"none"}, id="fetch-site"),
+        pytest.param(
+            [b"Sec-Fetch-Site: none"] * 2,
+            {"fetch_site": b"none", "repeated": frozenset({b"sec-fetch-site"})},
+            id="fetch-site-twice",
+        ),
+        pytest.param([b"Expect: 100-Continue"], {"expect_continue": True}, id="expect"),
+        pytest.param([b"Expect: 200-ok"], {"expect_continue": False}, id="expect-other"),
+    ],
+)
+def test_what_is_read_and_passed_on(lines: list[bytes], expected: dict[str, Any]) -> None:
+    """The headers that the sidecar looks at reach the upstream all the same, in their order."""
+    expected = {"repeated": frozenset(), "host": b"h", **expected}
+    for order in ([b"Host: h", *lines], [*lines, b"Host: h"]):
+        head = read_request(*order, host=False)
+        assert {name: getattr(head, name) for name in expected} == expected
+        assert passed_on(head) == order
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        pytest.param(b"abc-1.2:3/4+5=6@7_8", b"abc-1.2:3/4+5=6@7_8", id="plain"),
+        pytest.param(b"x" * 128, b"x" * 128, id="longest"),
+        pytest.param(b"x" * 129, None, id="too-long"),
+        pytest.param(b"", None, id="empty"),
+        pytest.param(b'a"b', None, id="quote"),
+        pytest.param(b"a b", None, id="space"),
+        pytest.param(b"caf\xe9", None, id="not-ascii"),
+    ],
+)
+def test_request_id(value: bytes, taken: bytes | None) -> None:
+    """A client's id is used if it can stand in a log line; its own line ends here either way."""
+    head = read_request(b"X-Request-Id: " + value)
+    assert head.request_id == taken
+    assert passed_on(head) == [b"Host: h"]
+
+
+def test_forwarded_headers_are_kept_apart() -> None:
+    """What only a trusted peer may say waits for whoever knows the peer; lists are joined."""
+    head = read_request(
+        b"X-Forwarded-For: 192.0.2.1",
+        b"x-forwarded-for: 192.0.2.2",
+        b"X-Original-URI: /a",
+        b"X_Forwarded_Proto: https",
+        b"X-Forwarded-Prefix: /b",
+    )
+    assert head.forwarded == {
+        b"x-forwarded-for": b"192.0.2.1, 192.0.2.2",
+        b"x-original-uri": b"/a",
+    }
+    assert passed_on(head) == [b"Host: h"]
+
+
+def test_a_head_in_one_line() -> None:
+    """For a debugger; no header's value is in it."""
+    head = read_request(b"Authorization: Bearer secret", b"Content-Length: 5")
+    assert repr(head) == "<RequestHead GET / LENGTH>"
+    parser = request_parser()
+    parser.parse(raw_head(b"PUT /x HTTP/1.1", b"Host: h", b"Cookie: secret"))
+    assert repr(parser) == "<RequestParser last=<RequestHead PUT /x NONE>>"
+
+
+@settings(deadline=None)
+@given(request_heads)
+def test_nothing_else_is_raised(raw: bytes) -> None:
+    """Whatever comes, it is a PeerError, or a head without a line that could be two."""
+    try:
+        head = request_parser().parse(raw)
+    except PeerError:
+        return
+    assert not head.lines or head.lines.endswith(b"\r\n")
+    assert not any(set(b"\r\n\0") & set(line) for line in passed_on(head))
+    assert head.path.startswith("/") or head.path == "*"
+    assert b" " not in head.target
