@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from sidecar.errors import StoreUnavailable
 from sidecar.sessions.faults import UNSENT, RedisUnavailable
 from sidecar.sessions.local import HIT, MISS
 from sidecar.sessions.memory import Memory
@@ -20,7 +21,7 @@ from sidecar.sessions.store import SessionStore
 from sidecar.sessions.watch import RedisWatch, StateMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.breaker import Breaker
@@ -155,33 +156,36 @@ class TieredStore:
         return live
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
-        """The record of a refresh token; what was done here without Redis counts first."""
+        """The record of a refresh token; what was done here without Redis counts first.
+
+        Raises StoreUnavailable for one that only Redis may know: a client that is told that its
+        token is no good throws it away.
+        """
         record = self._memory.born.refresh_record(refresh_id)
-        if record is None and self._breaker.closed:
-            try:
-                record = await self._remote.get_refresh(refresh_id)
-            except RedisUnavailable as unavailable:
-                self._watch.failed(unavailable)
-            else:
-                self._watch.succeeded()
-                return self._memory.unless_ended(record)
-        if record is None:
+        if record is not None:
+            return self._memory.unless_ended(record)
+        try:
+            record = await self._remotely(self._remote.get_refresh(refresh_id))
+        except StoreUnavailable:
             record = self._memory.seen.refresh_record(refresh_id)
+            if record is None:
+                raise
         return self._memory.unless_ended(record)
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Put `used` in place of a live record; what was there before."""
-        here = self._memory.born.refresh_record(refresh_id) is not None
-        if not here and self._breaker.closed:
-            try:
-                record = await self._remote.claim_refresh(refresh_id, used)
-            except RedisUnavailable as unavailable:
-                self._watch.failed(unavailable, writing=True)
-            else:
-                self._watch.written()
-                self._memory.seen.claim(refresh_id, used)
-                return self._memory.unless_ended(record)
-        return self._memory.claim(refresh_id, used)
+        """Put `used` in place of a live record; what was there before. As `get_refresh`."""
+        if self._memory.born.refresh_record(refresh_id) is not None:
+            return self._memory.claim(refresh_id, used)
+        try:
+            record = await self._remotely(
+                self._remote.claim_refresh(refresh_id, used), writing=True
+            )
+        except StoreUnavailable:
+            if self._memory.seen.refresh_record(refresh_id) is None:
+                raise
+            return self._memory.claim(refresh_id, used)
+        self._memory.seen.claim(refresh_id, used)
+        return self._memory.unless_ended(record)
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login: here at once, and in Redis if that can be. True if there was one."""
@@ -206,15 +210,11 @@ class TieredStore:
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
         """The user's live logins, newest first; while Redis is away, those known here."""
-        if self._breaker.closed:
-            try:
-                there = await self._remote.sessions_of(sub)
-            except RedisUnavailable as unavailable:
-                self._watch.failed(unavailable)
-            else:
-                self._watch.succeeded()
-                return self._merged(sub, there)
-        return self._memory.listing(sub, seen=True)
+        try:
+            there = await self._remotely(self._remote.sessions_of(sub))
+        except StoreUnavailable:
+            return self._memory.listing(sub, seen=True)
+        return self._merged(sub, there)
 
     def _write_here(self, grant: Grant, unsettled: Grant | None) -> bool:
         """Keep a grant here. `unsettled` is what Redis may have got of it."""
@@ -251,17 +251,30 @@ class TieredStore:
                 self._memory.written(grants[0])
         return True
 
-    async def _revoked(self, revoke: Callable[[str], Awaitable[T]], what: str) -> T | None:
-        """Revoke it in Redis too; None if that could not be done now."""
+    async def _remotely(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
+        """Have Redis do it. Raises StoreUnavailable, at once while it is known to be away."""
         if not self._breaker.closed:
-            return None
+            work.close()
+            raise StoreUnavailable("redis is known to be away")
         try:
-            outcome = await revoke(what)
+            outcome = await work
         except RedisUnavailable as unavailable:
-            self._watch.failed(unavailable, writing=True)
-            return None
-        self._watch.written()
+            self._watch.failed(unavailable, writing=writing)
+            raise
+        if writing:
+            self._watch.written()
+        else:
+            self._watch.succeeded()
         return outcome
+
+    async def _revoked(
+        self, revoke: Callable[[str], Coroutine[Any, Any, T]], what: str
+    ) -> T | None:
+        """Revoke it in Redis too; None if that could not be done now."""
+        try:
+            return await self._remotely(revoke(what), writing=True)
+        except StoreUnavailable:
+            return None
 
     def _merged(self, sub: str, there: list[SessionInfo]) -> list[SessionInfo]:
         """What Redis lists and what lives here alone, newest first."""

@@ -113,7 +113,7 @@ async def tiered_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
         else:
             await let_pass(seconds, clock, client)
 
-    yield Subject(store, clock, forward)
+    yield Subject(store, clock, forward, alone=store.degraded)
     await store.close()
 
 

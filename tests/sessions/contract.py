@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from sidecar.auth.session import Grant, RefreshRecord, Session
+from sidecar.errors import StoreUnavailable
 from tests.peers.clock import START
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Subject:
     store: SessionStore
     clock: Clock
     forward: Callable[[float], Awaitable[None]]
+    alone: bool = False  # it has a shared store that is away, and may not know what that knows
 
     async def found(self, token_id: str) -> Session | None:
         """A look-up as requests do it."""
@@ -40,12 +42,31 @@ class Subject:
         assert await self.store.write(grant)
         return grant
 
+    async def record(self, refresh_id: str | None) -> RefreshRecord | None:
+        """A refresh token's record; None also if only a store that is away could have it."""
+        assert refresh_id is not None
+        try:
+            return await self.store.get_refresh(refresh_id)
+        except StoreUnavailable:
+            if not self.alone:
+                raise
+            return None
+
+    async def claim(self, refresh_id: str | None, used: RefreshRecord) -> RefreshRecord | None:
+        """What was there before `used`; None also if only a store that is away could have it."""
+        assert refresh_id is not None
+        try:
+            return await self.store.claim_refresh(refresh_id, used)
+        except StoreUnavailable:
+            if not self.alone:
+                raise
+            return None
+
     async def refresh(self, grant: Grant) -> Grant | None:
         """Claim the refresh token and write its successor; None if the login was ended."""
         assert grant.refresh is not None
-        assert grant.refresh_id is not None
         used = replace(grant.refresh, used_at=self.clock.now, sealed=b"sealed")
-        before = await self.store.claim_refresh(grant.refresh_id, used)
+        before = await self.claim(grant.refresh_id, used)
         if before is None or before.used_at is not None:
             return None
         successor = successor_of(grant, self.clock.now)

@@ -46,17 +46,17 @@ async def test_a_refresh_token_outlives_the_access_token(subject: Subject) -> No
     grant = await subject.login()
     assert grant.refresh_id is not None
     await subject.forward(ACCESS_TTL + 1)
-    assert await subject.store.get_refresh(grant.refresh_id) == grant.refresh
+    assert await subject.record(grant.refresh_id) == grant.refresh
     await subject.forward(REFRESH_TTL)
-    assert await subject.store.get_refresh(grant.refresh_id) is None
+    assert await subject.record(grant.refresh_id) is None
 
 
 async def test_an_unknown_refresh_token_has_no_record(subject: Subject) -> None:
     """It can neither be read nor claimed, and a claim leaves nothing behind."""
     record = new_login(subject.clock.now).refresh
-    assert await subject.store.get_refresh("unknown") is None
-    assert await subject.store.claim_refresh("unknown", used(record, 1.0)) is None
-    assert await subject.store.get_refresh("unknown") is None
+    assert await subject.record("unknown") is None
+    assert await subject.claim("unknown", used(record, 1.0)) is None
+    assert await subject.record("unknown") is None
 
 
 async def test_a_refresh_puts_the_new_token_in_place_of_the_old(subject: Subject) -> None:
@@ -75,16 +75,16 @@ async def test_a_refresh_token_is_claimed_once(subject: Subject) -> None:
     grant = await subject.login()
     assert grant.refresh_id is not None
     first, second = (used(grant.refresh, at, b"sealed") for at in (1.0, 2.0))
-    assert await subject.store.claim_refresh(grant.refresh_id, first) == grant.refresh
-    assert await subject.store.claim_refresh(grant.refresh_id, second) == first
-    assert await subject.store.get_refresh(grant.refresh_id) == first
+    assert await subject.claim(grant.refresh_id, first) == grant.refresh
+    assert await subject.claim(grant.refresh_id, second) == first
+    assert await subject.record(grant.refresh_id) == first
 
 
 async def test_of_many_claims_at_once_one_wins(subject: Subject) -> None:
     """Two tabs, or twenty, get one successor, even if they claim in the same words."""
     grant = await subject.login()
-    refresh_id = grant.refresh_id or ""
-    claims = (subject.store.claim_refresh(refresh_id, used(grant.refresh, 1.0)) for _ in range(20))
+    refresh_id = grant.refresh_id
+    claims = (subject.claim(refresh_id, used(grant.refresh, 1.0)) for _ in range(20))
     before = await asyncio.gather(*claims)
     assert [record.used_at for record in before if record is not None].count(None) == 1
 
@@ -94,7 +94,7 @@ async def test_a_used_refresh_token_is_remembered(subject: Subject) -> None:
     grant = await subject.login()
     assert await subject.refresh(grant) is not None
     assert await subject.refresh(grant) is None
-    record = await subject.store.get_refresh(grant.refresh_id or "")
+    record = await subject.record(grant.refresh_id)
     assert record is not None
     assert record.used_at == subject.clock.now
 
@@ -103,9 +103,9 @@ async def test_writing_twice_is_writing_once(subject: Subject) -> None:
     """A write whose answer was lost can be repeated; a claimed token stays claimed."""
     grant = await subject.login()
     claimed = used(grant.refresh, 1.0)
-    await subject.store.claim_refresh(grant.refresh_id or "", claimed)
+    await subject.claim(grant.refresh_id, claimed)
     assert await subject.store.write(grant)
-    assert await subject.store.get_refresh(grant.refresh_id or "") == claimed
+    assert await subject.record(grant.refresh_id) == claimed
     assert len(await subject.store.sessions_of("alice")) == 1
 
 
@@ -114,7 +114,7 @@ async def test_logout_ends_all_of_a_login(subject: Subject) -> None:
     grant = await subject.login()
     assert await subject.store.revoke_session(grant.session.sid)
     assert await subject.found(grant.session.id) is None
-    assert await subject.store.get_refresh(grant.refresh_id or "") is None
+    assert await subject.record(grant.refresh_id) is None
     assert await subject.store.sessions_of("alice") == []
     assert not await subject.store.revoke_session(grant.session.sid)
 
@@ -125,7 +125,7 @@ async def test_logout_after_a_refresh_ends_the_successor(subject: Subject) -> No
     assert successor is not None
     assert await subject.store.revoke_session(successor.session.sid)
     assert await subject.found(successor.session.id) is None
-    assert await subject.store.get_refresh(successor.refresh_id or "") is None
+    assert await subject.record(successor.refresh_id) is None
 
 
 async def test_logout_by_token_ends_its_login(subject: Subject) -> None:
@@ -133,7 +133,7 @@ async def test_logout_by_token_ends_its_login(subject: Subject) -> None:
     grant = await subject.login()
     assert await subject.store.revoke_token(grant.session.id)
     assert await subject.found(grant.session.id) is None
-    assert await subject.store.get_refresh(grant.refresh_id or "") is None
+    assert await subject.record(grant.refresh_id) is None
     assert not await subject.store.revoke_token(grant.session.id)
 
 
@@ -153,7 +153,7 @@ async def test_logout_of_all_ends_every_login_of_the_user(subject: Subject) -> N
     assert await subject.store.revoke_user("alice") == 3
     for grant in grants:
         assert await subject.found(grant.session.id) is None
-        assert await subject.store.get_refresh(grant.refresh_id or "") is None
+        assert await subject.record(grant.refresh_id) is None
     assert await subject.found(bobs.session.id) is not None
     assert await subject.store.revoke_user("alice") == 0
     again = await subject.login()
@@ -163,13 +163,13 @@ async def test_logout_of_all_ends_every_login_of_the_user(subject: Subject) -> N
 async def test_a_refresh_does_not_bring_back_what_was_ended(subject: Subject) -> None:
     """A refresh that was under way when its login was ended writes nothing that lives."""
     grant = await subject.login()
-    await subject.store.claim_refresh(grant.refresh_id or "", used(grant.refresh, 1.0))
+    await subject.claim(grant.refresh_id, used(grant.refresh, 1.0))
     await subject.store.revoke_session(grant.session.sid)
     successor = successor_of(grant, subject.clock.now)
     assert not await subject.store.write(successor)
     assert not await subject.store.write(successor)
     assert await subject.found(successor.session.id) is None
-    assert await subject.store.get_refresh(successor.refresh_id or "") is None
+    assert await subject.record(successor.refresh_id) is None
     assert await subject.store.sessions_of("alice") == []
 
 

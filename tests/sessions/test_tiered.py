@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from sidecar.errors import StoreUnavailable
 from sidecar.sessions.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis import RedisStore
 from tests.sessions.contract import ACCESS_TTL, new_login, successor_of
@@ -104,7 +105,18 @@ async def test_a_session_that_ended_elsewhere_is_forgotten(here: Tier, there: Ti
     assert await here.look(grant.session.id) is None
     await here.lose_redis()
     assert await here.look(grant.session.id) is None
-    assert await here.store.get_refresh(grant.refresh_id or "") is None
+    with pytest.raises(StoreUnavailable):
+        await here.store.get_refresh(grant.refresh_id or "")
+
+
+async def test_a_refresh_token_only_redis_may_know(here: Tier, there: Tier) -> None:
+    """Nothing is said of it while Redis is away, so nobody throws it away; then it is as good."""
+    grant = await there.subject.login()
+    await here.lose_redis()
+    with pytest.raises(StoreUnavailable):
+        await here.subject.refresh(grant)
+    await here.find_redis()
+    assert await here.subject.refresh(grant) is not None
 
 
 async def test_the_sentence_comes_once_per_transition(
@@ -217,13 +229,17 @@ async def test_a_logout_in_an_outage_holds(here: Tier) -> None:
     await here.lose_redis()
     assert await here.store.revoke_session(by_sid.session.sid)
     assert await here.store.revoke_token(by_token.session.id)
-    for _ in range(2):
-        for grant in (by_sid, by_token):
-            assert await here.look(grant.session.id) is None
-            assert await here.store.get_refresh(grant.refresh_id or "") is None
-            assert await here.subject.refresh(grant) is None
-        assert await here.store.sessions_of("alice") == []
-        await here.find_redis()
+    for grant in (by_sid, by_token):
+        assert await here.look(grant.session.id) is None
+        with pytest.raises(StoreUnavailable):
+            await here.subject.refresh(grant)
+    assert await here.store.sessions_of("alice") == []
+    await here.find_redis()
+    for grant in (by_sid, by_token):
+        assert await here.look(grant.session.id) is None
+        assert await here.store.get_refresh(grant.refresh_id or "") is None
+        assert await here.subject.refresh(grant) is None
+    assert await here.store.sessions_of("alice") == []
     assert await here.remote.get(by_sid.session.id) is not None
 
 

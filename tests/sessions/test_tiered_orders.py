@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
+from sidecar.errors import StoreUnavailable
 from tests.peers.clock import Clock
 from tests.sessions.contract import new_login, successor_of
 from tests.sessions.tier import Tier
@@ -24,7 +25,7 @@ from tests.sessions.tier import Tier
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from sidecar.auth.session import Grant
+    from sidecar.auth.session import Grant, RefreshRecord
 
 PODS = st.integers(0, 1)
 USERS = st.sampled_from(["alice", "bob"])
@@ -72,7 +73,11 @@ class Orders(RuleBasedStateMachine):
         store, now = self.pods[pod].store, self.clock.now
         assert grant.refresh is not None
         used = replace(grant.refresh, used_at=now)
-        before = self.run(store.claim_refresh(grant.refresh_id or "", used))
+        try:
+            before = self.run(store.claim_refresh(grant.refresh_id or "", used))
+        except StoreUnavailable:
+            assert store.degraded
+            return grant
         if before is None or before.used_at is not None:
             return grant
         successor = successor_of(grant, now)
@@ -145,8 +150,15 @@ class Orders(RuleBasedStateMachine):
             ended = self.ended[number] & {grant.session.id, grant.session.sid}
             assert session is None or not ended
             if grant.session.sid in self.ended[number]:
-                record = self.run(pod.store.get_refresh(grant.refresh_id or ""))
+                record = self.run(self._record(pod, grant.refresh_id or ""))
                 assert record is None or record.used_at is not None
+
+    async def _record(self, pod: Tier, refresh_id: str) -> RefreshRecord | None:
+        try:
+            return await pod.store.get_refresh(refresh_id)
+        except StoreUnavailable:
+            assert pod.store.degraded
+            return None
 
     def teardown(self) -> None:
         """End the pods."""
