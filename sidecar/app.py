@@ -103,6 +103,9 @@ class Sidecar:
             "draining": self.draining,
             "store": repr(self._store),
             "breaker": self.metrics.breaker_state,
+            "store_transitions": (
+                [] if isinstance(self._store, LocalStore) else self._store.transitions
+            ),
             "upstream": str(self._settings.upstream_url),
             "routes": [route.name for route in self._all_routes()],
             "connections": dict(self.metrics.connections),
@@ -238,7 +241,6 @@ class Sidecar:
         return Shared(
             routes=self._parts.routes,
             gate=gate,
-            unavailable=gate.deny(Reason.STORE_UNAVAILABLE),
             store=self._store,
             origins=origins,
             route_metrics=[metrics.route(each.name) for each in self._all_routes()],

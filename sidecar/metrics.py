@@ -7,11 +7,10 @@ configuration or from an enum, never from a request. Knows nothing of who counts
 
 from __future__ import annotations
 
-import platform
 from bisect import bisect_left
 from collections import defaultdict
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,22 +19,15 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
-from prometheus_client.registry import Collector
 
-from sidecar import __version__
+from sidecar.exposition import MetricsCollector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable
 
-    from prometheus_client.core import Metric
+    from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-BREAKER_STATES: Final = ("closed", "open", "half-open")
 # Seconds. The first two tell a local look-up from one that went to Redis.
 BOUNDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
@@ -81,6 +73,24 @@ class RouteMetrics:
         return f"<RouteMetrics {self.name} {sum(self.codes.values())} requests>"
 
 
+class NearCache(Protocol):
+    """The figures of the near cache of sessions."""
+
+    invalidations: int
+    flushes: int
+
+    def __len__(self) -> int:
+        """How many logins it holds."""
+
+    @property
+    def coherent(self) -> bool:
+        """Whether it may answer."""
+
+    @property
+    def staleness(self) -> float:
+        """Seconds since the link that tells of changes was last known to be alive."""
+
+
 class Metrics:
     """Everything this process counts. All fields are plain and meant to be added to in place.
 
@@ -100,6 +110,8 @@ class Metrics:
         "logins",
         "lookup_duration",
         "lookups",
+        "near",
+        "transitions",
     )
 
     def __init__(self, reasons: Iterable[str] = ()) -> None:
@@ -113,6 +125,8 @@ class Metrics:
         self.in_flight = 0
         self.degraded = 0  # 1 while the session store cannot be used
         self.breaker_state = "closed"
+        self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by what it became
+        self.near: NearCache | None = None
         self.access_log_dropped = 0
 
     def __repr__(self) -> str:
@@ -132,7 +146,7 @@ class Metrics:
 
     def collector(self) -> Collector:
         """What a prometheus_client registry reads these counts through."""
-        return _MetricsCollector(self)
+        return MetricsCollector(self)
 
     def render(self) -> tuple[bytes, str]:
         """The scrape's answer and its content type; this process's own figures stand beside."""
@@ -142,136 +156,3 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         return generate_latest(registry), CONTENT_TYPE
-
-
-class _MetricsCollector(Collector):
-    """Turns the integers of one `Metrics` into families, at scrape time."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: tells the registry not to collect at registration."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        """Every family, in the order of the documentation."""
-        yield from self._requests()
-        yield from self._decisions()
-        yield from self._sessions()
-        yield from self._process()
-
-    def _requests(self) -> Iterator[Metric]:
-        routes = tuple(self._metrics.routes())
-        requests = CounterMetricFamily(
-            "sidecar_requests_total", "Requests answered.", labels=("route", "code")
-        )
-        for route in routes:
-            for code, count in _by_label(route.codes).items():
-                requests.add_metric((route.name, code), count)
-        yield requests
-        yield _histograms(
-            "sidecar_request_duration_seconds",
-            "From a request's head to the last byte of its answer.",
-            "route",
-            {route.name: route.duration for route in routes},
-        )
-        yield _histograms(
-            "sidecar_upstream_duration_seconds",
-            "From passing a request on to the head of the upstream's answer.",
-            "route",
-            {route.name: route.upstream for route in routes},
-        )
-
-    def _decisions(self) -> Iterator[Metric]:
-        decisions = CounterMetricFamily(
-            "sidecar_decisions_total",
-            "Requests allowed and denied; a denial has its one reason.",
-            labels=("decision", "reason"),
-        )
-        decisions.add_metric(("allow", "none"), self._metrics.allowed)
-        for reason, count in self._metrics.denied.items():
-            decisions.add_metric(("deny", reason), count)
-        yield decisions
-        yield _counters(
-            "sidecar_logins_total",
-            "Attempts to log in.",
-            ("method", "result"),
-            self._metrics.logins,
-        )
-
-    def _sessions(self) -> Iterator[Metric]:
-        metrics = self._metrics
-        yield _counters(
-            "sidecar_session_lookups_total",
-            "Sessions asked for, by who answered.",
-            ("source", "result"),
-            metrics.lookups,
-        )
-        yield _histograms(
-            "sidecar_session_lookup_duration_seconds",
-            "How long a session look-up took.",
-            "source",
-            metrics.lookup_duration,
-        )
-        yield GaugeMetricFamily(
-            "sidecar_degraded",
-            "1 while the shared session store cannot be used.",
-            value=metrics.degraded,
-        )
-        breaker = GaugeMetricFamily(
-            "sidecar_breaker_state",
-            "1 for the state that the session store's circuit breaker is in.",
-            labels=("state",),
-        )
-        for state in BREAKER_STATES:
-            breaker.add_metric((state,), float(state == metrics.breaker_state))
-        yield breaker
-
-    def _process(self) -> Iterator[Metric]:
-        metrics = self._metrics
-        yield GaugeMetricFamily(
-            "sidecar_requests_in_flight", "Requests not answered yet.", value=metrics.in_flight
-        )
-        connections = GaugeMetricFamily(
-            "sidecar_connections", "Open connections.", labels=("side",)
-        )
-        for side, count in metrics.connections.items():
-            connections.add_metric((side,), count)
-        yield connections
-        yield CounterMetricFamily(
-            "sidecar_access_log_dropped_total",
-            "Access log lines dropped because standard output did not take them in time.",
-            value=metrics.access_log_dropped,
-        )
-        build = GaugeMetricFamily(
-            "sidecar_build_info", "What is running; always 1.", labels=("version", "python")
-        )
-        build.add_metric((__version__, platform.python_version()), 1)
-        yield build
-
-
-def _by_label(codes: Mapping[int, int]) -> dict[str, int]:
-    """Counts by label. An upstream may answer with any three digits; those beyond 599 are one."""
-    counts: dict[str, int] = defaultdict(int)
-    for code, count in codes.items():
-        counts[str(code) if 100 <= code <= 599 else "other"] += count
-    return counts
-
-
-def _counters(
-    name: str, text: str, labels: tuple[str, str], counts: Mapping[tuple[str, str], int]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, count in counts.items():
-        family.add_metric(values, count)
-    return family
-
-
-def _histograms(
-    name: str, text: str, label: str, histograms: Mapping[str, Histogram]
-) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(name, text, labels=(label,))
-    for value, histogram in histograms.items():
-        family.add_metric((value,), histogram.buckets(), histogram.total)
-    return family

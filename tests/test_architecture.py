@@ -25,7 +25,18 @@ FILES: Final = sorted((ROOT / "sidecar").rglob("*.py"))
 # A module imports lower layers and its own folder; the files of layer 0 may import each other.
 LAYERS: Final = {
     **dict.fromkeys(
-        ("", "access_log", "errors", "logs", "metrics", "secret", "settings", "tasks"), 0
+        (
+            "",
+            "access_log",
+            "errors",
+            "exposition",
+            "logs",
+            "metrics",
+            "secret",
+            "settings",
+            "tasks",
+        ),
+        0,
     ),
     "wire": 1,
     "auth": 2,

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.metrics import BOUNDS, BREAKER_STATES, Histogram, Metrics
+from sidecar.exposition import BREAKER_STATES
+from sidecar.metrics import BOUNDS, Histogram, Metrics
+from sidecar.sessions.near import Near
 
 NAMES = {
     "sidecar_requests_total": "counter",
@@ -21,6 +23,12 @@ NAMES = {
     "sidecar_session_lookup_duration_seconds": "histogram",
     "sidecar_degraded": "gauge",
     "sidecar_breaker_state": "gauge",
+    "sidecar_degraded_transitions_total": "counter",
+    "sidecar_near_cache_entries": "gauge",
+    "sidecar_near_cache_coherent": "gauge",
+    "sidecar_near_cache_staleness_seconds": "gauge",
+    "sidecar_near_cache_invalidations_total": "counter",
+    "sidecar_near_cache_flushes_total": "counter",
     "sidecar_logins_total": "counter",
     "sidecar_requests_in_flight": "gauge",
     "sidecar_connections": "gauge",
@@ -42,6 +50,7 @@ def used() -> Metrics:
     metrics.lookup_duration["redis"].observe(0.0002)
     metrics.logins["password", "ok"] += 1
     metrics.connections["downstream"] += 1
+    metrics.near = Near(lambda: 0.0, max_sessions=1, max_stale=1.0)
     return metrics
 
 

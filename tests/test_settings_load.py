@@ -390,6 +390,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         pytest.param("zebra = 1", "zebra: unknown key", id="nothing-near"),
         pytest.param('"a\\nb" = 1', '"a�b": unknown key', id="key-with-control"),
         pytest.param("[redis]\nport = 1", "redis: unknown key; did you mean redis_", id="table"),
+        pytest.param(
+            'session_outage = "strict"\n[[route]]\npath = "/a"\nsession_outage = "local"',
+            "session_outage: expected route[1].session_outage no less strict than strict",
+            id="outage-looser",
+        ),
         pytest.param("route = 1", "route: expected tables under [[route]]; got 1", id="route-int"),
         pytest.param(
             '[route]\npath="/"', "route: expected tables under [[route]]; got a table", id="[]"

@@ -12,7 +12,7 @@ from sidecar.api.problems import RETRY_AFTER, Refusal, request_id
 from sidecar.api.requests import request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.gate import Deny
-from sidecar.auth.policy import Access, Route
+from sidecar.auth.policy import Access, Outage, Route
 from sidecar.auth.reason import Reason
 from sidecar.sessions.check import authenticate
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REQUIRED: Final = Route("control", Access.REQUIRED)
-_OPTIONAL: Final = Route("control", Access.OPTIONAL)
+# Who is not known here while the sessions cannot be asked for shall come back, not log in again.
+_REQUIRED: Final = Route("control", Access.REQUIRED, outage=Outage.STALE)
+_OPTIONAL: Final = Route("control", Access.OPTIONAL, outage=Outage.STALE)
 _DETAILS: Final = {
     400: "The request's credentials are malformed, or there are several.",
     401: "Valid credentials are required.",

@@ -13,7 +13,7 @@ from sidecar.assembly.faults import placed
 from sidecar.assembly.trust import Keys, make_issuer, read_foreign_keys
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.policy import Access, RouteRule, RouteTable
+from sidecar.auth.policy import Access, Outage, RouteRule, RouteTable
 from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.origin import Connector, OriginLimits, TcpConnector, UnixConnector
 from sidecar.proxy.shared import Limits
@@ -110,10 +110,11 @@ def _make_routes(settings: Settings) -> RouteTable:
             scopes=each.scopes,
             claims=each.claims,
             upgrades=each.upgrades,
+            outage=Outage(each.session_outage) if each.session_outage else None,
         )
         for each in settings.route
     ]
-    return RouteTable((*OWN_ROUTES, *rules))
+    return RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
 
 
 def _make_identity(settings: Settings) -> IdentityHeaders:

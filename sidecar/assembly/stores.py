@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar.auth.session import SessionKey
@@ -23,35 +24,36 @@ def make_store(settings: Settings, metrics: Metrics) -> LocalStore | TieredStore
 def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
     # The client library is 7 MiB and 150 ms of CPU, which local sessions do without.
     from sidecar.sessions.breaker import Breaker  # noqa: PLC0415
-    from sidecar.sessions.connect import RedisConfig, connect  # noqa: PLC0415
+    from sidecar.sessions.connect import RedisConfig, connect, tracked  # noqa: PLC0415
     from sidecar.sessions.redis import RedisStore  # noqa: PLC0415
     from sidecar.sessions.tiered import TieredStore  # noqa: PLC0415
 
     longest = max(settings.refresh_token_expiry, settings.access_token_expiry)
-    client = connect(
-        RedisConfig(
-            url=settings.redis_url,
-            host=settings.redis_host,
-            port=settings.redis_port,
-            username=settings.redis_username,
-            password=settings.redis_password,
-            db=settings.redis_db,
-            ca_file=settings.redis_ca_file,
-            timeout=settings.redis_timeout,
-        )
+    config = RedisConfig(
+        url=settings.redis_url,
+        host=settings.redis_host,
+        port=settings.redis_port,
+        username=settings.redis_username,
+        password=settings.redis_password,
+        db=settings.redis_db,
+        ca_file=settings.redis_ca_file,
+        timeout=settings.redis_timeout,
     )
     remote = RedisStore(
-        client,
+        connect(config),
         metrics,
         timeout=settings.redis_timeout,
         max_ttl=longest,
         session_key=SessionKey(settings.session_key),
     )
-    return TieredStore(
+    store = TieredStore(
         remote,
         Breaker(),
         metrics,
         max_sessions=settings.session_cache_size,
-        max_stale=settings.access_token_expiry,
+        max_stale=settings.session_max_stale,
         max_ttl=longest,
+        connect=partial(tracked, config),
     )
+    metrics.near = store.near
+    return store

@@ -153,6 +153,11 @@ class Gate:
             return self._missing
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
+    def trust(self, route: Route, verified: Verified) -> Allow | Deny:
+        """The decision by a good token alone, whose session cannot be asked for."""
+        allow = self._allow_token(verified, None)
+        return self._authorise(route, allow) if route.restricted else allow
+
     def _find(self, head: RequestHead) -> NeedSession | None:
         """What is remembered of the credentials, if they come in the usual form."""
         value, cookie = head.authorization, head.cookie

@@ -36,6 +36,15 @@ class Access(StrEnum):
     REQUIRED = "required"
 
 
+class Outage(StrEnum):
+    """Whom to trust while the sessions cannot be asked for; see `sessions.outage`."""
+
+    SIGNATURE = "signature"
+    LOCAL = "local"
+    STALE = "stale"
+    STRICT = "strict"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRule:
     """One rule as configured: path "/x", prefix "/x/*" (also matches "/x"), or "/*".
@@ -53,6 +62,7 @@ class RouteRule:
     claims: Mapping[str, Sequence[Scalar]] = field(default_factory=dict)
     upgrades: Sequence[str] = ("websocket",)
     target: Target = "upstream"
+    outage: Outage | None = None  # None: as everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,7 @@ class Route:
     upgrades: frozenset[bytes] = frozenset((b"websocket",))
     target: Target = "upstream"
     index: int = 0
+    outage: Outage = Outage.LOCAL
     public: bool = field(init=False)
     optional: bool = field(init=False)
     restricted: bool = field(init=False)
@@ -106,13 +117,13 @@ class RouteTable:
 
     __slots__ = ("_below", "_exact", "_hosts", "_prefixes", "default", "routes")
 
-    def __init__(self, rules: Sequence[RouteRule] = ()) -> None:
+    def __init__(self, rules: Sequence[RouteRule] = (), *, outage: Outage = Outage.LOCAL) -> None:
         problems = list(_problems(rules))
         if problems:
             raise ConfigError(problems)
         names = _names(rules)
-        self.routes = tuple(_compile(rule, names[n], n) for n, rule in enumerate(rules))
-        self.default = Route(DEFAULT_ROUTE, index=len(rules))
+        self.routes = tuple(_compile(rule, names[n], n, outage) for n, rule in enumerate(rules))
+        self.default = Route(DEFAULT_ROUTE, index=len(rules), outage=outage)
         paths = [_path_of(rule) for rule in rules]
         patterns = [_pattern(rule, route) for rule, route in zip(rules, self.routes, strict=True)]
         self._below = tuple(pattern for pattern in patterns if pattern.prefix)
@@ -228,7 +239,7 @@ def _stem(path: str) -> str:
     return _UNNAMEABLE.sub("-", path.removesuffix("/*")).strip("-") or "root"
 
 
-def _compile(rule: RouteRule, name: str, index: int) -> Route:
+def _compile(rule: RouteRule, name: str, index: int, outage: Outage) -> Route:
     return Route(
         name=name,
         access=Access(rule.access),
@@ -240,6 +251,7 @@ def _compile(rule: RouteRule, name: str, index: int) -> Route:
         upgrades=frozenset(upgrade.lower().encode() for upgrade in rule.upgrades),
         target=rule.target,
         index=index,
+        outage=outage if rule.outage is None else rule.outage,
     )
 
 

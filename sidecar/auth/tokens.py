@@ -17,6 +17,7 @@ from sidecar.auth.claims import roles_of, scopes_of
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
+from sidecar.auth.session import Session
 from sidecar.auth.strict_json import parse_object
 
 if TYPE_CHECKING:
@@ -64,6 +65,18 @@ class Verified:
     expires: float
     not_before: float
     session_required: bool
+
+    def as_session(self, token_id: str) -> Session:
+        """The session that this token claims to have."""
+        issued = self.claims.get("iat")
+        return Session(
+            id=token_id,
+            sid=self.session_id,
+            sub=self.subject,
+            claims={},
+            created=float(issued) if isinstance(issued, int | float) else 0.0,
+            exp=self.expires,
+        )
 
 
 class Verifier:

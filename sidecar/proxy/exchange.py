@@ -15,6 +15,7 @@ from sidecar.errors import StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import verify
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.relay import Relay
+from sidecar.sessions import outage
 from sidecar.wire.replies import RETRY_AFTER, problem, redirect
 
 if TYPE_CHECKING:
@@ -72,14 +73,17 @@ class Exchange(Relay):
         decision = shared.gate.decide(route, head, now)
         if isinstance(decision, NeedSession):
             session = shared.store.peek(decision.token_id)
-            if session is None:
+            if session is not None:
+                decision = shared.gate.resume(route, decision, session, now)
+            elif shared.store.degraded:
+                decision = outage.decide(shared.gate, shared.store, route, decision, now)
+            else:
                 if self.body is not None:
                     self.downstream.flow.hold(NO_PEER)
                 self.task = shared.tasks.spawn(
                     self._look_up(route, decision), name="session look-up"
                 )
                 return
-            decision = shared.gate.resume(route, decision, session, now)
         self._decided(decision)
 
     async def _look_up(self, route: Route, need: NeedSession) -> None:
@@ -88,7 +92,7 @@ class Exchange(Relay):
         try:
             session = await shared.store.get(need.token_id)
         except StoreUnavailable:
-            decision: Allow | Deny = shared.unavailable
+            decision = outage.decide(shared.gate, shared.store, route, need, time())
         else:
             decision = shared.gate.resume(route, need, session, time())
         self.task = None

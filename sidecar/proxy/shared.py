@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sidecar.access_log import AccessLog
-    from sidecar.auth.gate import Deny, Gate
+    from sidecar.auth.gate import Gate
     from sidecar.auth.policy import RouteTable
     from sidecar.metrics import Metrics, RouteMetrics
     from sidecar.proxy.origin import Origin
@@ -55,7 +55,6 @@ class Shared:
 
     routes: RouteTable
     gate: Gate
-    unavailable: Deny  # the decision when the store can give none
     store: SessionStore
     origins: Mapping[str, Origin]  # by `Route.target`
     route_metrics: Sequence[RouteMetrics]  # by `Route.index`

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.auth.gate import NeedSession
-from sidecar.auth.reason import Reason
 from sidecar.errors import StoreUnavailable
+from sidecar.sessions import outage
 
 if TYPE_CHECKING:
     from sidecar.auth.gate import Allow, Deny, Gate
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def authenticate(
     gate: Gate, store: SessionStore, route: Route, head: RequestHead, now: float
 ) -> Allow | Deny:
-    """Allow or Deny; a store that cannot answer is a denial of its own."""
+    """Allow or Deny; if the store cannot answer, by the route's outage mode."""
     need = gate.decide(route, head, now)
     if not isinstance(need, NeedSession):
         return need
@@ -30,5 +30,5 @@ async def authenticate(
         try:
             session = await store.get(need.token_id)
         except StoreUnavailable:
-            return gate.deny(Reason.STORE_UNAVAILABLE)
+            return outage.decide(gate, store, route, need, now)
     return gate.resume(route, need, session, now)

@@ -6,8 +6,8 @@ stopped server after 59 s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
@@ -15,6 +15,13 @@ from redis.backoff import NoBackoff
 
 from sidecar.errors import ConfigError, Problem
 from sidecar.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio.connection import AbstractConnection
+
+    OnConnect = Callable[[AbstractConnection], Awaitable[None]]
 
 _NO_SECRET = Secret("")
 
@@ -38,8 +45,24 @@ class RedisConfig:
     max_connections: int = 8
 
 
-def connect(config: RedisConfig) -> Redis:
-    """A client; it connects when it is first used. Raises ConfigError, which shows no secret."""
+def tracked(config: RedisConfig, on_connect: OnConnect, max_connections: int) -> Redis | None:
+    """A client of its own to the same place, whose every new connection `on_connect` greets.
+
+    None where that is not to be had. Raises ConfigError.
+    """
+
+    async def greet(connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        await on_connect(connection)
+
+    return connect(replace(config, max_connections=max_connections), greet)
+
+
+def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
+    """A client; it connects when it is first used. Raises ConfigError, which shows no secret.
+
+    `greet` takes the place of the library's own greeting of a new connection.
+    """
     arguments: dict[str, Any] = {
         "db": config.db,
         "username": config.username or None,
@@ -54,6 +77,8 @@ def connect(config: RedisConfig) -> Redis:
         "protocol": 2,
         "driver_info": None,
     }
+    if greet is not None:
+        arguments["redis_connect_func"] = greet
     if config.ca_file:
         arguments["ssl_ca_certs"] = config.ca_file
     try:

@@ -57,11 +57,17 @@ class RedisLink:
         """How many operations can be under way at once."""
         return self._slots
 
-    async def run(self, work: Callable[[Redis], Awaitable[T]], *, waited: float = 0.0) -> T:
+    async def run(
+        self,
+        work: Callable[[Redis], Awaitable[T]],
+        *,
+        waited: float = 0.0,
+        client: Redis | None = None,
+    ) -> T:
         """The outcome of `work`. It may run twice, so it must be safe to repeat.
 
-        `waited` seconds of its time are gone already. Raises RedisUnavailable. Only for tasks that
-        no caller can cancel: see `detached`.
+        `waited` seconds of its time are gone already; `client` takes the place of the link's own.
+        Raises RedisUnavailable. Only for tasks that no caller can cancel: see `detached`.
         """
         self._operations += 1
         number = self._operations
@@ -69,7 +75,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(self._timeout - waited), self._free:
                 fault = Fault.TIMEOUT
-                return await self._twice(work)
+                return await self._twice(work, self._client if client is None else client)
         except TimeoutError:
             # The library has closed the connection: a late answer has nobody to go to.
             raise RedisUnavailable(fault, number) from None
@@ -91,9 +97,9 @@ class RedisLink:
         except _FAULTS as error:
             logger.debug("redis connection not closed in order", extra={"fault": classify(error)})
 
-    async def _twice(self, work: Callable[[Redis], Awaitable[T]]) -> T:
+    async def _twice(self, work: Callable[[Redis], Awaitable[T]], client: Redis) -> T:
         try:
-            return await work(self._client)
+            return await work(client)
         except _FAULTS as error:
             fault = classify(error)
             if fault not in RETRIED:
@@ -101,7 +107,7 @@ class RedisLink:
         if fault is Fault.READONLY:
             await self._renew()
         # The pool gives the connection released last, which the fault has closed: it is made anew.
-        return await work(self._client)
+        return await work(client)
 
     async def _renew(self) -> None:
         """Close the connection that is next in the pool: the master may have moved."""

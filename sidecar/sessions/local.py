@@ -10,12 +10,12 @@ from heapq import heapify, heappop, heappush
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.session import Session, SessionInfo
+from sidecar.sessions.login import Login
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from sidecar.auth.session import Grant, RefreshRecord
+    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
 
 HIT: Final = ("local", "hit")
 MISS: Final = ("local", "miss")
@@ -24,51 +24,14 @@ MISS: Final = ("local", "miss")
 _USED_KEPT: Final = 16
 
 
-class Login:
-    """One login: its current session and refresh id, and until when these are live."""
-
-    __slots__ = (
-        *("address", "adopted", "refresh_id", "seen", "session", "token_until", "until", "used"),
-        "user_agent",
-    )
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.refresh_id: str | None = None
-        self.used: list[str] = []  # refresh ids of old, the oldest first
-        self.user_agent = ""
-        self.address = ""
-        self.adopted = False  # began in another store
-        self.seen = 0.0
-        self.token_until = 0.0
-        self.until = 0.0
-
-    @property
-    def key(self) -> str:
-        """What it is kept under: its sid; a session that others wrote has none."""
-        return self.session.sid or self.session.id
-
-    def info(self) -> SessionInfo:
-        """How a listing shows it."""
-        session = self.session
-        return SessionInfo(
-            sid=session.sid,
-            sub=session.sub,
-            created=session.created,
-            seen=self.seen,
-            exp=self.until,
-            method=session.method,
-            user_agent=self.user_agent,
-            address=self.address,
-        )
-
-
 class LocalStore:
     """A `SessionStore` of at most `max_sessions` logins; `max_age` (seconds) ends each earlier.
 
     When it is full, what has expired goes first, then the oldest. `clock` gives seconds since the
     epoch; look-ups are counted into `lookups` under (source, result).
     """
+
+    degraded: Final = False
 
     __slots__ = (
         *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_refresh"),
@@ -116,6 +79,14 @@ class LocalStore:
         self._lookups[HIT] += 1
         return login.session
 
+    def known(self, token_id: str) -> Session | None:
+        """As `peek`."""
+        return self.peek(token_id)
+
+    def ended_here(self, session: Session) -> bool:
+        """False: what was ended here is not live here."""
+        return False
+
     async def get(self, token_id: str) -> Session | None:
         """The live session, or None."""
         session = self.peek(token_id)
@@ -148,8 +119,20 @@ class LocalStore:
         self._end_at(login, grant.refresh.exp if grant.refresh else grant.session.exp, now)
         return True
 
-    def remember(self, session: Session) -> None:
-        """Know a session that another store holds. An older token does not replace a newer one."""
+    @property
+    def tokens(self) -> Mapping[str, Login]:
+        """The logins by their current token's id; also those that have ended and are not swept."""
+        return self._tokens
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for key in list(self._logins):
+            self.drop(key)
+        self._refresh.clear()
+        self._ends.clear()
+
+    def remember(self, session: Session) -> Login | None:
+        """Know a session that another store holds. None if a newer token of its login is known."""
         now = self._clock()
         key = session.sid or session.id
         login = self._logins.pop(key, None)
@@ -159,11 +142,12 @@ class LocalStore:
         else:
             self._logins[key] = login  # the one seen last is the last to go
             if login.session.exp > session.exp:
-                return
+                return None
         self._continue(login, session, now)
         login.seen = now
         until = max(login.until, session.exp)
         self._end_at(login, until, now)
+        return login
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None."""
@@ -293,6 +277,8 @@ class LocalStore:
         if login.session.id != session.id:
             self._tokens.pop(login.session.id, None)
         login.session = session
+        login.confirmed = now
+        login.watch = None
         login.token_until = self._capped(session.exp, now)
         self._tokens[session.id] = login
 

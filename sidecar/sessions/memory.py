@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.sessions.local import LocalStore
+from sidecar.sessions.near import Near
 from sidecar.sessions.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.sessions.near import Reading
 
 
 class Memory:
@@ -24,7 +26,7 @@ class Memory:
     most. What was `ended` here stays so for `max_ttl`, whatever Redis still holds.
     """
 
-    __slots__ = ("_clock", "_max_ttl", "born", "ended", "seen")
+    __slots__ = ("_clock", "_max_ttl", "born", "ended", "near", "seen")
 
     def __init__(
         self, clock: Callable[[], float], *, max_sessions: int, max_stale: float, max_ttl: float
@@ -32,24 +34,36 @@ class Memory:
         self._clock = clock
         self._max_ttl = max_ttl
         self.born = LocalStore(clock, max_sessions)
-        self.seen = LocalStore(clock, max_sessions, max_age=max_stale)
+        self.near = Near(clock, max_sessions=max_sessions, max_stale=max_stale)
+        self.seen = self.near.store
         self.ended = Tombstones(max_sessions)
 
     def __repr__(self) -> str:
-        return f"<Memory {len(self.born)} born, {len(self.seen)} seen, {self.ended!r}>"
+        return f"<Memory {len(self.born)} born, {self.near!r}, {self.ended!r}>"
 
     def peek(self, token_id: str) -> Session | None:
         """The session, if all that this process knows says that it is live."""
-        return self.born.peek(token_id) or self.seen.peek(token_id)
+        return self.born.peek(token_id) or self.near.known(token_id)
 
-    def confirm(self, token_id: str, session: Session | None) -> Session | None:
-        """Redis' answer, after what is known better here; and remember it."""
+    def begin(self) -> Reading:
+        """Redis is about to be asked for sessions. `end` that whatever comes of it."""
+        return self.near.begin()
+
+    def confirm(self, token_id: str, session: Session | None, reading: Reading) -> None:
+        """Remember Redis' answer, unless it is known better here."""
         if session is None:
             self.seen.drop_token(token_id)
+        elif not self.ended.covers(session, self._clock()):
+            self.near.keep(session, reading)
+
+    def end(self, reading: Reading) -> None:
+        """That look-up is over."""
+        self.near.end(reading)
+
+    def unless_revoked(self, session: Session | None) -> Session | None:
+        """The session, if it was not ended here."""
+        if session is None or self.ended.covers(session, self._clock()):
             return None
-        if self.ended.covers(session, self._clock()):
-            return None
-        self.seen.remember(session)
         return session
 
     def write(self, grant: Grant) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
+    from sidecar.sessions.near import Reading
 
 T = TypeVar("T")
 
@@ -63,6 +64,19 @@ class LookupMetrics(Protocol):
         """How long they took."""
 
 
+class Observer(Protocol):
+    """Who remembers what look-ups found; told in the moment in which the answer came."""
+
+    def begin(self) -> Reading:
+        """A look-up is about to be sent."""
+
+    def confirm(self, token_id: str, session: Session | None, reading: Reading) -> None:
+        """What it found under one token id."""
+
+    def end(self, reading: Reading) -> None:
+        """It is over."""
+
+
 class RedisStore:
     """A `SessionStore` on a Redis client that returns bytes. It owns the client, and closes it.
 
@@ -70,6 +84,8 @@ class RedisStore:
     `SessionKey.TOKEN` any value under a token's key is a live session. When a login was seen last
     is written at most every `touch_every` seconds.
     """
+
+    degraded: bool = False
 
     def __init__(
         self,
@@ -91,6 +107,8 @@ class RedisStore:
         self._touched: dict[str, float] = {}  # sid: when that was written last
         self._keys = Keyspace(clock, max_ttl)
         self._link = RedisLink(client, timeout=timeout, slots=slots)
+        self._observer: Observer | None = None
+        self._reader: Redis | None = None
         # Where there is more than one slot, look-ups leave one to logins and logouts.
         parallel = max(1, self._link.slots - 1)
         self._lookups = Batches(self._fetch, self._link.tasks, parallel=parallel)
@@ -98,9 +116,25 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"<RedisStore by {self._session_key} on {self._link!r}>"
 
+    def observe(self, observer: Observer) -> None:
+        """Tell this one of every look-up."""
+        self._observer = observer
+
+    def read_through(self, client: Redis | None) -> None:
+        """Look sessions up by this client, or by the store's own."""
+        self._reader = client
+
     def peek(self, token_id: str) -> Session | None:
         """None: nothing is known here without asking."""
         return None
+
+    def known(self, token_id: str) -> Session | None:
+        """None: as `peek`."""
+        return None
+
+    def ended_here(self, session: Session) -> bool:
+        """False: what is ended here is ended in Redis."""
+        return False
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None."""
@@ -174,9 +208,23 @@ class RedisStore:
             return absent
 
     async def _fetch(self, token_ids: Sequence[str], since: float) -> list[Session | None]:
-        work = partial(self._keys.tokens, token_ids)
+        observer = self._observer
+        if observer is None:
+            return await self._look_up(token_ids, since)
+        reading = observer.begin()
         try:
-            values = await self._link.run(work, waited=time.perf_counter() - since)
+            sessions = await self._look_up(token_ids, since)
+            for token_id, session in zip(token_ids, sessions, strict=True):
+                observer.confirm(token_id, session, reading)
+        finally:
+            observer.end(reading)
+        return sessions
+
+    async def _look_up(self, token_ids: Sequence[str], since: float) -> list[Session | None]:
+        work = partial(self._keys.tokens, token_ids)
+        waited = time.perf_counter() - since
+        try:
+            values = await self._link.run(work, waited=waited, client=self._reader)
         except RedisUnavailable as unavailable:
             self._count(len(token_ids), unavailable.fault)
             raise

@@ -18,8 +18,18 @@ class SessionStore(Protocol):
     for want of room. Nothing that was revoked comes back, whatever is written late.
     """
 
+    @property
+    def degraded(self) -> bool:
+        """Whether the shared store is known to be away: then `get` is not worth a try."""
+
     def peek(self, token_id: str) -> Session | None:
-        """The live session if it is known without waiting; None says only "ask `get`"."""
+        """The live session if that is certain without waiting; None says only "ask `get`"."""
+
+    def known(self, token_id: str) -> Session | None:
+        """The session as far as this process knows it; for when `get` raises StoreUnavailable."""
+
+    def ended_here(self, session: Session) -> bool:
+        """Whether this process knows that this session was ended, by its id, `sid` or user."""
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None. Raises StoreUnavailable."""

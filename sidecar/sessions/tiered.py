@@ -1,7 +1,7 @@
 """Redis for as long as it can be used, this process' memory while it cannot.
 
-The only place that turns an outage into an answer: what is known here stays valid, what is not
-known is absent. No request waits for a Redis that is known to be away.
+What it means for a request that Redis cannot be asked is `outage`'s business. No request waits for
+a Redis that is known to be away.
 """
 
 from __future__ import annotations
@@ -14,21 +14,30 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import msgspec
 
 from sidecar.errors import StoreUnavailable
+from sidecar.sessions.arrears import Arrears
 from sidecar.sessions.faults import UNSENT, RedisUnavailable
 from sidecar.sessions.local import HIT, MISS
 from sidecar.sessions.memory import Memory
 from sidecar.sessions.store import SessionStore
+from sidecar.sessions.tracking import Tracking
 from sidecar.sessions.watch import RedisWatch, StateMetrics
+from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+
+    from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.breaker import Breaker
+    from sidecar.sessions.near import Near
+    from sidecar.sessions.redis import Observer
+    from sidecar.sessions.tracking import Connect
 
 T = TypeVar("T")
 
-_UNSETTLED_KEPT: Final = 10_000
+NEAR_HIT: Final = ("near", "hit")
+NEAR_MISS: Final = ("near", "miss")
 
 
 class Remote(SessionStore, Protocol):
@@ -36,6 +45,12 @@ class Remote(SessionStore, Protocol):
 
     async def ping(self) -> None:
         """Ask it anything."""
+
+    def observe(self, observer: Observer) -> None:
+        """Tell this one of every look-up."""
+
+    def read_through(self, client: Redis | None) -> None:
+        """Look sessions up by this client, or by its own."""
 
 
 class StoreMetrics(StateMetrics, Protocol):
@@ -65,23 +80,35 @@ class TieredStore:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        connect: Connect | None = None,
     ) -> None:
+        self.degraded = False  # whether Redis is not in use
         self._remote = remote
         self._breaker = breaker
         self._lookups = metrics.lookups
         self._lookups.setdefault(HIT, 0)
         self._lookups.setdefault(MISS, 0)
+        self._lookups.setdefault(NEAR_HIT, 0)
+        self._lookups.setdefault(NEAR_MISS, 0)
         self._memory = Memory(
             clock, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl
         )
-        # Grants of which Redis may have all, some or nothing, by sid, in order. They are written
-        # again before it is trusted: else a logout elsewhere would not end what is kept here too.
-        self._unsettled: dict[str, list[Grant]] = {}
+        remote.observe(self._memory)
+        self._near_peek = self._memory.near.peek
+        self._tracking = (
+            Tracking(self._memory.near, connect, remote.read_through, sleep=sleep)
+            if connect is not None
+            else None
+        )
+        self._tasks = Tasks()
+        self._arrears = Arrears(remote, self._memory)
         self._watch = RedisWatch(
             breaker,
             metrics,
             remote.ping,
-            self._settle,
+            self._arrears.settle,
+            self._on_change,
+            clock=clock,
             monotonic=monotonic,
             sleep=sleep,
             jitter=jitter,
@@ -89,56 +116,67 @@ class TieredStore:
 
     def __repr__(self) -> str:
         return (
-            f"<TieredStore {self._breaker.state}, {self._memory!r},"
-            f" {len(self._unsettled)} unsettled>"
+            f"<TieredStore {self._breaker.state}, {self._memory!r}, {len(self._arrears)} unsettled>"
         )
 
     @property
-    def degraded(self) -> bool:
-        """Whether Redis is not in use."""
-        return self._watch.degraded
+    def transitions(self) -> Sequence[Mapping[str, Any]]:
+        """The last changes between Redis and what is known here alone, the newest last."""
+        return list(self._watch.transitions)
+
+    @property
+    def near(self) -> Near:
+        """The near cache, for its figures."""
+        return self._memory.near
 
     async def start(self) -> None:
         """See if Redis is there, and watch it from here on. That it is absent is no error."""
         await self._watch.start()
+        if self._tracking is not None:
+            self._on_change()
+            self._tasks.spawn(self._tracking.run(), "redis tracking")
 
     async def close(self) -> None:
         """End the watch, close the shared store."""
         await self._watch.close()
+        await self._tasks.close()
         await self._remote.close()
 
     def peek(self, token_id: str) -> Session | None:
-        """The session if it lives here alone, or if Redis is away and it is known here."""
-        if self._watch.degraded:
-            session = self._memory.peek(token_id)
-        else:
-            session = self._memory.born.peek(token_id)
+        """The session, if that is certain without asking; never while Redis is away."""
+        session = self._near_peek(token_id)
         if session is not None:
-            self._lookups[HIT] += 1
+            self._lookups[NEAR_HIT] += 1
+        elif not self.degraded:
+            session = self._memory.born.peek(token_id)
+            if session is not None:
+                self._lookups[HIT] += 1
         return session
+
+    def known(self, token_id: str) -> Session | None:
+        """The session, as far as this process knows by itself."""
+        session = self._memory.peek(token_id)
+        self._lookups[MISS if session is None else HIT] += 1
+        return session
+
+    def ended_here(self, session: Session) -> bool:
+        """Whether this session, its login, or all of its user's logins were ended here."""
+        return self._memory.unless_revoked(session) is None
 
     async def get(self, token_id: str) -> Session | None:
         """The live session, or None."""
         session = self.peek(token_id)
         if session is not None:
             return session
-        if self._breaker.closed:
-            try:
-                session = await self._remote.get(token_id)
-            except RedisUnavailable as unavailable:
-                self._watch.failed(unavailable)
-            else:
-                self._watch.succeeded()
-                return self._memory.confirm(token_id, session)
-        session = self._memory.peek(token_id)
-        self._lookups[MISS if session is None else HIT] += 1
-        return session
+        if self._memory.near.coherent:
+            self._lookups[NEAR_MISS] += 1
+        return self._memory.unless_revoked(await self._remotely(self._remote.get(token_id)))
 
     async def write(self, grant: Grant) -> bool:
         """Write all of one login or refresh: into Redis, or here while Redis takes none."""
         sid = grant.session.sid
-        if not self._breaker.closed or sid in self._unsettled:
-            return self._write_here(grant, grant if sid in self._unsettled else None)
+        if not self._breaker.closed or self._arrears.holds(sid):
+            return self._write_here(grant, grant if self._arrears.holds(sid) else None)
         attempt = self._as_redis_knows_it(grant)
         try:
             live = await self._remote.write(attempt)
@@ -190,21 +228,20 @@ class TieredStore:
     async def revoke_session(self, sid: str) -> bool:
         """End one login: here at once, and in Redis if that can be. True if there was one."""
         here = self._memory.end_session(sid)
-        self._unsettled.pop(sid, None)
+        self._arrears.forget(sid)
         return await self._revoked(self._remote.revoke_session, sid) or here
 
     async def revoke_token(self, token_id: str) -> bool:
         """End the credential under this id, and its login. True if there was one."""
         session = self._memory.peek(token_id)
         here = self._memory.end_token(token_id)
-        self._unsettled.pop(session.sid if session else "", None)
+        self._arrears.forget(session.sid if session else "")
         return await self._revoked(self._remote.revoke_token, token_id) or here
 
     async def revoke_user(self, sub: str) -> int:
         """End every login of a user; how many there were, as far as known."""
         known, alone = self._memory.end_user(sub)
-        for sid in [sid for sid, grants in self._unsettled.items() if grants[0].session.sub == sub]:
-            del self._unsettled[sid]
+        self._arrears.forget_user(sub)
         there = await self._revoked(self._remote.revoke_user, sub)
         return known if there is None else there + alone
 
@@ -216,14 +253,24 @@ class TieredStore:
             return self._memory.listing(sub, seen=True)
         return self._merged(sub, there)
 
+    def _on_change(self) -> None:
+        """Redis went away, or came back."""
+        self.degraded = self._watch.degraded
+        if self.degraded:
+            self._memory.near.lose()
+        if self._tracking is None:
+            return
+        if self.degraded:
+            self._tracking.pause()
+        else:
+            self._tracking.resume()
+
     def _write_here(self, grant: Grant, unsettled: Grant | None) -> bool:
         """Keep a grant here. `unsettled` is what Redis may have got of it."""
         if not self._memory.write(grant):
             return False
         if unsettled is not None:
-            self._unsettled.setdefault(grant.session.sid, []).append(unsettled)
-            if len(self._unsettled) > _UNSETTLED_KEPT:  # the oldest stays valid here, and only here
-                del self._unsettled[next(iter(self._unsettled))]
+            self._arrears.add(unsettled)
             self._watch.owe()
         return True
 
@@ -233,23 +280,6 @@ class TieredStore:
         if login is None or login.adopted:
             return grant
         return msgspec.structs.replace(grant, replaces=None)
-
-    async def _settle(self) -> bool:
-        """Write again what Redis may have got in part. What was ended meanwhile is ended there."""
-        while self._unsettled:
-            sid, grants = next(iter(self._unsettled.items()))
-            live = await self._remote.write(grants[0])
-            if self._unsettled.get(sid) is not grants:
-                await self._remote.revoke_session(sid)
-            elif not live:  # it was ended elsewhere
-                del self._unsettled[sid]
-                self._memory.forget(sid)
-            elif len(grants) > 1:
-                del grants[0]
-            else:
-                del self._unsettled[sid]
-                self._memory.written(grants[0])
-        return True
 
     async def _remotely(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
         """Have Redis do it. Raises StoreUnavailable, at once while it is known to be away."""

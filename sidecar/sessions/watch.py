@@ -10,7 +10,8 @@ import asyncio
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sidecar.sessions.faults import CERTAIN, WRITES_ONLY, Fault, RedisUnavailable
 from sidecar.tasks import Tasks
@@ -25,6 +26,7 @@ AVAILABLE: Final = "Redis available again, using the shared session cache"
 REFUSES_WRITES: Final = "Redis refuses writes, keeping new sessions in memory"
 TAKES_WRITES: Final = "Redis takes writes again"
 
+_TRANSITIONS_KEPT: Final = 32
 _MEND_EVERY: Final = 1.0  # seconds, while Redis is in use but something is to be made good
 
 logger = logging.getLogger("sidecar.sessions")
@@ -35,13 +37,15 @@ class StateMetrics(Protocol):
 
     degraded: int
     breaker_state: str
+    transitions: dict[str, int]
 
 
 class RedisWatch:
     """Tell it how each use of Redis went; ask it whether to use Redis.
 
     `probe` asks Redis anything, `mend` makes good what it missed and says whether that was all;
-    both raise RedisUnavailable. `monotonic` and `sleep` are in seconds, `jitter` gives numbers in
+    both raise RedisUnavailable; `changed` is called when `degraded` has. `clock` gives
+    seconds since the epoch; `monotonic` and `sleep` are in seconds, `jitter` gives numbers in
     [0, 1).
     """
 
@@ -51,16 +55,21 @@ class RedisWatch:
         metrics: StateMetrics,
         probe: Callable[[], Awaitable[None]],
         mend: Callable[[], Awaitable[bool]],
+        changed: Callable[[], None],
         *,
+        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.degraded = False
+        self.transitions: deque[dict[str, Any]] = deque(maxlen=_TRANSITIONS_KEPT)  # newest last
+        self._clock = clock
         self._breaker = breaker
         self._metrics = metrics
         self._probe = probe
         self._mend = mend
+        self._changed = changed
         self._monotonic = monotonic
         self._sleep = sleep
         self._jitter = jitter
@@ -119,12 +128,20 @@ class RedisWatch:
         self._metrics.degraded = 1
         self._metrics.breaker_state = self._breaker.state
         self._trouble.set()
+        self._note("degraded", str(fault))
         logger.info(NOT_AVAILABLE, extra={"fault": str(fault)})
+        self._changed()
 
     def _back(self) -> None:
         self.degraded = False
         self._metrics.degraded = 0
+        self._note("shared", "")
         logger.info(AVAILABLE)
+        self._changed()
+
+    def _note(self, state: str, fault: str) -> None:
+        self._metrics.transitions[state] += 1
+        self.transitions.append({"at": round(self._clock(), 3), "to": state, "fault": fault})
 
     async def _watch(self) -> None:
         while True:

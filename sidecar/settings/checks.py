@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.settings.model import SYMMETRIC
 from sidecar.settings.net import LOOPBACK, WILDCARD
+from sidecar.settings.routes import TRUST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,6 +127,17 @@ def _own_issuer(settings: Settings) -> str | None:
     return None
 
 
+def _outages(settings: Settings) -> str | None:
+    everywhere = settings.session_outage
+    for number, route in enumerate(settings.route, 1):
+        if route.session_outage and TRUST[route.session_outage] > TRUST[everywhere]:
+            return (
+                f"expected route[{number}].session_outage no less strict than {everywhere};"
+                f" got {route.session_outage}"
+            )
+    return None
+
+
 CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ...]] = (
     (("jwt_secret", "jwt_private_key_file", "jwt_algorithm", "allow_weak_secrets"), _jwt_secret),
     (("jwt_secret_previous", "jwt_algorithm", "allow_weak_secrets"), _jwt_secret_previous),
@@ -135,6 +147,7 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("jwt_algorithm", "jwt_private_key_file"), _algorithm),
     (("access_token_expiry", "refresh_token_expiry"), _expiries),
     (("session_max_age", "access_token_expiry"), _max_age),
+    (("session_outage", "route"), _outages),
     (("admin_listen", "listen"), _listeners),
     (("upstream_url", "listen", "admin_listen"), _loop),
     (("issuer", "jwt_issuer"), _own_issuer),

@@ -15,7 +15,7 @@ from sidecar.secret import Secret
 from sidecar.settings import kinds, net
 from sidecar.settings.kinds import Kind
 from sidecar.settings.net import Address, Network, Upstream
-from sidecar.settings.routes import RouteSettings
+from sidecar.settings.routes import OUTAGE, RouteSettings, SessionOutage
 
 SYMMETRIC: Final = ("HS256", "HS384", "HS512")
 ASYMMETRIC: Final = (
@@ -85,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_store: Annotated[Literal["redis", "local"], kinds.choice("redis", "local")] = "redis"
     session_key: Annotated[Literal["sha256", "token"], kinds.choice("sha256", "token")] = "sha256"
     session_cache_size: Annotated[int, kinds.integer(1, 100_000_000)] = 100_000
+    session_outage: Annotated[SessionOutage, OUTAGE] = "local"
+    session_max_stale: Seconds = 3600.0
     session_max_age: Annotated[float, kinds.duration("1s")] = 30 * 86400.0
     redis_url: Annotated[Secret, net.redis_url()] = NO_SECRET
     redis_host: Annotated[str, net.host()] = "localhost"

@@ -120,7 +120,20 @@ def _accepted(name: str, raw: object) -> tuple[Scalar, ...]:
     return tuple(values)
 
 
+def _outage() -> Kind:
+    def read(raw: object) -> object:
+        return raw if raw == "" else OUTAGE.read(raw)
+
+    return Kind(OUTAGE.expected, read)
+
+
 Words = Annotated[tuple[str, ...], kinds.listed(_WORD, "a list of words")]
+
+
+SessionOutage = Literal["local", "stale", "strict", "signature"]
+OUTAGE: Final = kinds.choice("local", "stale", "strict", "signature")
+# How much each lets in while the sessions cannot be asked for.
+TRUST: Final[dict[str, int]] = {"strict": 0, "stale": 1, "local": 1, "signature": 2}
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +150,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     upgrades: Annotated[tuple[str, ...], kinds.listed(_upgrade(), "a list of protocols")] = (
         "websocket",
     )
+    session_outage: Annotated[SessionOutage | Literal[""], _outage()] = ""  # empty: the global one
 
 
 def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:

@@ -88,6 +88,10 @@ class AwayStore(LocalStore):
         """Nothing is known."""
         return None
 
+    def known(self, token_id: str) -> Session | None:
+        """Nor here."""
+        return None
+
     async def get(self, token_id: str) -> Session | None:
         """Never."""
         raise StoreUnavailable("told to")

@@ -14,6 +14,7 @@ import yaml
 from sidecar.api import login, refresh
 from sidecar.auth.reason import Reason
 from sidecar.metrics import Metrics
+from sidecar.sessions.near import Near
 from tests.deploy.manifests import ROOT
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def _metrics() -> Metrics:
     metrics.lookups["redis", "hit"] = 1
     metrics.lookup_duration["redis"].observe(0.001)
     metrics.logins["password", "success"] = 1
+    metrics.near = Near(lambda: 0.0, max_sessions=1, max_stale=1.0)
     return metrics
 
 

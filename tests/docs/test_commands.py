@@ -228,7 +228,9 @@ def test_the_rights_are_enough(place: Place, printed: dict[str, str]) -> None:
     )
     assert place.redis.admin.acl_log() == []
     assert place.redis.admin.exists("session:user:admin") == 0
-    assert "sidecar_degraded 0.0" in place.run('curl -sf "$ADMIN/metrics"')
+    metrics = place.run('curl -sf "$ADMIN/metrics"')
+    assert "sidecar_degraded 0.0" in metrics
+    assert "sidecar_near_cache_coherent 1.0" in metrics
 
 
 def test_the_rights_are_no_more_than_needed(place: Place) -> None:

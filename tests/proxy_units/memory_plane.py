@@ -112,7 +112,6 @@ class Plane:
         self.shared = Shared(
             routes=routes,
             gate=gate,
-            unavailable=gate.deny(Reason.STORE_UNAVAILABLE),
             store=LocalStore(),
             origins={"upstream": self.origin},
             route_metrics=[metrics.route(route.name) for route in (*routes.routes, routes.default)],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sidecar.auth.gate import Allow, Deny, Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing, secret_key
-from sidecar.auth.policy import Access, Route
+from sidecar.auth.policy import Access, Outage, Route
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import Grant, Session, token_id
 from sidecar.auth.tokens import IssuerConfig, Verifier
@@ -91,10 +93,16 @@ async def test_what_needs_no_session_asks_no_store(gate: Gate) -> None:
 
 
 async def test_a_store_that_cannot_answer_is_a_denial(gate: Gate) -> None:
-    """An outage is neither a session nor the absence of one."""
+    """By the route's mode: 401 for the default, or 503 where the client shall come back."""
     client = connect(RedisConfig(host="127.0.0.1", port=free_port()))
     store = RedisStore(client, Metrics())
-    decision = await authenticate(gate, store, REQUIRED, asked(), NOW)
-    assert isinstance(decision, Deny)
-    assert decision.reason is Reason.STORE_UNAVAILABLE
+    for mode, reason in (
+        (Outage.LOCAL, Reason.SESSION_MISSING),
+        (Outage.STALE, Reason.STORE_UNAVAILABLE),
+        (Outage.STRICT, Reason.STORE_UNAVAILABLE),
+    ):
+        route = replace(REQUIRED, outage=mode)
+        decision = await authenticate(gate, store, route, asked(), NOW)
+        assert isinstance(decision, Deny)
+        assert decision.reason is reason
     await store.close()

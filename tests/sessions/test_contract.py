@@ -23,7 +23,7 @@ def used(record: RefreshRecord | None, at: float, sealed: bytes = b"sealed") -> 
 async def test_an_unknown_token_has_no_session(subject: Subject) -> None:
     """Absence is None."""
     assert subject.store.peek("f" * 64) is None
-    assert await subject.store.get("f" * 64) is None
+    assert await subject.found("f" * 64) is None
 
 
 async def test_a_login_is_found_again(subject: Subject) -> None:

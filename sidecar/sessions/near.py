@@ -1,0 +1,168 @@
+"""The near cache: sessions that Redis confirmed, and whether they are as good as asked for. Pure.
+
+What was read under a watch that still lasts needs no asking: Redis would have told of a change. The
+rest is remembered for an outage only. Knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.sessions.local import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.auth.session import Session
+
+
+class Watch:
+    """One unbroken stretch of being told of every change to what is read."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self, ended: float | None = None) -> None:
+        self.ended = ended  # seconds since the epoch; None while it lasts
+
+
+class Reading:
+    """A look-up under way: what changes after it was sent is not to be kept from its answer."""
+
+    __slots__ = ("changed", "watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.changed: set[str] = set()
+
+
+class Near:
+    """At most `max_sessions` logins; `clock` gives seconds since the epoch.
+
+    Not coherent until `follow`. Without a watch, a session counts as known for `max_stale` seconds
+    after Redis confirmed it, or after the watch ended under which it would have told of its end.
+    """
+
+    __slots__ = (
+        *("_clock", "_listener", "_max_stale", "_readings", "_watch", "flushes", "heard"),
+        *("invalidations", "store"),
+    )
+
+    def __init__(self, clock: Callable[[], float], *, max_sessions: int, max_stale: float) -> None:
+        self._clock = clock
+        self._max_stale = max_stale
+        self._readings: set[Reading] = set()
+        self._listener: Callable[[str | None], None] = _nobody
+        self._watch = Watch(clock())
+        self.store = LocalStore(clock, max_sessions)
+        self.heard = clock()  # when the link to Redis last showed that it was alive
+        self.invalidations = 0
+        self.flushes = 0
+
+    def __repr__(self) -> str:
+        word = "coherent" if self.coherent else "not coherent"
+        return f"<Near {len(self.store)} logins, {word}, {self.flushes} flushes>"
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def coherent(self) -> bool:
+        """Whether changes are being told."""
+        return self._watch.ended is None
+
+    @property
+    def staleness(self) -> float:
+        """How long ago, in seconds, the link was last known to be alive."""
+        return max(0.0, self._clock() - self.heard)
+
+    def on_changed(self, listener: Callable[[str | None], None]) -> None:
+        """Call this with each token id that changed; with None when any may have."""
+        self._listener = listener
+
+    def peek(self, token_id: str) -> Session | None:
+        """The live session, if that is certain. The hot path: one look-up, two comparisons."""
+        login = self.store.tokens.get(token_id)
+        if login is None or login.watch is not self._watch:
+            return None
+        now = self._clock()
+        if login.token_until <= now:
+            return None
+        login.seen = now
+        return login.session
+
+    def known(self, token_id: str) -> Session | None:
+        """The session as Redis last confirmed it, if that is not too long ago."""
+        login = self.store.tokens.get(token_id)
+        if login is None:
+            return None
+        now = self._clock()
+        since, watch = login.confirmed, login.watch
+        if isinstance(watch, Watch):
+            since = now if watch.ended is None else watch.ended
+        if login.token_until <= now or since + self._max_stale <= now:
+            return None
+        return login.session
+
+    def begin(self) -> Reading:
+        """A look-up is about to be sent. `end` it whatever comes of it."""
+        reading = Reading(self._watch)
+        self._readings.add(reading)
+        return reading
+
+    def keep(self, session: Session, reading: Reading) -> None:
+        """Redis has this session; under a watch, it will tell when that is so no more."""
+        login = self.store.remember(session)
+        if login is None:
+            return
+        watched = reading.watch.ended is None and session.id not in reading.changed
+        login.watch = reading.watch if watched else None
+
+    def end(self, reading: Reading) -> None:
+        """The look-up is over."""
+        self._readings.discard(reading)
+
+    def changed(self, token_id: str) -> None:
+        """Redis says that this session was changed or ended."""
+        self.invalidations += 1
+        for reading in self._readings:
+            reading.changed.add(token_id)
+        self.store.drop_token(token_id)
+        self._listener(token_id)
+
+    def emptied(self) -> None:
+        """Redis says that all of it is gone."""
+        self.invalidations += 1
+        self.store.clear()
+        if self.coherent:
+            self._renew(Watch())
+        self._listener(None)
+
+    def follow(self) -> Watch:
+        """Changes are being told from here on, of what is read from here on."""
+        self.heard = self._clock()
+        self._renew(Watch())
+        self._listener(None)
+        return self._watch
+
+    def follows(self, watch: Watch) -> bool:
+        """Whether this watch lasts."""
+        return watch is self._watch and self.coherent
+
+    def heard_now(self) -> None:
+        """The link has shown that it is alive."""
+        self.heard = self._clock()
+
+    def lose(self) -> None:
+        """Nothing is certain any more."""
+        if self.coherent:
+            self._renew(Watch(self._clock()))
+            self.flushes += 1
+
+    def _renew(self, watch: Watch) -> None:
+        if self._watch.ended is None:
+            self._watch.ended = self._clock()
+        self._watch = watch
+
+
+def _nobody(_: str | None) -> None:
+    """Nobody listens."""

@@ -1,0 +1,45 @@
+"""What a request gets while the shared store cannot be asked: the four modes. Decides, asks nobody.
+
+`local` and `stale` trust what this process knows, `strict` nothing, `signature` also a good token
+that nobody has ended here. They differ in what is not known: 401, or 503 and come back. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from sidecar.auth.gate import Allow
+from sidecar.auth.policy import Outage
+from sidecar.auth.reason import Reason
+
+if TYPE_CHECKING:
+    from sidecar.auth.gate import Deny, Gate, NeedSession
+    from sidecar.auth.policy import Route
+    from sidecar.sessions.store import SessionStore
+
+_LINES: Final = {mode: b"X-Auth-Degraded: %b\r\n" % mode.encode() for mode in Outage}
+
+
+def decide(
+    gate: Gate, store: SessionStore, route: Route, need: NeedSession, now: float
+) -> Allow | Deny:
+    """The decision by the route's mode. What is allowed says so in a header of its identity."""
+    mode = route.outage
+    if mode is Outage.STRICT:
+        return gate.deny(Reason.STORE_UNAVAILABLE)
+    session = store.known(need.token_id)
+    if session is not None:
+        decision = gate.resume(route, need, session, now)
+    elif mode is Outage.SIGNATURE and need.verified is not None:
+        claimed = need.verified.as_session(need.token_id)
+        if store.ended_here(claimed):
+            return gate.deny(Reason.SESSION_MISSING)
+        decision = gate.trust(route, need.verified)
+    elif mode is Outage.LOCAL:
+        return gate.deny(Reason.SESSION_MISSING)
+    else:
+        return gate.deny(Reason.STORE_UNAVAILABLE)
+    if isinstance(decision, Allow):
+        return replace(decision, identity=decision.identity + _LINES[mode])
+    return decision
