@@ -54,6 +54,7 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
         max_stale=settings.session_max_stale,
         max_ttl=longest,
         connect=partial(tracked, config),
+        migrate=settings.session_recovery == "migrate",
     )
     metrics.near = store.near
     return store

@@ -1,41 +1,65 @@
-"""What Redis may have missed, and how that is made good before it is trusted again."""
+"""What Redis has missed, and how that is made good before it is trusted again.
+
+Revocations first, so that nothing that was ended is read; then the refresh tokens used up here, so
+that nobody else continues what goes on here; then the grants of which it may have a part.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sidecar.sessions.journal import Kind
+
 if TYPE_CHECKING:
-    from sidecar.auth.session import Grant
+    from collections.abc import Callable
+
+    from sidecar.auth.session import Grant, RefreshRecord
+    from sidecar.sessions.journal import Entry, Journal
     from sidecar.sessions.memory import Memory
-    from sidecar.sessions.store import SessionStore
+    from sidecar.sessions.store import SharedStore
 
 _KEPT: Final = 10_000
 
 
 class Arrears:
-    """Grants of which `remote` may have all, some or nothing, by login, in their order.
+    """What is to be made good at `remote`. Lists are bounded; the oldest goes first.
 
-    They are written again: else a logout elsewhere would not end what `memory` keeps of them.
+    Grants are written again, by login and in their order: else a logout elsewhere would not end
+    what `memory` keeps of them. `clock` gives seconds since the epoch.
     """
 
-    __slots__ = ("_grants", "_memory", "_remote")
+    __slots__ = ("_claims", "_clock", "_grants", "_memory", "_remote", "journal")
 
-    def __init__(self, remote: SessionStore, memory: Memory) -> None:
+    def __init__(
+        self, remote: SharedStore, memory: Memory, journal: Journal, clock: Callable[[], float]
+    ) -> None:
         self._remote = remote
         self._memory = memory
+        self._clock = clock
+        self.journal = journal
+        self._claims: dict[str, RefreshRecord] = {}
         self._grants: dict[str, list[Grant]] = {}
 
     def __repr__(self) -> str:
-        return f"<Arrears {len(self._grants)} logins>"
+        return (
+            f"<Arrears {len(self.journal)} revocations, {len(self._claims)} claims,"
+            f" {len(self._grants)} logins>"
+        )
 
     def __len__(self) -> int:
-        return len(self._grants)
+        return len(self.journal) + len(self._claims) + len(self._grants)
 
     def add(self, grant: Grant) -> None:
         """To be written."""
         self._grants.setdefault(grant.session.sid, []).append(grant)
         if len(self._grants) > _KEPT:  # the oldest stays valid here, and only here
             del self._grants[next(iter(self._grants))]
+
+    def claim(self, refresh_id: str, used: RefreshRecord) -> None:
+        """A refresh token that Redis holds was used up here."""
+        self._claims[refresh_id] = used
+        if len(self._claims) > _KEPT:
+            del self._claims[next(iter(self._claims))]
 
     def holds(self, sid: str) -> bool:
         """Whether something of this login is to be written."""
@@ -51,10 +75,39 @@ class Arrears:
             del self._grants[sid]
 
     async def settle(self) -> bool:
-        """Write it; what was ended meanwhile is ended there. True: that was all.
+        """Make it good. True: that was all. Raises StoreUnavailable."""
+        await self._revoke()
+        await self._use_up()
+        await self._write()
+        return not len(self)
 
-        Raises StoreUnavailable.
-        """
+    async def _revoke(self) -> None:
+        for entry in self.journal.pending():
+            if entry.until > self._clock():
+                await self._revoke_one(entry)
+            await self.journal.done(entry)
+
+    async def _revoke_one(self, entry: Entry) -> None:
+        if entry.kind is Kind.SESSION:
+            await self._remote.revoke_session(entry.what)
+        elif entry.kind is Kind.TOKEN:
+            await self._remote.revoke_token(entry.what)
+        else:
+            await self._remote.revoke_user(entry.what, before=entry.at)
+
+    async def _use_up(self) -> None:
+        while self._claims:
+            refresh_id, used = next(iter(self._claims.items()))
+            before = await self._remote.claim_refresh(refresh_id, used)
+            self._claims.pop(refresh_id, None)
+            if before is not None and before.used_at is not None:
+                # Somebody else went on with it meanwhile. One token, two heirs: neither is trusted.
+                self.forget(used.sid)
+                self._memory.end_session(used.sid)
+                await self._remote.revoke_session(used.sid)
+
+    async def _write(self) -> None:
+        """Write the grants; what was ended meanwhile is ended there."""
         while self._grants:
             sid, grants = next(iter(self._grants.items()))
             live = await self._remote.write(grants[0])
@@ -68,4 +121,3 @@ class Arrears:
             else:
                 del self._grants[sid]
                 self._memory.written(grants[0])
-        return True

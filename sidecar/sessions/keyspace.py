@@ -149,10 +149,27 @@ class Keyspace:
         """Delete the value under a token id."""
         await redis.delete(TOKEN + octets(token_id))
 
-    async def some_of(self, user: bytes, redis: Redis) -> list[bytes]:
-        """Some sids of a user, as long as there are any."""
-        sids: list[Any] = await redis.zrange(user, 0, LISTED - 1)
-        return sids
+    async def some_of(self, user: bytes, before: float | None, redis: Redis) -> list[bytes]:
+        """Some sids of a user, as long as there are any; if so asked, of logins begun `before`."""
+        if before is None:
+            sids: list[Any] = await redis.zrange(user, 0, LISTED - 1)
+            return sids
+        everything: list[Any] = await redis.zrange(user, 0, -1)
+        old: list[bytes] = []
+        for start in range(0, len(everything), LISTED):
+            some = everything[start : start + LISTED]
+            async with redis.pipeline(transaction=False) as pipe:
+                for sid in some:
+                    pipe.hget(LOGIN + sid, login_hash.CREATED)
+                answers = await pipe.execute(raise_on_error=False)
+            old += [
+                sid
+                for sid, answer in zip(some, answers, strict=True)
+                if login_hash.began_before(answer, before)
+            ]
+            if len(old) >= LISTED:
+                break
+        return old[:LISTED]
 
     async def listing(self, user: bytes, redis: Redis) -> list[SessionInfo]:
         """A user's live logins, newest first; of very many those that live longest."""

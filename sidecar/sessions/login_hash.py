@@ -66,6 +66,14 @@ def info_of(sid: str, fields: Mapping[str, bytes]) -> SessionInfo | None:
         return None
 
 
+def began_before(created: object, moment: float) -> bool:
+    """Whether a login with this field began before; one that does not say when did."""
+    try:
+        return not isinstance(created, bytes) or float(created) < moment
+    except ValueError:
+        return True
+
+
 def text_of(value: bytes) -> str:
     """A field's text. Never fails."""
     return value.decode("utf-8", "replace")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.sessions.journal import Kind
 from sidecar.sessions.local import LocalStore
 from sidecar.sessions.near import Near
 from sidecar.sessions.tombstones import Tombstones
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.sessions.journal import Entry
     from sidecar.sessions.near import Reading
 
 
@@ -112,6 +114,13 @@ class Memory:
         if record is not None and record.used_at is None:
             self.born.put_refresh(refresh_id, used)  # wins over the live one in Redis
         return record
+
+    def hold(self, entry: Entry) -> None:
+        """Hold a revocation of old, which a journal kept."""
+        if entry.kind is Kind.USER:
+            self.ended.add_user(entry.what, entry.at, entry.until)
+        else:
+            self.ended.add(entry.what, entry.at, entry.until)
 
     def end_session(self, sid: str) -> bool:
         """End a login. True if it was known here."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
-    from sidecar.sessions.near import Reading
+    from sidecar.sessions.store import Observer
 
 T = TypeVar("T")
 
@@ -62,19 +62,6 @@ class LookupMetrics(Protocol):
     @property
     def lookup_duration(self) -> Mapping[str, Durations]:
         """How long they took."""
-
-
-class Observer(Protocol):
-    """Who remembers what look-ups found; told in the moment in which the answer came."""
-
-    def begin(self) -> Reading:
-        """A look-up is about to be sent."""
-
-    def confirm(self, token_id: str, session: Session | None, reading: Reading) -> None:
-        """What it found under one token id."""
-
-    def end(self, reading: Reading) -> None:
-        """It is over."""
 
 
 class RedisStore:
@@ -178,9 +165,10 @@ class RedisStore:
         finally:
             self._lookups.forget(token_id)
 
-    async def revoke_user(self, sub: str) -> int:
-        """End every login of a user; how many there were."""
-        return await self._link.detached(self._end_user(USER + octets(sub)), "logout of all")
+    async def revoke_user(self, sub: str, before: float | None = None) -> int:
+        """End a user's logins, or those begun `before` (epoch seconds); how many there were."""
+        work = self._end_user(USER + octets(sub), before)
+        return await self._link.detached(work, "logout of all")
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
         """The user's live logins, newest first."""
@@ -280,11 +268,11 @@ class RedisStore:
         await self._keys.drop_token(token_id, redis)
         return session is not None
 
-    async def _end_user(self, user: bytes) -> int:
+    async def _end_user(self, user: bytes, before: float | None) -> int:
         ended = 0
         while True:
             try:
-                sids = await self._link.run(partial(self._keys.some_of, user))
+                sids = await self._link.run(partial(self._keys.some_of, user, before))
             except RedisUnavailable as unavailable:
                 if unavailable.fault is not Fault.WRONG_TYPE:
                     raise

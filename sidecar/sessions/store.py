@@ -5,10 +5,11 @@ Absence is `None`; an outage is `errors.StoreUnavailable`. Neither is ever infer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.sessions.near import Reading
 
 
 class SessionStore(Protocol):
@@ -69,3 +70,32 @@ class SessionStore(Protocol):
 
     async def close(self) -> None:
         """Give back connections and tasks."""
+
+
+class Observer(Protocol):
+    """Who remembers what look-ups found; told in the moment in which the answer came."""
+
+    def begin(self) -> Reading:
+        """A look-up is about to be sent."""
+
+    def confirm(self, token_id: str, session: Session | None, reading: Reading) -> None:
+        """What it found under one token id."""
+
+    def end(self, reading: Reading) -> None:
+        """It is over."""
+
+
+class SharedStore(SessionStore, Protocol):
+    """A store that all pods share, and that may be away. Its faults are RedisUnavailable."""
+
+    async def ping(self) -> None:
+        """Ask it anything."""
+
+    async def revoke_user(self, sub: str, before: float | None = None) -> int:
+        """End a user's logins, or those that began before a moment, in seconds since the epoch."""
+
+    def observe(self, observer: Observer) -> None:
+        """Tell this one of every look-up."""
+
+    def read_through(self, client: Any) -> None:
+        """Look sessions up by this client of Redis, or (None) by its own."""

@@ -16,9 +16,9 @@ import msgspec
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.arrears import Arrears
 from sidecar.sessions.faults import UNSENT, RedisUnavailable
+from sidecar.sessions.journal import Entry, Journal, Kind
 from sidecar.sessions.local import HIT, MISS
 from sidecar.sessions.memory import Memory
-from sidecar.sessions.store import SessionStore
 from sidecar.sessions.tracking import Tracking
 from sidecar.sessions.watch import RedisWatch, StateMetrics
 from sidecar.tasks import Tasks
@@ -26,31 +26,16 @@ from sidecar.tasks import Tasks
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from redis.asyncio import Redis
-
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.breaker import Breaker
     from sidecar.sessions.near import Near
-    from sidecar.sessions.redis import Observer
+    from sidecar.sessions.store import SharedStore
     from sidecar.sessions.tracking import Connect
 
 T = TypeVar("T")
 
 NEAR_HIT: Final = ("near", "hit")
 NEAR_MISS: Final = ("near", "miss")
-
-
-class Remote(SessionStore, Protocol):
-    """The shared store. Its faults are RedisUnavailable."""
-
-    async def ping(self) -> None:
-        """Ask it anything."""
-
-    def observe(self, observer: Observer) -> None:
-        """Tell this one of every look-up."""
-
-    def read_through(self, client: Redis | None) -> None:
-        """Look sessions up by this client, or by its own."""
 
 
 class StoreMetrics(StateMetrics, Protocol):
@@ -64,12 +49,13 @@ class TieredStore:
 
     `max_sessions` bounds what is kept here, `max_stale` (seconds) how long what Redis has confirmed
     is good without it; `max_ttl` is the longest that any credential lives. `clock` gives seconds
-    since the epoch, `monotonic` those of the breaker, `jitter` numbers in [0, 1).
+    since the epoch, `monotonic` those of the breaker, `jitter` numbers in [0, 1). With `migrate`,
+    what began here without Redis is written there when it is back.
     """
 
     def __init__(
         self,
-        remote: Remote,
+        remote: SharedStore,
         breaker: Breaker,
         metrics: StoreMetrics,
         *,
@@ -81,6 +67,8 @@ class TieredStore:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         connect: Connect | None = None,
+        journal: Journal | None = None,
+        migrate: bool = False,
     ) -> None:
         self.degraded = False  # whether Redis is not in use
         self._remote = remote
@@ -101,7 +89,10 @@ class TieredStore:
             else None
         )
         self._tasks = Tasks()
-        self._arrears = Arrears(remote, self._memory)
+        self._arrears = Arrears(remote, self._memory, journal or Journal(), clock)
+        self._clock = clock
+        self._max_ttl = max_ttl
+        self._migrate = migrate
         self._watch = RedisWatch(
             breaker,
             metrics,
@@ -131,6 +122,8 @@ class TieredStore:
 
     async def start(self) -> None:
         """See if Redis is there, and watch it from here on. That it is absent is no error."""
+        for entry in await self._arrears.journal.load(self._clock()):
+            self._memory.hold(entry)
         await self._watch.start()
         if self._tracking is not None:
             self._on_change()
@@ -175,19 +168,22 @@ class TieredStore:
     async def write(self, grant: Grant) -> bool:
         """Write all of one login or refresh: into Redis, or here while Redis takes none."""
         sid = grant.session.sid
-        if not self._breaker.closed or self._arrears.holds(sid):
-            return self._write_here(grant, grant if self._arrears.holds(sid) else None)
         attempt = self._as_redis_knows_it(grant)
+        if self._arrears.holds(sid):
+            return self._write_here(grant, grant)
+        if not self._breaker.closed:
+            return self._write_here(grant, attempt if self._migrate else None)
         try:
             live = await self._remote.write(attempt)
         except RedisUnavailable as unavailable:
             self._watch.failed(unavailable, writing=True)
-            return self._write_here(grant, None if unavailable.fault in UNSENT else attempt)
+            missed = self._migrate or unavailable.fault not in UNSENT
+            return self._write_here(grant, attempt if missed else None)
         self._watch.written()
         if not live:
             self._memory.forget(sid)
         elif self._memory.has_ended(grant):  # meanwhile; Redis may have got these in any order
-            await self._revoked(self._remote.revoke_session, sid)
+            await self._revoked(Kind.SESSION, sid, self._remote.revoke_session)
             live = False
         else:
             self._memory.written(grant)
@@ -221,7 +217,11 @@ class TieredStore:
         except StoreUnavailable:
             if self._memory.seen.refresh_record(refresh_id) is None:
                 raise
-            return self._memory.claim(refresh_id, used)
+            record = self._memory.claim(refresh_id, used)
+            if record is not None and record.used_at is None:
+                self._arrears.claim(refresh_id, used)
+                self._watch.owe()
+            return record
         self._memory.seen.claim(refresh_id, used)
         return self._memory.unless_ended(record)
 
@@ -229,20 +229,20 @@ class TieredStore:
         """End one login: here at once, and in Redis if that can be. True if there was one."""
         here = self._memory.end_session(sid)
         self._arrears.forget(sid)
-        return await self._revoked(self._remote.revoke_session, sid) or here
+        return await self._revoked(Kind.SESSION, sid, self._remote.revoke_session) or here
 
     async def revoke_token(self, token_id: str) -> bool:
         """End the credential under this id, and its login. True if there was one."""
         session = self._memory.peek(token_id)
         here = self._memory.end_token(token_id)
         self._arrears.forget(session.sid if session else "")
-        return await self._revoked(self._remote.revoke_token, token_id) or here
+        return await self._revoked(Kind.TOKEN, token_id, self._remote.revoke_token) or here
 
     async def revoke_user(self, sub: str) -> int:
         """End every login of a user; how many there were, as far as known."""
         known, alone = self._memory.end_user(sub)
         self._arrears.forget_user(sub)
-        there = await self._revoked(self._remote.revoke_user, sub)
+        there = await self._revoked(Kind.USER, sub, self._remote.revoke_user)
         return known if there is None else there + alone
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
@@ -298,12 +298,15 @@ class TieredStore:
         return outcome
 
     async def _revoked(
-        self, revoke: Callable[[str], Coroutine[Any, Any, T]], what: str
+        self, kind: Kind, what: str, revoke: Callable[[str], Coroutine[Any, Any, T]]
     ) -> T | None:
-        """Revoke it in Redis too; None if that could not be done now."""
+        """Revoke it in Redis too. None if that could not be done now: then it is owed."""
+        now = self._clock()
         try:
             return await self._remotely(revoke(what), writing=True)
         except StoreUnavailable:
+            self._watch.owe()
+            await self._arrears.journal.add(Entry(kind, what, now, now + self._max_ttl))
             return None
 
     def _merged(self, sub: str, there: list[SessionInfo]) -> list[SessionInfo]:

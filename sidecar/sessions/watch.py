@@ -85,8 +85,12 @@ class RedisWatch:
         """See if Redis is there, and watch it from here on. That it is absent is no error."""
         try:
             await self._probe()
+            await self._mend()
         except RedisUnavailable as unavailable:
-            if self._breaker.failed(self._monotonic(), self._jitter(), certain=True):
+            if unavailable.fault in WRITES_ONLY:
+                self.failed(unavailable, writing=True)
+                self._trouble.set()
+            elif self._breaker.failed(self._monotonic(), self._jitter(), certain=True):
                 self._away(unavailable.fault)
         self._tasks.spawn(self._watch(), "redis watch")
 

@@ -87,6 +87,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_cache_size: Annotated[int, kinds.integer(1, 100_000_000)] = 100_000
     session_outage: Annotated[SessionOutage, OUTAGE] = "local"
     session_max_stale: Seconds = 3600.0
+    session_recovery: Annotated[Literal["keep", "migrate"], kinds.choice("keep", "migrate")] = (
+        "keep"
+    )
     session_max_age: Annotated[float, kinds.duration("1s")] = 30 * 86400.0
     redis_url: Annotated[Secret, net.redis_url()] = NO_SECRET
     redis_host: Annotated[str, net.host()] = "localhost"

@@ -102,7 +102,7 @@ async def test_logins_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]
 
 
 async def test_logouts_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """A logout holds in its pod, also afterwards; others hear of it only when it is repeated."""
+    """A logout holds in its pod at once, and everywhere as soon as Redis is back."""
     one, other = pods
     tokens = await one.login("alice")
     assert await _status(other, tokens.access) == 200
@@ -110,10 +110,6 @@ async def test_logouts_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack
     await one.logout(tokens.access)
     assert [await _status(pod, tokens.access) for pod in pods] == [401, 200]
     await _up(redis, pods)
-    assert [await _status(pod, tokens.access) for pod in pods] == [401, 200]
-    again = await other.login("alice")
-    everywhere = build("POST", "/auth/logout?all=true", token=again.access, body=b"")
-    assert (await other.ask(everywhere)).status == 204
     assert [await _status(pod, tokens.access) for pod in pods] == [401, 401]
     assert [await _refresh(pod, tokens.refresh) for pod in pods] == [401, 401]
 

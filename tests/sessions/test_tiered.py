@@ -240,7 +240,7 @@ async def test_a_logout_in_an_outage_holds(here: Tier) -> None:
         assert await here.store.get_refresh(grant.refresh_id or "") is None
         assert await here.subject.refresh(grant) is None
     assert await here.store.sessions_of("alice") == []
-    assert await here.remote.get(by_sid.session.id) is not None
+    assert await here.remote.get(by_sid.session.id) is None
 
 
 async def test_a_logout_of_what_is_not_known_here_holds_too(here: Tier, there: Tier) -> None:

@@ -47,6 +47,7 @@ class Orders(RuleBasedStateMachine):
         # By pod: what was ended at it, or seen there to be gone, and so is never live there again.
         self.ended: list[set[str]] = [set(), set()]
         self.gone: set[str] = set()  # from Redis, so that a pod that asks it must see that
+        self.owed: set[str] = set()  # to Redis: they are gone from it before it is trusted again
         self.alone: set[str] = set()  # what an outage touched: one pod may have a part of its own
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -101,8 +102,8 @@ class Orders(RuleBasedStateMachine):
         else:
             self.run(store.revoke_session(session.sid))
             self.ended[pod].add(session.sid)
-        if session.sid in self.ended[pod] and not self.pods[pod].store.degraded:
-            self.gone.add(session.sid)
+        if session.sid in self.ended[pod]:
+            (self.owed if self.pods[pod].store.degraded else self.gone).add(session.sid)
 
     @rule(sub=USERS, pod=PODS)
     def logout_of_all(self, sub: str, pod: int) -> None:
@@ -125,6 +126,8 @@ class Orders(RuleBasedStateMachine):
         if not self.server.connected:
             for pod in self.pods:
                 self.run(pod.find_redis())
+            self.gone |= self.owed
+            self.owed.clear()
 
     @rule()
     def hiccup(self) -> None:

@@ -14,12 +14,14 @@ from sidecar.sessions.breaker import Breaker
 from sidecar.sessions.redis import RedisStore
 from sidecar.sessions.tiered import TieredStore
 from tests.peers.clock import Clock
+from tests.peers.patience import until
 from tests.sessions.contract import Subject
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from sidecar.auth.session import Session
+    from sidecar.sessions.journal import Journal
 
 MAX_STALE = 3600.0
 THRESHOLD = 3
@@ -33,6 +35,8 @@ class Tier:
     server: Any = field(default_factory=FakeServer)
     metrics: Metrics = field(default_factory=Metrics)
     remote_class: type[RedisStore] = RedisStore
+    migrate: bool = False
+    journal: Journal | None = None
 
     def __post_init__(self) -> None:
         remote = self.remote_class(
@@ -48,6 +52,8 @@ class Tier:
             monotonic=self.clock,
             sleep=self.clock.sleep,
             jitter=lambda: 0.0,
+            journal=self.journal,
+            migrate=self.migrate,
         )
         self.subject = Subject(self.store, self.clock, self.clock.turn)
 
@@ -79,4 +85,4 @@ class Tier:
         """Let Redis be there again, and have that noticed."""
         self.server.connected = True
         await self.clock.turn(100.0)
-        assert not self.store.degraded
+        await until(lambda: not self.store.degraded)
