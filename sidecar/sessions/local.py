@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heappush
 from time import time
 from typing import TYPE_CHECKING, Final
 
+from sidecar.sessions.by_user import ByUser
 from sidecar.sessions.login import Login
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LocalStore:
         self._lookups.setdefault(MISS, 0)
         self._logins: dict[str, Login] = {}  # oldest first
         self._tokens: dict[str, Login] = {}
-        self._users: dict[str, dict[str, Login]] = {}  # sub → sid → login
+        self._users = ByUser()
         self._refresh: dict[str, tuple[float, RefreshRecord]] = {}  # until, record
         self._ends: list[tuple[float, str]] = []  # a heap: when a login ends at the earliest
 
@@ -183,9 +184,9 @@ class LocalStore:
         self.put_refresh(refresh_id, used)
         login = self._logins.get(record.sid)
         if login is not None:
-            login.used.append(refresh_id)
-            if len(login.used) > _USED_KEPT:
-                self._refresh.pop(login.used.pop(0), None)
+            for old in login.used[: -_USED_KEPT + 1]:
+                self._refresh.pop(old, None)
+            login.used = (*login.used[-_USED_KEPT + 1 :], refresh_id)
         return record
 
     async def revoke_session(self, sid: str) -> bool:
@@ -201,10 +202,7 @@ class LocalStore:
         self._tokens.pop(session.id, None)
         for refresh_id in (login.refresh_id or "", *login.used):
             self._refresh.pop(refresh_id, None)
-        mine = self._users.get(session.sub, {})
-        mine.pop(key, None)
-        if not mine:
-            self._users.pop(session.sub, None)
+        self._users.remove(session.sub, key)
         return login.until > self._clock()
 
     async def revoke_token(self, token_id: str) -> bool:
@@ -222,7 +220,7 @@ class LocalStore:
 
     def drop_user(self, sub: str) -> list[str]:
         """`revoke_user`, at once; the sids of those that were live."""
-        return [key for key in list(self._users.get(sub, ())) if self.drop(key)]
+        return [login.key for login in self._users.of(sub) if self.drop(login.key)]
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
         """The user's live logins, newest first."""
@@ -231,7 +229,7 @@ class LocalStore:
     def listing(self, sub: str) -> list[SessionInfo]:
         """`sessions_of`, at once."""
         now = self._clock()
-        mine = self._users.get(sub, {}).values()
+        mine = self._users.of(sub)
         infos = [login.info() for login in mine if login.until > now and login.session.sid]
         return sorted(infos, key=lambda info: info.created, reverse=True)
 
@@ -269,7 +267,7 @@ class LocalStore:
         while len(self._logins) >= self._max_sessions:
             self.drop(next(iter(self._logins)))
         login = self._logins[key] = Login(session)
-        self._users.setdefault(session.sub, {})[key] = login
+        self._users.add(session.sub, login)
         return login
 
     def _continue(self, login: Login, session: Session, now: float) -> None:

@@ -21,7 +21,7 @@ class Login:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.refresh_id: str | None = None
-        self.used: list[str] = []  # refresh ids of old, the oldest first
+        self.used: tuple[str, ...] = ()  # refresh ids of old, the oldest first
         self.user_agent = ""
         self.address = ""
         self.adopted = False  # began in another store

@@ -6,6 +6,7 @@ rest is remembered for an outage only. Knows nothing of connections.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING
 
 from sidecar.sessions.local import LocalStore
@@ -103,6 +104,14 @@ class Near:
             return None
         return login.session
 
+    def used_since(self, moment: float) -> list[str]:
+        """The sids of logins that were let in without asking, at or after a moment."""
+        return [
+            login.session.sid
+            for login in list(self.store.tokens.values())
+            if login.seen >= moment and login.watch is self._watch and login.session.sid
+        ]
+
     def begin(self) -> Reading:
         """A look-up is about to be sent. `end` it whatever comes of it."""
         reading = Reading(self._watch)
@@ -111,6 +120,7 @@ class Near:
 
     def keep(self, session: Session, reading: Reading) -> None:
         """Redis has this session; under a watch, it will tell when that is so no more."""
+        session.method = intern(session.method)
         login = self.store.remember(session)
         if login is None:
             return

@@ -28,7 +28,7 @@ from sidecar.sessions.keyspace import USER, Keyspace, octets
 from sidecar.sessions.link import RedisLink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MARK: Final = 8  # octets of a claim's mark, before the record in `used`
+_TOUCHED_AT_ONCE: Final = 100
 _TOUCHES_KEPT: Final = 100_000
 _NO_FIELDS: Final[tuple[bytes | None, bytes | None]] = (None, None)
 
@@ -282,14 +283,24 @@ class RedisStore:
                 return ended
             ended += await self._link.run(partial(self._end, sids, user))
 
+    async def touch(self, sids: Sequence[str]) -> None:
+        """Write that these logins were seen, where that was not done for a while."""
+        due = self._due(sids)
+        for start in range(0, len(due), _TOUCHED_AT_ONCE):
+            await self._write_seen(due[start : start + _TOUCHED_AT_ONCE])
+
     def _touch(self, sids: set[str]) -> None:
-        """See to it that `seen` of these logins is written, if that was not done for a while."""
+        due = self._due(sids)
+        if due:
+            self._link.tasks.spawn(self._write_seen(due), "session seen")
+
+    def _due(self, sids: Iterable[str]) -> list[str]:
+        """Those whose `seen` was not written for a while; it is taken as written now."""
         now, last = self._clock(), self._touched
         due = [sid for sid in sids if sid and last.get(sid, 0.0) + self._touch_every <= now]
-        if due:
-            for sid in due:
-                self._touched_at(sid, now)
-            self._link.tasks.spawn(self._write_seen(due, now), "session seen")
+        for sid in due:
+            self._touched_at(sid, now)
+        return due
 
     def _touched_at(self, sid: str, now: float) -> None:
         self._touched.pop(sid, None)
@@ -297,8 +308,8 @@ class RedisStore:
             del self._touched[next(iter(self._touched))]
         self._touched[sid] = now
 
-    async def _write_seen(self, sids: Sequence[str], now: float) -> None:
+    async def _write_seen(self, sids: Sequence[str]) -> None:
         try:
-            await self._link.run(partial(self._keys.seen, sids, now))
+            await self._link.run(partial(self._keys.seen, sids, self._clock()))
         except RedisUnavailable as unavailable:
             logger.debug("seen not written", extra={"fault": unavailable.fault})

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.near import Reading
 
@@ -93,6 +95,9 @@ class SharedStore(SessionStore, Protocol):
 
     async def revoke_user(self, sub: str, before: float | None = None) -> int:
         """End a user's logins, or those that began before a moment, in seconds since the epoch."""
+
+    async def touch(self, sids: Sequence[str]) -> None:
+        """Write that these logins were seen, where that was not done for a while."""
 
     def observe(self, observer: Observer) -> None:
         """Tell this one of every look-up."""

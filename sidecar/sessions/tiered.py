@@ -19,6 +19,7 @@ from sidecar.sessions.faults import UNSENT, RedisUnavailable
 from sidecar.sessions.journal import Entry, Journal, Kind
 from sidecar.sessions.local import HIT, MISS
 from sidecar.sessions.memory import Memory
+from sidecar.sessions.seen import keep_seen
 from sidecar.sessions.tracking import Tracking
 from sidecar.sessions.watch import RedisWatch, StateMetrics
 from sidecar.tasks import Tasks
@@ -91,6 +92,7 @@ class TieredStore:
         self._tasks = Tasks()
         self._arrears = Arrears(remote, self._memory, journal or Journal(), clock)
         self._clock = clock
+        self._sleep = sleep
         self._max_ttl = max_ttl
         self._migrate = migrate
         self._watch = RedisWatch(
@@ -128,6 +130,8 @@ class TieredStore:
         if self._tracking is not None:
             self._on_change()
             self._tasks.spawn(self._tracking.run(), "redis tracking")
+            seen = keep_seen(self._memory.near, self._remote, self._clock, self._sleep)
+            self._tasks.spawn(seen, "sessions seen")
 
     async def close(self) -> None:
         """End the watch, close the shared store."""

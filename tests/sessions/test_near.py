@@ -228,3 +228,15 @@ class Changes(RuleBasedStateMachine):
 
 TestChanges = Changes.TestCase
 TestChanges.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+
+
+def test_who_was_let_in_lately(near: Near, clock: Clock) -> None:
+    """For Redis, which was not asked about them."""
+    read(near, clock)
+    used = read(near, clock)
+    clock.advance(10)
+    session = near.peek(used)
+    assert session is not None
+    assert near.used_since(clock.now) == [session.sid]
+    near.lose()
+    assert near.used_since(clock.now) == []

@@ -17,6 +17,7 @@ from sidecar.sessions.keyspace import TOKEN
 from sidecar.sessions.redis import RedisStore
 from sidecar.sessions.tiered import TieredStore
 from sidecar.sessions.tracking import FOLLOWS, UNHEARD
+from tests.peers.clock import Clock
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
 from tests.sessions.contract import new_login, successor_of
@@ -238,3 +239,25 @@ async def test_many_logouts_under_load(pod: Pod, other: Pod, server: RedisServer
 def now() -> float:
     """The time of the machine, which these stores go by."""
     return time.time()
+
+
+async def test_a_login_that_is_let_in_without_asking_is_seen(server: RedisServer) -> None:
+    """Its listing says when, although Redis was not asked for it."""
+    clock = Clock(now())
+    config = RedisConfig(host="127.0.0.1", port=server.port, timeout=PATIENT)
+    metrics = Metrics()
+    remote = RedisStore(connect(config), metrics, clock=clock, timeout=PATIENT)
+    store = TieredStore(
+        *(remote, Breaker(), metrics), clock=clock, connect=partial(tracked, config)
+    )
+    await store.start()
+    await until(lambda: store.near.coherent, SOON)
+    grant = new_login(clock.now)
+    assert await store.write(grant)
+    assert await store.get(grant.session.id) is not None
+    clock.advance(400.0)
+    assert store.peek(grant.session.id) is not None
+    await remote.touch(store.near.used_since(clock.now - 1.0))
+    (info,) = await store.sessions_of("alice")
+    assert info.seen == clock.now
+    await store.close()
