@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from sidecar.metrics import Histogram, Metrics, NearCache
+    from sidecar.metrics import Histogram, Metrics, NearCache, Revocations
 
 BREAKER_STATES: Final = ("closed", "open", "half-open")
 
@@ -118,6 +118,8 @@ class MetricsCollector(Collector):
         yield transitions
         if metrics.near is not None:
             yield from _near_cache(metrics.near)
+        if metrics.journal is not None:
+            yield from _journal(metrics.journal)
 
     def _process(self) -> Iterator[Metric]:
         metrics = self._metrics
@@ -140,6 +142,24 @@ class MetricsCollector(Collector):
         )
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
+
+
+def _journal(journal: Revocations) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "sidecar_journal_pending",
+        "Logouts and other revocations that Redis has not heard of yet.",
+        value=len(journal),
+    )
+    yield GaugeMetricFamily(
+        "sidecar_journal_broken",
+        "1 while they cannot be written to STATE_DIR.",
+        value=float(journal.broken),
+    )
+    yield CounterMetricFamily(
+        "sidecar_journal_dropped_total",
+        "Revocations that Redis will not hear of, for there were too many.",
+        value=journal.dropped,
+    )
 
 
 def _near_cache(near: NearCache) -> Iterator[Metric]:

@@ -91,6 +91,16 @@ class NearCache(Protocol):
         """Seconds since the link that tells of changes was last known to be alive."""
 
 
+class Revocations(Protocol):
+    """The figures of the journal of revocations that Redis has not heard of."""
+
+    broken: bool
+    dropped: int
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+
 class Metrics:
     """Everything this process counts. All fields are plain and meant to be added to in place.
 
@@ -107,6 +117,7 @@ class Metrics:
         "degraded",
         "denied",
         "in_flight",
+        "journal",
         "logins",
         "lookup_duration",
         "lookups",
@@ -127,6 +138,7 @@ class Metrics:
         self.breaker_state = "closed"
         self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by what it became
         self.near: NearCache | None = None
+        self.journal: Revocations | None = None
         self.access_log_dropped = 0
 
     def __repr__(self) -> str:

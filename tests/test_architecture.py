@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from sidecar.auth.reason import Reason
-from sidecar.metrics import Metrics
 from sidecar.settings import Settings
+from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,7 +200,7 @@ def expressions(node: Any) -> Iterator[str]:
 
 def shown_metrics() -> set[str]:
     """Every sample name that a scrape of this program can show."""
-    metrics = Metrics(reason.label for reason in Reason)
+    metrics = all_metrics(reason.label for reason in Reason)
     route = metrics.route("r")
     route.codes[200] += 1
     metrics.lookups["redis", "hit"] += 1

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.exposition import BREAKER_STATES
 from sidecar.metrics import BOUNDS, Histogram, Metrics
-from sidecar.sessions.near import Near
+from tests.peers.all_metrics import all_metrics
 
 NAMES = {
     "sidecar_requests_total": "counter",
@@ -29,6 +29,9 @@ NAMES = {
     "sidecar_near_cache_staleness_seconds": "gauge",
     "sidecar_near_cache_invalidations_total": "counter",
     "sidecar_near_cache_flushes_total": "counter",
+    "sidecar_journal_pending": "gauge",
+    "sidecar_journal_broken": "gauge",
+    "sidecar_journal_dropped_total": "counter",
     "sidecar_logins_total": "counter",
     "sidecar_requests_in_flight": "gauge",
     "sidecar_connections": "gauge",
@@ -39,7 +42,7 @@ NAMES = {
 
 def used() -> Metrics:
     """Metrics in which everything was counted once."""
-    metrics = Metrics(reasons=("expired", "signature"))
+    metrics = all_metrics(reasons=("expired", "signature"))
     route = metrics.route("api")
     route.codes[200] += 1
     route.duration.observe(0.003)
@@ -50,7 +53,6 @@ def used() -> Metrics:
     metrics.lookup_duration["redis"].observe(0.0002)
     metrics.logins["password", "ok"] += 1
     metrics.connections["downstream"] += 1
-    metrics.near = Near(lambda: 0.0, max_sessions=1, max_stale=1.0)
     return metrics
 
 

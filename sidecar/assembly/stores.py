@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.assembly.faults import placed
 from sidecar.auth.session import SessionKey
 from sidecar.sessions.local import LocalStore
 
 if TYPE_CHECKING:
     from sidecar.metrics import Metrics
+    from sidecar.sessions.journal_file import JournalFile
     from sidecar.sessions.tiered import TieredStore
     from sidecar.settings import Settings
 
@@ -25,6 +28,7 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
     # The client library is 7 MiB and 150 ms of CPU, which local sessions do without.
     from sidecar.sessions.breaker import Breaker  # noqa: PLC0415
     from sidecar.sessions.connect import RedisConfig, connect, tracked  # noqa: PLC0415
+    from sidecar.sessions.journal import Journal  # noqa: PLC0415
     from sidecar.sessions.redis import RedisStore  # noqa: PLC0415
     from sidecar.sessions.tiered import TieredStore  # noqa: PLC0415
 
@@ -46,6 +50,7 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
         max_ttl=longest,
         session_key=SessionKey(settings.session_key),
     )
+    journal = Journal(_journal_file(settings.state_dir))
     store = TieredStore(
         remote,
         Breaker(),
@@ -54,7 +59,18 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
         max_stale=settings.session_max_stale,
         max_ttl=longest,
         connect=partial(tracked, config),
+        journal=journal,
         migrate=settings.session_recovery == "migrate",
     )
-    metrics.near = store.near
+    metrics.near, metrics.journal = store.near, journal
     return store
+
+
+def _journal_file(folder: str) -> JournalFile | None:
+    """Where revocations outlive a restart, if that is wanted."""
+    if not folder:
+        return None
+    from sidecar.sessions.journal_file import JournalFile  # noqa: PLC0415
+
+    with placed(f"state_dir {folder}"):
+        return JournalFile(Path(folder))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sidecar.sessions.journal import Kind
 from sidecar.sessions.local import LocalStore
 from sidecar.sessions.near import Near
@@ -78,6 +80,13 @@ class Memory:
         if grant.replaces is not None:
             self._end(grant.replaces)  # Redis may hold it still
         return True
+
+    def as_redis_knows_it(self, grant: Grant) -> Grant:
+        """A login that began here without Redis begins there with its first grant after it."""
+        login = self.born.login(grant.session.sid)
+        if login is None or login.adopted:
+            return grant
+        return replace(grant, replaces=None)
 
     def written(self, grant: Grant) -> None:
         """A grant that Redis took: it is no longer this process' alone."""

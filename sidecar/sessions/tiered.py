@@ -11,8 +11,6 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-import msgspec
-
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.arrears import Arrears
 from sidecar.sessions.faults import UNSENT, RedisUnavailable
@@ -90,9 +88,9 @@ class TieredStore:
             else None
         )
         self._tasks = Tasks()
-        self._arrears = Arrears(remote, self._memory, journal or Journal(), clock)
-        self._clock = clock
-        self._sleep = sleep
+        owed = Journal() if journal is None else journal
+        self._arrears = Arrears(remote, self._memory, owed, clock)
+        self._clock, self._sleep = clock, sleep
         self._max_ttl = max_ttl
         self._migrate = migrate
         self._watch = RedisWatch(
@@ -124,7 +122,7 @@ class TieredStore:
 
     async def start(self) -> None:
         """See if Redis is there, and watch it from here on. That it is absent is no error."""
-        for entry in await self._arrears.journal.load(self._clock()):
+        for entry in self._arrears.journal.pending():
             self._memory.hold(entry)
         await self._watch.start()
         if self._tracking is not None:
@@ -137,6 +135,7 @@ class TieredStore:
         """End the watch, close the shared store."""
         await self._watch.close()
         await self._tasks.close()
+        await self._arrears.journal.close()
         await self._remote.close()
 
     def peek(self, token_id: str) -> Session | None:
@@ -172,7 +171,7 @@ class TieredStore:
     async def write(self, grant: Grant) -> bool:
         """Write all of one login or refresh: into Redis, or here while Redis takes none."""
         sid = grant.session.sid
-        attempt = self._as_redis_knows_it(grant)
+        attempt = self._memory.as_redis_knows_it(grant)
         if self._arrears.holds(sid):
             return self._write_here(grant, grant)
         if not self._breaker.closed:
@@ -277,13 +276,6 @@ class TieredStore:
             self._arrears.add(unsettled)
             self._watch.owe()
         return True
-
-    def _as_redis_knows_it(self, grant: Grant) -> Grant:
-        """A login that began here without Redis begins there with its first refresh after it."""
-        login = self._memory.born.login(grant.session.sid)
-        if login is None or login.adopted:
-            return grant
-        return msgspec.structs.replace(grant, replaces=None)
 
     async def _remotely(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
         """Have Redis do it. Raises StoreUnavailable, at once while it is known to be away."""

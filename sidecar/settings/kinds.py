@@ -8,7 +8,7 @@ Knows nothing of sources, names or other settings.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.secret import Secret
@@ -51,6 +51,7 @@ class Kind:
     show: Callable[[Any], object] = _as_it_is  # what TOML can hold; `read` takes it back
     empty: bool = False
     path: bool = False  # names a file, which stands relative to the file that names it
+    folder: bool = False  # of such a path: it names a folder, which need not be there yet
     secret: bool = False  # neither the value nor its text is ever shown
 
 
@@ -174,6 +175,11 @@ def file_path() -> Kind:
         return raw
 
     return Kind("the path of a file", read, empty=True, path=True)
+
+
+def folder_path() -> Kind:
+    """The path of a folder; empty means none."""
+    return replace(file_path(), expected="the path of a folder", folder=True)
 
 
 def hidden() -> Kind:

@@ -90,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_recovery: Annotated[Literal["keep", "migrate"], kinds.choice("keep", "migrate")] = (
         "keep"
     )
+    state_dir: Annotated[str, kinds.folder_path()] = ""
     session_max_age: Annotated[float, kinds.duration("1s")] = 30 * 86400.0
     redis_url: Annotated[Secret, net.redis_url()] = NO_SECRET
     redis_host: Annotated[str, net.host()] = "localhost"

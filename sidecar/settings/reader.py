@@ -61,6 +61,8 @@ class Reader:
         if not kind.path or not isinstance(value, str) or not value:
             return value
         path = one.folder / value
+        if kind.folder:
+            return str(path)
         try:
             with path.open("rb"):
                 return str(path)

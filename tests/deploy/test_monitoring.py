@@ -13,12 +13,13 @@ import yaml
 
 from sidecar.api import login, refresh
 from sidecar.auth.reason import Reason
-from sidecar.metrics import Metrics
-from sidecar.sessions.near import Near
 from tests.deploy.manifests import ROOT
+from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from sidecar.metrics import Metrics
 
 CONFIG: Final = ROOT / "config"
 TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
@@ -44,7 +45,7 @@ def _promtool(*arguments: str, stdin: str = "") -> None:
 
 def _metrics() -> Metrics:
     """One of everything that is counted."""
-    metrics = Metrics(reason.label for reason in Reason)
+    metrics = all_metrics(reason.label for reason in Reason)
     route = metrics.route("orders")
     route.codes[200] = 1
     route.duration.observe(0.01)
@@ -52,7 +53,6 @@ def _metrics() -> Metrics:
     metrics.lookups["redis", "hit"] = 1
     metrics.lookup_duration["redis"].observe(0.001)
     metrics.logins["password", "success"] = 1
-    metrics.near = Near(lambda: 0.0, max_sessions=1, max_stale=1.0)
     return metrics
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.metrics import Metrics
 from sidecar.settings import Settings
 from tests.deploy.manifests import ROOT
 from tests.docs.pages import anchors, blocks, links
+from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def test_settings_exist(page: Path) -> None:
 @every_page
 def test_metrics_exist(page: Path) -> None:
     """Each metric that is named is one."""
-    families = [family.name for family in Metrics().collector().collect()]
+    families = [family.name for family in all_metrics().collector().collect()]
     known = {name + suffix for name in families for suffix in ("", "_total", "_bucket", "_sum")}
     named = re.findall(r"`(sidecar_[a-z_]+)", page.read_text())
     assert [name for name in named if name not in known] == []

@@ -15,6 +15,7 @@ from tests.peers.stack import Stack, stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 SOON: Final = 10.0
 MODES: Final = ("local", "stale", "strict", "signature")
@@ -130,3 +131,22 @@ async def test_each_change_is_told_once(outage: Outage) -> None:
         for state in ("degraded", "shared"):
             name = f'sidecar_degraded_transitions_total{{to="{state}"}}'
             assert await pod.metric(name) == 1
+
+
+async def test_a_logout_outlives_the_pod(outage: Outage, tmp_path: Path) -> None:
+    """Made in an outage by a pod that is gone before Redis, which has the session, is back."""
+    mine = outage.settings(state_dir=str(tmp_path / "state"))
+    async with stack(outage.upstream.url, **mine) as pod:
+        outage.pods = [pod]
+        token = (await pod.login("alice")).access
+        await outage.begin()
+        assert (await pod.ask(build("POST", "/auth/logout", token=token, body=b""))).status == 204
+        assert await pod.metric("sidecar_journal_pending") > 0
+    outage.redis.start()
+    async with (
+        stack(outage.upstream.url, **mine) as again,
+        stack(outage.upstream.url, **outage.settings()) as other,
+    ):
+        assert (await again.get("/", token=token)).status == 401
+        assert (await other.get("/", token=token)).status == 401
+        assert await again.metric("sidecar_journal_pending") == 0
