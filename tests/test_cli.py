@@ -30,7 +30,7 @@ SECRETS = {
     "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
     "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmn",
 }
-COMMANDS = ("run", "demo", "check", "hash-password", "token", "version")
+COMMANDS = ("run", "demo", "check", "hash-password", "token", "sessions", "version")
 
 
 def command(

@@ -14,7 +14,7 @@ from sidecar.assembly.parts import (
     make_parts,
     make_redirect_origins,
 )
-from sidecar.assembly.stores import make_store
+from sidecar.assembly.stores import make_remote, make_store
 from sidecar.assembly.trust import (
     Keys,
     make_issuer,
@@ -33,6 +33,7 @@ __all__ = [
     "make_origin_limits",
     "make_parts",
     "make_redirect_origins",
+    "make_remote",
     "make_store",
     "make_verifier",
     "read_foreign_keys",

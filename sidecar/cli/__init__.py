@@ -28,6 +28,10 @@ MODULES: Final = {
     "hash_password": "passwords",
     "mint": "tokens",
     "inspect": "tokens",
+    "sessions_list": "sessions",
+    "sessions_show": "sessions",
+    "sessions_revoke": "sessions",
+    "sessions_count": "sessions",
     "version": "versions",
 }
 

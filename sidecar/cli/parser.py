@@ -12,6 +12,7 @@ examples:
   sidecar run --config sidecar.toml       what a pod runs
   sidecar hash-password                   a password's hash, for the users file
   echo "$TOKEN" | sidecar token inspect   why a token is refused
+  sidecar sessions list --user alice      who is logged in, and from where
 
 Settings come from flags, the environment, the file and defaults, in this order; config/sidecar.toml
 explains every one. Two secrets are all that has to be set:
@@ -81,6 +82,33 @@ examples:
   sidecar token inspect --config sidecar.toml < token.txt
 """
 
+SESSIONS: Final = """\
+These read the Redis that all pods share, a part at a time, and end sessions at every pod at once.
+
+examples:
+  sidecar sessions list --user alice
+  sidecar sessions count
+  sidecar sessions revoke --user alice
+"""
+SESSIONS_LIST: Final = """\
+examples:
+  sidecar sessions list --limit 20
+  sidecar sessions list --user alice --json      one JSON object a line
+"""
+SESSIONS_SHOW: Final = """\
+examples:
+  sidecar sessions show 2hFvq0Nq3bQnZ8m4r1JpXw
+"""
+SESSIONS_REVOKE: Final = """\
+Access token, refresh token and listing end together, everywhere. A token is read from standard
+input and is never an argument: every user of the machine can see those.
+
+examples:
+  sidecar sessions revoke --sid 2hFvq0Nq3bQnZ8m4r1JpXw
+  sidecar sessions revoke --user alice --before 2026-01-31T12:00:00Z
+  echo "$TOKEN" | sidecar sessions revoke --token
+"""
+
 
 # Each is stored under its setting's name, the value unread.
 SETTING_FLAGS: Final = (
@@ -111,6 +139,7 @@ def build_parser() -> ArgumentParser:
     tokens = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_mint(_add(tokens, "mint", "make an access token", MINT))
     _add_config(_add(tokens, "inspect", "say what is in a token and whether it holds", INSPECT))
+    _add_sessions(_add(commands, "sessions", "list, show, count or end sessions", SESSIONS))
     _add(commands, "version", "print the version", "")
     return parser
 
@@ -167,6 +196,38 @@ def _add_mint(parser: ArgumentParser) -> None:
     claim = "any other claim; VALUE is JSON, else a text; may be repeated"
     add("--claim", action="append", default=[], metavar="NAME=VALUE", help=claim)
     add("--store", action="store_true", help="write the session it needs to Redis")
+
+
+def _add_sessions(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    user = "only this user's"
+    listing = _add(commands, "list", "print live sessions", SESSIONS_LIST)
+    listing.add_argument("--user", metavar="SUBJECT", help=user)
+    listing.add_argument("--limit", type=positive, default=0, metavar="N", help="N at most")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    show = _add(commands, "show", "print one session", SESSIONS_SHOW)
+    show.add_argument("sid", metavar="SID", help="its id, as list prints it")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    revoke = _add(commands, "revoke", "end sessions", SESSIONS_REVOKE)
+    which = revoke.add_mutually_exclusive_group(required=True)
+    which.add_argument("--sid", metavar="SID", help="the session with this id")
+    which.add_argument("--user", metavar="SUBJECT", help="all sessions of this user")
+    which.add_argument(
+        "--token", action="store_true", help="the session of the token on standard input"
+    )
+    revoke.add_argument("--before", metavar="TIME", help="of the user, those begun before this")
+    count = _add(commands, "count", "print how many sessions are live", "")
+    count.add_argument("--user", metavar="SUBJECT", help=user)
+    for name, each in (("list", listing), ("show", show), ("revoke", revoke), ("count", count)):
+        each.set_defaults(command=f"sessions_{name}")
+        _add_config(each)
+
+
+def positive(text: str) -> int:
+    """A number of things."""
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) == 0:
+        raise ArgumentTypeError(f'expected a whole number from 1; got "{text}"')
+    return int(text[:9])
 
 
 def port(text: str) -> int:

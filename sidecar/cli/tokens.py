@@ -79,6 +79,7 @@ def inspect(arguments: Namespace) -> bool:
 
 async def _write(settings: Settings, grant: Grant) -> None:
     """Write a session to Redis, and nowhere else."""
+    settings = structs.replace(settings, state_dir="")  # which is the running sidecar's
     store = assembly.make_store(settings, Metrics(()))
     if isinstance(store, LocalStore):
         raise TypeError("the store is not the shared one")

@@ -1,0 +1,178 @@
+"""`sidecar sessions`: the logins in the Redis that all pods share, for the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+from redis.exceptions import RedisError
+
+from sidecar import assembly
+from sidecar.auth.session import SessionKey, token_id
+from sidecar.cli.loading import load_arguments
+from sidecar.cli.terminal import Impossible, Misused, complain, read_line, say
+from sidecar.sessions.browse import Browser
+from sidecar.sessions.faults import RedisUnavailable, classify
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Awaitable, Callable
+
+    from sidecar.auth.session import SessionInfo
+    from sidecar.sessions.redis import RedisStore
+
+T = TypeVar("T")
+
+_PATIENCE: Final = 10.0  # seconds for one answer of Redis: a person waits, not a request
+_COLUMNS: Final = (
+    ("SID", 24),
+    ("USER", 20),
+    ("CREATED", 20),
+    ("SEEN", 20),
+    ("EXPIRES", 20),
+    ("METHOD", 10),
+    ("ADDRESS", 16),
+    ("USER AGENT", 0),
+)
+
+
+def sessions_list(arguments: Namespace) -> bool:
+    """Print live logins, as they are found. No: there are none."""
+
+    async def work(browser: Browser, _: RedisStore) -> int:
+        number = 0
+        async for info in browser.logins(arguments.user):
+            if number == 0 and not arguments.json:
+                say(_row([title for title, _ in _COLUMNS]))
+            say(_json(info) if arguments.json else _row(_values(info)))
+            number += 1
+            if number == arguments.limit:
+                break
+        return number
+
+    if _with_redis(arguments, work) == 0:
+        complain("no sessions")
+        return False
+    return True
+
+
+def sessions_show(arguments: Namespace) -> bool:
+    """Print one login. No: there is none under this sid."""
+
+    async def work(browser: Browser, _: RedisStore) -> SessionInfo | None:
+        return await browser.login(arguments.sid)
+
+    info = _with_redis(arguments, work)
+    if info is None:
+        complain("no such session")
+        return False
+    if arguments.json:
+        say(_json(info))
+    else:
+        for (title, _), value in zip(_COLUMNS, _values(info), strict=True):
+            say(f"{title.lower():<12}{value}")
+    return True
+
+
+def sessions_revoke(arguments: Namespace) -> bool:
+    """End logins, at every pod. No: there was none. Raises Misused."""
+    before = None if arguments.before is None else _moment(arguments.before)
+    if before is not None and arguments.user is None:
+        raise Misused("--before: expected --user with it")
+    token = read_line("token").strip() if arguments.token else ""
+
+    async def work(_: Browser, store: RedisStore) -> int:
+        if arguments.user is not None:
+            return await store.revoke_user(arguments.user, before)
+        if arguments.sid is not None:
+            return int(await store.revoke_session(arguments.sid))
+        key = SessionKey(load_arguments(arguments).settings.session_key)
+        return int(await store.revoke_token(token_id(token.encode(), key)))
+
+    number = _with_redis(arguments, work)
+    say(f"{number} session{'' if number == 1 else 's'} ended")
+    return number > 0
+
+
+def sessions_count(arguments: Namespace) -> bool:
+    """Print how many logins are live."""
+
+    async def work(browser: Browser, _: RedisStore) -> int:
+        return sum([1 async for _ in browser.logins(arguments.user)])
+
+    say(str(_with_redis(arguments, work)))
+    return True
+
+
+def _with_redis(arguments: Namespace, work: Callable[[Browser, RedisStore], Awaitable[T]]) -> T:
+    """Do it. Raises ConfigError, Misused, and Impossible without a usable Redis."""
+    settings = load_arguments(arguments).settings
+    if settings.session_store != "redis":
+        raise Misused("sessions are in each pod's memory: expected session_store = redis")
+
+    async def run() -> T:
+        client, store = assembly.make_remote(settings, timeout=_PATIENCE)
+        try:
+            return await work(Browser(client), store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except RedisUnavailable as unavailable:
+        fault = str(unavailable.fault)
+    except (RedisError, OSError) as error:
+        fault = str(classify(error))
+    raise Impossible(f"Redis cannot be used: {fault}")
+
+
+def _values(info: SessionInfo) -> list[str]:
+    return [
+        info.sid,
+        info.sub,
+        *(_time(moment) for moment in (info.created, info.seen, info.exp)),
+        info.method,
+        info.address,
+        info.user_agent,
+    ]
+
+
+def _row(values: list[str]) -> str:
+    # A client chose some of these: nothing in them may speak to the terminal.
+    shown = [
+        "".join(one if one.isprintable() else repr(one)[1:-1] for one in value) for value in values
+    ]
+    widths = [width for _, width in _COLUMNS]
+    return "  ".join(f"{text:<{width}}" for text, width in zip(shown, widths, strict=True)).rstrip()
+
+
+def _json(info: SessionInfo) -> str:
+    fields: dict[str, Any] = msgspec.to_builtins(info)
+    return msgspec.json.encode(fields).decode()
+
+
+def _time(moment: float) -> str:
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, OSError, ValueError):
+        return str(moment)
+
+
+def _moment(text: str) -> float:
+    """Seconds since the epoch. Raises Misused."""
+    try:
+        moment = float(text)
+    except ValueError:
+        try:
+            read = datetime.fromisoformat(text)
+            moment = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+        except ValueError:
+            moment = math.nan
+    if not math.isfinite(moment):
+        raise Misused(
+            f'--before: expected a time such as 2026-01-31T12:00:00Z, or seconds; got "{text}"'
+        )
+    return moment
