@@ -6,16 +6,36 @@ Owns the list of checks and their bars. Must not know how a transfer or a connec
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING
 
-from bench import compare, holding, live, load, machine, report, sidecar, transfer, usage
-from bench.children import Children, free_port
+from redis import RedisError
+
+from bench import (
+    cold,
+    compare,
+    holding,
+    live,
+    load,
+    machine,
+    many,
+    near,
+    polling,
+    report,
+    revocation,
+    sidecar,
+    transfer,
+    usage,
+)
+from bench.children import Children, StartError, free_port
 from bench.lab import Lab
+from bench.outcome import Finding, Outcome, below, outcome_table, p99
 from bench.scenarios import MIB, SCENARIOS
 
 if TYPE_CHECKING:
@@ -28,16 +48,10 @@ REST_LIMIT = 60 * MIB
 GROWTH_LIMIT = 16 * MIB
 FIRST_EVENT_LIMIT = 0.050
 SMALL = SCENARIOS[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One bar: what was measured, what it may be, whether it held."""
-
-    name: str
-    measured: str
-    bar: str
-    held: bool
+FAULTS = (
+    *(holding.HoldError, load.LoadError, live.LiveError, polling.PollError),
+    *(transfer.TransferError, RedisError, StartError, OSError, asyncio.TimeoutError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,25 +153,26 @@ CHECKS: dict[str, Callable[[Subject], list[Outcome]]] = {
 }
 
 
-def below(name: str, size: int, limit: int) -> Outcome:
-    """An outcome in MiB."""
-    return Outcome(name, f"{size / MIB:.1f} MiB", f"under {limit // MIB} MiB", size < limit)
-
-
-def p99(values: list[float]) -> float:
-    """The 99th percentile."""
-    return quantiles(values, n=100, method="inclusive")[98]
+# Each with a Redis and sidecars of its own, and a section of its own among the results.
+SHARED: dict[str, Callable[[Lab], Finding]] = {
+    "near": near.check,
+    "cold": cold.check,
+    "many": many.check,
+    "revocation": revocation.check,
+}
+UNPINNED = frozenset({"revocation"})  # more sidecars than there are CPUs
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The `checks` command."""
+    known = [*CHECKS, *SHARED]
     parser = commands.add_parser(
         "checks",
-        help="no errors, bounded memory, many connections, live streams; exit 1 when one misses",
+        help="no errors, bounded memory, live streams, shared sessions; exit 1 when one misses",
         description="Run the sidecar alone against bars that hold whatever other proxies cost.",
     )
     parser.add_argument(
-        "--only", action=compare.names(CHECKS), metavar="A,B", help=f"some of: {', '.join(CHECKS)}"
+        "--only", action=compare.names(known), metavar="A,B", help=f"some of: {', '.join(known)}"
     )
     parser.add_argument(
         "--mib", type=compare.positive, default=1024, metavar="N", help="per transfer (1024)"
@@ -174,42 +189,73 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks and print each outcome; exit status 1 when one missed its bar."""
     compare.require_load_tools()
+    chosen = arguments.only or [*CHECKS, *SHARED]
+    alone = [name for name in chosen if name in CHECKS]
+    outcomes = run_alone(alone, arguments) if alone else []
+    for name in chosen:
+        if name in SHARED:
+            outcomes += run_shared(name, arguments)
+    return 0 if all(outcome.held for outcome in outcomes) else 1
+
+
+def run_alone(names: list[str], arguments: argparse.Namespace) -> list[Outcome]:
+    """The checks of the sidecar by itself, all before the same two."""
     holding.raise_file_limit(arguments.idle)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as directory,
         Children(Path(directory)) as children,
     ):
         subject = prepare(children, Sizes(arguments.mib * MIB, arguments.idle))
-        outcomes = [
-            outcome for name in arguments.only or CHECKS for outcome in attempt(name, subject)
-        ]
+        outcomes = []
+        for name in names:
+            outcomes += attempt(name, partial(CHECKS[name], subject))
     if arguments.write_results:
-        body = f"## Checks\n\n- `{machine.command_line()}`\n"
-        body += f"{report.machine_lines(machine.describe())}\n\n{outcome_table(outcomes)}\n"
-        report.write_section(arguments.results, "checks", body)
-    return 0 if all(outcome.held for outcome in outcomes) else 1
+        write(arguments.results, "checks", "Checks", [outcome_table(outcomes)])
+    return outcomes
 
 
-def attempt(name: str, subject: Subject) -> list[Outcome]:
+def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
+    """One check of shared sessions."""
+    details: list[str] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
+        Children(Path(directory)) as children,
+    ):
+        lab = Lab(children, pin=name not in UNPINNED)
+        lab.start_upstream()
+
+        def check() -> list[Outcome]:
+            found = SHARED[name](lab)
+            details.extend(found.details)
+            return found.outcomes
+
+        outcomes = attempt(name, check)
+    sys.stdout.write("".join(f"\n{part}\n" for part in details))
+    sys.stdout.flush()
+    if arguments.write_results:
+        parts = [outcome_table(outcomes), *details]
+        write(arguments.results, f"check {name}", f"Shared sessions: `{name}`", parts)
+    return outcomes
+
+
+def attempt(name: str, check: Callable[[], list[Outcome]]) -> list[Outcome]:
     """One check, its outcomes printed; a fault in it is a missed bar."""
     try:
-        outcomes = CHECKS[name](subject)
-    except (
-        *(holding.HoldError, load.LoadError, live.LiveError, transfer.TransferError),
-        *(OSError, asyncio.TimeoutError),
-    ) as error:
+        outcomes = check()
+    except FAULTS as error:
         outcomes = [Outcome(name, f"failed: {error}", "no fault", held=False)]
     for outcome in outcomes:
-        word = "held  " if outcome.held else "MISSED"
-        sys.stdout.write(f"{word} {outcome.name}: {outcome.measured} (bar: {outcome.bar})\n")
+        sys.stdout.write(f"{outcome.line()}\n")
         sys.stdout.flush()
     return outcomes
 
 
-def outcome_table(outcomes: list[Outcome]) -> str:
-    """For the results file."""
-    rows = [[o.name, o.measured, o.bar, "held" if o.held else "MISSED"] for o in outcomes]
-    return report.table(["check", "measured", "bar", ""], rows)
+def write(results: Path, section: str, title: str, parts: list[str]) -> None:
+    """Put a section into the results file, with where and how it was measured."""
+    now = dt.datetime.now(tz=dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    body = f"## {title}\n\n- {now}, `{machine.command_line()}`\n"
+    body += f"{report.machine_lines(machine.describe())}\n\n" + "\n\n".join(parts) + "\n"
+    report.write_section(results, section, body)
 
 
 def prepare(children: Children, sizes: Sizes) -> Subject:

@@ -35,6 +35,7 @@ class Lab:
         self.children = children
         self.directory = children.directory
         self.secret = secrets.token_hex(32)
+        self.refresh_secret = secrets.token_hex(32)
         self.proxy_cpu, self.other_cpu = two_cpus() if pin else (None, None)
         self.upstream_port = 0
         self.redis_port = 0

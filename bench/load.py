@@ -51,8 +51,21 @@ class Load(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """Tokens taken in turn from a file, one a line: `count` requests from the `first` (0) on."""
+
+    file: Path
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Burst:
-    """What to send: one request over and over on `connections` connections for whole seconds."""
+    """What to send: one request over and over on `connections` connections for whole seconds.
+
+    With a `rotation`, each request carries another token, and the burst ends with the last one;
+    `seconds` are then the longest that it may take.
+    """
 
     port: int
     path: str
@@ -61,10 +74,13 @@ class Burst:
     body_size: int
     connections: int
     seconds: int
+    rotation: Rotation | None = None
 
     def argv(self) -> list[str]:
         """The wrk command line."""
         headers = [part for line in self.headers for part in ("-H", line)]
+        turns = self.rotation
+        rotation = [] if turns is None else [str(turns.file), str(turns.first), str(turns.count)]
         return [
             *(
                 "wrk",
@@ -76,6 +92,7 @@ class Burst:
                 *headers,
             ),
             *(f"http://127.0.0.1:{self.port}{self.path}", "--", self.method, str(self.body_size)),
+            *rotation,
         ]
 
 
@@ -88,7 +105,7 @@ def parse_output(text: str) -> Load:
 
 
 def run(burst: Burst, *, cpu: int | None = None) -> Load:
-    """Run wrk to its end; raises LoadError when it fails or hangs."""
+    """Run wrk to its end; raises LoadError when it fails, hangs or leaves tokens of a rotation."""
     try:
         done = subprocess.run(
             [*pinned(cpu), *burst.argv()],
@@ -104,4 +121,8 @@ def run(burst: Burst, *, cpu: int | None = None) -> Load:
             f"wrk ended with status {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
         )
         raise LoadError(msg)
-    return parse_output(done.stdout)
+    found = parse_output(done.stdout)
+    if burst.rotation is not None and found.requests != burst.rotation.count:
+        msg = f"{found.requests} of {burst.rotation.count} requests in {burst.seconds} s"
+        raise LoadError(msg)
+    return found

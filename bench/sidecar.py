@@ -7,7 +7,6 @@ as a process, like its peers.
 from __future__ import annotations
 
 import http.client
-import secrets
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,7 +57,7 @@ def start(
         "REDIS_LINE": f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"' if redis else "",
     }
     config = lab.fill("sidecar.toml", f"{name}.toml", values)
-    env = {"JWT_SECRET": lab.secret, "REFRESH_SECRET": secrets.token_hex(32)}
+    env = {"JWT_SECRET": lab.secret, "REFRESH_SECRET": lab.refresh_secret}
     argv = [sys.executable, *module, "run", "--config", str(config)]
     child = lab.children.spawn(name, argv, env=env, cpu=lab.proxy_cpu)
     child.wait_listening(port)
@@ -66,26 +65,56 @@ def start(
 
 
 def cheap_hash() -> str:
-    """The password's hash with little memory, so that a login does not show in the RSS."""
-    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+    """The password's hash with little memory, so that logins show in neither RSS nor time."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     return hasher.hash(PASSWORD)
 
 
 def login(port: int) -> str:
     """Log in and return the access token; raises StartError when that fails."""
+    (token,) = logins(port, 1)
+    return token
+
+
+def logins(port: int, number: int) -> list[str]:
+    """Log in so many times on one connection; raises StartError when one fails."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     body = msgspec.json.encode({"username": USER, "password": PASSWORD})
+    headers = {"Content-Type": "application/json"}
+    tokens = []
     try:
-        connection.request("POST", "/auth/login", body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        answer = response.read()
+        for _ in range(number):
+            connection.request("POST", "/auth/login", body, headers)
+            response = connection.getresponse()
+            answer = response.read()
+            if response.status != 200:
+                msg = f"login at the sidecar was answered {response.status}: {answer[:200]!r}"
+                raise StartError(msg)
+            tokens.append(msgspec.json.decode(answer, type=LoginAnswer).access_token)
     except OSError as error:
         raise StartError(f"login at the sidecar failed: {error}") from error
     finally:
         connection.close()
-    if response.status != 200:
-        raise StartError(f"login at the sidecar was answered {response.status}: {answer[:200]!r}")
-    return msgspec.json.decode(answer, type=LoginAnswer).access_token
+    return tokens
+
+
+def metric(started: Started, name: str) -> float | None:
+    """One figure without labels of what it says of itself; None for one that it does not have."""
+    connection = http.client.HTTPConnection("127.0.0.1", started.admin_port, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        return metric_in(connection.getresponse().read().decode(), name)
+    finally:
+        connection.close()
+
+
+def metric_in(text: str, name: str) -> float | None:
+    """A sample without labels in Prometheus' text format."""
+    for line in text.splitlines():
+        found, _, value = line.partition(" ")
+        if found == name:
+            return float(value)
+    return None
 
 
 class LoginAnswer(msgspec.Struct):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from bench.load import Burst, Load, LoadError, parse_output
+from bench.load import Burst, Load, LoadError, Rotation, parse_output
 
 OUTPUT = """\
 Running 1s test @ http://127.0.0.1:1/
@@ -51,3 +53,10 @@ def test_command_line_carries_headers_method_and_body() -> None:
     argv = burst.argv()
     assert argv[:4] == ["wrk", "-t1", "-c8", "-d2s"]
     assert argv[-8:] == ["-H", "A: b", "-H", "C: d", "http://127.0.0.1:81/sink", "--", "POST", "64"]
+
+
+def test_rotation_goes_to_the_script() -> None:
+    """The file, the first token's place and how many requests."""
+    rotation = Rotation(Path("/x/tokens"), first=100, count=2500)
+    burst = Burst(81, "/", "GET", [], 0, connections=64, seconds=60, rotation=rotation)
+    assert burst.argv()[-5:] == ["GET", "0", "/x/tokens", "100", "2500"]

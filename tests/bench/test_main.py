@@ -25,6 +25,12 @@ def test_named_peers_and_scenarios_are_taken() -> None:
     assert [scenario.name for scenario in compare.chosen_scenarios(arguments)] == ["1m"]
 
 
+@pytest.mark.parametrize("name", ["near", "cold", "many", "revocation"])
+def test_checks_of_shared_sessions_can_be_run_alone(name: str) -> None:
+    """Each by its name, as all checks."""
+    assert build_parser().parse_args(["checks", "--only", name]).only == [name]
+
+
 def test_quick_is_three_scenarios() -> None:
     """The essentials."""
     arguments = build_parser().parse_args(["--quick"])

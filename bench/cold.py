@@ -1,0 +1,115 @@
+"""The check `cold`: what asking Redis costs, for sessions that are not known here.
+
+Each token once while its session is unknown, then once more while it is known; the difference is
+the look-up. The signatures have been verified before and count on neither side.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from bench import load, report, seeding, sidecar, usage
+from bench.outcome import Finding, Outcome, at_most
+from bench.passes import Meter, Pass
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.lab import Lab
+    from sidecar.api.grants import TokenPair
+
+TOKENS = 10_000
+BLOCK = 2_500  # fits into half of the cache of verified tokens, so that each stays in it
+TURNS = 3
+CONNECTIONS = 64
+LIMIT = 25.0
+LOOKED_UP, KNOWN = 0.99, 0.01  # keys read for each request: at least when cold, at most when warm
+
+
+def check(lab: Lab) -> Finding:
+    """Run it."""
+    lab.start_redis()
+    pairs = seeding.mint(lab, TOKENS)
+    seeding.insert(lab.redis_port, (one for pair in pairs for one in seeding.commands(pair.grant)))
+    file = seeding.write_tokens(lab.directory / "tokens", (pair.access_token for pair in pairs))
+    started = sidecar.start(lab, "sidecar", redis=True)
+    meter = Meter(lab, usage.tree(started.child.pid), started.port, CONNECTIONS, asks=True)
+    meter.settle()
+    firsts, colds, warms = [], [], []
+    for turn in range(TURNS):
+        for begin in range(0, TOKENS, BLOCK):
+            first = meter.run(load.Rotation(file, begin, BLOCK))
+            meter.run(load.Rotation(file, begin, BLOCK))  # moves all to the cache's young half
+            cold, warm = forgotten(lab, meter, pairs[begin : begin + BLOCK], file, begin)
+            colds.append(cold)
+            warms.append(warm)
+            if turn == 0:
+                firsts.append(first)
+    return Finding(judge(colds, warms), [conditions(), table(firsts, colds, warms)])
+
+
+def forgotten(
+    lab: Lab, meter: Meter, pairs: list[TokenPair], file: Path, begin: int
+) -> tuple[Pass, Pass]:
+    """Write these sessions again, which ends what is known of them; a cold and a warm pass."""
+    again = (seeding.token_command(pair.grant.session) for pair in pairs)
+    seeding.insert(lab.redis_port, again)
+    meter.settle()
+    rotation = load.Rotation(file, begin, len(pairs))
+    return meter.run(rotation), meter.run(rotation)
+
+
+def judge(colds: list[Pass], warms: list[Pass]) -> list[Outcome]:
+    """A block gives a price only if all its look-ups were made when cold, and none when warm."""
+    pairs = list(zip(colds, warms, strict=True))
+    costs = [
+        cold.cpu - warm.cpu for cold, warm in pairs if cold.keys >= LOOKED_UP and warm.keys <= KNOWN
+    ]
+    cold_keys, warm_keys = median(one.keys for one in colds), median(one.keys for one in warms)
+    errors = sum(one.errors for one in (*colds, *warms))
+    enough = len(costs) > len(pairs) / 2
+    return [
+        at_most("CPU of a session look-up", median(costs), LIMIT, "µs")
+        if enough
+        else Outcome("CPU of a session look-up", "not known", f"at most {LIMIT:g} µs", held=False),
+        Outcome(
+            "blocks in which cold passes ask for all and warm ones for none",
+            f"{len(costs)} of {len(pairs)} (keys a request: {cold_keys:.2f}, {warm_keys:.2f})",
+            "more than half",
+            enough,
+        ),
+        Outcome("errors", f"{errors}", "0", errors == 0),
+    ]
+
+
+def conditions() -> str:
+    """What the table's rows are."""
+    return (
+        f"{TOKENS:,} tokens in blocks of {BLOCK:,}, {CONNECTIONS} connections, small GET, each"
+        f" token once in a pass; medians over {TURNS} turns. First use: the signature verified, the"
+        " session asked for, and that it was seen written. Cold: signature known, session not."
+        " Warm: both known."
+    )
+
+
+def table(firsts: list[Pass], colds: list[Pass], warms: list[Pass]) -> str:
+    """A row for each kind of pass."""
+    rows = [row("first use", firsts), row("cold", colds), row("warm", warms)]
+    header = ["pass", "CPU µs", "min-max", "Redis µs", "keys read each", "keys a command"]
+    return report.table(header, rows)
+
+
+def row(name: str, passes: list[Pass]) -> list[str]:
+    """One kind of pass."""
+    costs = [one.cpu for one in passes]
+    keys = sum(one.asked.keys for one in passes if one.asked is not None)
+    reads = sum(one.asked.reads for one in passes if one.asked is not None)
+    return [
+        name,
+        report.significant(median(costs)),
+        f"{report.significant(min(costs))}-{report.significant(max(costs))}",
+        report.significant(median(one.redis for one in passes)),
+        f"{median(one.keys for one in passes):.2f}",
+        f"{keys / reads:.1f}" if reads else "",
+    ]

@@ -1,0 +1,228 @@
+"""The check `many`: a hundred thousand sessions known here, of a million in Redis.
+
+What a request costs when it is any of them, beside one of ten, and the memory each takes. The
+same with local sessions: so many different requests are dearer for any proxy.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+from bench import load, report, seeding, sidecar, usage
+from bench.outcome import Finding, Outcome, at_most
+from bench.passes import Meter, Pass
+from bench.scenarios import MIB
+from bench.summary import ratio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.lab import Lab
+
+STORED, KNOWN, FEW = 1_000_000, 100_000, 10
+OWN = 30_000  # local sessions: only logins make them, and each takes its time
+ROUNDS = 3
+REQUESTS = 10_000  # in each burst; where any token may come, other ones in every round
+FILLING = 64  # connections
+CLIENTS = 2
+SOME = 4_000  # tokens, few enough for the cache of verified ones to keep them all
+RATIO_LIMIT = 1.1
+FLUSHES = "sidecar_near_cache_flushes_total"
+NEAR_LIMIT = 1_100  # bytes
+
+
+@dataclass(slots=True)
+class Subject:
+    """A sidecar that knows all the tokens of `file`, and its rounds."""
+
+    meter: Meter
+    file: Path
+    known: int
+    grown: int
+    many: list[Pass] = field(default_factory=list)
+    some: list[Pass] = field(default_factory=list)
+    few: list[Pass] = field(default_factory=list)
+
+    def run(self, number: int) -> None:
+        """One round: the tokens whose turn it is, some of them over and over, the first few."""
+        first = number * self.known // ROUNDS
+        self.many.append(self.meter.run(load.Rotation(self.file, first, REQUESTS)))
+        some = load.Rotation(some_of(self.file), 0, REQUESTS)
+        self.meter.run(some)  # they are among the remembered ones from here on
+        self.some.append(self.meter.run(some))
+        self.few.append(self.meter.run(load.Rotation(few_of(self.file), 0, REQUESTS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident bytes gained by `KNOWN` shared sessions, and by their verified tokens alone."""
+
+    shared: int
+    tokens: int
+    first_tokens: int  # by the first `SOME`
+
+    @property
+    def near(self) -> float:
+        """Bytes of one session beside its token."""
+        return (self.shared - self.tokens) / KNOWN
+
+    @property
+    def token(self) -> float:
+        """Bytes of one verified token."""
+        return self.first_tokens / SOME
+
+
+def check(lab: Lab) -> Finding:
+    """Run it."""
+    lab.start_redis()
+    own = sidecar.start(lab, "sidecar-local")
+    with ProcessPoolExecutor(CLIENTS) as pool:
+        logins = pool.map(sidecar.logins, [own.port] * CLIENTS, [OWN // CLIENTS] * CLIENTS)
+        file = seed(lab)
+        own_tokens = [token for each in logins for token in each]
+    first_tokens, tokens = token_memory(lab, file)
+    started = sidecar.start(lab, "sidecar-redis", redis=True)
+    shared = filled(lab, started, file, KNOWN, asks=True)
+    local = filled(lab, own, write(lab.directory / "local-tokens", own_tokens), OWN, asks=False)
+    for number in range(ROUNDS):
+        for subject in (shared, local):
+            subject.run(number)
+    memory = Memory(shared.grown, tokens, first_tokens)
+    outcomes = [*judge(shared, memory), lost(sidecar.metric(started, FLUSHES))]
+    return Finding(outcomes, [conditions(), table(shared, local), memory_lines(memory)])
+
+
+def seed(lab: Lab) -> Path:
+    """Put the million into Redis; the file of the tokens that will be used."""
+    pairs = seeding.mint(lab, KNOWN)
+    seeding.insert(lab.redis_port, (one for pair in pairs for one in seeding.commands(pair.grant)))
+    others = seeding.invented(STORED - KNOWN)
+    seeding.insert(lab.redis_port, (seeding.token_command(grant.session) for grant in others))
+    return write(lab.directory / "shared-tokens", [pair.access_token for pair in pairs])
+
+
+def write(file: Path, tokens: list[str]) -> Path:
+    """All tokens into `file`, the first few and the first some into others beside it."""
+    seeding.write_tokens(few_of(file), tokens[:FEW])
+    seeding.write_tokens(some_of(file), tokens[:SOME])
+    return seeding.write_tokens(file, tokens)
+
+
+def few_of(file: Path) -> Path:
+    """Where the first few tokens of `file` are."""
+    return file.with_suffix(".few")
+
+
+def some_of(file: Path) -> Path:
+    """Where the first `SOME` are."""
+    return file.with_suffix(".some")
+
+
+def filled(lab: Lab, started: sidecar.Started, file: Path, known: int, *, asks: bool) -> Subject:
+    """Use every token once; `grown` is what that adds to a process that has seen a few."""
+    pids = usage.tree(started.child.pid)
+    meter = Meter(lab, pids, started.port, FILLING, asks)
+    meter.run(load.Rotation(few_of(file), 0, REQUESTS))
+    before = usage.rss(pids)
+    meter.run(load.Rotation(file, 0, known))
+    meter.settle()
+    grown = usage.rss(pids) - before
+    return Subject(Meter(lab, pids, started.port, asks=asks), file, known, grown)
+
+
+def token_memory(lab: Lab, file: Path) -> tuple[int, int]:
+    """Bytes that verified tokens take: the first `SOME`, and all.
+
+    Seen at a sidecar that has no sessions for them: it verifies and remembers them all the same.
+    """
+    started = sidecar.start(lab, "sidecar-tokens")
+    pids = usage.tree(started.child.pid)
+    meter = Meter(lab, pids, started.port, FILLING, denied=True)
+    meter.run(load.Rotation(few_of(file), 0, REQUESTS))
+    before = usage.rss(pids)
+    meter.run(load.Rotation(file, 0, SOME))
+    some = usage.rss(pids) - before
+    meter.run(load.Rotation(file, SOME, KNOWN - SOME))
+    meter.settle()
+    everything = usage.rss(pids) - before
+    started.child.stop()
+    return some, everything
+
+
+def judge(shared: Subject, memory: Memory) -> list[Outcome]:
+    """The bars."""
+    passes = (*shared.many, *shared.some, *shared.few)
+    errors, keys = sum(one.errors for one in passes), max(one.keys for one in passes)
+    return [
+        at_most(f"any of {KNOWN:,} ÷ one of {FEW}", compared(shared.many, shared.few), RATIO_LIMIT),
+        at_most(f"one of {SOME:,} ÷ one of {FEW}", compared(shared.some, shared.few), RATIO_LIMIT),
+        Outcome(
+            "memory of a known session",
+            f"{memory.near:,.0f} bytes",
+            f"at most {NEAR_LIMIT:,} bytes",
+            memory.near <= NEAR_LIMIT,
+        ),
+        Outcome("keys read for each request", f"{keys:.3f}", "0", keys == 0),
+        Outcome("errors", f"{errors}", "0", errors == 0),
+    ]
+
+
+def lost(flushes: float | None) -> Outcome:
+    """How often all that was known had to be asked for again: nothing here gives cause to."""
+    shown = "not told" if flushes is None else f"{flushes:.0f} times"
+    return Outcome("near cache lost", shown, "0 times", flushes == 0)
+
+
+def compared(subject: list[Pass], against: list[Pass]) -> float:
+    """The ratio of CPU, the median over rounds."""
+    return ratio([one.cpu for one in subject], [one.cpu for one in against])
+
+
+def conditions() -> str:
+    """What was done."""
+    return (
+        f"{STORED:,} sessions in Redis, {KNOWN:,} of them known here; {OWN:,} on the local store;"
+        f" small GET; medians over {ROUNDS} rounds of {REQUESTS:,} requests, in alternation. Of all"
+        " sessions each round uses others, so that a signature that is no longer remembered is"
+        f" verified again; {SOME:,} are few enough for all to be remembered."
+    )
+
+
+def table(shared: Subject, local: Subject) -> str:
+    """A row for each store, and one for what the first costs beside the second."""
+    rows = []
+    for title, one in (("Redis store", shared), ("local store", local)):
+        costs = [median(each.cpu for each in passes) for passes in (one.few, one.some, one.many)]
+        ratios = [compared(passes, one.few) for passes in (one.some, one.many)]
+        keys = median(each.keys for each in one.many)
+        rows.append(
+            [
+                title,
+                *(report.significant(cost) for cost in costs),
+                *(f"{value:.2f}" for value in ratios),
+                f"{keys:.3f}",
+                f"{one.grown / MIB:.1f}",
+            ]
+        )
+    pairs = zip(
+        (shared.few, shared.some, shared.many), (local.few, local.some, local.many), strict=True
+    )
+    rows.append(["Redis ÷ local", *(f"{compared(*pair):.2f}" for pair in pairs), *[""] * 4])
+    header = ["", f"CPU µs, {FEW} tokens", f"{SOME:,} tokens", "all tokens"]
+    header += [f"{SOME:,} ÷ {FEW}", f"all ÷ {FEW}", "keys read each", "RSS + MiB"]
+    return report.table(header, rows)
+
+
+def memory_lines(memory: Memory) -> str:
+    """Where the memory goes, as far as it shows from outside."""
+    kept = memory.tokens / memory.token if memory.token > 0 else 0.0
+    return (
+        f"Memory: {KNOWN:,} shared sessions used once add {memory.shared / MIB:.1f} MiB, verified"
+        f" tokens alone (no session found) {memory.tokens / MIB:.1f} MiB; the difference is"
+        f" {memory.near:,.0f} bytes a session. The first {SOME:,} verified tokens take"
+        f" {memory.token:,.0f} bytes each, all as much as {kept:,.0f} of these."
+        " What the logins took on the local store is in no figure."
+    )

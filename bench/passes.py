@@ -1,0 +1,86 @@
+"""A pass: many tokens, each used in its turn, and what that cost the proxy and Redis.
+
+Owns the accounting of counted bursts. Must not know what is being compared.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench import counters, load, usage
+from bench.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from bench.lab import Lab
+
+SMALL = SCENARIOS[0]
+LONGEST_SECONDS = 60
+QUIET_SECONDS = 0.1
+QUIET_NS = 4_000_000  # of CPU in that time; what only waits uses less
+SETTLE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What `requests` cost: CPU in µs each of the proxy and of Redis, what Redis was asked."""
+
+    requests: int
+    errors: int
+    cpu: float
+    redis: float
+    asked: counters.Counters | None
+
+    @property
+    def keys(self) -> float:
+        """Keys read from Redis for each request."""
+        return 0.0 if self.asked is None else self.asked.keys / self.requests
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Drives one proxy; Redis is measured too where there is one and `asks` says so."""
+
+    lab: Lab
+    pids: list[int]
+    port: int
+    connections: int = SMALL.connections
+    asks: bool = False
+    denied: bool = False
+
+    def run(self, rotation: load.Rotation) -> Pass:
+        """Small GETs with these tokens. Raises LoadError when some were not answered in time."""
+        redis = [self.lab.redis.pid] if self.lab.redis and self.asks else []
+        asked = counters.read(self.lab.redis_port) if redis else None
+        redis_before, before = usage.usage(redis), usage.usage(self.pids)
+        done = load.run(
+            load.Burst(
+                port=self.port,
+                path=SMALL.path,
+                method=SMALL.method,
+                headers=(),
+                body_size=0,
+                connections=self.connections,
+                seconds=LONGEST_SECONDS,
+                rotation=rotation,
+            ),
+            cpu=self.lab.other_cpu,
+        )
+        cpu, redis_cpu = usage.usage(self.pids) - before, usage.usage(redis) - redis_before
+        return Pass(
+            done.requests,
+            done.errors(denied=self.denied),
+            cpu.nanoseconds / 1e3 / done.requests,
+            redis_cpu.nanoseconds / 1e3 / done.requests,
+            None if asked is None else counters.read(self.lab.redis_port) - asked,
+        )
+
+    def settle(self) -> None:
+        """Return when the proxy has nothing left to do, or after some seconds in any case."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        busy = True
+        while busy and time.monotonic() < deadline:
+            before = usage.usage(self.pids)
+            time.sleep(QUIET_SECONDS)
+            busy = (usage.usage(self.pids) - before).nanoseconds > QUIET_NS

@@ -1,0 +1,138 @@
+"""Sessions by the hundred thousand, put into Redis as the sidecar itself writes them.
+
+Owns minting and mass insertion. The suite's only module, beside `login_writer`, that imports the
+`sidecar` package: tokens, values and keys come from where the measured program has them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from bench.children import StartError
+from bench.lab import AUDIENCE, ISSUER, TOKEN_SECONDS, Lab
+from sidecar.api.grants import Client, TokenPair, issue_pair, new_login
+from sidecar.auth.issue import Issuer
+from sidecar.auth.keys import secret_key
+from sidecar.auth.session import (
+    Grant,
+    RefreshRecord,
+    Session,
+    SessionKey,
+    encode_refresh,
+    encode_session,
+)
+from sidecar.sessions import login_hash
+from sidecar.sessions.keyspace import LOGIN, RECORD, REFRESH, TOKEN, USER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+REFRESH_SECONDS = 7 * 86400
+PER_CHUNK = 5_000
+CLIENT = Client("bench", "127.0.0.1")
+CLAIMS = {"roles": ["user"]}
+
+
+def mint(lab: Lab, number: int) -> list[TokenPair]:
+    """The tokens of so many logins, each of its own user, and what is written for them."""
+    issuer = Issuer(
+        secret_key(ISSUER, lab.secret.encode()),
+        secret_key(ISSUER, lab.refresh_secret.encode()),
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        access_ttl=TOKEN_SECONDS,
+        refresh_ttl=REFRESH_SECONDS,
+    )
+    now, key = time.time(), SessionKey.SHA256
+    return [
+        issue_pair(issuer, new_login(f"user-{n}", CLAIMS, now), CLIENT, now, session_key=key)
+        for n in range(number)
+    ]
+
+
+def invented(number: int) -> Iterator[Grant]:
+    """So many logins whose tokens nobody has: they only take up room."""
+    now = time.time()
+    for n in range(number):
+        sid, sub = secrets.token_urlsafe(16), f"other-{n}"
+        session = Session(
+            id=secrets.token_hex(32),
+            sid=sid,
+            sub=sub,
+            claims=CLAIMS,
+            created=now,
+            exp=now + TOKEN_SECONDS,
+        )
+        refresh = RefreshRecord(
+            sid=sid,
+            sub=sub,
+            created=now,
+            exp=now + REFRESH_SECONDS,
+            token_id=session.id,
+            claims=CLAIMS,
+        )
+        yield Grant(
+            session=session,
+            refresh_id=secrets.token_hex(32),
+            refresh=refresh,
+            user_agent=CLIENT.user_agent,
+            address=CLIENT.address,
+        )
+
+
+def write_tokens(path: Path, tokens: Iterable[str]) -> Path:
+    """The tokens, one a line; returns where."""
+    path.write_text("".join(f"{token}\n" for token in tokens))
+    return path
+
+
+def token_command(session: Session) -> bytes:
+    """The command that makes a session live, the only key that a look-up reads."""
+    life = b"%d" % int((session.exp - time.time()) * 1000)
+    return command(b"SET", TOKEN + session.id.encode(), encode_session(session), b"PX", life)
+
+
+def commands(grant: Grant) -> Iterator[bytes]:
+    """Everything that is written for a login, in the sidecar's order."""
+    session, refresh, refresh_id = grant.session, grant.refresh, grant.refresh_id
+    if refresh is None or refresh_id is None:
+        raise ValueError("a login with a refresh token")
+    now = time.time()
+    life = b"%d" % int((refresh.exp - now) * 1000)
+    keys = REFRESH + refresh_id.encode(), LOGIN + session.sid.encode(), USER + session.sub.encode()
+    fields = [
+        part if isinstance(part, bytes) else part.encode()
+        for pair in login_hash.fields_of(grant, now, refresh.exp).items()
+        for part in pair
+    ]
+    yield token_command(session)
+    yield command(b"HSET", keys[0], RECORD.encode(), encode_refresh(refresh, refresh_id))
+    yield command(b"HSET", keys[1], *fields)
+    yield command(b"ZADD", keys[2], repr(refresh.exp).encode(), session.sid.encode())
+    for key in keys:
+        yield command(b"PEXPIRE", key, life)
+
+
+def command(*parts: bytes) -> bytes:
+    """A command as Redis reads it (RESP)."""
+    return b"*%d\r\n%b" % (len(parts), b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts))
+
+
+def insert(port: int, wanted: Iterable[bytes]) -> int:
+    """Have Redis run these commands; how many. Raises StartError for the first that fails."""
+    done, rest = 0, iter(wanted)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        answers = connection.makefile("rb")
+        while chunk := list(islice(rest, PER_CHUNK)):
+            connection.sendall(b"".join(chunk))
+            for _ in chunk:
+                answer = answers.readline()
+                if not answer.startswith((b"+OK", b":")):
+                    raise StartError(f"Redis did not take a session: {answer[:200]!r}")
+            done += len(chunk)
+    return done

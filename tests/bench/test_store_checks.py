@@ -1,0 +1,109 @@
+"""The bars of the checks of shared sessions."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import cold, many, near, revocation
+from bench.counters import Counters
+from bench.outcome import Outcome, at_most, outcome_table
+from bench.passes import Pass
+from bench.polling import Revoked
+from bench.sidecar import metric_in
+
+
+def passed(cpu: float, keys: int = 0, errors: int = 0) -> Pass:
+    """A pass of a hundred requests."""
+    return Pass(100, errors, cpu, 0.0, Counters({"mget": keys // 10}, keys))
+
+
+def held(outcomes: list[Outcome]) -> list[bool]:
+    """Which of them held."""
+    return [outcome.held for outcome in outcomes]
+
+
+def test_outcome_of_a_number_is_held_up_to_its_bar() -> None:
+    """The line for a terminal and the row for the file say the same."""
+    outcome = at_most("look-up", 25.0, 25.0, "µs")
+    assert outcome.line() == "held   look-up: 25.00 µs (bar: at most 25 µs)"
+    assert not at_most("look-up", 25.01, 25.0).held
+    assert "| look-up | 25.00 µs | at most 25 µs | held |" in outcome_table([outcome])
+
+
+def test_near_holds_when_no_value_is_read() -> None:
+    """A link's pings may go on; a read may not, whatever command it is."""
+    quiet = Counters({"ping": 4}, 0)
+    assert near.verdict(Counters({"ping": 6}, 0), quiet).held
+    assert "(2 commands more" in near.verdict(Counters({"ping": 6}, 0), quiet).measured
+    assert not near.verdict(Counters({"ping": 4, "mget": 1}, 1), quiet).held
+    assert not near.verdict(Counters({"ping": 4, "unheard-of": 1}, 1), quiet).held
+
+
+def test_price_of_a_look_up_is_paired_by_block() -> None:
+    """A slow minute of the machine falls on both passes of a block."""
+    colds = [passed(40, keys=100), passed(80, keys=100), passed(44, keys=100)]
+    warms = [passed(20), passed(60), passed(20)]
+    outcomes = cold.judge(colds, warms)
+    assert outcomes[0].measured == "20.00 µs"
+    assert held(outcomes) == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("cold_keys", "warm_keys"),
+    [pytest.param(100, 100, id="nothing-is-known"), pytest.param(0, 0, id="nothing-is-asked")],
+)
+def test_price_is_not_known_unless_one_side_asks(cold_keys: int, warm_keys: int) -> None:
+    """Two equal passes differ by nothing, which is no price."""
+    outcomes = cold.judge([passed(40, cold_keys)], [passed(40, warm_keys)])
+    assert outcomes[0].measured == "not known"
+    assert held(outcomes) == [False, False, True]
+
+
+def test_disturbed_blocks_give_no_price_while_most_are_sound() -> None:
+    """A block during which Redis could not be heard is left out."""
+    colds = [passed(40, 100), passed(90, 30), passed(44, 100)]
+    outcomes = cold.judge(colds, [passed(20), passed(20), passed(20)])
+    assert (outcomes[0].measured, held(outcomes)) == ("22.00 µs", [True, True, True])
+    assert outcomes[1].measured.startswith("2 of 3 ")
+
+
+def test_cold_counts_errors_of_either_side() -> None:
+    """A denied request is cheap."""
+    outcomes = cold.judge([passed(40, 100, errors=1)], [passed(20, errors=2)])
+    assert (outcomes[2].measured, outcomes[2].held) == ("3", False)
+
+
+def test_memory_of_a_session_is_beside_that_of_its_token() -> None:
+    """What verified tokens take without sessions is taken off."""
+    memory = many.Memory(shared=150_000_000, tokens=50_000_000, first_tokens=2_000 * many.SOME)
+    assert (memory.near, memory.token) == (1000, 2000)
+    assert "as much as 25,000 of these" in many.memory_lines(memory)
+
+
+@pytest.mark.parametrize(
+    ("flushes", "kept"),
+    [
+        pytest.param(0.0, True, id="never"),
+        pytest.param(2.0, False, id="twice"),
+        pytest.param(None, False, id="no-such-metric"),
+    ],
+)
+def test_near_cache_must_not_be_lost(flushes: float | None, kept: bool) -> None:  # noqa: FBT001
+    """Nor may it be unknown whether it was."""
+    assert many.lost(flushes).held is kept
+
+
+def test_metric_is_the_sample_of_just_this_name() -> None:
+    """Not its comment, not a longer name, not one with labels."""
+    text = '# TYPE x gauge\nx_total 2.0\nx{a="b"} 3.0\nx 4.5\n'
+    assert metric_in(text, "x") == 4.5
+    assert metric_in(text, "y") is None
+
+
+def test_revocation_bars() -> None:
+    """One late answer in a hundred misses the bar, as a busy bystander and a slow writer do."""
+    good = revocation.Stretch([Revoked([0.001], 0)] * 200, bystander=0.001, logins=1000)
+    late = [Revoked([0.001], 0)] * 190 + [Revoked([0.006], 3)] * 10
+    bad = revocation.Stretch(late, bystander=0.01, logins=500)
+    assert held(revocation.judge(good, good)) == [True, True, True, True]
+    assert held(revocation.judge(good, bad)) == [True, False, False, False]
