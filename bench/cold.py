@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sidecar.api.grants import TokenPair
 
 TOKENS = 10_000
-BLOCK = 2_500  # fits into half of the cache of verified tokens, so that each stays in it
+BLOCK = 2_500
 TURNS = 3
 CONNECTIONS = 64
 LIMIT = 25.0
@@ -40,7 +40,7 @@ def check(lab: Lab) -> Finding:
     for turn in range(TURNS):
         for begin in range(0, TOKENS, BLOCK):
             first = meter.run(load.Rotation(file, begin, BLOCK))
-            meter.run(load.Rotation(file, begin, BLOCK))  # moves all to the cache's young half
+            meter.run(load.Rotation(file, begin, BLOCK))  # all are remembered, as in any later pass
             cold, warm = forgotten(lab, meter, pairs[begin : begin + BLOCK], file, begin)
             colds.append(cold)
             warms.append(warm)

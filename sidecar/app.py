@@ -6,7 +6,6 @@ Owns the order of starting and stopping, and the signals. Everything it joins is
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import secrets
 import signal
@@ -27,6 +26,7 @@ from sidecar.api.services import Reloadable, Services
 from sidecar.auth.gate import Gate
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
+from sidecar.collector import Collector
 from sidecar.logs import Redactor
 from sidecar.metrics import Metrics
 from sidecar.proxy.listener import Listener
@@ -166,6 +166,7 @@ class Sidecar:
             parts.identity,
             cookie_name=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
+            cache_size=settings.session_cache_size,
         )
         current = Reloadable(
             users=parts.users,
@@ -283,6 +284,7 @@ async def serve(
     """
     sidecar = Sidecar(settings, redactor=redactor)
     leave = asyncio.Event()
+    collector = Collector()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
@@ -291,11 +293,10 @@ async def serve(
         if ready is not None:
             hosts = settings.listen.host, settings.admin_listen.host
             ready(Addresses(hosts[0], sidecar.port, hosts[1], sidecar.admin_port))
-        # What was made until now stays: let the collector never walk over it again.
-        gc.collect()
-        gc.freeze()
+        collector.install()
         await leave.wait()
     finally:
+        collector.remove()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
         await sidecar.stop()

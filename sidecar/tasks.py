@@ -1,20 +1,40 @@
 """Owns background tasks: none is lost to the garbage collector or fails unseen, all end at close.
 
-Knows nothing of what they do. One `Tasks` belongs to one event loop.
+Knows nothing of what they do. One `Tasks` belongs to one event loop. And a time limit that does not
+take a pause of this process for one of its peer's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
 
 T = TypeVar("T")
 
+_MOMENT: Final = 0.002  # seconds
+
 logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def patient_timeout(seconds: float) -> AsyncIterator[None]:
+    """Raises TimeoutError when what stands inside has not ended after so long.
+
+    A loop that was held up runs its timers before it reads: an answer that came in time may lie
+    there unread. So what is late is given the moment in which that is read.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        last = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + _MOMENT))
+        try:
+            yield
+        finally:
+            last.cancel()
 
 
 class Tasks:

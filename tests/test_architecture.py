@@ -28,6 +28,7 @@ LAYERS: Final = {
         (
             "",
             "access_log",
+            "collector",
             "errors",
             "exposition",
             "logs",

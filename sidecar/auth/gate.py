@@ -6,22 +6,23 @@ here are measured: a known bearer token costs one SHA-256, one dict look-up and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from sidecar.auth.claims import roles_of, scopes_of
+import msgspec
+
+from sidecar.auth.claims import holds, roles_of, scopes_of, set_of
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.origin import changes_state, is_same_origin
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import FOREVER, SessionKey, token_id
+from sidecar.auth.strict_json import read_again
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sidecar.auth.identity import IdentityHeaders
-    from sidecar.auth.policy import Requirement, Route, Scalar
+    from sidecar.auth.policy import Requirement, Route
     from sidecar.auth.session import Session
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead
@@ -29,17 +30,27 @@ if TYPE_CHECKING:
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
-    """Let through, until `expires` if it is set. `identity` is every identity header line."""
+class Allow(msgspec.Struct, frozen=True, gc=False):
+    """Let through, until `expires` if it is set. `identity` is every identity header line.
 
-    identity: bytes = field(repr=False)
+    `payload` is the JSON of all claims.
+    """
+
+    identity: bytes
     subject: str
     session_id: str
-    claims: Mapping[str, Any] = field(repr=False)
+    payload: bytes
     expires: float | None
     roles: frozenset[str] = _NOTHING
     scopes: frozenset[str] = _NOTHING
+
+    def __repr__(self) -> str:
+        return f"<Allow {self.subject!r} until {self.expires}>"
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """All claims, read anew each time."""
+        return read_again(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,7 @@ class NeedSession:
 
     __slots__ = (
         *("allow", "digest", "expires", "not_before", "session"),
-        *("session_required", "token_id", "verified", "verifier"),
+        *("session_required", "token_id", "until", "verified", "verifier"),
     )
     allow: Allow
 
@@ -73,7 +84,7 @@ class NeedSession:
         self.verified = verified
         self.session: Session | None = None
         self.session_required = verified is None or verified.session_required
-        self.expires = FOREVER if verified is None else verified.expires
+        self.expires = self.until = FOREVER if verified is None else verified.expires
         self.not_before = 0.0 if verified is None else verified.not_before
 
     def __repr__(self) -> str:
@@ -112,7 +123,7 @@ class Gate:
         self._missing = self._denials[Reason.SESSION_MISSING]
         self._bearers: TokenCache[NeedSession] = TokenCache(cache_size)
         self._cookies: TokenCache[NeedSession] = TokenCache(cache_size)
-        self.anonymous = Allow(identity.anonymous, "", "", {}, None)
+        self.anonymous = Allow(identity.anonymous, "", "", b"{}", None)
 
     def __repr__(self) -> str:
         return f"<Gate bearers={self._bearers!r} cookies={self._cookies!r}>"
@@ -146,7 +157,7 @@ class Gate:
         if session is None:
             return self._missing
         if session is not need.session:
-            denied = self._bind(need, session)
+            denied = self._bind(need, session, now)
             if denied is not None:
                 return denied
         if session.exp <= now:
@@ -172,7 +183,7 @@ class Gate:
         ):
             return None
         # Whatever stands behind the scheme: if it is remembered, it has been a good token.
-        need = self._bearers.young.get(sha256(value[7:]).digest())
+        need = self._bearers.entries.get(sha256(value[7:]).digest())
         head.remembered = need
         return need
 
@@ -181,7 +192,7 @@ class Gate:
         before, mark, after = cookie.partition(self._cookie_mark)
         if not mark or mark in after or (before and before[-2:] != b"; "):
             return None
-        return self._cookies.young.get(sha256(after.partition(b";")[0]).digest())
+        return self._cookies.entries.get(sha256(after.partition(b";")[0]).digest())
 
     def _decide_anew(
         self, route: Route, head: RequestHead, now: float
@@ -205,13 +216,13 @@ class Gate:
     def _need_of_cookie(self, value: bytes) -> NeedSession:
         """Remembered only once it has a session: what clients make up must not fill the cache."""
         digest = sha256(value).digest()
-        return self._cookies.get(digest) or NeedSession(
+        return self._cookies.entries.get(digest) or NeedSession(
             token_id(value, self._session_key), digest, None, self._verifier
         )
 
     def _need_of_token(self, token: bytes, now: float) -> NeedSession | Reason:
         digest = sha256(token).digest()
-        need = self._bearers.get(digest)
+        need = self._bearers.entries.get(digest)
         if need is None:
             verified = self._verifier.verify_access(token, now)
             if isinstance(verified, Reason):
@@ -220,12 +231,12 @@ class Gate:
             need = NeedSession(name, digest, verified, self._verifier)
             if not verified.session_required:
                 need.allow = self._allow_token(verified, None)
-            self._bearers.put(digest, need)
+            self._bearers.put(digest, need, now)
         if now >= need.expires:
             return Reason.EXPIRED
         return Reason.NOT_YET_VALID if now < need.not_before else need
 
-    def _bind(self, need: NeedSession, session: Session) -> Deny | None:
+    def _bind(self, need: NeedSession, session: Session, now: float) -> Deny | None:
         """Take this session for this credential, if it is its own and not another's."""
         verified = need.verified
         if not _belongs(session, need.token_id, verified):
@@ -238,7 +249,8 @@ class Gate:
             )
         need.session = session
         if verified is None:
-            self._cookies.put(need.digest, need)
+            need.until = session.exp
+            self._cookies.put(need.digest, need, now)
         return None
 
     def _allow_token(self, verified: Verified, session: Session | None) -> Allow:
@@ -250,10 +262,10 @@ class Gate:
             identity=self._identity.lines(verified.claims, verified.subject, sid),
             subject=verified.subject,
             session_id=sid,
-            claims=verified.claims,
+            payload=verified.payload,
             expires=expires,
-            roles=frozenset(verified.roles),
-            scopes=frozenset(verified.scopes),
+            roles=set_of(verified.roles),
+            scopes=set_of(verified.scopes),
         )
 
     def _allow_cookie(self, session: Session) -> Allow:
@@ -262,10 +274,10 @@ class Gate:
             identity=self._identity.lines(session.claims, session.sub, session.sid),
             subject=session.sub,
             session_id=session.sid,
-            claims={**session.claims, "sub": session.sub, "sid": session.sid},
+            payload=msgspec.json.encode({**session.claims, "sub": session.sub, "sid": session.sid}),
             expires=session.exp,
-            roles=frozenset(roles_of(session.claims) or ()),
-            scopes=frozenset(scopes_of(session.claims) or ()),
+            roles=set_of(roles_of(session.claims) or ()),
+            scopes=set_of(scopes_of(session.claims) or ()),
         )
 
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:
@@ -275,9 +287,11 @@ class Gate:
             return self._denials[Reason.ROLE]
         if not required.scopes <= allow.scopes:
             return self._deny_scope(required)
-        for name, accepted in required.claims:
-            if not _holds(allow.claims.get(name), accepted):
-                return self._denials[Reason.CLAIM]
+        if required.claims:
+            claims = allow.claims
+            for name, accepted in required.claims:
+                if not holds(claims.get(name), accepted):
+                    return self._denials[Reason.CLAIM]
         return allow
 
     def _deny_scope(self, required: Requirement) -> Deny:
@@ -301,14 +315,4 @@ def _belongs(session: Session, token_id: str, verified: Verified | None) -> bool
         return verified is not None
     return verified is None or (
         session.sub == verified.subject and verified.session_id in {"", session.sid}
-    )
-
-
-def _holds(value: object, accepted: tuple[Scalar, ...]) -> bool:
-    """Whether a claim is, or lists, one of the accepted values; true is not 1 here."""
-    held = value if isinstance(value, list) else [value]
-    return any(
-        each == one and isinstance(each, bool) is isinstance(one, bool)
-        for each in held
-        for one in accepted
     )

@@ -36,7 +36,7 @@ def refresh_id(token: bytes) -> str:
     return sha256(token).hexdigest()
 
 
-class Session(msgspec.Struct, kw_only=True, omit_defaults=False):
+class Session(msgspec.Struct, kw_only=True, gc=False):
     """One live access credential, bound to its token by `id`.
 
     Times are seconds since the epoch. `claims` are those that matter to identity and policy
@@ -54,7 +54,7 @@ class Session(msgspec.Struct, kw_only=True, omit_defaults=False):
     v: int = VERSION
 
 
-class RefreshRecord(msgspec.Struct, kw_only=True):
+class RefreshRecord(msgspec.Struct, kw_only=True, gc=False):
     """What is stored under a refresh token's id; `used_at` is None while it can still be claimed.
 
     `sealed` is the successor pair, encrypted with a key derived from the used token itself, so that

@@ -60,3 +60,9 @@ def parse_object(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def read_again(raw: bytes) -> dict[str, Any]:
+    """The object that these bytes are: `parse_object` took them, or an encoder made them."""
+    members: dict[str, Any] = json.loads(raw)
+    return members

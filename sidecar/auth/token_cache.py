@@ -6,52 +6,62 @@ change. The digest stands for the credential, so that none is kept here and no t
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from collections import deque
+from typing import Final, Generic, Protocol, TypeVar
 
-# An entry (claims, identity lines, what the gate made of them) takes about 3 KiB, so all of them 24
-# MiB: more tokens than one pod sees within their lifetime. One beyond that costs its verification
-# again.
+# An entry (claims, identity lines, what the gate made of them) takes about 1.3 KB. A credential
+# beyond that many costs its verification again.
 DEFAULT_SIZE: Final = 8192
 
-V = TypeVar("V")
+_LOOKED_AT: Final = (
+    2  # old entries for each new one: those that have ended are never the greater half
+)
+
+
+class Ending(Protocol):
+    """What is good until a moment, in seconds since the epoch."""
+
+    until: float
+
+
+V = TypeVar("V", bound=Ending)
 
 
 class TokenCache(Generic[V]):
-    """At most `size` entries; a full young half grows old, and what was old and unasked for goes.
+    """At most `size` entries. What has ended goes first, then what was not looked at for longest.
 
-    Thus an entry in use stays, and neither looking up nor making room ever walks over the others.
-    `young` is for the caller to look up first; what is not there is had by `get`.
+    Neither looking up nor making room ever walks over all. `entries` is for the caller to look up
+    in, and to change by `put` alone.
     """
 
-    __slots__ = ("_half", "_old", "young")
+    __slots__ = ("_order", "_size", "entries")
 
     def __init__(self, size: int = DEFAULT_SIZE) -> None:
-        self._half = max(size // 2, 1)
-        self.young: dict[bytes, V] = {}
-        self._old: dict[bytes, V] = {}
+        self._size = max(size, 1)
+        self._order: deque[bytes] = deque()
+        self.entries: dict[bytes, V] = {}
 
     def __repr__(self) -> str:
-        return f"<TokenCache {len(self)} of {2 * self._half}>"
+        return f"<TokenCache {len(self)} of {self._size}>"
 
     def __len__(self) -> int:
-        return len(self.young) + len(self._old)
+        return len(self.entries)
 
-    def get(self, digest: bytes) -> V | None:
-        """The entry under this digest, which is thereby young again."""
-        entry = self.young.get(digest)
-        if entry is None:
-            entry = self._old.pop(digest, None)
-            if entry is not None:
-                self.put(digest, entry)
-        return entry
-
-    def put(self, digest: bytes, entry: V) -> None:
-        """Keep this entry, and let go of the oldest if there are too many."""
-        if len(self.young) >= self._half and digest not in self.young:
-            self.young, self._old = {}, self.young
-        self._old.pop(digest, None)
-        self.young[digest] = entry
+    def put(self, digest: bytes, entry: V, now: float) -> None:
+        """Keep this entry, and let go of others if there are too many."""
+        entries, order = self.entries, self._order
+        if digest not in entries:
+            for _ in range(min(_LOOKED_AT, len(order))):
+                if entries[order[0]].until <= now:
+                    del entries[order.popleft()]
+                else:
+                    order.rotate(-1)
+            while len(order) >= self._size:
+                del entries[order.popleft()]
+            order.append(digest)
+        entries[digest] = entry
 
     def clear(self) -> None:
         """Forget everything."""
-        self.young, self._old = {}, {}
+        self.entries.clear()
+        self._order.clear()

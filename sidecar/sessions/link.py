@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redis.exceptions import RedisError
 
 from sidecar.sessions.faults import RETRIED, Fault, RedisUnavailable, classify
-from sidecar.tasks import Tasks
+from sidecar.tasks import Tasks, patient_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -73,7 +73,7 @@ class RedisLink:
         number = self._operations
         fault = Fault.BUSY
         try:
-            async with asyncio.timeout(self._timeout - waited), self._free:
+            async with patient_timeout(self._timeout - waited), self._free:
                 fault = Fault.TIMEOUT
                 return await self._twice(work, self._client if client is None else client)
         except TimeoutError:

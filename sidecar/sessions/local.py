@@ -7,6 +7,7 @@ nothing of Redis.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from time import time
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ MISS: Final = ("local", "miss")
 # Used refresh records are kept for theft to be recognised, the last few of each login. An older
 # one is unknown, and so refused just the same.
 _USED_KEPT: Final = 16
+_ROOM_MADE: Final = 256  # one in so many goes when there is no more room
 
 
 class LocalStore:
@@ -264,8 +266,10 @@ class LocalStore:
         self.drop(key)  # one that has ended and was not swept yet
         if len(self._logins) >= self._max_sessions:
             self.sweep(now)
-        while len(self._logins) >= self._max_sessions:
-            self.drop(next(iter(self._logins)))
+        if len(self._logins) >= self._max_sessions:
+            # Some at once: to find the first of a dict, all that was deleted before it is passed.
+            for oldest in list(islice(self._logins, len(self._logins) // _ROOM_MADE + 1)):
+                self.drop(oldest)
         login = self._logins[key] = Login(session)
         self._users.add(session.sub, login)
         return login

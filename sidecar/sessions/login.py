@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import msgspec
 
-from sidecar.auth.session import SessionInfo
-
-if TYPE_CHECKING:
-    from sidecar.auth.session import Session
+from sidecar.auth.session import Session, SessionInfo
 
 
-class Login:
+class Login(msgspec.Struct, eq=False, gc=False):
     """One login: its current session and refresh id, and until when these are live."""
 
-    __slots__ = (
-        *("address", "adopted", "confirmed", "refresh_id", "seen", "session", "token_until"),
-        *("until", "used", "user_agent", "watch"),
-    )
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.refresh_id: str | None = None
-        self.used: tuple[str, ...] = ()  # refresh ids of old, the oldest first
-        self.user_agent = ""
-        self.address = ""
-        self.adopted = False  # began in another store
-        self.seen = 0.0
-        # Of one that another store holds: when that last said so, and by which watch on it.
-        self.confirmed = 0.0
-        self.watch: object | None = None
-        self.token_until = 0.0
-        self.until = 0.0
+    session: Session
+    refresh_id: str | None = None
+    used: tuple[str, ...] = ()  # refresh ids of old, the oldest first
+    user_agent: str = ""
+    address: str = ""
+    adopted: bool = False  # began in another store
+    seen: float = 0.0
+    # Of one that another store holds: when that last said so, and by which watch on it.
+    confirmed: float = 0.0
+    watch: object | None = None
+    token_until: float = 0.0
+    until: float = 0.0
 
     @property
     def key(self) -> str:

@@ -1,13 +1,16 @@
 """What a request gets while the shared store cannot be asked: the four modes. Decides, asks nobody.
 
 `local` and `stale` trust what this process knows, `strict` nothing, `signature` also a good token
-that nobody has ended here. They differ in what is not known: 401, or 503 and come back. Pure.
+that nobody has ended here. They differ in what is not known: 401, or 503 and come back; a look-up
+that failed while the store is in use (a hiccup, or none of its connections free) is none of their
+business: what is not known then may be known in a moment. Pure.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from sidecar.auth.gate import Allow
 from sidecar.auth.policy import Outage
@@ -36,7 +39,7 @@ def decide(
         if store.ended_here(claimed):
             return gate.deny(Reason.SESSION_MISSING)
         decision = gate.trust(route, need.verified)
-    elif mode is Outage.LOCAL:
+    elif mode is Outage.LOCAL and store.degraded:
         return gate.deny(Reason.SESSION_MISSING)
     else:
         return gate.deny(Reason.STORE_UNAVAILABLE)

@@ -19,6 +19,7 @@ from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 
 from sidecar.sessions.faults import Fault, classify
 from sidecar.sessions.keyspace import TOKEN
+from sidecar.tasks import patient_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +37,7 @@ UNHEARD: Final = "Redis does not tell of changed sessions, each request asks for
 
 _PERIOD: Final = 0.5  # seconds between two looks whether the link is alive
 _SILENCE: Final = 0.5  # seconds until one that does not answer counts as dead
+_LATE: Final = 0.05  # seconds for what came while nobody could read
 _READERS: Final = 7
 _SHORTEST: Final = 0.25
 _LONGEST: Final = 5.0
@@ -110,7 +112,7 @@ class Tracking:
 
     async def _hear(self, stretch: _Stretch) -> None:
         """Raises what the client library raises, or TimeoutError, when the link is lost."""
-        async with asyncio.timeout(_SILENCE):
+        async with patient_timeout(_SILENCE):
             await stretch.open()
         self._read_through(stretch.reader)
         watch = self._near.follow()
@@ -120,16 +122,23 @@ class Tracking:
         pinged, due = 0.0, clock()
         while self._near.follows(watch):
             if clock() >= due:
-                if self._near.follows(watch) and pinged > stretch.heard:
+                # After a pause of this whole process an answer may have come unread.
+                if pinged > stretch.heard and not await self._read(stretch, watch, _LATE):
                     raise RedisConnectionError("no answer on the link")
-                async with asyncio.timeout(_SILENCE):
+                async with patient_timeout(_SILENCE):
                     await stretch.ping()
                 pinged = clock()
                 due = pinged + _PERIOD
-            message = await stretch.next(max(0.0, due - clock()))
-            if message is not None:
-                stretch.heard = clock()
-                self._heard(message, watch)
+            await self._read(stretch, watch, max(0.0, due - clock()))
+
+    async def _read(self, stretch: _Stretch, watch: Watch, seconds: float) -> bool:
+        """Take the next message, if there is one within `seconds`."""
+        message = await stretch.next(seconds)
+        if message is None:
+            return False
+        stretch.heard = asyncio.get_running_loop().time()
+        self._heard(message, watch)
+        return True
 
     def _heard(self, message: dict[str, Any], watch: Watch) -> None:
         near = self._near

@@ -108,7 +108,7 @@ def test_public(authorization: bytes | None, cookie: bytes | None, fields: dict[
 def test_anonymous() -> None:
     """Nobody has no name, no roles, and every identity header empty."""
     nobody = gate().anonymous
-    assert nobody == Allow(IDENTITY.anonymous, "", "", {}, None)
+    assert nobody == Allow(IDENTITY.anonymous, "", "", b"{}", None)
     assert nobody.roles == nobody.scopes == frozenset()
 
 
@@ -116,11 +116,13 @@ def test_bearer_of_live_session() -> None:
     """A good token with its live session is let through as whom it names, until either ends."""
     live = session(exp=NOW + 500)
     allowed = decided(gate(), REQUIRED, request(BEARER), live)
+    assert isinstance(allowed, Allow)
+    assert allowed.claims == CLAIMS
     assert allowed == Allow(
         identity=IDENTITY.lines(CLAIMS, "alice", "s1"),
         subject="alice",
         session_id="s1",
-        claims=CLAIMS,
+        payload=allowed.payload,
         expires=NOW + 500,
         roles=frozenset(("user",)),
         scopes=frozenset(("read", "write")),
@@ -134,11 +136,13 @@ def test_cookie_of_live_session() -> None:
     """A cookie is let through as whom its session names."""
     live = session(VALUE)
     allowed = decided(gate(), REQUIRED, request(cookie=COOKIE), live)
+    assert isinstance(allowed, Allow)
+    assert allowed.claims == {**live.claims, "sub": "alice", "sid": "s1"}
     assert allowed == Allow(
         identity=IDENTITY.lines(live.claims, "alice", "s1"),
         subject="alice",
         session_id="s1",
-        claims={**live.claims, "sub": "alice", "sid": "s1"},
+        payload=allowed.payload,
         expires=NOW + 900,
         roles=frozenset(("user",)),
         scopes=frozenset(("read",)),
@@ -599,7 +603,7 @@ def test_same_head_again_with_other_keys() -> None:
     assert why(decided(gate(), REQUIRED, head, session(id="x"))) is Reason.SESSION_MISMATCH
 
 
-@pytest.mark.parametrize("left", ["a word", 7, Allow(b"", "root", "", {}, None)], ids=repr)
+@pytest.mark.parametrize("left", ["a word", 7, Allow(b"", "root", "", b"{}", None)], ids=repr)
 def test_head_with_something_else_on_it(left: object) -> None:
     """What is not the gate's own on a head is not believed."""
     assert why(decided(gate(), REQUIRED, request(remembered=left))) is Reason.NO_CREDENTIALS

@@ -1,6 +1,8 @@
-"""The bounded cache: what is in use stays, and it never grows beyond its size."""
+"""The bounded cache: what lives stays while there is room, and it never grows beyond its size."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -9,80 +11,102 @@ from hypothesis import strategies as st
 from sidecar.auth.token_cache import TokenCache
 from tests.auth.forge import unhurried
 
+NOW = 1000.0
+
+
+@dataclass
+class Entry:
+    """Something that ends."""
+
+    number: int
+    until: float = NOW + 900.0
+
 
 def key(number: int) -> bytes:
     """A digest of its own for each number."""
     return number.to_bytes(32)
 
 
-def test_get_and_put() -> None:
-    """What was put is found, what was not is None."""
-    cache: TokenCache[str] = TokenCache(4)
-    cache.put(key(1), "one")
-    assert (cache.get(key(1)), cache.get(key(2))) == ("one", None)
+def numbers(cache: TokenCache[Entry]) -> list[int]:
+    """What it holds."""
+    return sorted(entry.number for entry in cache.entries.values())
+
+
+def test_put() -> None:
+    """What was put is there, and nothing else."""
+    cache: TokenCache[Entry] = TokenCache(4)
+    one = Entry(1)
+    cache.put(key(1), one, NOW)
+    assert cache.entries == {key(1): one}
     assert repr(cache) == "<TokenCache 1 of 4>"
 
 
-def test_used_entries_stay() -> None:
-    """An entry that is asked for outlives any number of others; one that is not goes."""
-    cache: TokenCache[int] = TokenCache(8)
-    cache.put(key(0), 0)
-    cache.put(key(1), 1)
-    for number in range(2, 100):
-        cache.put(key(number), number)
-        assert cache.get(key(0)) == 0
-    assert cache.get(key(1)) is None
+def test_as_many_as_there_is_room_for() -> None:
+    """All of them stay, however often they come; one more, and one goes."""
+    cache: TokenCache[Entry] = TokenCache(8)
+    for number in [*range(8), *range(8)]:
+        cache.put(key(number), Entry(number), NOW)
+    assert numbers(cache) == list(range(8))
+    cache.put(key(8), Entry(8), NOW)
+    assert len(cache) == 8
+    assert 8 in numbers(cache)
+
+
+def test_what_has_ended_makes_room() -> None:
+    """It goes before anything that lives, also without any want of room."""
+    cache: TokenCache[Entry] = TokenCache(100)
+    for number in range(50):
+        cache.put(key(number), Entry(number, NOW + (10 if number % 2 else 900)), NOW)
+    for number in range(50, 75):
+        cache.put(key(number), Entry(number), NOW + 10)
+    assert numbers(cache) == [*range(0, 50, 2), *range(50, 75)]
 
 
 def test_put_again_replaces() -> None:
-    """Putting under the same digest replaces the entry, young or old, and takes no more room."""
-    cache: TokenCache[str] = TokenCache(4)
-    cache.put(key(1), "a")
-    cache.put(key(1), "b")
-    assert (len(cache), cache.get(key(1))) == (1, "b")
-    cache.put(key(2), "")
-    cache.put(key(3), "")
-    cache.put(key(1), "c")
-    assert (len(cache), cache.get(key(1))) == (3, "c")
+    """Putting under the same digest replaces the entry, and takes no more room."""
+    cache: TokenCache[Entry] = TokenCache(2)
+    for number in (1, 2, 3):
+        cache.put(key(0), Entry(number), NOW)
+    assert numbers(cache) == [3]
+    cache.put(key(1), Entry(1), NOW)
+    assert numbers(cache) == [1, 3]
 
 
 def test_clear() -> None:
-    """After clearing there is nothing left, young or old."""
-    cache: TokenCache[int] = TokenCache(4)
+    """After clearing there is nothing left, and room for all."""
+    cache: TokenCache[Entry] = TokenCache(4)
     for number in range(4):
-        cache.put(key(number), number)
+        cache.put(key(number), Entry(number), NOW)
     cache.clear()
     assert len(cache) == 0
-    assert [cache.get(key(number)) for number in range(4)] == [None] * 4
+    for number in range(4):
+        cache.put(key(number), Entry(number), NOW)
+    assert numbers(cache) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3])
+@pytest.mark.parametrize("size", [-1, 0, 1])
 def test_smallest(size: int) -> None:
-    """However small it is made, it holds the newest entry and at most one more."""
-    cache: TokenCache[int] = TokenCache(size)
+    """However small it is made, it holds the newest entry."""
+    cache: TokenCache[Entry] = TokenCache(size)
     for number in range(5):
-        cache.put(key(number), number)
-        assert cache.get(key(number)) == number
-        assert len(cache) <= 2
+        cache.put(key(number), Entry(number), NOW)
+        assert numbers(cache) == [number]
 
 
 @unhurried
 @given(
-    st.integers(2, 12),
-    st.lists(st.tuples(st.sampled_from(["get", "put", "young"]), st.integers(0, 15)), max_size=60),
+    st.integers(1, 12),
+    st.lists(st.tuples(st.integers(0, 15), st.integers(0, 20), st.integers(0, 3)), max_size=60),
 )
-def test_bounded_and_true(size: int, steps: list[tuple[str, int]]) -> None:
-    """Whatever happens, it stays within its size and never answers with another's entry."""
-    cache: TokenCache[int] = TokenCache(size)
-    known = set()
-    for verb, number in steps:
-        if verb == "put":
-            cache.put(key(number), number)
-            known.add(number)
-            assert cache.get(key(number)) == number
-        elif verb == "get":
-            assert cache.get(key(number)) in ({number, None} if number in known else {None})
-        else:
-            assert cache.young.get(key(number), number) == number
-        assert len(cache) <= max(size, 2)
-        assert len(cache.young) + len(known) >= len(cache)
+def test_bounded_and_true(size: int, steps: list[tuple[int, int, int]]) -> None:
+    """Whatever comes in whatever order, it stays within its size and holds the newest of each."""
+    cache: TokenCache[Entry] = TokenCache(size)
+    newest: dict[int, Entry] = {}
+    now = NOW
+    for number, life, passed in steps:
+        now += passed
+        newest[number] = entry = Entry(number, now + life)
+        cache.put(key(number), entry, now)
+        assert cache.entries[key(number)] is entry
+        assert len(cache) <= size
+        assert all(newest[one.number] is one for one in cache.entries.values())

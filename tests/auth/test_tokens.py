@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64decode
 from typing import Any
 
 import pytest
@@ -68,14 +69,18 @@ def verify(raw: bytes, now: float = NOW) -> Verified | Reason:
 
 def test_good_token() -> None:
     """A good token says who, which login, what for, and how long, with the leeway at both ends."""
-    assert verify(token()) == Verified(
+    raw = token()
+    found = verify(raw)
+    assert isinstance(found, Verified)
+    assert found.claims == CLAIMS
+    assert found == Verified(
         issuer=ISSUER,
         subject="alice",
         session_id="s1",
         jti="t1",
         roles=("user",),
         scopes=("read", "write"),
-        claims=CLAIMS,
+        payload=urlsafe_b64decode(raw.split(b".")[1] + b"=="),
         expires=NOW + 905,
         not_before=NOW - 5,
         session_required=True,

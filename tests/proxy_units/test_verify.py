@@ -122,7 +122,7 @@ def test_every_denial_is_one_that_nginx_takes() -> None:
 @pytest.mark.parametrize("close", [False, True])
 def test_allowed(close: bool) -> None:  # noqa: FBT001 (a table)
     """200, empty, with every identity header, and the wish to close if there is one."""
-    allow = Allow(b"X-Auth-User: u\r\nX-Auth-Roles: \r\n", "u", "s", {}, None)
+    allow = Allow(b"X-Auth-User: u\r\nX-Auth-Roles: \r\n", "u", "s", b"{}", None)
     raw = verify.allowed(allow.identity, b"id-1", close=close)
     assert raw.endswith(b"\r\n\r\n")
     first, *lines = raw[:-4].split(b"\r\n")

@@ -92,12 +92,14 @@ async def test_what_needs_no_session_asks_no_store(gate: Gate) -> None:
     assert denied.reason is Reason.NO_CREDENTIALS
 
 
-async def test_a_store_that_cannot_answer_is_a_denial(gate: Gate) -> None:
-    """By the route's mode: 401 for the default, or 503 where the client shall come back."""
+@pytest.mark.parametrize("degraded", [False, True])
+async def test_a_store_that_cannot_answer_is_a_denial(gate: Gate, *, degraded: bool) -> None:
+    """401 in an outage by the default mode; 503 where coming back may help."""
     client = connect(RedisConfig(host="127.0.0.1", port=free_port()))
     store = RedisStore(client, Metrics())
+    store.degraded = degraded
     for mode, reason in (
-        (Outage.LOCAL, Reason.SESSION_MISSING),
+        (Outage.LOCAL, Reason.SESSION_MISSING if degraded else Reason.STORE_UNAVAILABLE),
         (Outage.STALE, Reason.STORE_UNAVAILABLE),
         (Outage.STRICT, Reason.STORE_UNAVAILABLE),
     ):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio.client import PubSub
 
 from sidecar.metrics import Metrics
 from sidecar.secret import Secret
@@ -173,6 +174,23 @@ async def test_a_silent_server(server: RedisServer) -> None:
         proxy.flow()
         await pod.coherent()
         await pod.store.close()
+
+
+async def test_a_pause_of_this_process(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that came while nobody could read it is no silence."""
+    ping, pauses = PubSub.ping, 0
+
+    async def held_up(self: PubSub) -> None:
+        nonlocal pauses
+        await ping(self)
+        time.sleep(0.7)  # noqa: ASYNC251  (the loop is to stand still, longer than a silence may last)
+        pauses += 1
+
+    monkeypatch.setattr(PubSub, "ping", held_up)
+    await until(lambda: pauses == 3, SOON)
+    await asyncio.sleep(0)
+    assert pod.store.near.flushes == 0
+    assert pod.store.near.coherent
 
 
 async def test_a_server_that_goes_and_comes(own_server: RedisServer) -> None:
