@@ -9,28 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
 T = TypeVar("T")
 
-_MOMENT: Final = 0.002  # seconds
-
 logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def patient_timeout(seconds: float) -> AsyncIterator[None]:
+async def patient_timeout(seconds: float, moment: float = 0.002) -> AsyncIterator[None]:
     """Raises TimeoutError when what stands inside has not ended after so long.
 
     A loop that was held up runs its timers before it reads: an answer that came in time may lie
-    there unread. So what is late is given the moment in which that is read.
+    there unread. So what is late is given a moment more, for that to be read.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
-        last = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + _MOMENT))
+        last = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + moment))
         try:
             yield
         finally:

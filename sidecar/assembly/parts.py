@@ -141,6 +141,11 @@ def _check_redis_ca(settings: Settings) -> None:
     if file:
         with placed(f"redis_ca_file {file}"):
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    if settings.redis_cert_file:
+        with placed(f"redis_cert_file {settings.redis_cert_file}"):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+                settings.redis_cert_file, settings.redis_key_file
+            )
 
 
 def make_origin_limits(settings: Settings) -> OriginLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from sidecar.assembly.faults import placed
 from sidecar.auth.session import SessionKey
 from sidecar.metrics import Metrics
 from sidecar.sessions.local import LocalStore
+from sidecar.settings import read_secret
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from sidecar.sessions.redis import RedisStore
     from sidecar.sessions.tiered import TieredStore
     from sidecar.settings import Settings
+
+logger = logging.getLogger("sidecar.sessions")
 
 
 def make_store(settings: Settings, metrics: Metrics) -> LocalStore | TieredStore:
@@ -56,7 +60,11 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
     from sidecar.sessions.connect import tracked  # noqa: PLC0415
     from sidecar.sessions.journal import Journal  # noqa: PLC0415
     from sidecar.sessions.tiered import TieredStore  # noqa: PLC0415
+    from sidecar.sessions.tracking import UNHEARD  # noqa: PLC0415
 
+    follow = tracked(_redis_config(settings, settings.redis_timeout))
+    if follow is None:
+        logger.info(UNHEARD)
     journal = Journal(_journal_file(settings.state_dir))
     store = TieredStore(
         make_remote(settings, metrics)[1],
@@ -65,7 +73,7 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
         max_sessions=settings.session_cache_size,
         max_stale=settings.session_max_stale,
         max_ttl=_longest(settings),
-        connect=partial(tracked, _redis_config(settings, settings.redis_timeout)),
+        connect=follow,
         journal=journal,
         migrate=settings.session_recovery == "migrate",
     )
@@ -76,6 +84,7 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
 def _redis_config(settings: Settings, timeout: float) -> RedisConfig:
     from sidecar.sessions.connect import RedisConfig  # noqa: PLC0415
 
+    file = settings.redis_password_file
     return RedisConfig(
         url=settings.redis_url,
         host=settings.redis_host,
@@ -84,6 +93,9 @@ def _redis_config(settings: Settings, timeout: float) -> RedisConfig:
         password=settings.redis_password,
         db=settings.redis_db,
         ca_file=settings.redis_ca_file,
+        cert_file=settings.redis_cert_file,
+        key_file=settings.redis_key_file,
+        read_password=partial(read_secret, file) if file else None,
         timeout=timeout,
     )
 

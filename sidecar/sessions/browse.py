@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
-
 from sidecar.sessions import login_hash
-from sidecar.sessions.keyspace import LISTED, LOGIN, USER, octets
+from sidecar.sessions.keyspace import LISTED, LOGIN, USER, is_of_another_kind, octets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -60,7 +58,7 @@ class Browser:
             answers: list[Any] = await pipe.execute(raise_on_error=False)
         found = []
         for sid, answer in zip(sids, answers, strict=True):
-            if isinstance(answer, ResponseError):  # not a hash, so that no login is there
+            if is_of_another_kind(answer):
                 continue
             fields = {login_hash.text_of(name): value for name, value in answer.items()}
             info = login_hash.info_of(login_hash.text_of(sid), fields)

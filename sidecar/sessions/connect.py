@@ -6,22 +6,27 @@ stopped server after 59 s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from sidecar.errors import ConfigError, Problem
 from sidecar.secret import Secret
+from sidecar.sessions.credentials import PasswordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from redis.asyncio.connection import AbstractConnection
 
     OnConnect = Callable[[AbstractConnection], Awaitable[None]]
+    Connect = Callable[[OnConnect, int], Redis]
 
 _NO_SECRET = Secret("")
 
@@ -30,8 +35,12 @@ _NO_SECRET = Secret("")
 class RedisConfig:
     """Where Redis is. `url` (redis, rediss, unix) takes the place of the rest where it says it.
 
-    `timeout` is for connecting, in seconds; `ca_file` verifies the server's certificate, and on its
-    own means TLS for a host.
+    `redis+sentinel://` and `rediss+sentinel://` name sentinels, a service and a database, as in
+    `redis+sentinel://one:26379,two:26379/mymaster/0`; `redis+cluster://` and `rediss+cluster://`
+    name some of a cluster's nodes. `timeout` is for connecting, in seconds;
+    `ca_file` verifies the server's certificate, and on its own means TLS for a host; `cert_file`
+    and `key_file` are what the server may want to see. `read_password` gives the password of the
+    moment.
     """
 
     url: Secret = _NO_SECRET
@@ -41,21 +50,29 @@ class RedisConfig:
     password: Secret = _NO_SECRET
     db: int = 0
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    read_password: Callable[[], Secret] | None = field(default=None, repr=False)
     timeout: float = 0.1
     max_connections: int = 8
 
 
-def tracked(config: RedisConfig, on_connect: OnConnect, max_connections: int) -> Redis | None:
-    """A client of its own to the same place, whose every new connection `on_connect` greets.
+def tracked(config: RedisConfig) -> Connect | None:
+    """Makes clients to the same place, whose every new connection is greeted by who asks for them.
 
-    None where that is not to be had. Raises ConfigError.
+    None for a cluster: its every node would have to be followed.
     """
+    if "+cluster:" in config.url.reveal():
+        return None
 
-    async def greet(connection: AbstractConnection) -> None:
-        await connection.on_connect()
-        await on_connect(connection)
+    def connect_tracked(on_connect: OnConnect, max_connections: int) -> Redis:
+        async def greet(connection: AbstractConnection) -> None:
+            await connection.on_connect()
+            await on_connect(connection)
 
-    return connect(replace(config, max_connections=max_connections), greet)
+        return connect(replace(config, max_connections=max_connections), greet)
+
+    return connect_tracked
 
 
 def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
@@ -79,25 +96,112 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
     }
     if greet is not None:
         arguments["redis_connect_func"] = greet
-    if config.ca_file:
-        arguments["ssl_ca_certs"] = config.ca_file
+    if config.read_password is not None and "@" not in config.url.reveal():
+        del arguments["username"], arguments["password"]
+        arguments["credential_provider"] = PasswordFile(
+            config.read_password, config.username, config.password
+        )
     try:
-        pool = _pool(config, arguments)
+        if "+cluster:" in config.url.reveal():
+            return cast("Redis", _cluster(config, arguments))  # in all that is used of it here
+        return Redis.from_pool(_pool(config, arguments))
     except (ValueError, TypeError):
         # The library's message may quote the URL, and the password in it.
         expected = (
-            "a URL such as redis://redis:6379/0, rediss://user@redis:6380, unix:///run/redis.sock"
+            "a URL such as redis://redis:6379/0, rediss://user@redis:6380, unix:///run/redis.sock,"
+            " redis+sentinel://one:26379,two:26379/mymaster/0, redis+cluster://one:6379,two:6379"
         )
         raise ConfigError([Problem("REDIS_URL", expected)]) from None
-    return Redis(connection_pool=pool)
 
 
 def _pool(config: RedisConfig, arguments: dict[str, Any]) -> ConnectionPool:
-    if not config.url:
-        if config.ca_file:
-            arguments["connection_class"] = SSLConnection
-        return ConnectionPool(host=config.host, port=config.port, **arguments)
     url = config.url.reveal()
-    if not url.startswith("rediss:"):
-        arguments.pop("ssl_ca_certs", None)
+    tls = _tls(config)
+    if not url:
+        if tls:
+            arguments |= {"connection_class": SSLConnection, **tls}
+        return ConnectionPool(host=config.host, port=config.port, **arguments)
+    if "+sentinel:" in url:
+        return _sentinel_pool(url, arguments, tls)
+    if url.startswith("rediss:"):
+        arguments |= tls
     return ConnectionPool.from_url(url, **arguments)
+
+
+def _tls(config: RedisConfig) -> dict[str, Any]:
+    files = {
+        "ssl_ca_certs": config.ca_file,
+        "ssl_certfile": config.cert_file,
+        "ssl_keyfile": config.key_file,
+    }
+    return {name: file for name, file in files.items() if file}
+
+
+def _hosts(
+    url: str, port: int, arguments: dict[str, Any]
+) -> tuple[list[tuple[str, int]], list[str], bool]:
+    """A URL's hosts, the parts of its path, and whether it means TLS. Raises ValueError.
+
+    Who is to be logged in goes into `arguments`.
+    """
+    parts = urlsplit(url)
+    user, _, hosts = parts.netloc.rpartition("@")
+    if user:
+        name, _, password = user.partition(":")
+        arguments |= {"username": unquote(name) or None, "password": unquote(password) or None}
+    names = [urlsplit(f"//{each}") for each in hosts.split(",")]
+    if not all(each.hostname for each in names):
+        raise ValueError("no host")
+    found = [(each.hostname or "", each.port or port) for each in names]
+    return found, parts.path.strip("/").split("/"), parts.scheme.startswith("rediss")
+
+
+class _Cluster(RedisCluster):
+    """The library's own takes no MGET of keys in different slots."""
+
+    async def mget(self, keys: Any, *args: Any) -> list[Any]:
+        """The values, each slot's for itself: no two of ours need be of one moment."""
+        return await self.mget_nonatomic(keys, *args)
+
+
+def _cluster(config: RedisConfig, arguments: dict[str, Any]) -> RedisCluster:
+    """Finds out by itself which node has which keys. Raises ValueError."""
+    hosts, _, secured = _hosts(config.url.reveal(), 6379, arguments)
+    return _Cluster(
+        startup_nodes=[ClusterNode(*each) for each in hosts],
+        **arguments,
+        **({"ssl": True, **_tls(config)} if secured else {}),
+    )
+
+
+def _sentinel_pool(
+    url: str, arguments: dict[str, Any], tls: Mapping[str, str]
+) -> SentinelConnectionPool:
+    """Asks the sentinels for the master each time it connects. Raises ValueError."""
+    hosts, (service, *db), secured = _hosts(url, 26379, arguments)
+    if not service:
+        raise ValueError("no service")
+    if db:
+        arguments["db"] = int(db[0])
+    common = {"socket_connect_timeout": arguments["socket_connect_timeout"], "protocol": 2}
+    common |= {"retry": Retry(NoBackoff(), 0), "driver_info": None}
+    if secured:
+        common |= {"ssl": True, **tls}
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's gap
+        hosts,
+        # A sentinel that does not answer must not use up the time that the others have.
+        sentinel_kwargs={**common, "socket_timeout": arguments["socket_connect_timeout"]},
+    )
+    return _MasterPool(  # type: ignore[no-untyped-call]  # as above
+        service, sentinels, ssl=secured, **arguments, **(tls if secured else {})
+    )
+
+
+class _MasterPool(SentinelConnectionPool):
+    """The library's leaves the connections to the sentinels open."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Close every connection, to the master and to the sentinels."""
+        await super().disconnect(inuse_connections)
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()

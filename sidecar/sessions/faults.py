@@ -45,6 +45,9 @@ class Fault(StrEnum):
 # these are tried once more on a fresh connection, inside the same deadline.
 RETRIED: Final = frozenset({Fault.BROKEN, Fault.PROTOCOL, Fault.TIMEOUT, Fault.READONLY})
 
+# In a cluster also these: another node may have taken over.
+MOVED: Final = RETRIED | {Fault.REFUSED, Fault.UNREACHABLE, Fault.CLUSTER_DOWN}
+
 # These are no hiccup: the next request would meet the same.
 CERTAIN: Final = frozenset(
     {
@@ -57,7 +60,7 @@ CERTAIN: Final = frozenset(
 UNSENT: Final = frozenset(
     {
         *(Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS, Fault.BUSY, Fault.MAX_CLIENTS),
-        *(Fault.AUTH, Fault.LOADING, Fault.MASTER_DOWN, Fault.CLUSTER_DOWN),
+        *(Fault.AUTH, Fault.LOADING, Fault.MASTER_DOWN),
     }
 )
 
@@ -90,6 +93,7 @@ _BY_TYPE: Final = (
     (redis_errors.BusyLoadingError, Fault.LOADING),
     (redis_errors.MasterDownError, Fault.MASTER_DOWN),
     (redis_errors.ClusterDownError, Fault.CLUSTER_DOWN),
+    (redis_errors.RedisClusterException, Fault.CLUSTER_DOWN),
     (redis_errors.ReadOnlyError, Fault.READONLY),
     (redis_errors.OutOfMemoryError, Fault.OOM),
     (redis_errors.TimeoutError, Fault.TIMEOUT),

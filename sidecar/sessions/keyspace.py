@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from sidecar.auth.session import encode_refresh, encode_session
@@ -91,6 +92,7 @@ class Keyspace:
                 record = encode_refresh(grant.refresh, grant.refresh_id)
                 pipe.hset(refresh, RECORD, record)
                 pipe.pexpire(refresh, self._life(until))
+            await _before_what_follows(pipe, redis)
             pipe.hset(login, mapping=fields)
             pipe.pexpire(login, self._life(until))
             pipe.zremrangebyscore(user, "-inf", now)
@@ -141,6 +143,8 @@ class Keyspace:
                     pipe.zrem(USER + sub, sid)
                 if user is not None:  # also when the hash says nothing
                     pipe.zrem(user, sid)
+            await _before_what_follows(pipe, redis)
+            for sid in sids:
                 pipe.delete(LOGIN + sid)
             checked(await pipe.execute(raise_on_error=False))
         return logins
@@ -165,7 +169,7 @@ class Keyspace:
             old += [
                 sid
                 for sid, answer in zip(some, answers, strict=True)
-                if login_hash.began_before(answer, before)
+                if is_of_another_kind(answer) or login_hash.began_before(answer, before)
             ]
             if len(old) >= LISTED:
                 break
@@ -210,12 +214,28 @@ def octets(text: str) -> bytes:
 def checked(answers: list[T]) -> list[T]:
     """A pipeline's answers; the first error among them is raised as it came.
 
-    The library would write the command into it, key and value too.
+    The library would write the command into it, key and value too. A cluster's pipeline also gives
+    faults of connections as answers.
     """
     for answer in answers:
-        if isinstance(answer, ResponseError):
+        if isinstance(answer, Exception):
             raise answer
     return answers
+
+
+def is_of_another_kind(answer: object) -> bool:
+    """Whether what stands at a key was found to be no hash. Raises any other error."""
+    if not isinstance(answer, Exception):
+        return False
+    if classify(answer) is not Fault.WRONG_TYPE:
+        raise answer
+    return True
+
+
+async def _before_what_follows(pipe: Any, redis: Redis) -> None:
+    """Have all of the pipeline done before the rest; a single server keeps the order anyhow."""
+    if isinstance(redis, RedisCluster):
+        checked(await pipe.execute(raise_on_error=False))
 
 
 async def _clear(kinds: Mapping[bytes, bytes], redis: Redis) -> None:
@@ -232,8 +252,6 @@ async def _clear(kinds: Mapping[bytes, bytes], redis: Redis) -> None:
 
 def _fields(answer: object) -> dict[str, bytes]:
     """A hash's fields; what stands at the key but is no hash has none."""
-    if isinstance(answer, ResponseError) and classify(answer) is not Fault.WRONG_TYPE:
-        raise answer
-    if not isinstance(answer, dict):
+    if is_of_another_kind(answer) or not isinstance(answer, dict):
         return {}
     return {login_hash.text_of(name): value for name, value in answer.items()}

@@ -10,9 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from redis.exceptions import RedisError
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
-from sidecar.sessions.faults import RETRIED, Fault, RedisUnavailable, classify
+from sidecar.sessions.faults import MOVED, RETRIED, Fault, RedisUnavailable, classify
 from sidecar.tasks import Tasks, patient_timeout
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What the library raises; the last is uvloop's, for a write to a connection reset just before.
-_FAULTS: Final = (RedisError, OSError, RuntimeError)
+_FAULTS: Final = (RedisError, RedisClusterException, OSError, RuntimeError)
 
 logger = logging.getLogger("sidecar.sessions")
 
@@ -31,11 +32,14 @@ logger = logging.getLogger("sidecar.sessions")
 class RedisLink:
     """Runs work on a client, at most `slots` at a time, each within `timeout` seconds in total."""
 
-    __slots__ = ("_client", "_free", "_operations", "_slots", "_tasks", "_timeout")
+    __slots__ = ("_client", "_free", "_nodes", "_operations", "_slots", "_tasks", "_timeout")
 
     def __init__(self, client: Redis, *, timeout: float, slots: int) -> None:
         # Never more than the pool has: waiting for a connection is better than being refused one.
-        self._slots = max(1, min(slots, client.connection_pool.max_connections))
+        self._nodes = client.nodes_manager if isinstance(client, RedisCluster) else None
+        if self._nodes is None:
+            slots = min(slots, client.connection_pool.max_connections)
+        self._slots = max(1, slots)
         self._free = asyncio.Semaphore(self._slots)
         self._client = client
         self._timeout = timeout
@@ -43,8 +47,10 @@ class RedisLink:
         self._tasks = Tasks()
 
     def __repr__(self) -> str:
-        to = self._client.connection_pool.connection_kwargs
+        pool = None if self._nodes else self._client.connection_pool
+        to = pool.connection_kwargs if pool else {}
         where = to.get("path") or f"{to.get('host', 'localhost')}:{to.get('port', 6379)}"
+        where = getattr(pool, "service_name", where) if pool else "cluster"
         return f"<RedisLink {where}/{to.get('db', 0)}, {self._operations} operations>"
 
     @property
@@ -93,7 +99,7 @@ class RedisLink:
         """End what runs, close every connection."""
         await self._tasks.close()
         try:
-            await self._client.aclose(close_connection_pool=True)
+            await self._client.aclose()
         except _FAULTS as error:
             logger.debug("redis connection not closed in order", extra={"fault": classify(error)})
 
@@ -102,9 +108,11 @@ class RedisLink:
             return await work(client)
         except _FAULTS as error:
             fault = classify(error)
-            if fault not in RETRIED:
+            if fault not in (RETRIED if self._nodes is None else MOVED):
                 raise
-        if fault is Fault.READONLY:
+        if self._nodes is not None:
+            await self._nodes.initialize()
+        elif fault is Fault.READONLY:
             await self._renew()
         # The pool gives the connection released last, which the fault has closed: it is made anew.
         return await work(client)

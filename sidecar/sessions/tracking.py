@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sidecar.sessions.near import Near, Watch
 
     OnConnect = Callable[[Any], Awaitable[None]]
-    Connect = Callable[[OnConnect, int], "Redis | None"]
+    Connect = Callable[[OnConnect, int], Redis]
 
 CHANNEL: Final = "__redis__:invalidate"
 FOLLOWS: Final = "Redis tells of changed sessions, known ones are not asked for"
@@ -37,7 +37,7 @@ UNHEARD: Final = "Redis does not tell of changed sessions, each request asks for
 
 _PERIOD: Final = 0.5  # seconds between two looks whether the link is alive
 _SILENCE: Final = 0.5  # seconds until one that does not answer counts as dead
-_LATE: Final = 0.05  # seconds for what came while nobody could read
+_LATE: Final = 0.25  # seconds more, for what could not be read or sent when it was time
 _READERS: Final = 7
 _SHORTEST: Final = 0.25
 _LONGEST: Final = 5.0
@@ -112,7 +112,7 @@ class Tracking:
 
     async def _hear(self, stretch: _Stretch) -> None:
         """Raises what the client library raises, or TimeoutError, when the link is lost."""
-        async with patient_timeout(_SILENCE):
+        async with patient_timeout(_SILENCE, _LATE):
             await stretch.open()
         self._read_through(stretch.reader)
         watch = self._near.follow()
@@ -125,7 +125,7 @@ class Tracking:
                 # After a pause of this whole process an answer may have come unread.
                 if pinged > stretch.heard and not await self._read(stretch, watch, _LATE):
                     raise RedisConnectionError("no answer on the link")
-                async with patient_timeout(_SILENCE):
+                async with patient_timeout(_SILENCE, _LATE):
                     await stretch.ping()
                 pinged = clock()
                 due = pinged + _PERIOD
@@ -165,12 +165,9 @@ class _Stretch:
         self._on_broken = on_broken
         self._id: int | None = None
         self._readers: set[Any] = set()
-        link, reader = connect(self._on_link, 1), connect(self._on_reader, _READERS)
-        if link is None or reader is None:
-            raise RuntimeError("this kind of Redis cannot be followed")
-        self._link = link
-        self.reader = reader
-        self._pubsub = link.pubsub()
+        self._link = connect(self._on_link, 1)
+        self.reader = connect(self._on_reader, _READERS)
+        self._pubsub = self._link.pubsub()
         self.heard = 0.0
 
     async def open(self) -> None:
@@ -225,7 +222,7 @@ class _Stretch:
 
 async def _close(client: Redis) -> None:
     with suppress(*_FAULTS):
-        await client.aclose(close_connection_pool=True)
+        await client.aclose()
 
 
 _REFUSALS: Final = frozenset({str(Fault.ERROR), str(Fault.PERMISSION)})

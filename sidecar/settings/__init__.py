@@ -9,6 +9,7 @@ from sidecar.settings.load import Loaded, load, settings_from
 from sidecar.settings.model import IssuerSettings, Settings, secrets_of
 from sidecar.settings.net import Address, Upstream
 from sidecar.settings.routes import RouteSettings
+from sidecar.settings.secret_files import read_secret
 from sidecar.settings.show import print_config
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Upstream",
     "load",
     "print_config",
+    "read_secret",
     "secrets_of",
     "settings_from",
 ]

@@ -127,6 +127,12 @@ def _own_issuer(settings: Settings) -> str | None:
     return None
 
 
+def _redis_certificate(settings: Settings) -> str | None:
+    if bool(settings.redis_cert_file) == bool(settings.redis_key_file):
+        return None
+    return "expected redis_cert_file and redis_key_file together; only one is set"
+
+
 def _outages(settings: Settings) -> str | None:
     everywhere = settings.session_outage
     for number, route in enumerate(settings.route, 1):
@@ -148,6 +154,7 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("access_token_expiry", "refresh_token_expiry"), _expiries),
     (("session_max_age", "access_token_expiry"), _max_age),
     (("session_outage", "route"), _outages),
+    (("redis_cert_file", "redis_key_file"), _redis_certificate),
     (("admin_listen", "listen"), _listeners),
     (("upstream_url", "listen", "admin_listen"), _loop),
     (("issuer", "jwt_issuer"), _own_issuer),

@@ -100,6 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_password: Hidden = NO_SECRET
     redis_password_file: File = ""
     redis_ca_file: File = ""
+    redis_cert_file: File = ""
+    redis_key_file: File = ""
     redis_timeout: Seconds = 0.1
 
     # Login

@@ -149,6 +149,8 @@ def redis_url() -> Kind:
     def read(raw: object) -> Secret:
         if raw == "":
             return Secret("")
+        if re.match(r"rediss?\+(sentinel|cluster)://", str(raw)):
+            return _several(str(raw))
         url = _split(raw, user_info=True)
         if url.scheme in ("redis", "rediss"):
             known = re.fullmatch(r"/?|/[0-9]{1,5}", url.path) is not None
@@ -159,10 +161,23 @@ def redis_url() -> Kind:
         return Secret(str(raw))
 
     expected = (
-        "a URL such as redis://redis:6379/0, rediss://user@redis:6380 or unix:///run/redis.sock "
-        "(its value is not shown here)"
+        "a URL such as redis://redis:6379/0, rediss://user@redis:6380, unix:///run/redis.sock or "
+        "redis+sentinel://one:26379,two:26379/mymaster/0, redis+cluster://one:6379,two:6379 (its "
+        "value is not shown here)"
     )
     return Kind(expected, read, empty=True, secret=True)
+
+
+def _several(raw: str) -> Secret:
+    """A URL of several hosts: sentinels and the name of what they watch, or nodes. Raises Unfit."""
+    url = urlsplit(raw)
+    hosts = url.netloc.rpartition("@")[2].split(",")
+    path = r"/?" if url.scheme.endswith("cluster") else r"/[A-Za-z0-9._-]+(/[0-9]{1,5})?"
+    if not re.fullmatch(path, url.path) or url.query or url.fragment:
+        raise Unfit
+    for each in hosts:
+        _split(f"redis://{each}")
+    return Secret(raw)
 
 
 def networks() -> Kind:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,7 +38,7 @@ class Pod:
         config = RedisConfig(host="127.0.0.1", port=port, timeout=PATIENT, **credentials)  # type: ignore[arg-type]
         self.metrics = Metrics()
         remote = RedisStore(connect(config), self.metrics, timeout=PATIENT)
-        self.store = TieredStore(remote, Breaker(), self.metrics, connect=partial(tracked, config))
+        self.store = TieredStore(remote, Breaker(), self.metrics, connect=tracked(config))
 
     async def coherent(self) -> None:
         """Wait until it is."""
@@ -265,9 +264,7 @@ async def test_a_login_that_is_let_in_without_asking_is_seen(server: RedisServer
     config = RedisConfig(host="127.0.0.1", port=server.port, timeout=PATIENT)
     metrics = Metrics()
     remote = RedisStore(connect(config), metrics, clock=clock, timeout=PATIENT)
-    store = TieredStore(
-        *(remote, Breaker(), metrics), clock=clock, connect=partial(tracked, config)
-    )
+    store = TieredStore(*(remote, Breaker(), metrics), clock=clock, connect=tracked(config))
     await store.start()
     await until(lambda: store.near.coherent, SOON)
     grant = new_login(clock.now)

@@ -1,0 +1,36 @@
+"""Redis' password from a file, read again for each connection: a new one needs no restart."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from redis.credentials import CredentialProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.secret import Secret
+
+
+class PasswordFile(CredentialProvider):
+    """What `read` gives, else what it gave last: a file that is being replaced is no outage."""
+
+    def __init__(self, read: Callable[[], Secret], username: str, password: Secret) -> None:
+        self._read = read
+        self._username = username
+        self._password = password
+
+    def __repr__(self) -> str:
+        return "<PasswordFile>"
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """The user's name, if there is one, and the password."""
+        with suppress(OSError, ValueError):
+            self._password = self._read()
+        password = self._password.reveal()
+        return (self._username, password) if self._username else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """The same: a file this small is not worth a thread."""
+        return self.get_credentials()

@@ -1,0 +1,65 @@
+"""A tiered store as a sidecar has it, on the machine's own clock and any kind of Redis."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from sidecar.metrics import Metrics
+from sidecar.sessions.breaker import Breaker
+from sidecar.sessions.connect import RedisConfig, connect, tracked
+from sidecar.sessions.redis import RedisStore
+from sidecar.sessions.tiered import TieredStore
+from tests.peers.patience import until
+from tests.sessions.contract import new_login
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sidecar.auth.session import Grant
+
+PATIENT = 2.0  # seconds; these tests are not about deadlines
+SOON = 20.0  # seconds, at most, on a busy machine
+
+
+class Pod:
+    """Start it with `async with`."""
+
+    def __init__(self, **where: Any) -> None:
+        config = RedisConfig(timeout=PATIENT, **where)
+        self.client = connect(config)
+        remote = RedisStore(self.client, Metrics(), timeout=PATIENT)
+        self.store = TieredStore(remote, Breaker(), Metrics(), connect=tracked(config))
+
+    async def __aenter__(self) -> Self:
+        await self.store.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.store.close()
+
+    async def coherent(self) -> None:
+        """Wait until Redis tells of changes."""
+        await until(lambda: self.store.near.coherent, SOON)
+
+    async def login(self) -> Grant:
+        """Write a login."""
+        grant = new_login(time.time())
+        assert await self.store.write(grant)
+        return grant
+
+    async def works(self, *, near: bool = True) -> None:
+        """A login, its look-up, and its logout; with Redis, and known here in between if `near`."""
+        if near:
+            await self.coherent()
+        grant = await self.login()
+        assert await self.store.get(grant.session.id) == grant.session
+        assert self.store.peek(grant.session.id) == (grant.session if near else None)
+        assert await self.store.revoke_session(grant.session.sid)
+        assert await self.store.get(grant.session.id) is None
+        assert not self.store.degraded

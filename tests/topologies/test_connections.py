@@ -1,0 +1,98 @@
+"""Unix sockets, TLS, mutual TLS, and a password that changes: with real servers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sidecar.secret import Secret
+from sidecar.settings import read_secret
+from tests.peers.certificates import certificate
+from tests.peers.redis_server import RedisServer, free_port
+from tests.topologies.pod import Pod
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD, NEW = "the-old-password", "the-new-password"
+
+
+def tls(folder: Path, clients: str) -> tuple[int, list[str]]:
+    """The port and the options of a server that speaks TLS there beside plain text elsewhere."""
+    port, pem = free_port(), str(certificate(folder, "localhost"))
+    shown = str(certificate(folder, "client"))
+    options = ["--tls-port", str(port), "--tls-cert-file", pem, "--tls-key-file", pem]
+    return port, [*options, "--tls-ca-cert-file", shown, "--tls-auth-clients", clients]
+
+
+async def test_unix_socket(tmp_path: Path) -> None:
+    """A server on the same machine."""
+    path = tmp_path / "redis.sock"
+    with RedisServer("--unixsocket", str(path)):
+        async with Pod(url=Secret(f"unix://{path}")) as pod:
+            await pod.works()
+
+
+@pytest.mark.needs("redis-server")
+async def test_tls(tmp_path: Path) -> None:
+    """By URL or by an authority alone; a server that this one did not sign is not talked to."""
+    port, options = tls(tmp_path, "no")
+    ca_file = str(tmp_path / "localhost.pem")
+    with RedisServer(*options):
+        for where in (
+            {"url": Secret(f"rediss://localhost:{port}")},
+            {"host": "localhost", "port": port},
+        ):
+            async with Pod(ca_file=ca_file, **where) as pod:
+                await pod.works()
+        stranger = str(certificate(tmp_path, "stranger"))
+        async with Pod(host="localhost", port=port, ca_file=stranger) as pod:
+            assert pod.store.degraded
+
+
+@pytest.mark.needs("redis-server")
+async def test_mutual_tls(tmp_path: Path) -> None:
+    """With a certificate of ours, and not without."""
+    port, options = tls(tmp_path, "yes")
+    where = {"host": "localhost", "port": port, "ca_file": str(tmp_path / "localhost.pem")}
+    mine = str(tmp_path / "client.pem")
+    with RedisServer(*options):
+        async with Pod(cert_file=mine, key_file=mine, **where) as pod:
+            await pod.works()
+        async with Pod(**where) as pod:
+            assert pod.store.degraded
+
+
+async def test_a_new_password(tmp_path: Path) -> None:
+    """In the file and in Redis; then every connection is made anew, and nobody notices."""
+    file = tmp_path / "password"
+    file.write_text(f"{OLD}\n")
+    with RedisServer() as server:
+        server.admin.acl_setuser(
+            "sidecar",
+            enabled=True,
+            passwords=[f"+{OLD}"],
+            keys=["*"],
+            channels=["*"],
+            commands=["+@all"],
+        )
+        read = partial(read_secret, str(file))
+        where = {"host": "127.0.0.1", "port": server.port, "username": "sidecar"}
+        async with Pod(read_password=read, **where) as pod:
+            await pod.works()
+            server.admin.acl_setuser("sidecar", enabled=True, passwords=[f"+{NEW}"])
+            file.write_text(NEW)
+            server.admin.acl_setuser("sidecar", enabled=True, passwords=[f"-{OLD}"])
+            for kind in ("normal", "pubsub"):
+                server.admin.client_kill_filter(_type=kind, skipme=True)
+            grant = await pod.login()
+            assert await pod.store.get(grant.session.id) == grant.session
+            assert server.admin.exists(f"session:token:{grant.session.id}")
+            assert not pod.store.degraded
+            file.unlink()  # what was read last is still good
+            for kind in ("normal", "pubsub"):
+                server.admin.client_kill_filter(_type=kind, skipme=True)
+            assert await pod.store.get((await pod.login()).session.id) is not None
+            assert not pod.store.degraded
