@@ -22,7 +22,9 @@ class Breaker:
 
     __slots__ = ("_failures", "_interval", "_longest", "_shortest", "_threshold", "due", "state")
 
-    def __init__(self, *, threshold: int = 3, interval: float = 0.25, longest: float = 5.0) -> None:
+    def __init__(
+        self, *, threshold: int = 3, interval: float = 0.25, longest: float = 0.75
+    ) -> None:
         self.state = State.CLOSED
         self.due = 0.0  # when the next probe is due; of meaning while open
         self._threshold = threshold

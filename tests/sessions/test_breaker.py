@@ -16,6 +16,16 @@ def opened(breaker: Breaker, now: float = 0.0) -> Breaker:
     return breaker
 
 
+def test_how_soon_it_is_found_to_be_back() -> None:
+    """However long it was away: there is time for two probes in two seconds, should one fail."""
+    breaker, now = opened(Breaker()), 0.0
+    for _ in range(20):
+        assert breaker.due - now <= 0.75
+        now = breaker.due
+        assert breaker.probe(now)
+        breaker.probed(now, 0.999, well=False)
+
+
 @pytest.mark.parametrize(
     ("steps", "state"),
     [
