@@ -92,7 +92,7 @@ class Keyspace:
                 record = encode_refresh(grant.refresh, grant.refresh_id)
                 pipe.hset(refresh, RECORD, record)
                 pipe.pexpire(refresh, self._life(until))
-            await _before_what_follows(pipe, redis)
+            checked(await _before_what_follows(pipe, redis))
             pipe.hset(login, mapping=fields)
             pipe.pexpire(login, self._life(until))
             pipe.zremrangebyscore(user, "-inf", now)
@@ -143,10 +143,11 @@ class Keyspace:
                     pipe.zrem(USER + sub, sid)
                 if user is not None:  # also when the hash says nothing
                     pipe.zrem(user, sid)
-            await _before_what_follows(pipe, redis)
+            answers = await _before_what_follows(pipe, redis)
             for sid in sids:
                 pipe.delete(LOGIN + sid)
-            checked(await pipe.execute(raise_on_error=False))
+            for answer in answers + await pipe.execute(raise_on_error=False):
+                is_of_another_kind(answer)  # raises any other error
         return logins
 
     async def drop_token(self, token_id: str, redis: Redis) -> None:
@@ -232,10 +233,12 @@ def is_of_another_kind(answer: object) -> bool:
     return True
 
 
-async def _before_what_follows(pipe: Any, redis: Redis) -> None:
+async def _before_what_follows(pipe: Any, redis: Redis) -> list[Any]:
     """Have all of the pipeline done before the rest; a single server keeps the order anyhow."""
-    if isinstance(redis, RedisCluster):
-        checked(await pipe.execute(raise_on_error=False))
+    if not isinstance(redis, RedisCluster):
+        return []
+    answers: list[Any] = await pipe.execute(raise_on_error=False)
+    return answers
 
 
 async def _clear(kinds: Mapping[bytes, bytes], redis: Redis) -> None:

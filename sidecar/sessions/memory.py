@@ -142,8 +142,8 @@ class Memory:
         self._end(token_id)
         return session is not None and self.end_session(session.sid or session.id)
 
-    def end_user(self, sub: str) -> tuple[int, int]:
-        """End all logins of a user: how many were known here, and how many here alone."""
+    def end_user(self, sub: str) -> tuple[set[str], set[str]]:
+        """End all logins of a user: those that were known here, and those of them here alone."""
         now = self._clock()
         self.ended.add_user(sub, now, now + self._max_ttl)
         alone = {
@@ -154,7 +154,7 @@ class Memory:
         known = {*self.born.drop_user(sub), *self.seen.drop_user(sub)}
         for key in known:
             self._end(key)
-        return len(known), len(alone)
+        return known, alone
 
     def listing(self, sub: str, *, seen: bool) -> list[SessionInfo]:
         """A user's logins that are known here, begun here or also `seen`; newest first."""

@@ -24,7 +24,7 @@ from sidecar.auth.session import (
 from sidecar.sessions import login_hash
 from sidecar.sessions.batches import Batches
 from sidecar.sessions.faults import Fault, RedisUnavailable
-from sidecar.sessions.keyspace import USER, Keyspace, octets
+from sidecar.sessions.keyspace import LISTED, USER, Keyspace, octets
 from sidecar.sessions.link import RedisLink
 
 if TYPE_CHECKING:
@@ -166,9 +166,11 @@ class RedisStore:
         finally:
             self._lookups.forget(token_id)
 
-    async def revoke_user(self, sub: str, before: float | None = None) -> int:
-        """End a user's logins, or those begun `before` (epoch seconds); how many there were."""
-        work = self._end_user(USER + octets(sub), before)
+    async def revoke_user(
+        self, sub: str, before: float | None = None, also: Iterable[str] = ()
+    ) -> int:
+        """End a user's logins, or those begun `before`, and these; how many there were."""
+        work = self._end_user(USER + octets(sub), before, list(map(octets, also)))
         return await self._link.detached(work, "logout of all")
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
@@ -269,9 +271,12 @@ class RedisStore:
         await self._keys.drop_token(token_id, redis)
         return session is not None
 
-    async def _end_user(self, user: bytes, before: float | None) -> int:
+    async def _end_user(self, user: bytes, before: float | None, sids: list[bytes]) -> int:
         ended = 0
         while True:
+            while sids:
+                ended += await self._link.run(partial(self._end, sids[:LISTED], user))
+                sids = sids[LISTED:]
             try:
                 sids = await self._link.run(partial(self._keys.some_of, user, before))
             except RedisUnavailable as unavailable:
@@ -281,7 +286,6 @@ class RedisStore:
                 return ended
             if not sids:
                 return ended
-            ended += await self._link.run(partial(self._end, sids, user))
 
     async def touch(self, sids: Sequence[str]) -> None:
         """Write that these logins were seen, where that was not done for a while."""

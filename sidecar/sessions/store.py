@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.near import Reading
@@ -93,8 +93,13 @@ class SharedStore(SessionStore, Protocol):
     async def ping(self) -> None:
         """Ask it anything."""
 
-    async def revoke_user(self, sub: str, before: float | None = None) -> int:
-        """End a user's logins, or those that began before a moment, in seconds since the epoch."""
+    async def revoke_user(
+        self, sub: str, before: float | None = None, also: Iterable[str] = ()
+    ) -> int:
+        """End a user's logins, or those that began before a moment, in seconds since the epoch.
+
+        `also` are sids of the user's that are ended whatever the listing says of them.
+        """
 
     async def touch(self, sids: Sequence[str]) -> None:
         """Write that these logins were seen, where that was not done for a while."""

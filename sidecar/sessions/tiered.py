@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from sidecar.errors import StoreUnavailable
@@ -245,8 +246,11 @@ class TieredStore:
         """End every login of a user; how many there were, as far as known."""
         known, alone = self._memory.end_user(sub)
         self._arrears.forget_user(sub)
-        there = await self._revoked(Kind.USER, sub, self._remote.revoke_user)
-        return known if there is None else there + alone
+        there = await self._revoked(Kind.USER, sub, partial(self._remote.revoke_user, also=known))
+        if there is None:  # by their names, too: a clock that is behind would spare them
+            await asyncio.gather(*(self._owe(Kind.SESSION, sid) for sid in known))
+            return len(known)
+        return there + len(alone)
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
         """The user's live logins, newest first; while Redis is away, those known here."""
@@ -301,9 +305,13 @@ class TieredStore:
         try:
             return await self._remotely(revoke(what), writing=True)
         except StoreUnavailable:
-            self._watch.owe()
-            await self._arrears.journal.add(Entry(kind, what, now, now + self._max_ttl))
+            await self._owe(kind, what, now)
             return None
+
+    async def _owe(self, kind: Kind, what: str, at: float | None = None) -> None:
+        at = self._clock() if at is None else at
+        self._watch.owe()
+        await self._arrears.journal.add(Entry(kind, what, at, at + self._max_ttl))
 
     def _merged(self, sub: str, there: list[SessionInfo]) -> list[SessionInfo]:
         """What Redis lists and what lives here alone, newest first."""

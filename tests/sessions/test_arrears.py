@@ -85,6 +85,19 @@ async def test_a_logout_of_all_ends_what_had_begun(pods: Pods) -> None:
     assert await pods.live(new) == [True, True]
 
 
+async def test_a_logout_of_all_by_a_clock_that_is_behind(pods: Pods) -> None:
+    """It ends all that was known to the pod, though that seems to have begun later."""
+    grant = await pods.other.subject.login()
+    assert await pods.live(grant) == [True, True]
+    await pods.lose()
+    pods.clock.advance(-60.0)
+    await pods.one.store.revoke_user("alice")
+    assert (await pods.live(grant))[0] is False
+    pods.clock.advance(60.0)
+    await pods.find()
+    assert await pods.live(grant) == [False, False]
+
+
 async def test_a_login_of_the_outage(pods: Pods) -> None:
     """It stays where it began, or comes to be known everywhere."""
     await pods.lose()

@@ -217,6 +217,21 @@ async def test_a_login_replaces_values_of_another_type(
     assert await store.get(grant.session.id) is None
 
 
+async def test_logins_that_are_not_listed(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """A user's list that is lost, or not ours, hides no login from one who knows its sid."""
+    grants = [new_login(clock.now) for _ in range(3)]
+    for grant in grants:
+        assert await store.write(grant)
+    server.admin.delete("session:user:alice")
+    server.admin.set("session:user:alice", "not ours")
+    assert await store.revoke_session(grants[0].session.sid)
+    also = [grant.session.sid for grant in grants]
+    assert await store.revoke_user("alice", also=also) == 2
+    assert [await store.get(grant.session.id) for grant in grants] == [None] * 3
+
+
 async def test_any_value_is_a_session_under_the_token_itself(
     shared: RedisStore, server: RedisServer, metrics: Metrics
 ) -> None:
