@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from fakeredis import FakeServer
 
+from sidecar.sessions.redis import RedisStore
 from tests.peers.clock import Clock
+from tests.peers.patience import until
 from tests.sessions.tier import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sidecar.auth.session import Grant
 
@@ -69,6 +72,33 @@ async def test_a_logout_of_the_outage_reaches_everyone(pods: Pods, by: str) -> N
     assert await pods.live(grant) == [False, False]
     assert await pods.other.subject.record(grant.refresh_id) is None
     assert await pods.live(bobs) == [True, True]
+
+
+class Interrupted(RedisStore):
+    """At each logout that it hears of, somebody else logs out as well."""
+
+    meanwhile: ClassVar[list[Callable[[], Awaitable[object]]]] = []
+
+    async def revoke_session(self, sid: str) -> bool:
+        """End one login."""
+        ended = await super().revoke_session(sid)
+        if self.meanwhile:
+            await self.meanwhile.pop()()
+        return ended
+
+
+async def test_logouts_while_others_are_made_good() -> None:
+    """They reach everyone before Redis is believed, as all those before them."""
+    clock, server = Clock(), FakeServer()
+    async with Tier(clock, server, remote_class=Interrupted) as one, Tier(clock, server) as other:
+        sids = [(await other.subject.login()).session.sid for _ in range(4)]
+        await one.lose_redis()
+        Interrupted.meanwhile.extend(partial(one.store.revoke_session, sid) for sid in sids[1:])
+        await one.store.revoke_session(sids[0])
+        server.connected = True
+        await clock.turn(0.5)
+        await until(lambda: not one.store.degraded)
+        assert await other.store.sessions_of("alice") == []
 
 
 async def test_a_logout_of_all_ends_what_had_begun(pods: Pods) -> None:
