@@ -23,7 +23,7 @@ class FaultProxy:
     `delay` and `drip` are in seconds: before each piece of an answer, and between each two octets
     of it. `lose` swallows what either side sends. `cut_after` resets a connection when so many
     octets of answers have passed over it. `target` is where new connections lead. `accepted` counts
-    them.
+    them, `asked` the octets that came from clients.
     """
 
     def __init__(self, target: int) -> None:
@@ -34,6 +34,7 @@ class FaultProxy:
         self.lose = False
         self.cut_after: int | None = None
         self.accepted = 0
+        self.asked = 0
         self._stalled: set[int] | None = set()  # numbers of connections; None: all of them
         self._flowing = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -113,6 +114,7 @@ class FaultProxy:
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(_CHUNK):
+            self.asked += len(piece)
             if not self.lose:
                 writer.write(piece)
                 await writer.drain()
