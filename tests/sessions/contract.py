@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -68,7 +69,7 @@ class Subject:
     async def refresh(self, grant: Grant) -> Grant | None:
         """Claim the refresh token and write its successor; None if the login was ended."""
         assert grant.refresh is not None
-        used = replace(grant.refresh, used_at=self.clock.now, sealed=b"sealed")
+        used = replace(grant.refresh, used_at=self.clock.now, sealed=token_bytes())
         before = await self.claim(grant.refresh_id, used)
         if before is None or before.used_at is not None:
             return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from fakeredis import FakeServer
 
+from sidecar.sessions.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis import RedisStore
 from tests.peers.clock import Clock
 from tests.peers.patience import until
@@ -17,7 +18,7 @@ from tests.sessions.tier import Tier
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from sidecar.auth.session import Grant
+    from sidecar.auth.session import Grant, RefreshRecord
 
 
 class Pods:
@@ -183,6 +184,35 @@ async def test_a_token_that_two_went_on_with(pods: Pods) -> None:
     assert await pods.live(mine) == [False, False]
     assert await pods.live(theirs) == [False, False]
     assert await pods.one.store.sessions_of("alice") == []
+
+
+class Forgetful(RedisStore):
+    """Does what it is told, and its answer to the first claim is lost."""
+
+    claims = 0
+
+    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
+        """Put `used` in place of a live record."""
+        before = await super().claim_refresh(refresh_id, used)
+        self.claims += 1
+        if self.claims == 1:
+            raise RedisUnavailable(Fault.TIMEOUT)
+        return before
+
+
+async def test_a_refresh_whose_claim_arrived_all_the_same() -> None:
+    """A Redis that stood still does what it was sent when it goes on: nobody else was there."""
+    clock, server = Clock(), FakeServer()
+    async with Tier(clock, server, remote_class=Forgetful) as one:
+        grant = await one.subject.login()
+        successor = await one.subject.refresh(grant)
+        assert successor is not None
+        assert isinstance(one.remote, Forgetful)
+        await clock.turn(10.0)
+        await until(lambda: one.remote.claims == 2)  # type: ignore[attr-defined]  # as asserted
+        await clock.turn(10.0)
+        assert await one.look(successor.session.id) is not None
+        assert await one.look(grant.session.id) is None
 
 
 async def test_a_logout_while_redis_hiccups(pods: Pods) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from fakeredis import FakeServer
@@ -73,7 +74,7 @@ class Orders(RuleBasedStateMachine):
         """A refresh at this pod; the grant that then holds. A refused one ends nothing."""
         store, now = self.pods[pod].store, self.clock.now
         assert grant.refresh is not None
-        used = replace(grant.refresh, used_at=now)
+        used = replace(grant.refresh, used_at=now, sealed=token_bytes())
         try:
             before = self.run(store.claim_refresh(grant.refresh_id or "", used))
         except StoreUnavailable:
