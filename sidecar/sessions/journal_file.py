@@ -140,7 +140,7 @@ def _entry(line: bytes) -> Entry | None:
         return None
     try:
         return _DECODER.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
