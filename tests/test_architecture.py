@@ -36,6 +36,7 @@ LAYERS: Final = {
             "secret",
             "settings",
             "tasks",
+            "toml",
         ),
         0,
     ),

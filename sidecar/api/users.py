@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from sidecar.api.passwords import decoy, hash_password, is_supported
 from sidecar.auth.claims import ROLES
 from sidecar.auth.issue import RESERVED
 from sidecar.errors import ConfigError, Problem
+from sidecar.toml import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -89,8 +89,8 @@ def load_users(path: Path) -> Users:
 def parse_users(text: str, source: str) -> Users:
     """The users of a TOML text; `source` names it. Raises ConfigError with every problem."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except ValueError as error:
         raise ConfigError([Problem(source, f"TOML; {error}")]) from error
     problems = [
         Problem(f"{source}: {key}", "only [[user]] tables")

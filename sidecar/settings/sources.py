@@ -5,11 +5,11 @@ Reads the configuration file and nothing else; the environment and the flags are
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sidecar.settings.reader import Given, did_you_mean
+from sidecar.toml import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +30,12 @@ FLAGS: Final = {
 def read_file(reader: Reader, path: str) -> dict[str, object] | None:
     """The file's keys and tables; None, and a problem, when it is no readable TOML."""
     try:
-        return tomllib.loads(Path(path).read_text("utf-8"))
+        return parse_toml(Path(path).read_text("utf-8"))
     except OSError as fault:
         reader.report(path, f"cannot be read: {fault.strerror}")
     except UnicodeDecodeError:
         reader.report(path, "expected UTF-8 text")
-    except tomllib.TOMLDecodeError as fault:
+    except ValueError as fault:
         reader.report(path, f"expected TOML: {fault}")
     return None
 

@@ -1,0 +1,29 @@
+"""TOML texts: the document, or a reason that people can read."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.toml import parse_toml
+
+
+def test_a_document() -> None:
+    """As the library reads it, up to the largest integers of 64 bits."""
+    text = f"a = [{(1 << 63) - 1}, -1]\nb.c = {-(1 << 63)}\nd = true"
+    assert parse_toml(text) == {"a": [(1 << 63) - 1, -1], "b": {"c": -(1 << 63)}, "d": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("a = ", "Invalid value", id="no-toml"),
+        pytest.param(f"a = [{{b = {1 << 63}}}]", "larger than 64 bits", id="large"),
+        pytest.param("a = " + "1" * 5000, "larger than 64 bits", id="too-many-digits"),
+        pytest.param("a = 0x" + "f" * 5000, "larger than 64 bits", id="too-many-hex-digits"),
+        pytest.param("a = " + "[" * 5000, "nested too deep", id="nested"),
+    ],
+)
+def test_no_document(text: str, reason: str) -> None:
+    """Beyond the bounds of TOML 1.0 there is none."""
+    with pytest.raises(ValueError, match=reason):
+        parse_toml(text)
