@@ -314,6 +314,27 @@ def test_no_problem_shows_a_secret(tmp_path: Path) -> None:
     assert "hunter2" not in "".join(found)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://u:hunter2/x@app", id="slash"),
+        pytest.param("http://u:x/hunter2@app", id="behind-a-slash"),
+        pytest.param("http://u:x?hunter2@app", id="behind-a-question-mark"),
+        pytest.param("http://u:x@hunter2@app", id="behind-an-at-sign"),
+        pytest.param("u:hunter2@app:80", id="no-scheme"),
+        pytest.param("//u:hunter2@app:80", id="no-scheme-but-slashes"),
+        pytest.param("HTTP://u:hunter2\n@app:80", id="line"),
+    ],
+)
+def test_a_password_in_a_url_is_not_shown(url: str) -> None:
+    """Nor one that, unescaped, makes it no URL at all."""
+    env = SECRETS | dict.fromkeys(("UPSTREAM_URL", "JWKS_URL", "REDIRECT_ORIGINS"), url)
+    with pytest.raises(ConfigError) as caught:
+        settings_from(env=env)
+    assert len(caught.value.problems) == 3
+    assert "hunter2" not in str(caught.value)
+
+
 def test_settings_do_not_show_secrets() -> None:
     """Neither do the settings themselves, however they are turned into text."""
     env = SECRETS | {"REDIS_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@r"}

@@ -220,7 +220,7 @@ def _read_item(item: Kind, several: str, part: object) -> object:
 
 
 def shown(raw: object) -> str:
-    """A value as a problem quotes it: short, on one line, without the user info of a URL."""
+    """A value as a problem quotes it: short, on one line, without what may be a URL's user info."""
     if isinstance(raw, bool):
         return str(raw).lower()
     if isinstance(raw, dict):
@@ -229,6 +229,7 @@ def shown(raw: object) -> str:
         return "[" + ", ".join(map(shown, raw[:3])) + (", …]" if len(raw) > 3 else "]")
     if not isinstance(raw, str):
         return str(raw)
-    plain = re.sub(r"//[^/]*@", "//…@", raw)
+    # Up to the last "@", for a password with "/" or "?" in it ends the authority of the URL.
+    plain = re.sub(r"(?s)^([a-z0-9+.-]*://)?.*@", r"\1…@", raw)
     plain = "".join(char if char.isprintable() else "�" for char in plain)
     return '"' + (plain if len(plain) <= 60 else plain[:59] + "…") + '"'
