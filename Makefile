@@ -12,6 +12,7 @@ PYTHON ?=
 export PYTHON
 SOURCES := sidecar tests bench
 IMAGE ?= auth-sidecar
+FUZZ_SECONDS ?= 60
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' sidecar/__init__.py)
 
 .PHONY: help
@@ -43,6 +44,10 @@ types: $(VENV)/.dev ## Check types
 .PHONY: unit
 unit: $(VENV)/.dev ## Run the tests with coverage; ARGS="tests/wire -x" narrows them
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzz ## Look for inputs that break a promise; FUZZ_SECONDS=600 ARGS="head token"
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.dev servers ## Compare with the peers side by side; ARGS="--help" for choices
@@ -80,4 +85,10 @@ $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml scripts/m
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
+	@echo "installing what guides the fuzzer"
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-fuzz.lock \
+		|| echo "no wheel for this system: fuzzing goes on without a guide" >&2
 	@touch $@

@@ -16,7 +16,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).parent.parent
-LOCKS: Final = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+LOCKS: Final = (
+    "requirements.lock",
+    "requirements-build.lock",
+    "requirements-dev.lock",
+    "requirements-fuzz.lock",
+)
 
 every_lock = pytest.mark.parametrize("lock", LOCKS)
 
@@ -56,6 +61,7 @@ def test_every_pin_has_hashes(lock: str) -> None:
         pytest.param(
             lambda p: p["dependency-groups"]["build"], "requirements-build.lock", id="build"
         ),
+        pytest.param(lambda p: p["dependency-groups"]["fuzz"], "requirements-fuzz.lock", id="fuzz"),
         pytest.param(
             lambda p: p["build-system"]["requires"], "requirements-build.lock", id="pep517"
         ),

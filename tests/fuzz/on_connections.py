@@ -1,0 +1,131 @@
+"""A client's octets, cut in any way: what the upstream and the client get is the same.
+
+The whole data plane in memory; the upstream is an h11 server, and every request it reads is read by
+llhttp too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import h11
+
+from sidecar.wire.headers import fold
+from tests.fuzz.second_reader import Message, Reader, read_by_llhttp
+from tests.fuzz.targets import cut
+from tests.proxy_units.memory_plane import Plane, rest
+
+if TYPE_CHECKING:
+    from tests.peers.memory_transport import MemoryTransport
+
+IDENTITY = {
+    b"x-auth-user",
+    b"x-auth-subject",
+    b"x-auth-roles",
+    b"x-auth-scopes",
+    b"x-auth-session",
+}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it: the requests that the upstream read whole, and the answers' statuses."""
+
+    requests: list[Message] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+
+
+def check(data: bytes) -> None:
+    """Once whole and once in pieces."""
+    whole = asyncio.run(play([data] if data else []))
+    pieces = asyncio.run(play(cut(data)))
+    assert whole == pieces
+    for message in whole.requests:
+        check_request(message)
+
+
+async def play(pieces: list[bytes]) -> Outcome:
+    """Send the pieces through a data plane of their own."""
+    plane = Plane()
+    outcome = Outcome()
+    readers: dict[int, Reader] = {}
+    client = plane.connect()
+    for piece in pieces:
+        if not client.is_reading():
+            await serve(plane, readers, outcome)
+        if not client.is_reading():
+            break
+        client.feed(piece)
+        await serve(plane, readers, outcome)
+    outcome.statuses = statuses(client.take(), outcome.requests)
+    client.lose(None)
+    await rest()
+    return outcome
+
+
+async def serve(plane: Plane, readers: dict[int, Reader], outcome: Outcome) -> None:
+    """Play the upstream until nobody has anything more to say."""
+    busy = True
+    while busy:
+        await rest()
+        busy = False
+        for number, wire in enumerate(plane.connector.wires):
+            sent = wire.take()
+            if sent:
+                busy = True
+                await read(wire, readers.setdefault(number, Reader()), sent, outcome)
+
+
+async def read(wire: MemoryTransport, reader: Reader, sent: bytes, outcome: Outcome) -> None:
+    """Let both readers read it, and answer what is whole."""
+    try:
+        whole = reader.feed(sent)
+    except h11.RemoteProtocolError as error:
+        raise AssertionError(f"h11 refuses {sent!r}: {error}") from error
+    for message, octets in whole:
+        other = await read_by_llhttp(octets)
+        if other is not None:
+            assert other == message
+        outcome.requests.append(message)
+        answer = reader.answer()
+        if wire.is_reading():
+            wire.feed(answer)
+
+
+def statuses(written: bytes, requests: list[Message]) -> list[int]:
+    """The status of each answer to the client, whose octets are read by h11."""
+    found: list[int] = []
+    methods = [message.method for message in requests]
+    while written:
+        reader = h11.Connection(h11.CLIENT)
+        method = methods[len(found)] if len(found) < len(methods) else b"GET"
+        reader.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"h")]))
+        reader.send(h11.EndOfMessage())
+        reader.receive_data(written)
+        status = 0
+        while not isinstance(event := reader.next_event(), h11.EndOfMessage):
+            if isinstance(event, h11.Response):
+                status = event.status_code
+            assert event is not h11.NEED_DATA, f"an answer that does not end: {written!r}"
+        found.append(status)
+        written, _ = reader.trailing_data
+    return found
+
+
+def check_request(message: Message) -> None:
+    """What this hop adds and takes away, seen from the other side."""
+    folded = [fold(name) for name, _ in message.headers]
+    for name in IDENTITY:
+        # RFC 9110 section 7.6.1: the client's are gone, whatever Connection named.
+        assert message.values(name) == [b""], name
+        assert folded.count(name) == 1
+    assert message.values(b"x-forwarded-for") == [b"192.0.2.1"]
+    assert len(message.values(b"host")) == 1
+    assert len(message.values(b"via")) >= 1
+    assert len(message.values(b"x-request-id")) == 1
+    assert len(message.values(b"content-length")) + len(message.values(b"transfer-encoding")) <= 1
+    upgrades = message.values(b"upgrade")
+    assert upgrades in ([], [b"websocket"])
+    assert message.values(b"connection") == ([b"Upgrade"] if upgrades else [])

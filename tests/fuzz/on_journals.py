@@ -1,0 +1,54 @@
+"""The journal's file: any content is read, what is sound of it holds, the rest is set aside.
+
+Input: the file's content after its header; a line that begins with `~` gets the checksum it needs.
+The first octet `!` leaves the header out.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from sidecar.sessions.journal_file import HEADER, NAME, JournalFile
+
+if TYPE_CHECKING:
+    from sidecar.sessions.journal import Entry
+
+
+def check(data: bytes) -> None:
+    """Open it, open it again, and open it with its end torn off."""
+    content = data[1:] if data[:1] == b"!" else HEADER + b"".join(map(sealed, data.split(b"\n")))
+    entries, damage, aside = opened(content)
+    if damage:
+        assert aside is not None
+        assert aside in content or len(aside) < len(content)
+    else:
+        assert aside is None
+        assert content in {b"", HEADER} or len(entries) == content.count(b"\n") - 1
+    torn, _, _ = opened(content[: len(content) * 2 // 3])
+    assert torn == entries[: len(torn)]
+
+
+def sealed(line: bytes) -> bytes:
+    """A line of the file."""
+    if line[:1] != b"~":
+        return line + b"\n" if line else b""
+    return b"%08x %b\n" % (crc32(line[1:]), line[1:])
+
+
+def opened(content: bytes) -> tuple[list[Entry], str, bytes | None]:
+    """What is read, what is said about damage, and what was set aside; reading again is sound."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / NAME
+        if content:
+            path.write_bytes(content)
+        first = JournalFile(Path(name))
+        first.close()
+        second = JournalFile(Path(name))
+        second.close()
+        assert second.entries == first.entries
+        assert not second.damage
+        aside = path.with_suffix(".damaged")
+        return first.entries, first.damage, aside.read_bytes() if aside.exists() else None

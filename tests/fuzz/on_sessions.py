@@ -1,0 +1,50 @@
+"""Stored values: a session only under its own id, else a word that says why; the same each time."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from sidecar.auth.session import (
+    FOREIGN,
+    RefreshRecord,
+    Session,
+    Unreadable,
+    adopt_session,
+    decode_refresh,
+    decode_session,
+    encode_refresh,
+    encode_session,
+)
+
+ID: Final = "id"
+
+
+def check(data: bytes) -> None:
+    """Read it as a session and as a refresh token's record."""
+    session = decode_session(data, ID)
+    if isinstance(session, Session):
+        assert session.id == ID
+        assert session.sid
+        assert session.sub
+        assert math.isfinite(session.exp)
+        assert decode_session(encode_session(session), ID) == session
+        assert decode_session(data, "other") is Unreadable.MISMATCH
+    else:
+        assert isinstance(session, Unreadable)
+    adopted = adopt_session(data, ID)
+    if session is Unreadable.MISMATCH:
+        assert adopted is Unreadable.MISMATCH
+    elif isinstance(session, Unreadable):
+        assert isinstance(adopted, Session)
+        assert (adopted.method, adopted.sub, adopted.claims) == (FOREIGN, "", {})
+    else:
+        assert adopted == session
+    record = decode_refresh(data, ID)
+    if isinstance(record, RefreshRecord):
+        assert record.sid
+        assert record.sub
+        assert decode_refresh(encode_refresh(record, ID), ID) == record
+        assert decode_refresh(data, "other") is Unreadable.MISMATCH
+    else:
+        assert isinstance(record, Unreadable)

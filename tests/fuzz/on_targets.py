@@ -1,0 +1,69 @@
+"""Request targets: the path that policy matches is the one that any upstream arrives at."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Final
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+
+from sidecar.auth.policy import Access, RouteRule, RouteTable
+from sidecar.errors import PeerError
+from sidecar.wire.target import Paths, is_host, split_absolute
+
+ROUTES: Final = RouteTable(
+    [
+        RouteRule(path="/open/*", access=Access.PUBLIC),
+        RouteRule(path="/exact", access=Access.PUBLIC),
+        RouteRule(path="/caf%C3%A9", access=Access.PUBLIC),
+    ]
+)
+
+
+def check(data: bytes) -> None:
+    """Read the input as an origin-form target, or as an absolute one."""
+    if data[:1] != b"/":
+        try:
+            authority, target = split_absolute(data)
+        except PeerError as error:
+            assert error.status == 400
+            return
+        if not is_host(authority):
+            return
+        parts = urlsplit(data.decode("latin-1"))
+        assert parts.netloc.encode("latin-1") == authority
+        assert (parts.path or "/").encode("latin-1") == target.partition(b"?")[0]
+        data = target
+    paths = Paths()
+    try:
+        path = paths.parse(data)
+    except PeerError as error:
+        assert error.status == 400
+        return
+    assert paths.parse(data) == path == Paths().parse(data)
+    check_path(data, path)
+
+
+def check_path(target: bytes, path: str) -> None:
+    """However often, and by whatever rules, a server normalises it: it comes to the same place."""
+    assert all(0x21 <= octet < 0x7F for octet in target)
+    raw = target.partition(b"?")[0]
+    assert unquote_to_bytes(raw).decode() == path
+    assert path.startswith("/")
+    assert "\0" not in path
+    # Decoded once more, as by a server behind a server.
+    assert unquote(path, errors="strict") == path
+    # Without path parameters, as servlet containers match; with every slash, as on Windows.
+    assert re.sub(r";[^/]*", "", path) == path == path.replace("\\", "/")
+    assert posixpath.normpath(path) == (path.rstrip("/") or "/")
+    # Written down again it is the same path still.
+    written = quote(path, safe="/").encode()
+    if "%" not in path:
+        assert Paths().parse(written) == path
+    seen = ROUTES.match(b"GET", b"h", path)
+    opened = path in {"/exact", "/open", "/café"} or path.startswith("/open/")
+    assert seen.public == opened, path
+    reached = posixpath.normpath(unquote(raw.decode()))
+    if path.endswith("/") and reached != "/":
+        reached += "/"  # which `normpath` takes away, and a route may ask for
+    assert ROUTES.match(b"GET", b"h", reached).public == seen.public

@@ -1,0 +1,38 @@
+"""Every seed and every case once found, and some mutated seeds, always the same ones."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+
+import pytest
+
+from tests.fuzz.targets import CORPUS, TARGETS, Target, examine, mutations
+
+every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+
+
+@every_target
+def test_corpus(target: Target) -> None:
+    """What was found once stays repaired."""
+    check = target.load()
+    for seed in target.seeds():
+        examine(check, seed)
+
+
+@every_target
+def test_mutated_seeds(target: Target) -> None:
+    """A little of what `make fuzz` does, so that a target cannot rot."""
+    check = target.load()
+    inputs = mutations(target.seeds(), random.Random(target.name))
+    for data in islice(inputs, target.mutated):
+        try:
+            examine(check, data)
+        except Exception as error:
+            error.add_note(f"input: {data!r}")
+            raise
+
+
+def test_every_corpus_has_a_target() -> None:
+    """A folder that no target reads would be forgotten."""
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
