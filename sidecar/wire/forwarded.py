@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _UNQUOTED: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~=;,:\[\] \t-]*"
 _FORWARDED: Final = re.compile(rb'%b(?:"%b"%b)*\Z' % (_UNQUOTED, _UNQUOTED, _UNQUOTED))
 _ADDRESSES: Final = re.compile(rb"[0-9A-Fa-f.:\[\], \t_a-zA-Z-]*\Z")
+_NODE: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,100}\Z")  # one of them, as a log may hold it
 
 
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
@@ -91,6 +92,6 @@ class Forwarding:
         """The client's address for logs: the first a trusted peer names, else the peer itself."""
         if self.trusted and head.forwarded is not None:
             first = head.forwarded.get(b"x-forwarded-for", b"").partition(b",")[0].strip()
-            if first and _ADDRESSES.match(first):
+            if _NODE.match(first):
                 return first.decode("latin-1")
         return self._address.decode("latin-1")

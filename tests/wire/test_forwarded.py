@@ -153,6 +153,8 @@ def test_a_trusted_peer_is_believed(lines: list[bytes], expected: bytes) -> None
         pytest.param(b", 203.0.113.9", "10.0.0.1", id="empty-first"),
         pytest.param(b"<script>", "10.0.0.1", id="nonsense"),
         pytest.param(None, "10.0.0.1", id="absent"),
+        pytest.param(b"203.0.113.9\t\t\tx", "10.0.0.1", id="white-space-within"),
+        pytest.param(b"2001:db8::1" * 100, "10.0.0.1", id="long"),
     ],
 )
 def test_the_client_in_the_log(value: bytes | None, client: str) -> None:
