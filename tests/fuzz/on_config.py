@@ -16,6 +16,7 @@ from sidecar.errors import ConfigError
 from sidecar.settings import load
 from sidecar.settings.model import Settings, kinds_of
 from sidecar.settings.show import print_config
+from tests.fuzz.targets import MEMORY
 
 CANARY: Final = "k9Qv-canary-3fT8zLw0-xB7nR2sYd"
 HIDDEN: Final = frozenset(name for name, kind in kinds_of(Settings).items() if kind.secret)
@@ -33,7 +34,7 @@ def check(data: bytes) -> None:
     env = {name: value for name, value in env.items() if "\0" not in name + value}
     env.pop("SIDECAR_CONFIG", None)
     told = shows_itself(env, file)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         path = Path(folder) / "sidecar.toml"
         path.write_bytes(file.encode("utf-8", "surrogateescape"))
         load_and_look({**BASE, **env}, path, told=told)

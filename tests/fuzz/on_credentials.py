@@ -47,5 +47,6 @@ def check(data: bytes) -> None:
 def plain_cookies(header: bytes) -> list[bytes]:
     """Every value of the session cookie that is not empty (RFC 6265 section 4.2)."""
     pairs = [pair.partition(b"=") for pair in header.split(b";")]
-    found = [(name.strip(b" \t"), value.rstrip(b" \t")) for name, _, value in pairs]
+    # White space behind a name is part of it: no name of ours (RFC 6265 section 4.1.1).
+    found = [(name.lstrip(b" \t"), value.rstrip(b" \t")) for name, _, value in pairs]
     return [value for name, value in found if name == NAME and value]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from sidecar.sessions.journal_file import HEADER, NAME, JournalFile
+from tests.fuzz.targets import MEMORY
 
 if TYPE_CHECKING:
     from sidecar.sessions.journal import Entry
@@ -40,7 +41,7 @@ def sealed(line: bytes) -> bytes:
 
 def opened(content: bytes) -> tuple[list[Entry], str, bytes | None]:
     """What is read, what is said about damage, and what was set aside; reading again is sound."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         path = Path(name) / NAME
         if content:
             path.write_bytes(content)

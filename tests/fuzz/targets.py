@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parent
 CORPUS: Final = FOLDER / "corpus"
+# Where files cost no disk; the folders made in it have names that nobody can guess.
+MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 LONGEST: Final = 4096  # octets of an input
 CPU: Final = 5.0  # seconds of this thread for one input; the longest take 0.05
 
