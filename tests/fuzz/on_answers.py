@@ -6,6 +6,7 @@ Input: a first octet that chooses the request, then all that the upstream sends 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 import h11
@@ -20,6 +21,7 @@ REQUESTS: Final = {
     b"P": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok",
     b"E": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
 }
+HEAD_ONLY: Final = re.compile(rb"HTTP/1\.1 200 OK\r\nContent-Length: [0-9]{1,9}\r\n\r\n")
 Answer = tuple[int, tuple[tuple[bytes, bytes], ...], bytes]
 OWN: Final = frozenset((502, 503, 504))
 
@@ -30,6 +32,13 @@ def check(data: bytes) -> None:
     request = REQUESTS.get(kind, REQUESTS[b"G"])
     whole = asyncio.run(play(request, [data] if data else []))
     pieces = asyncio.run(play(request, cut(data)))
+    if kind == b"H" and HEAD_ONLY.fullmatch(data):
+        assert whole is not None, "an answer to HEAD has a length and no body"
+    if whole is not None and whole[0] not in OWN:
+        # What the upstream said to h11, it said to us.
+        said = read(request, data, closed=True, alone=False)
+        assert said is not None
+        assert (said[0], said[2]) == (whole[0], whole[2])
     if whole is not None and pieces is not None:
         assert whole == pieces
     else:
@@ -60,8 +69,11 @@ async def play(request: bytes, pieces: list[bytes]) -> Answer | None:
     return answer
 
 
-def read(request: bytes, written: bytes, *, closed: bool) -> Answer | None:
-    """The final answer to this request. Raises h11.RemoteProtocolError for what is none."""
+def read(request: bytes, written: bytes, *, closed: bool, alone: bool = True) -> Answer | None:
+    """The final answer to this request; `alone`: with nothing behind it, and framed in one way.
+
+    Raises h11.RemoteProtocolError for what is no answer.
+    """
     if not written:
         return None
     reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
@@ -85,7 +97,10 @@ def read(request: bytes, written: bytes, *, closed: bool) -> Answer | None:
         elif isinstance(event, h11.Data):
             body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
-            assert not reader.trailing_data[0], "octets behind the answer"
+            if alone:
+                assert not reader.trailing_data[0], "octets behind the answer"
+                framings = {b"content-length", b"transfer-encoding"}
+                assert len([name for name, _ in headers if name in framings]) <= 1
             return status, headers, body
         elif event is h11.NEED_DATA:
             return None

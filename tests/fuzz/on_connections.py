@@ -38,16 +38,19 @@ class Outcome:
 
 
 def check(data: bytes) -> None:
-    """Once whole and once in pieces."""
+    """Whole, in pieces, and in two pieces, the second of which comes before any answer."""
     whole = asyncio.run(play([data] if data else []))
     pieces = asyncio.run(play(cut(data)))
     assert whole == pieces
+    edge = len(data) * 2 // 3
+    ahead = asyncio.run(play([piece for piece in (data[:edge], data[edge:]) if piece], ahead=True))
+    assert whole == ahead
     for message in whole.requests:
         check_request(message)
 
 
-async def play(pieces: list[bytes]) -> Outcome:
-    """Send the pieces through a data plane of their own."""
+async def play(pieces: list[bytes], *, ahead: bool = False) -> Outcome:
+    """Send the pieces through a data plane of their own; `ahead`: before anything is answered."""
     plane = Plane()
     outcome = Outcome()
     readers: dict[int, Reader] = {}
@@ -58,7 +61,11 @@ async def play(pieces: list[bytes]) -> Outcome:
         if not client.is_reading():
             break
         client.feed(piece)
-        await serve(plane, readers, outcome)
+        if ahead:
+            await rest()
+        else:
+            await serve(plane, readers, outcome)
+    await serve(plane, readers, outcome)
     outcome.statuses = statuses(client.take(), outcome.requests)
     client.lose(None)
     await rest()

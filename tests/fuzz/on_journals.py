@@ -22,6 +22,7 @@ def check(data: bytes) -> None:
     """Open it, open it again, and open it with its end torn off."""
     content = data[1:] if data[:1] == b"!" else HEADER + b"".join(map(sealed, data.split(b"\n")))
     entries, damage, aside = opened(content)
+    assert len(entries) <= sum(map(is_sealed, content.split(b"\n")))
     if damage:
         assert aside is not None
         assert aside in content or len(aside) < len(content)
@@ -37,6 +38,12 @@ def sealed(line: bytes) -> bytes:
     if line[:1] != b"~":
         return line + b"\n" if line else b""
     return b"%08x %b\n" % (crc32(line[1:]), line[1:])
+
+
+def is_sealed(line: bytes) -> bool:
+    """Whether a line has the checksum of what it says."""
+    checksum, _, text = line.partition(b" ")
+    return checksum == b"%08x" % crc32(text)
 
 
 def opened(content: bytes) -> tuple[list[Entry], str, bytes | None]:

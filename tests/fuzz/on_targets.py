@@ -22,26 +22,21 @@ ROUTES: Final = RouteTable(
 
 def check(data: bytes) -> None:
     """Read the input as an origin-form target, or as an absolute one."""
-    if data[:1] != b"/":
-        try:
-            authority, target = split_absolute(data)
-        except PeerError as error:
-            assert error.status == 400
-            return
-        if not is_host(authority):
-            return
-        parts = urlsplit(data.decode("latin-1"))
-        assert parts.netloc.encode("latin-1") == authority
-        assert (parts.path or "/").encode("latin-1") == target.partition(b"?")[0]
-        data = target
     paths = Paths()
+    authority, target = b"", data
     try:
-        path = paths.parse(data)
+        if data[:1] != b"/":
+            authority, target = split_absolute(data)
+        path = paths.parse(target)
     except PeerError as error:
         assert error.status == 400
         return
-    assert paths.parse(data) == path == Paths().parse(data)
-    check_path(data, path)
+    assert paths.parse(target) == path == Paths().parse(target)
+    check_path(target, path)
+    if is_host(authority):
+        parts = urlsplit(data.decode("ascii"))
+        assert parts.netloc.encode() == authority
+        assert (parts.path or "/").encode() == target.partition(b"?")[0]
 
 
 def check_path(target: bytes, path: str) -> None:

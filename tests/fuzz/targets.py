@@ -30,7 +30,7 @@ class Target:
 
     name: str
     module: str
-    mutated: int = 300
+    mutated: int = 1000
 
     def load(self) -> Callable[[bytes], None]:
         """Its check, imported only now, so that a guide can instrument what it tests."""
@@ -46,16 +46,16 @@ TARGETS: Final = {
     for target in (
         Target("head", "on_heads"),
         Target("body", "on_bodies"),
-        Target("connection", "on_connections", mutated=60),
-        Target("answer", "on_answers", mutated=60),
+        Target("connection", "on_connections", mutated=150),
+        Target("answer", "on_answers", mutated=150),
         Target("target", "on_targets"),
         Target("forwarded", "on_forwarded"),
         Target("token", "on_tokens"),
         Target("credentials", "on_credentials"),
         Target("session", "on_sessions"),
-        Target("config", "on_config", mutated=100),
-        Target("users", "on_users", mutated=100),
-        Target("journal", "on_journals", mutated=100),
+        Target("config", "on_config", mutated=200),
+        Target("users", "on_users", mutated=200),
+        Target("journal", "on_journals", mutated=200),
     )
 }
 
