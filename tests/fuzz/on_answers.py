@@ -63,6 +63,8 @@ async def play(request: bytes, pieces: list[bytes]) -> Answer | None:
     wire.lose(None)
     await rest()
     answer = read(request, client.take(), closed=client.is_closing() and not client.aborted)
+    if client.aborted:
+        answer = None  # however much of it came
     if not client.lost:
         client.lose(None)
     await rest()
