@@ -186,6 +186,7 @@ class Sidecar:
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
             refresh_grace=settings.refresh_grace,
+            longest=assembly.longest(settings),
             redirect_origins=assembly.make_redirect_origins(settings),
             on_unknown_key=self._key_source.ask if self._key_source else None,
         )

@@ -1,7 +1,8 @@
 """Logging out: whatever credential of a login is shown, the whole login ends, everywhere.
 
 A token of ours ends its login even when it has expired, since its refresh token may live. 204 is
-answered only when the store has taken it.
+answered only when the store has taken it. Another issuer's token that counts unless it is denied is
+denied, with its login there; with `?all=true`, all that its user was given before now.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,10 +23,12 @@ from sidecar.api.problems import Refusal, request_id
 from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
+from sidecar.auth.denial import Denial, Kind, denial_name, denials_of_token
 from sidecar.auth.origin import is_same_origin
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
+from sidecar.auth.tokens import SessionMode
 
 if TYPE_CHECKING:
     from sidecar.api.services import Services
@@ -47,10 +51,15 @@ class LogoutRequest(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """What is known of a login to be ended: a token's id, a session id, or both."""
+    """What is known of a login to be ended: a token's id, a session id, or both.
+
+    `token` is the good token that was shown, if it was one, and `digest` its SHA-256.
+    """
 
     token_id: str = ""
     sid: str = ""
+    token: Verified | None = None
+    digest: bytes = b""
 
 
 async def log_out(request: web.Request) -> web.Response:
@@ -63,7 +72,7 @@ async def log_out(request: web.Request) -> web.Response:
     refresh_token = await _read_refresh_token(request)
     logins = _presented(request, refresh_token)
     if everywhere and logins:
-        await _end_all(request, refresh_token)
+        await _end_all(request, refresh_token, logins[0].token)
     for login in logins:
         await _end(request, login)
     if browser:
@@ -96,7 +105,7 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     if isinstance(credentials, Bearer):
         token = credentials.token
         identity = token_id(token, services.session_key)
-        found.append(_login_of(token, verifier.verify_access(token, now), identity))
+        found.append(_login_of(services, token, verifier.verify_access(token, now), identity))
     elif isinstance(credentials, SessionCookie):
         if not is_same_origin(head):
             raise denied(request, Reason.CROSS_ORIGIN)
@@ -104,7 +113,8 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     elif credentials is not Reason.NO_CREDENTIALS:
         found.append(credentials)
     if refresh_token:
-        found.append(_login_of(refresh_token, verifier.verify_refresh(refresh_token, now)))
+        verified = verifier.verify_refresh(refresh_token, now)
+        found.append(_login_of(services, refresh_token, verified))
     logins = [each for each in found if isinstance(each, _Login)]
     for reason in found:
         if isinstance(reason, Reason) and not logins:
@@ -112,17 +122,30 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     return logins
 
 
-def _login_of(token: bytes, verified: Verified | Reason, identity: str = "") -> _Login | Reason:
-    """The login of a token; also of one that has expired, which is found out last of all checks."""
+def _login_of(
+    services: Services, token: bytes, verified: Verified | Reason, identity: str = ""
+) -> _Login | Reason:
+    """The login of a token; also of one that has expired, which is found out last of all checks.
+
+    Another issuer's sid is no name of a login of ours.
+    """
+    own = services.current.issuer.issuer
     if verified is Reason.EXPIRED:
         claims = parse_object(urlsafe_b64decode(token.split(b".")[1] + b"==")) or {}
-        return _Login(identity, claims.get("sid", ""))
-    return verified if isinstance(verified, Reason) else _Login(identity, verified.session_id)
+        return _Login(identity, claims.get("sid", "") if claims.get("iss") == own else "")
+    if isinstance(verified, Reason):
+        return verified
+    sid = verified.session_id if verified.issuer == own else ""
+    return _Login(identity, sid, verified, sha256(token).digest())
 
 
 async def _end(request: web.Request, login: _Login) -> None:
     """End this login, by both of its names: either may be the one that the store knows."""
-    store = request.app[SERVICES].store
+    services = request.app[SERVICES]
+    store, token = services.store, login.token
+    if token is not None and token.session_mode is SessionMode.DENYLIST:
+        least = services.clock() + services.longest
+        await store.denials.deny(denials_of_token(token, login.digest, least))
     if login.token_id:
         await store.revoke_token(login.token_id)
     if login.sid:
@@ -130,14 +153,30 @@ async def _end(request: web.Request, login: _Login) -> None:
     logger.info("logout", extra={"sid": login.sid, "request_id": request_id(request)})
 
 
-async def _end_all(request: web.Request, refresh_token: bytes) -> None:
+async def _end_all(request: web.Request, refresh_token: bytes, token: Verified | None) -> None:
     """End every login of the user. That takes a live credential, not an expired or ended one."""
     services = request.app[SERVICES]
     subject = await _refreshable(services, refresh_token)
     if not subject:
         subject = (await require_caller(request)).subject
+        if token is not None and token.issuer != services.current.issuer.issuer:
+            await _deny_all(request, token)
+            return
     ended = await services.store.revoke_user(subject)
     extra = {"user": subject, "ended": ended, "request_id": request_id(request)}
+    logger.info("logout everywhere", extra=extra)
+
+
+async def _deny_all(request: web.Request, token: Verified) -> None:
+    """Deny all that this issuer gave this user before now; a user of ours may share the name."""
+    services = request.app[SERVICES]
+    if token.session_mode is not SessionMode.DENYLIST:
+        return
+    now = services.clock()
+    until = max(now + services.longest, token.expires)
+    name = denial_name(Kind.USER, token.issuer, token.subject)
+    await services.store.denials.deny({name: Denial(now, until)})
+    extra = {"user": token.subject, "issuer": token.issuer, "request_id": request_id(request)}
     logger.info("logout everywhere", extra=extra)
 
 

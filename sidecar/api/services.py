@@ -43,7 +43,8 @@ class Reloadable:
 class Services:
     """The collaborators of every handler.
 
-    `refresh_grace` is in seconds. `redirect_origins` are as `redirects.parse_origin` gives them.
+    `refresh_grace` is in seconds, as is `longest`: what may live longer than a credential that is
+    shown is denied for so long. `redirect_origins` are as `redirects.parse_origin` gives them.
     """
 
     gate: Gate
@@ -55,6 +56,7 @@ class Services:
     session_cookie: str = "__Host-session"
     session_key: SessionKey = SessionKey.SHA256
     refresh_grace: float = 10.0
+    longest: float = 7 * 86400.0
     redirect_origins: frozenset[str] = frozenset()
     on_unknown_key: Callable[[], None] | None = None  # told of a token that names one
 

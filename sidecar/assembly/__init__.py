@@ -14,7 +14,7 @@ from sidecar.assembly.parts import (
     make_parts,
     make_redirect_origins,
 )
-from sidecar.assembly.stores import make_remote, make_store
+from sidecar.assembly.stores import longest, make_remote, make_store
 from sidecar.assembly.trust import (
     Keys,
     make_issuer,
@@ -27,6 +27,7 @@ __all__ = [
     "Keys",
     "Parts",
     "login_url",
+    "longest",
     "make_issuer",
     "make_key_source",
     "make_limits",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sidecar.assembly.faults import placed
 from sidecar.auth.session import SessionKey
 from sidecar.metrics import Metrics
+from sidecar.sessions.denied import OwnTokens
 from sidecar.sessions.local import LocalStore
 from sidecar.settings import read_secret
 
@@ -28,7 +29,9 @@ logger = logging.getLogger("sidecar.sessions")
 def make_store(settings: Settings, metrics: Metrics) -> LocalStore | TieredStore:
     """Where sessions live. Raises ConfigError."""
     if settings.session_store == "local":
-        return LocalStore(max_sessions=settings.session_cache_size, lookups=metrics.lookups)
+        return LocalStore(
+            max_sessions=settings.session_cache_size, lookups=metrics.lookups, own=_own(settings)
+        )
     return _make_shared(settings, metrics)
 
 
@@ -49,8 +52,9 @@ def make_remote(
         client,
         Metrics() if metrics is None else metrics,
         timeout=timeout,
-        max_ttl=_longest(settings),
+        max_ttl=longest(settings),
         session_key=SessionKey(settings.session_key),
+        own=_own(settings),
     )
     return client, store
 
@@ -72,10 +76,11 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
         metrics,
         max_sessions=settings.session_cache_size,
         max_stale=settings.session_max_stale,
-        max_ttl=_longest(settings),
+        max_ttl=longest(settings),
         connect=follow,
         journal=journal,
         migrate=settings.session_recovery == "migrate",
+        own=_own(settings),
     )
     metrics.near, metrics.journal = store.near, journal
     return store
@@ -100,9 +105,15 @@ def _redis_config(settings: Settings, timeout: float) -> RedisConfig:
     )
 
 
-def _longest(settings: Settings) -> float:
-    """The longest that any credential lives, in seconds."""
+def longest(settings: Settings) -> float:
+    """The longest that any credential of ours lives, in seconds."""
     return max(settings.refresh_token_expiry, settings.access_token_expiry)
+
+
+def _own(settings: Settings) -> OwnTokens:
+    """What is denied when one of our logins ends."""
+    denies = settings.session_mode == "denylist"
+    return OwnTokens(settings.jwt_issuer if denies else None, longest(settings))
 
 
 def _journal_file(folder: str) -> JournalFile | None:

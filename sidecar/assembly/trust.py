@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sidecar.assembly.faults import placed
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import Key, KeyRing, secret_key
-from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, Verifier
+from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
         issuer=settings.jwt_issuer,
         audiences=_audiences(settings.jwt_audience),
         types=FOREIGN_TYPES if settings.jwks_url else ACCESS_TYPES,
-        session_required=settings.session_mode == "required",
+        session_mode=SessionMode(settings.session_mode),
     )
     others = [
         IssuerConfig(
@@ -87,7 +87,7 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
             audiences=_audiences(each.audience),
             algorithms=frozenset(each.algorithms),
             types=FOREIGN_TYPES,
-            session_required=each.session_mode == "required",
+            session_mode=SessionMode(each.session_mode),
         )
         for each in settings.issuer
     ]

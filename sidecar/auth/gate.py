@@ -14,11 +14,13 @@ import msgspec
 
 from sidecar.auth.claims import holds, roles_of, scopes_of, set_of
 from sidecar.auth.credentials import SessionCookie, parse_credentials
+from sidecar.auth.denial import claimed_by
 from sidecar.auth.origin import changes_state, is_same_origin
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import FOREVER, SessionKey, token_id
 from sidecar.auth.strict_json import read_again
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
+from sidecar.auth.tokens import SessionMode, belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
@@ -62,16 +64,16 @@ class Deny:
 
 
 class NeedSession:
-    """The session of this token id decides. One object for as long as its credential is remembered.
+    """The session of this token id decides; or whether the token is denied, if it is `claimed`.
 
-    `verified` is what `verifier` made of a token, None for a cookie, which says nothing until its
-    session is known. `allow` and `session` are the gate's own: the session last found to belong
-    here, and what it gives; unset until there is one.
+    One object for as long as its credential is remembered. `verified` is what `verifier` made of a
+    token, None for a cookie, which says nothing until its session is known. The rest is the gate's
+    own: the session last found to belong here, what it gives, and whether that needs none.
     """
 
     __slots__ = (
-        *("allow", "digest", "expires", "not_before", "session"),
-        *("session_required", "token_id", "until", "verified", "verifier"),
+        *("allow", "claimed", "decided", "digest", "expires", "not_before", "session"),
+        *("token_id", "until", "verified", "verifier"),
     )
     allow: Allow
 
@@ -83,7 +85,8 @@ class NeedSession:
         self.digest = digest
         self.verified = verified
         self.session: Session | None = None
-        self.session_required = verified is None or verified.session_required
+        self.decided = verified is not None and verified.session_mode is SessionMode.NONE
+        self.claimed = claimed_by(verified, token_id, digest)
         self.expires = self.until = FOREVER if verified is None else verified.expires
         self.not_before = 0.0 if verified is None else verified.not_before
 
@@ -100,7 +103,7 @@ class Gate:
 
     __slots__ = (
         *("_bearers", "_challenge", "_cookie_mark", "_cookie_name", "_cookies", "_denials"),
-        *("_identity", "_missing", "_session_key", "_verifier", "anonymous"),
+        *("_identity", "_missing", "_revoked", "_session_key", "_verifier", "anonymous"),
     )
 
     def __init__(
@@ -121,6 +124,7 @@ class Gate:
         self._challenge = b'Bearer realm="%b"' % realm.encode("ascii")
         self._denials = {reason: Deny(reason, self._challenge_of(reason)) for reason in Reason}
         self._missing = self._denials[Reason.SESSION_MISSING]
+        self._revoked = self._denials[Reason.REVOKED]
         self._bearers: TokenCache[NeedSession] = TokenCache(cache_size)
         self._cookies: TokenCache[NeedSession] = TokenCache(cache_size)
         self.anonymous = Allow(identity.anonymous, "", "", b"{}", None)
@@ -146,7 +150,7 @@ class Gate:
             need = self._find(head)
         if need is None or not need.not_before <= now < need.expires:
             return self._decide_anew(route, head, now)
-        if need.session_required:
+        if not need.decided:
             return need
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
@@ -155,7 +159,7 @@ class Gate:
     ) -> Allow | Deny:
         """The decision, now that the session (None: there is none) is known."""
         if session is None:
-            return self._missing
+            return self._missing if need.claimed is None else self._revoked
         if session is not need.session:
             denied = self._bind(need, session, now)
             if denied is not None:
@@ -209,7 +213,7 @@ class Gate:
         need = self._need_of_token(credentials.token, now)
         if isinstance(need, Reason):
             return self._denials[need]
-        if need.session_required:
+        if not need.decided:
             return need
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
@@ -229,7 +233,7 @@ class Gate:
                 return verified
             name = token_id(token, self._session_key)
             need = NeedSession(name, digest, verified, self._verifier)
-            if not verified.session_required:
+            if need.decided:
                 need.allow = self._allow_token(verified, None)
             self._bearers.put(digest, need, now)
         if now >= need.expires:
@@ -239,7 +243,7 @@ class Gate:
     def _bind(self, need: NeedSession, session: Session, now: float) -> Deny | None:
         """Take this session for this credential, if it is its own and not another's."""
         verified = need.verified
-        if not _belongs(session, need.token_id, verified):
+        if not belongs(session, need.token_id, verified):
             return self._denials[Reason.SESSION_MISMATCH]
         if session != need.session:  # a store may give an equal one each time
             need.allow = (
@@ -305,14 +309,3 @@ class Gate:
         if reason.error is not None:
             return b'%b, error="%b"' % (self._challenge, reason.error.encode("ascii"))
         return self._challenge if reason.status == 401 else None
-
-
-def _belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
-    """Whether this session is this credential's own: a copied or swapped value gives nothing."""
-    if session.id != token_id:
-        return False
-    if not session.sub:  # written by another program: live, but only a token can say whose it is
-        return verified is not None
-    return verified is None or (
-        session.sub == verified.subject and verified.session_id in {"", session.sid}
-    )

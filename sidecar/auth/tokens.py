@@ -11,6 +11,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -38,6 +39,14 @@ _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 _NO_KEYS: Final = KeyRing()
 
 
+class SessionMode(StrEnum):
+    """What a good token needs to count."""
+
+    REQUIRED = "required"  # a live session
+    DENYLIST = "denylist"  # that nobody has revoked it
+    NONE = "none"  # nothing else
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerConfig:
     """What is expected of one issuer's tokens. An empty `issuer` means tokens that have no `iss`.
@@ -50,7 +59,7 @@ class IssuerConfig:
     audiences: frozenset[str] = frozenset()  # one of them has to be among the token's
     algorithms: frozenset[str] = frozenset()
     types: frozenset[str] = ACCESS_TYPES
-    session_required: bool = True
+    session_mode: SessionMode = SessionMode.REQUIRED
 
 
 # gc=False, here and for whatever is kept for each session: it can be in no cycle, and the garbage
@@ -67,7 +76,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload: bytes  # all claims, as JSON: as objects they would take three times as much memory
     expires: float
     not_before: float
-    session_required: bool
+    session_mode: SessionMode
 
     def __repr__(self) -> str:
         return f"<Verified {self.subject!r} by {self.issuer!r}>"
@@ -88,6 +97,17 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             created=float(issued) if isinstance(issued, int | float) else 0.0,
             exp=self.expires,
         )
+
+
+def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
+    """Whether this session is this credential's own: a copied or swapped value gives nothing."""
+    if session.id != token_id:
+        return False
+    if not session.sub:  # written by another program: live, but only a token can say whose it is
+        return verified is not None
+    return verified is None or (
+        session.sub == verified.subject and verified.session_id in {"", session.sid}
+    )
 
 
 class Verifier:
@@ -169,7 +189,7 @@ class Verifier:
             payload=payload,
             expires=expires + self._leeway,
             not_before=begins - self._leeway,
-            session_required=config.session_required,
+            session_mode=config.session_mode,
         )
 
 

@@ -107,6 +107,8 @@ examples:
   sidecar sessions revoke --sid 2hFvq0Nq3bQnZ8m4r1JpXw
   sidecar sessions revoke --user alice --before 2026-01-31T12:00:00Z
   echo "$TOKEN" | sidecar sessions revoke --token
+  sidecar sessions revoke --issuer https://id.example.com --jti 7f0c52d1
+  sidecar sessions revoke --issuer https://id.example.com --user alice --before 2026-01-31T12:00:00Z
 """
 
 
@@ -215,7 +217,10 @@ def _add_sessions(parser: ArgumentParser) -> None:
     which.add_argument(
         "--token", action="store_true", help="the session of the token on standard input"
     )
+    which.add_argument("--jti", metavar="JTI", help="the token with this id, of --issuer")
     revoke.add_argument("--before", metavar="TIME", help="of the user, those begun before this")
+    issuer = "whose tokens: one with session_mode = denylist (default: our own sessions)"
+    revoke.add_argument("--issuer", metavar="ISSUER", help=issuer)
     count = _add(commands, "count", "print how many sessions are live", "")
     count.add_argument("--user", metavar="SUBJECT", help=user)
     for name, each in (("list", listing), ("show", show), ("revoke", revoke), ("count", count)):

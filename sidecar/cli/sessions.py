@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -11,6 +12,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from sidecar import assembly
+from sidecar.auth.denial import EVERYTHING, Denial, Kind, denial_name
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import Impossible, Misused, complain, read_line, say
@@ -82,6 +84,10 @@ def sessions_revoke(arguments: Namespace) -> bool:
     before = None if arguments.before is None else _moment(arguments.before)
     if before is not None and arguments.user is None:
         raise Misused("--before: expected --user with it")
+    if arguments.issuer is not None:
+        return _deny(arguments, before)
+    if arguments.jti is not None:
+        raise Misused("--jti: expected --issuer with it")
     token = read_line("token").strip() if arguments.token else ""
 
     async def work(_: Browser, store: RedisStore) -> int:
@@ -95,6 +101,38 @@ def sessions_revoke(arguments: Namespace) -> bool:
     number = _with_redis(arguments, work)
     say(f"{number} session{'' if number == 1 else 's'} ended")
     return number > 0
+
+
+def _deny(arguments: Namespace, before: float | None) -> bool:
+    """Revoke tokens that count unless revoked, at every pod. Raises Misused."""
+    settings = load_arguments(arguments).settings
+    modes = {each.issuer: each.session_mode for each in settings.issuer}
+    modes[settings.jwt_issuer] = settings.session_mode
+    issuer = arguments.issuer
+    if modes.get(issuer) != "denylist":
+        known = ", ".join(name for name, mode in modes.items() if mode == "denylist") or "none"
+        raise Misused(
+            f'--issuer: expected one with session_mode = denylist ({known}); got "{issuer}"'
+        )
+    if arguments.token:
+        raise Misused("--issuer: expected --jti, --sid or --user with it")
+    now = time.time()
+    if arguments.user is not None:
+        name = denial_name(Kind.USER, issuer, arguments.user)
+        moment = now if before is None else before
+    else:
+        kind, value = (
+            (Kind.SID, arguments.sid) if arguments.jti is None else (Kind.JTI, arguments.jti)
+        )
+        name, moment = denial_name(kind, issuer, value), EVERYTHING
+    denials = {name: Denial(moment, now + assembly.longest(settings))}
+
+    async def work(_: Browser, store: RedisStore) -> None:
+        await store.denials.deny(denials)
+
+    _with_redis(arguments, work)
+    say("revoked")
+    return True
 
 
 def sessions_count(arguments: Namespace) -> bool:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.auth.reason import Reason
-from sidecar.auth.tokens import MAX_DATE
+from sidecar.auth.tokens import MAX_DATE, SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +34,12 @@ MEANINGS: Final = {
     Reason.CLAIM_INVALID: "a claim has the wrong type or length",
     Reason.EXPIRED: "its time is over",
     Reason.NOT_YET_VALID: "its time has not come",
+}
+
+NEEDED: Final = {
+    SessionMode.REQUIRED: ", if its session is live (sessions are not looked up here)",
+    SessionMode.DENYLIST: ", unless it was revoked (revocations are not looked up here)",
+    SessionMode.NONE: "",
 }
 
 
@@ -62,8 +68,7 @@ def judge(token: bytes, verifier: Verifier, now: float) -> Verdict:
     """Whether a sidecar with this verifier accepts the token, and the exact reason if not."""
     found = verifier.verify_access(token, now)
     if not isinstance(found, Reason):
-        needed = ", if its session is live (sessions are not looked up here)"
-        return Verdict(("accepted" + (needed if found.session_required else ""),), accepted=True)
+        return Verdict(("accepted" + NEEDED[found.session_mode],), accepted=True)
     refused = f"refused, {found.label}: {MEANINGS[found]}"
     other = verifier.verify_refresh(token, now) if found is Reason.TOKEN_TYPE else found
     if not isinstance(other, Reason):

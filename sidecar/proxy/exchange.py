@@ -16,6 +16,7 @@ from sidecar.proxy import verify
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.relay import Relay
 from sidecar.sessions import outage
+from sidecar.sessions.check import look_up
 from sidecar.wire.replies import RETRY_AFTER, problem, redirect
 
 if TYPE_CHECKING:
@@ -72,7 +73,12 @@ class Exchange(Relay):
         now = time()
         decision = shared.gate.decide(route, head, now)
         if isinstance(decision, NeedSession):
-            session = shared.store.peek(decision.token_id)
+            claimed = decision.claimed
+            session = (
+                shared.store.peek(decision.token_id)
+                if claimed is None
+                else shared.store.denials.peek(claimed)
+            )
             if session is not None:
                 decision = shared.gate.resume(route, decision, session, now)
             elif shared.store.degraded:
@@ -90,7 +96,7 @@ class Exchange(Relay):
         """Ask the store, then go on; cancelled when the client leaves."""
         shared = self.shared
         try:
-            session = await shared.store.get(need.token_id)
+            session = await look_up(shared.store, need)
         except StoreUnavailable:
             decision = outage.decide(shared.gate, shared.store, route, need, time())
         else:

@@ -1,13 +1,15 @@
 """What Redis has missed, and how that is made good before it is trusted again.
 
-Revocations first, so that nothing that was ended is read; then the refresh tokens used up here, so
-that nobody else continues what goes on here; then the grants of which it may have a part.
+Revocations first, and denials that it may have lost, so that nothing that was ended is read; then
+the refresh tokens used up here, so that nobody else continues what goes on here; then the grants of
+which it may have a part.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.denial import Denial
 from sidecar.sessions.journal import Kind
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Arrears:
     what `memory` keeps of them. `clock` gives seconds since the epoch.
     """
 
-    __slots__ = ("_claims", "_clock", "_grants", "_memory", "_remote", "journal")
+    __slots__ = ("_claims", "_clock", "_doubtful", "_grants", "_memory", "_remote", "journal")
 
     def __init__(
         self, remote: SharedStore, memory: Memory, journal: Journal, clock: Callable[[], float]
@@ -38,6 +40,7 @@ class Arrears:
         self._memory = memory
         self._clock = clock
         self.journal = journal
+        self._doubtful = False
         self._claims: dict[str, RefreshRecord] = {}
         self._grants: dict[str, list[Grant]] = {}
 
@@ -75,12 +78,17 @@ class Arrears:
         for sid in [sid for sid, ours in self._grants.items() if ours[0].session.sub == sub]:
             del self._grants[sid]
 
+    def doubt(self) -> None:
+        """Redis may have lost what it knew."""
+        self._doubtful = True
+
     async def settle(self) -> bool:
         """Make it good. True: that was all. Raises StoreUnavailable."""
         await self._revoke()
+        await self._restate()
         await self._use_up()
         await self._write()
-        return not len(self)
+        return not len(self) and not self._doubtful
 
     async def _revoke(self) -> None:
         for _ in range(_ROUNDS):
@@ -97,15 +105,28 @@ class Arrears:
             await self._remote.revoke_session(entry.what)
         elif entry.kind is Kind.TOKEN:
             await self._remote.revoke_token(entry.what)
+        elif entry.kind is Kind.DENIAL:
+            await self._remote.denials.deny({entry.what: Denial(entry.at, entry.until)})
         else:
             await self._remote.revoke_user(entry.what, before=entry.at)
+
+    async def _restate(self) -> None:
+        """Write all denials known here that Redis lacks, if it may lack some."""
+        if not self._doubtful:
+            return
+        self._doubtful = False
+        try:
+            await self._remote.denials.deny(self._memory.denied.in_force())
+        except BaseException:
+            self._doubtful = True
+            raise
 
     async def _use_up(self) -> None:
         while self._claims:
             refresh_id, used = next(iter(self._claims.items()))
             before = await self._remote.claim_refresh(refresh_id, used)
             self._claims.pop(refresh_id, None)
-            # A claim of ours whose answer was lost stands there as it was sent, sealed with a nonce.
+            # A claim of ours whose answer was lost stands there as it was, sealed with a nonce.
             if before is not None and before.used_at is not None and before.sealed != used.sealed:
                 # Somebody else went on with it meanwhile. One token, two heirs: neither is trusted.
                 self.forget(used.sid)

@@ -7,6 +7,7 @@ nothing of Redis; what is fetched, and how, is given.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
     from sidecar.tasks import Tasks
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Batches(Generic[T]):
+class Batches(Generic[K, T]):
     """Fetches by key, in at most `parallel` batches at a time of at most `size` keys.
 
     `fetch(keys, since)` returns the values in order; `since`, of time.perf_counter, is when the
@@ -33,7 +35,7 @@ class Batches(Generic[T]):
 
     def __init__(
         self,
-        fetch: Callable[[Sequence[str], float], Awaitable[Sequence[T]]],
+        fetch: Callable[[Sequence[K], float], Awaitable[Sequence[T]]],
         tasks: Tasks,
         *,
         parallel: int,
@@ -46,13 +48,13 @@ class Batches(Generic[T]):
         self._running = 0
         self._scheduled = False
         self._since = 0.0
-        self._waiting: dict[str, list[asyncio.Future[T]]] = {}  # not sent yet
-        self._under_way: dict[str, list[asyncio.Future[T]]] = {}
+        self._waiting: dict[K, list[asyncio.Future[T]]] = {}  # not sent yet
+        self._under_way: dict[K, list[asyncio.Future[T]]] = {}
 
     def __repr__(self) -> str:
         return f"<Batches {self._running} under way, {len(self._waiting)} keys waiting>"
 
-    def ask(self, key: str) -> asyncio.Future[T]:
+    def ask(self, key: K) -> asyncio.Future[T]:
         """The value, in time. Raises what `fetch` raises."""
         if self._parallel == 0:
             raise RuntimeError("session looked up after close")
@@ -70,7 +72,7 @@ class Batches(Generic[T]):
             loop.call_soon(self._send)
         return waiter
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: K) -> None:
         """The value changes now: who asks from here on shall not get an answer sent for before."""
         self._under_way.pop(key, None)
 
@@ -93,7 +95,7 @@ class Batches(Generic[T]):
             self._running += 1
             self._tasks.spawn(self._answer(batch, self._since), "session look-up")
 
-    async def _answer(self, batch: dict[str, list[asyncio.Future[T]]], since: float) -> None:
+    async def _answer(self, batch: dict[K, list[asyncio.Future[T]]], since: float) -> None:
         try:
             values = await self._fetch(tuple(batch), since)
         except asyncio.CancelledError:
@@ -112,7 +114,7 @@ class Batches(Generic[T]):
         finally:
             self._ended(batch)
 
-    def _ended(self, batch: dict[str, list[asyncio.Future[T]]]) -> None:
+    def _ended(self, batch: dict[K, list[asyncio.Future[T]]]) -> None:
         self._running -= 1
         for key, waiters in batch.items():
             if self._under_way.get(key) is waiters:
@@ -121,5 +123,5 @@ class Batches(Generic[T]):
             self._send()
 
 
-def _waiters(batch: dict[str, list[asyncio.Future[T]]]) -> Iterator[asyncio.Future[T]]:
+def _waiters(batch: dict[K, list[asyncio.Future[T]]]) -> Iterator[asyncio.Future[T]]:
     return chain.from_iterable(batch.values())

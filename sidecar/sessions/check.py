@@ -14,6 +14,7 @@ from sidecar.sessions import outage
 if TYPE_CHECKING:
     from sidecar.auth.gate import Allow, Deny, Gate
     from sidecar.auth.policy import Route
+    from sidecar.auth.session import Session
     from sidecar.sessions.store import SessionStore
     from sidecar.wire.head import RequestHead
 
@@ -25,10 +26,18 @@ async def authenticate(
     need = gate.decide(route, head, now)
     if not isinstance(need, NeedSession):
         return need
-    session = store.peek(need.token_id)
-    if session is None:
-        try:
-            session = await store.get(need.token_id)
-        except StoreUnavailable:
-            return outage.decide(gate, store, route, need, now)
+    try:
+        session = await look_up(store, need)
+    except StoreUnavailable:
+        return outage.decide(gate, store, route, need, now)
     return gate.resume(route, need, session, now)
+
+
+async def look_up(store: SessionStore, need: NeedSession) -> Session | None:
+    """The session that was asked for, or that of a token that is not denied; None: it is refused.
+
+    Raises StoreUnavailable.
+    """
+    if need.claimed is None:
+        return await store.get(need.token_id)
+    return await store.denials.get(need.claimed)

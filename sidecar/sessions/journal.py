@@ -31,12 +31,14 @@ class Kind(StrEnum):
     SESSION = "sid"
     TOKEN = "token"
     USER = "user"
+    DENIAL = "denial"
 
 
 class Entry(msgspec.Struct, frozen=True):
     """One revocation, made `at` a moment, of meaning `until` another (seconds since the epoch).
 
-    `what` is the user's name, of a USER: all that had begun before `at` was ended.
+    `what` is the user's name, of a USER: all that had begun before `at` was ended. Of a DENIAL it
+    is the denial's name, and `at` its `before`.
     """
 
     kind: Kind

@@ -28,6 +28,7 @@ TOKEN: Final = b"session:token:"
 REFRESH: Final = b"session:refresh:"
 LOGIN: Final = b"session:sid:"
 USER: Final = b"session:user:"
+DENIED: Final = b"session:denied:"
 
 # The fields of a refresh token's hash. HSETNX on the second is the claim.
 RECORD: Final = "record"

@@ -12,6 +12,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.sessions.by_user import ByUser
+from sidecar.sessions.denied import Denied, LocalDenials, OwnTokens
 from sidecar.sessions.login import Login
 
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ class LocalStore:
     """A `SessionStore` of at most `max_sessions` logins; `max_age` (seconds) ends each earlier.
 
     When it is full, what has expired goes first, then the oldest. `clock` gives seconds since the
-    epoch; look-ups are counted into `lookups` under (source, result).
+    epoch; look-ups are counted into `lookups` under (source, result); `own` says what is denied
+    when a login ends.
     """
 
     degraded: Final = False
 
     __slots__ = (
-        *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_refresh"),
-        *("_tokens", "_users"),
+        *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_own"),
+        *("_refresh", "_tokens", "_users", "denials"),
     )
 
     def __init__(
@@ -48,10 +50,13 @@ class LocalStore:
         *,
         max_age: float | None = None,
         lookups: dict[tuple[str, str], int] | None = None,
+        own: OwnTokens | None = None,
     ) -> None:
         self._clock = clock
         self._max_sessions = max_sessions
         self._max_age = max_age
+        self._own = OwnTokens() if own is None else own
+        self.denials = LocalDenials(Denied(clock, max_sessions))
         self._lookups = {} if lookups is None else lookups
         self._lookups.setdefault(HIT, 0)
         self._lookups.setdefault(MISS, 0)
@@ -193,6 +198,7 @@ class LocalStore:
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login. True if there was one."""
+        await self.denials.deny(self._own.of_logins([sid], self._clock()))
         return self.drop(sid)
 
     def drop(self, key: str) -> bool:
@@ -209,7 +215,8 @@ class LocalStore:
 
     async def revoke_token(self, token_id: str) -> bool:
         """End the credential under this id, and its login. True if there was one."""
-        return self.drop_token(token_id)
+        login = self._tokens.get(token_id)
+        return login is not None and await self.revoke_session(login.key)
 
     def drop_token(self, token_id: str) -> bool:
         """`revoke_token`, at once."""
@@ -218,7 +225,9 @@ class LocalStore:
 
     async def revoke_user(self, sub: str) -> int:
         """End every login of a user; how many there were."""
-        return len(self.drop_user(sub))
+        now, ended = self._clock(), self.drop_user(sub)
+        await self.denials.deny(self._own.of_user(sub, now, now) | self._own.of_logins(ended, now))
+        return len(ended)
 
     def drop_user(self, sub: str) -> list[str]:
         """`revoke_user`, at once; the sids of those that were live."""

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from sidecar.auth.denial import Denial, denies
+from sidecar.sessions.denied import Denied, OwnTokens
 from sidecar.sessions.journal import Kind
 from sidecar.sessions.local import LocalStore
 from sidecar.sessions.near import Near
 from sidecar.sessions.tombstones import Tombstones
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from sidecar.auth.denial import Claimed
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.journal import Entry
     from sidecar.sessions.near import Reading
@@ -30,10 +33,16 @@ class Memory:
     most. What was `ended` here stays so for `max_ttl`, whatever Redis still holds.
     """
 
-    __slots__ = ("_clock", "_max_ttl", "born", "ended", "near", "seen")
+    __slots__ = ("_clock", "_max_ttl", "_own", "born", "denied", "ended", "near", "seen")
 
     def __init__(
-        self, clock: Callable[[], float], *, max_sessions: int, max_stale: float, max_ttl: float
+        self,
+        clock: Callable[[], float],
+        *,
+        max_sessions: int,
+        max_stale: float,
+        max_ttl: float,
+        own: OwnTokens | None = None,
     ) -> None:
         self._clock = clock
         self._max_ttl = max_ttl
@@ -41,6 +50,8 @@ class Memory:
         self.near = Near(clock, max_sessions=max_sessions, max_stale=max_stale)
         self.seen = self.near.store
         self.ended = Tombstones(max_sessions)
+        self.denied = Denied(clock, max_sessions)
+        self._own = OwnTokens() if own is None else own
 
     def __repr__(self) -> str:
         return f"<Memory {len(self.born)} born, {self.near!r}, {self.ended!r}>"
@@ -59,6 +70,25 @@ class Memory:
             self.seen.drop_token(token_id)
         elif not self.ended.covers(session, self._clock()):
             self.near.keep(session, reading)
+
+    def admit(
+        self, claimed: Claimed, found: Sequence[Denial | None], reading: Reading
+    ) -> Session | None:
+        """Remember the denials that Redis has of a token, or that it has none."""
+        for name, denial in zip(claimed.names, found, strict=True):
+            if denial is not None:
+                self.denied.add(name, denial)
+        if denies(claimed, found) or self.denied.covers(claimed):
+            self.seen.drop_token(claimed.session.id)
+            return None
+        self.near.admit(claimed, reading)
+        return claimed.session
+
+    def deny(self, denials: Mapping[str, Denial]) -> None:
+        """Deny these, by name."""
+        for name, denial in denials.items():
+            self.denied.add(name, denial)
+            self.near.denied(name)
 
     def end(self, reading: Reading) -> None:
         """That look-up is over."""
@@ -126,14 +156,19 @@ class Memory:
 
     def hold(self, entry: Entry) -> None:
         """Hold a revocation of old, which a journal kept."""
-        if entry.kind is Kind.USER:
+        if entry.kind is Kind.DENIAL:
+            self.denied.add(entry.what, Denial(entry.at, entry.until))
+        elif entry.kind is Kind.USER:
+            self.deny(self._own.of_user(entry.what, entry.at, self._clock()))
             self.ended.add_user(entry.what, entry.at, entry.until)
         else:
+            self.deny(self._own.of_logins([entry.what], self._clock()))
             self.ended.add(entry.what, entry.at, entry.until)
 
     def end_session(self, sid: str) -> bool:
         """End a login. True if it was known here."""
         self._end(sid)
+        self.deny(self._own.of_logins([sid], self._clock()))
         return any((self.born.drop(sid), self.seen.drop(sid)))
 
     def end_token(self, token_id: str) -> bool:
@@ -154,12 +189,19 @@ class Memory:
         known = {*self.born.drop_user(sub), *self.seen.drop_user(sub)}
         for key in known:
             self._end(key)
+        self.deny(self._own.of_user(sub, now, now) | self._own.of_logins(known, now))
         return known, alone
 
     def listing(self, sub: str, *, seen: bool) -> list[SessionInfo]:
         """A user's logins that are known here, begun here or also `seen`; newest first."""
         infos = {info.sid: info for info in self.seen.listing(sub)} if seen else {}
         infos |= {info.sid: info for info in self.born.listing(sub)}
+        return sorted(infos.values(), key=lambda info: info.created, reverse=True)
+
+    def merged(self, sub: str, there: list[SessionInfo]) -> list[SessionInfo]:
+        """What Redis lists and what lives here alone, newest first."""
+        infos = {info.sid: info for info in there if not self.covers(info)}
+        infos |= {info.sid: info for info in self.listing(sub, seen=False)}
         return sorted(infos.values(), key=lambda info: info.created, reverse=True)
 
     def _end(self, identity: str) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from sys import intern
 from typing import TYPE_CHECKING
 
+from sidecar.sessions.guards import Guards
 from sidecar.sessions.local import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from sidecar.auth.denial import Claimed
     from sidecar.auth.session import Session
 
 
@@ -44,15 +46,17 @@ class Near:
     """
 
     __slots__ = (
-        *("_clock", "_listener", "_max_stale", "_readings", "_watch", "flushes", "heard"),
-        *("invalidations", "store"),
+        *("_clock", "_denials", "_guards", "_listener", "_max_stale", "_readings", "_watch"),
+        *("flushes", "heard", "invalidations", "store"),
     )
 
     def __init__(self, clock: Callable[[], float], *, max_sessions: int, max_stale: float) -> None:
         self._clock = clock
         self._max_stale = max_stale
         self._readings: set[Reading] = set()
+        self._guards = Guards()
         self._listener: Callable[[str | None], None] = _nobody
+        self._denials: Callable[[Sequence[Claimed] | None], None] = _nobody
         self._watch = Watch(clock())
         self.store = LocalStore(clock, max_sessions)
         self.heard = clock()  # when the link to Redis last showed that it was alive
@@ -79,6 +83,10 @@ class Near:
     def on_changed(self, listener: Callable[[str | None], None]) -> None:
         """Call this with each token id that changed; with None when any may have."""
         self._listener = listener
+
+    def on_denied(self, listener: Callable[[Sequence[Claimed] | None], None]) -> None:
+        """Call this with tokens one of whose denials changed; with None when any may have."""
+        self._denials = listener
 
     def peek(self, token_id: str) -> Session | None:
         """The live session, if that is certain. The hot path: one look-up, two comparisons."""
@@ -127,6 +135,16 @@ class Near:
         watched = reading.watch.ended is None and session.id not in reading.changed
         login.watch = reading.watch if watched else None
 
+    def admit(self, claimed: Claimed, reading: Reading) -> None:
+        """Redis does not deny this token; under a watch, it will tell when that changes."""
+        login = self.store.remember(claimed.session)
+        if login is None:
+            return
+        watched = reading.watch.ended is None and reading.changed.isdisjoint(claimed.names)
+        login.watch = reading.watch if watched else None
+        self._guards.add(claimed)
+        self._guards.prune(self.store.tokens, len(self.store))
+
     def end(self, reading: Reading) -> None:
         """The look-up is over."""
         self._readings.discard(reading)
@@ -139,19 +157,34 @@ class Near:
         self.store.drop_token(token_id)
         self._listener(token_id)
 
+    def denied(self, name: str) -> None:
+        """A denial was made or changed, Redis says, or is known here."""
+        self.invalidations += 1
+        for reading in self._readings:
+            reading.changed.add(name)
+        claims = self._guards.take(name)
+        for claimed in claims:
+            self.store.drop_token(claimed.session.id)
+            self._listener(claimed.session.id)
+        if claims:
+            self._denials(claims)
+
     def emptied(self) -> None:
         """Redis says that all of it is gone."""
         self.invalidations += 1
         self.store.clear()
+        self._guards.clear()
         if self.coherent:
             self._renew(Watch())
         self._listener(None)
+        self._denials(None)
 
     def follow(self) -> Watch:
         """Changes are being told from here on, of what is read from here on."""
         self.heard = self._clock()
         self._renew(Watch())
         self._listener(None)
+        self._denials(None)
         return self._watch
 
     def follows(self, watch: Watch) -> bool:
@@ -174,5 +207,5 @@ class Near:
         self._watch = watch
 
 
-def _nobody(_: str | None) -> None:
+def _nobody(_: object) -> None:
     """Nobody listens."""

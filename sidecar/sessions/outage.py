@@ -3,7 +3,8 @@
 `local` and `stale` trust what this process knows, `strict` nothing, `signature` also a good token
 that nobody has ended here. They differ in what is not known: 401, or 503 and come back; a look-up
 that failed while the store is in use (a hiccup, or none of its connections free) is none of their
-business: what is not known then may be known in a moment. Pure.
+business: what is not known then may be known in a moment. A token that counts unless it is denied
+needs no session: `local` trusts it as `signature` does. Pure.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ def decide(
     mode = route.outage
     if mode is Outage.STRICT:
         return gate.deny(Reason.STORE_UNAVAILABLE)
+    if need.claimed is not None and store.denials.covers(need.claimed):
+        return gate.deny(Reason.REVOKED)
     session = store.known(need.token_id)
     if session is not None:
         decision = gate.resume(route, need, session, now)
+    elif need.claimed is not None and need.verified is not None and _trusts(mode, store):
+        decision = gate.trust(route, need.verified)
     elif mode is Outage.SIGNATURE and need.verified is not None:
         claimed = need.verified.as_session(need.token_id)
         if store.ended_here(claimed):
@@ -46,3 +51,8 @@ def decide(
     if isinstance(decision, Allow):
         return replace(decision, identity=decision.identity + _LINES[mode])
     return decision
+
+
+def _trusts(mode: Outage, store: SessionStore) -> bool:
+    """Whether a token that may have been denied elsewhere is let in."""
+    return mode is Outage.SIGNATURE or (mode is Outage.LOCAL and store.degraded)

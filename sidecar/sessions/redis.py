@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sidecar.auth.session import (
     RefreshRecord,
@@ -23,17 +23,19 @@ from sidecar.auth.session import (
 )
 from sidecar.sessions import login_hash
 from sidecar.sessions.batches import Batches
+from sidecar.sessions.denied import OwnTokens
+from sidecar.sessions.denied_redis import RedisDenials
 from sidecar.sessions.faults import Fault, RedisUnavailable
 from sidecar.sessions.keyspace import LISTED, USER, Keyspace, octets
 from sidecar.sessions.link import RedisLink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
-    from sidecar.sessions.store import Observer
+    from sidecar.sessions.store import LookupMetrics, Observer
 
 T = TypeVar("T")
 
@@ -45,32 +47,12 @@ _NO_FIELDS: Final[tuple[bytes | None, bytes | None]] = (None, None)
 logger = logging.getLogger("sidecar.sessions")
 
 
-class Durations(Protocol):
-    """Where durations in seconds go."""
-
-    def observe(self, seconds: float) -> None:
-        """Count one."""
-
-
-class LookupMetrics(Protocol):
-    """What look-ups are counted in: by (source, result), and by source.
-
-    A result is `hit`, `miss`, `unreadable`, or the `Fault` that kept Redis from answering.
-    """
-
-    lookups: dict[tuple[str, str], int]
-
-    @property
-    def lookup_duration(self) -> Mapping[str, Durations]:
-        """How long they took."""
-
-
 class RedisStore:
     """A `SessionStore` on a Redis client that returns bytes. It owns the client, and closes it.
 
     `timeout` is each operation's total, in seconds; no key outlives `max_ttl`. With
     `SessionKey.TOKEN` any value under a token's key is a live session. When a login was seen last
-    is written at most every `touch_every` seconds.
+    is written at most every `touch_every` seconds. `own` is as `LocalStore`'s.
     """
 
     degraded: bool = False
@@ -86,6 +68,7 @@ class RedisStore:
         session_key: SessionKey = SessionKey.SHA256,
         slots: int = 8,
         touch_every: float = 300.0,
+        own: OwnTokens | None = None,
     ) -> None:
         self._metrics = metrics
         self._clock = clock
@@ -95,6 +78,8 @@ class RedisStore:
         self._touched: dict[str, float] = {}  # sid: when that was written last
         self._keys = Keyspace(clock, max_ttl)
         self._link = RedisLink(client, timeout=timeout, slots=slots)
+        self._own = OwnTokens() if own is None else own
+        self.denials = RedisDenials(self._link, metrics, clock)
         self._observer: Observer | None = None
         self._reader: Redis | None = None
         # Where there is more than one slot, look-ups leave one to logins and logouts.
@@ -106,11 +91,11 @@ class RedisStore:
 
     def observe(self, observer: Observer) -> None:
         """Tell this one of every look-up."""
-        self._observer = observer
+        self._observer = self.denials.observer = observer
 
     def read_through(self, client: Redis | None) -> None:
         """Look sessions up by this client, or by the store's own."""
-        self._reader = client
+        self._reader = self.denials.reader = client
 
     def peek(self, token_id: str) -> Session | None:
         """None: nothing is known here without asking."""
@@ -170,6 +155,8 @@ class RedisStore:
         self, sub: str, before: float | None = None, also: Iterable[str] = ()
     ) -> int:
         """End a user's logins, or those begun `before`, and these; how many there were."""
+        now = self._clock()
+        await self.denials.deny(self._own.of_user(sub, now if before is None else before, now))
         work = self._end_user(USER + octets(sub), before, list(map(octets, also)))
         return await self._link.detached(work, "logout of all")
 
@@ -182,6 +169,7 @@ class RedisStore:
     async def close(self) -> None:
         """Close every connection; what is under way is given up."""
         self._lookups.close()
+        self.denials.close()
         await self._link.close()
 
     async def _run(self, work: Callable[[Redis], Awaitable[T]], name: str) -> T:
@@ -258,6 +246,8 @@ class RedisStore:
             lookups[key] = lookups.get(key, 0) + number
 
     async def _end(self, sids: Sequence[bytes], user: bytes | None, redis: Redis) -> int:
+        own = self._own.of_logins(map(login_hash.text_of, sids), self._clock())
+        await self.denials.write(own, redis)
         logins = await self._keys.end(sids, user, redis)
         for fields in logins:
             self._lookups.forget(login_hash.text_of(fields.get(login_hash.TOKEN, b"")))

@@ -8,10 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from sidecar.auth.denial import Claimed, Denial
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.near import Reading
+
+
+class Denials(Protocol):
+    """Of tokens that count unless they are denied, which those are. What was denied stays so.
+
+    A token that is not denied has a session, that of its claims, for who asks for one.
+    """
+
+    def peek(self, claimed: Claimed) -> Session | None:
+        """The session if that is certain without waiting; None says only "ask `get`"."""
+
+    def covers(self, claimed: Claimed) -> bool:
+        """Whether this process knows that the token is denied."""
+
+    async def get(self, claimed: Claimed) -> Session | None:
+        """The session, or None: the token is denied. Raises StoreUnavailable."""
+
+    async def deny(self, denials: Mapping[str, Denial]) -> None:
+        """Deny these, by name. Raises StoreUnavailable; a second call does what was not done."""
 
 
 class SessionStore(Protocol):
@@ -20,6 +40,10 @@ class SessionStore(Protocol):
     A login is live from the `write` of its first grant until it is revoked, expires, or is dropped
     for want of room. Nothing that was revoked comes back, whatever is written late.
     """
+
+    @property
+    def denials(self) -> Denials:
+        """What is denied of tokens that need no session."""
 
     @property
     def degraded(self) -> bool:
@@ -74,6 +98,26 @@ class SessionStore(Protocol):
         """Give back connections and tasks."""
 
 
+class Durations(Protocol):
+    """Where durations in seconds go."""
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+
+
+class LookupMetrics(Protocol):
+    """What look-ups are counted in: by (source, result), and by source.
+
+    A result is `hit`, `miss`, `unreadable`, or the `Fault` that kept Redis from answering.
+    """
+
+    lookups: dict[tuple[str, str], int]
+
+    @property
+    def lookup_duration(self) -> Mapping[str, Durations]:
+        """How long they took."""
+
+
 class Observer(Protocol):
     """Who remembers what look-ups found; told in the moment in which the answer came."""
 
@@ -82,6 +126,11 @@ class Observer(Protocol):
 
     def confirm(self, token_id: str, session: Session | None, reading: Reading) -> None:
         """What it found under one token id."""
+
+    def admit(
+        self, claimed: Claimed, found: Sequence[Denial | None], reading: Reading
+    ) -> Session | None:
+        """What it found under each name of a token; the session of one that is not denied."""
 
     def end(self, reading: Reading) -> None:
         """It is over."""

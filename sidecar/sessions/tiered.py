@@ -10,10 +10,11 @@ import asyncio
 import random
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.arrears import Arrears
+from sidecar.sessions.denied_tiered import NEAR_HIT, NEAR_MISS, TieredDenials
 from sidecar.sessions.faults import UNSENT, RedisUnavailable
 from sidecar.sessions.journal import Entry, Journal, Kind
 from sidecar.sessions.local import HIT, MISS
@@ -28,14 +29,12 @@ if TYPE_CHECKING:
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.breaker import Breaker
+    from sidecar.sessions.denied import OwnTokens
     from sidecar.sessions.near import Near
     from sidecar.sessions.store import SharedStore
     from sidecar.sessions.tracking import Connect
 
 T = TypeVar("T")
-
-NEAR_HIT: Final = ("near", "hit")
-NEAR_MISS: Final = ("near", "miss")
 
 
 class StoreMetrics(StateMetrics, Protocol):
@@ -50,7 +49,7 @@ class TieredStore:
     `max_sessions` bounds what is kept here, `max_stale` (seconds) how long what Redis has confirmed
     is good without it; `max_ttl` is the longest that any credential lives. `clock` gives seconds
     since the epoch, `monotonic` those of the breaker, `jitter` numbers in [0, 1). With `migrate`,
-    what began here without Redis is written there when it is back.
+    what began here without Redis is written there when it is back. `own` is as `LocalStore`'s.
     """
 
     def __init__(
@@ -69,17 +68,16 @@ class TieredStore:
         connect: Connect | None = None,
         journal: Journal | None = None,
         migrate: bool = False,
+        own: OwnTokens | None = None,
     ) -> None:
         self.degraded = False  # whether Redis is not in use
         self._remote = remote
         self._breaker = breaker
         self._lookups = metrics.lookups
-        self._lookups.setdefault(HIT, 0)
-        self._lookups.setdefault(MISS, 0)
-        self._lookups.setdefault(NEAR_HIT, 0)
-        self._lookups.setdefault(NEAR_MISS, 0)
+        for one in (HIT, MISS, NEAR_HIT, NEAR_MISS):
+            self._lookups.setdefault(one, 0)
         self._memory = Memory(
-            clock, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl
+            clock, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl, own=own
         )
         remote.observe(self._memory)
         self._near_peek = self._memory.near.peek
@@ -104,6 +102,11 @@ class TieredStore:
             monotonic=monotonic,
             sleep=sleep,
             jitter=jitter,
+        )
+        self.denials = TieredDenials(
+            *(remote.denials, self._memory, self._arrears, self._tasks, self._lookups),
+            remotely=self._remotely,
+            owe=self._watch.owe,
         )
 
     def __repr__(self) -> str:
@@ -258,13 +261,14 @@ class TieredStore:
             there = await self._remotely(self._remote.sessions_of(sub))
         except StoreUnavailable:
             return self._memory.listing(sub, seen=True)
-        return self._merged(sub, there)
+        return self._memory.merged(sub, there)
 
     def _on_change(self) -> None:
         """Redis went away, or came back."""
         self.degraded = self._watch.degraded
         if self.degraded:
             self._memory.near.lose()
+            self._arrears.doubt()
         if self._tracking is None:
             return
         if self.degraded:
@@ -312,9 +316,3 @@ class TieredStore:
         at = self._clock() if at is None else at
         self._watch.owe()
         await self._arrears.journal.add(Entry(kind, what, at, at + self._max_ttl))
-
-    def _merged(self, sub: str, there: list[SessionInfo]) -> list[SessionInfo]:
-        """What Redis lists and what lives here alone, newest first."""
-        infos = {info.sid: info for info in there if not self._memory.covers(info)}
-        infos |= {info.sid: info for info in self._memory.listing(sub, seen=False)}
-        return sorted(infos.values(), key=lambda info: info.created, reverse=True)

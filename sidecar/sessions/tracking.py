@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 
 from sidecar.sessions.faults import Fault, classify
-from sidecar.sessions.keyspace import TOKEN
+from sidecar.sessions.keyspace import DENIED, TOKEN
 from sidecar.tasks import patient_timeout
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ UNHEARD: Final = "Redis does not tell of changed sessions, each request asks for
 _PERIOD: Final = 0.5  # seconds between two looks whether the link is alive
 _SILENCE: Final = 0.5  # seconds until one that does not answer counts as dead
 _LATE: Final = 0.25  # seconds more, for what could not be read or sent when it was time
-_READERS: Final = 7
+_READERS: Final = 8
 _SHORTEST: Final = 0.25
 _LONGEST: Final = 5.0
 _REFUSED: Final = 30.0  # seconds until a server that will not do it is asked again
@@ -152,6 +152,8 @@ class Tracking:
         for key in keys:
             if isinstance(key, bytes) and key.startswith(TOKEN):
                 near.changed(key[len(TOKEN) :].decode("utf-8", "surrogatepass"))
+            elif isinstance(key, bytes) and key.startswith(DENIED):
+                near.denied(key[len(DENIED) :].decode("ascii", "replace"))
 
     def _lose(self) -> None:
         self._near.lose()

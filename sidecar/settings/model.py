@@ -30,7 +30,9 @@ Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 File = Annotated[str, kinds.file_path()]
 Hidden = Annotated[Secret, kinds.hidden()]
-SessionMode = Annotated[Literal["required", "none"], kinds.choice("required", "none")]
+SessionMode = Annotated[
+    Literal["required", "denylist", "none"], kinds.choice("required", "denylist", "none")
+]
 
 
 class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from sidecar.auth.keys import KeyRing, secret_key
 from sidecar.auth.policy import Access, Requirement, Route
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
-from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.auth.tokens import IssuerConfig, SessionMode, Verifier
 from tests.auth.forge import (
     AUDIENCE,
     CLAIMS,
@@ -42,7 +42,7 @@ IDENTITY = IdentityHeaders()
 VERIFIER = Verifier(
     [
         IssuerConfig(issuer=ISSUER, audiences=frozenset((AUDIENCE,))),
-        IssuerConfig(issuer="sessionless", session_required=False),
+        IssuerConfig(issuer="sessionless", session_mode=SessionMode.NONE),
     ],
     KeyRing([secret_key(ISSUER, SECRET), secret_key("sessionless", SECRET)]),
 )

@@ -19,6 +19,7 @@ from sidecar.auth.tokens import (
     MAX_DATE,
     REFRESH_TYPES,
     IssuerConfig,
+    SessionMode,
     Verified,
     Verifier,
 )
@@ -44,7 +45,7 @@ REFRESH = IssuerConfig(issuer=ISSUER, audiences=frozenset((AUDIENCE,)), types=RE
 VERIFIER = Verifier(
     [
         OWN,
-        IssuerConfig(issuer="", types=FOREIGN_TYPES, session_required=False),
+        IssuerConfig(issuer="", types=FOREIGN_TYPES, session_mode=SessionMode.NONE),
         IssuerConfig(issuer="foreign", types=FOREIGN_TYPES, algorithms=frozenset(("ES256",))),
         IssuerConfig(issuer="nokeys", algorithms=frozenset(("RS256",))),
     ],
@@ -83,7 +84,7 @@ def test_good_token() -> None:
         payload=urlsafe_b64decode(raw.split(b".")[1] + b"=="),
         expires=NOW + 905,
         not_before=NOW - 5,
-        session_required=True,
+        session_mode=SessionMode.REQUIRED,
     )
 
 
@@ -309,12 +310,12 @@ def test_issuer_whose_keys_are_not_here() -> None:
     assert verify(raw) is Reason.KEY_UNKNOWN
 
 
-def test_session_required_is_the_issuers() -> None:
+def test_session_mode_is_the_issuers() -> None:
     """Whether a session is needed is said for each issuer."""
     own, other = verify(token()), verify(token({"iss": GONE}))
     assert isinstance(own, Verified)
     assert isinstance(other, Verified)
-    assert (own.session_required, other.session_required) == (True, False)
+    assert (own.session_mode, other.session_mode) == (SessionMode.REQUIRED, SessionMode.NONE)
 
 
 @pytest.mark.parametrize(

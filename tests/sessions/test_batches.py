@@ -39,7 +39,7 @@ def source() -> Source:
 
 
 @pytest.fixture
-async def batches(source: Source) -> AsyncIterator[Batches[str]]:
+async def batches(source: Source) -> AsyncIterator[Batches[str, str]]:
     """Two batches at a time, of four keys."""
     tasks = Tasks()
     made = Batches(source.fetch, tasks, parallel=2, size=4)
@@ -48,7 +48,7 @@ async def batches(source: Source) -> AsyncIterator[Batches[str]]:
     await tasks.close()
 
 
-async def test_one_tick_is_one_batch(batches: Batches[str], source: Source) -> None:
+async def test_one_tick_is_one_batch(batches: Batches[str, str], source: Source) -> None:
     """Each key once, in the order asked for."""
     asked = [batches.ask(key) for key in "aba"]
     assert await asyncio.gather(*asked) == ["A", "B", "A"]
@@ -56,7 +56,7 @@ async def test_one_tick_is_one_batch(batches: Batches[str], source: Source) -> N
     assert repr(batches) == "<Batches 0 under way, 0 keys waiting>"
 
 
-async def test_a_key_under_way_is_joined(batches: Batches[str], source: Source) -> None:
+async def test_a_key_under_way_is_joined(batches: Batches[str, str], source: Source) -> None:
     """However long it takes, one key is asked for once at a time."""
     source.open.clear()
     first = batches.ask("a")
@@ -67,7 +67,9 @@ async def test_a_key_under_way_is_joined(batches: Batches[str], source: Source) 
     assert source.asked == [("a",)]
 
 
-async def test_a_forgotten_key_is_asked_for_again(batches: Batches[str], source: Source) -> None:
+async def test_a_forgotten_key_is_asked_for_again(
+    batches: Batches[str, str], source: Source
+) -> None:
     """An answer that was sent for before a change is not given to who asks after it."""
     source.open.clear()
     first = batches.ask("a")
@@ -80,7 +82,7 @@ async def test_a_forgotten_key_is_asked_for_again(batches: Batches[str], source:
 
 
 async def test_when_all_are_under_way_the_rest_gathers(
-    batches: Batches[str], source: Source
+    batches: Batches[str, str], source: Source
 ) -> None:
     """Bounded in number and size; what waits goes out together."""
     source.open.clear()
@@ -94,7 +96,7 @@ async def test_when_all_are_under_way_the_rest_gathers(
     assert source.asked[2:] == [tuple("cdef"), tuple("ghij")]
 
 
-async def test_a_fault_is_everyones(batches: Batches[str], source: Source) -> None:
+async def test_a_fault_is_everyones(batches: Batches[str, str], source: Source) -> None:
     """All who asked are told; those who ask later are asked for anew."""
     source.fault = ConnectionError("away")
     told = await asyncio.gather(*(batches.ask(key) for key in "aab"), return_exceptions=True)
@@ -103,7 +105,7 @@ async def test_a_fault_is_everyones(batches: Batches[str], source: Source) -> No
     assert await batches.ask("a") == "A"
 
 
-async def test_who_leaves_takes_nothing_along(batches: Batches[str], source: Source) -> None:
+async def test_who_leaves_takes_nothing_along(batches: Batches[str, str], source: Source) -> None:
     """A cancelled caller ends its own waiting only, before and after the sending."""
     source.open.clear()
     asked = [batches.ask("a") for _ in range(4)]
