@@ -88,7 +88,7 @@ class Memory:
         """Deny these, by name."""
         for name, denial in denials.items():
             self.denied.add(name, denial)
-            self.near.denied(name)
+            self.near.doubt(name)
 
     def end(self, reading: Reading) -> None:
         """That look-up is over."""

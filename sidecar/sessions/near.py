@@ -158,8 +158,12 @@ class Near:
         self._listener(token_id)
 
     def denied(self, name: str) -> None:
-        """A denial was made or changed, Redis says, or is known here."""
+        """Redis says that this denial was made or changed."""
         self.invalidations += 1
+        self.doubt(name)
+
+    def doubt(self, name: str) -> None:
+        """Be certain no more of tokens that this denial may name."""
         for reading in self._readings:
             reading.changed.add(name)
         claims = self._guards.take(name)
