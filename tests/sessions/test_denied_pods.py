@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.denial import EVERYTHING, Claimed, Denial, denial_name
+from sidecar.auth.denial import EVERYTHING, Claimed, Denial, decode_denial, denial_name
 from sidecar.auth.denial import Kind as Named
 from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
@@ -271,3 +273,25 @@ async def test_our_own_logins_of_a_journal(mortal: RedisServer) -> None:
         old = new_claim(name, issued=now - 60, exp=now + LIFE)
         assert pod.store.denials.covers(old)
     await pod.store.close()
+
+
+async def test_the_strongest_of_many_writers(server: RedisServer) -> None:
+    """Whatever order they come in, nothing is taken back; it lives as long as the longest."""
+    stores = [
+        RedisStore(connect(RedisConfig(port=server.port)), Metrics(), timeout=PATIENT)
+        for _ in range(4)
+    ]
+    now = time.time()
+    moments = list(range(40))
+    random.Random(7).shuffle(moments)
+    await asyncio.gather(
+        *(
+            stores[number % 4].denials.deny({"user": Denial(now + moment, now + LIFE + moment)})
+            for number, moment in enumerate(moments)
+        )
+    )
+    found = decode_denial(server.value(DENIED.decode() + "user"))
+    assert found == Denial(now + 39, now + LIFE + 39)
+    assert keys(server)["user"] > LIFE
+    for store in stores:
+        await store.close()

@@ -1,0 +1,294 @@
+"""Foreign tokens that count unless they were revoked: two sidecars and a real Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from msgspec import structs
+
+from sidecar.app import Sidecar
+from sidecar.settings.model import IssuerSettings
+from tests.auth import forge
+from tests.peers.patience import until
+from tests.peers.raw_client import build
+from tests.peers.redis_server import RedisServer
+from tests.peers.scripted_upstream import ScriptedUpstream
+from tests.peers.stack import Stack, configure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+HERE: Final = "https://id.example"
+THERE: Final = "https://id.other.example"
+SOON: Final = 15.0  # seconds, at most, on a busy machine
+ALGORITHMS: Final = {HERE: "ES256", THERE: "EdDSA"}
+DENIED: Final = 'sidecar_decisions_total{decision="deny",reason="revoked"}'
+_NUMBERS: Final = itertools.count(1)
+
+
+class Cluster:
+    """Sidecars that believe two foreign issuers, on one Redis."""
+
+    def __init__(self, folder: Path, redis: RedisServer, upstream: ScriptedUpstream) -> None:
+        self.redis = redis
+        self.upstream = upstream
+        self._folder = folder
+        for issuer, algorithm in ALGORITHMS.items():
+            self._key_file(issuer).write_bytes(forge.public_pem(forge.private_key(algorithm)))
+
+    def _key_file(self, issuer: str) -> Path:
+        return self._folder / f"{ALGORITHMS[issuer]}.pem"
+
+    @contextlib.asynccontextmanager
+    async def pod(self, **changed: Any) -> AsyncIterator[Stack]:
+        """One of them."""
+        settings = configure(
+            self._folder,
+            self.upstream.url,
+            session_store="redis",
+            redis_host="127.0.0.1",
+            redis_port=self.redis.port,
+            redis_timeout=1.0,
+            **changed,
+        )
+        issuers = tuple(
+            IssuerSettings(
+                issuer=issuer, key_file=str(self._key_file(issuer)), session_mode="denylist"
+            )
+            for issuer in ALGORITHMS
+        )
+        sidecar = Sidecar(structs.replace(settings, issuer=issuers))
+        await sidecar.start()
+        try:
+            yield Stack(sidecar, settings)
+        finally:
+            await sidecar.stop()
+
+    async def lose_redis(self, *pods: Stack) -> None:
+        """Kill Redis, and wait until each sidecar has noticed."""
+        self.redis.kill()
+        for pod in pods:
+            await pod.login("alice")
+        await until(lambda: all(pod.sidecar.degraded for pod in pods), SOON)
+
+    async def find_redis(self, *pods: Stack) -> None:
+        """Start it again, and wait until each sidecar has noticed."""
+        self.redis.start()
+        await until(lambda: not any(pod.sidecar.degraded for pod in pods), SOON)
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis that comes back empty."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, redis: RedisServer) -> AsyncIterator[Cluster]:
+    """Two issuers, an application, no sidecar yet."""
+    async with ScriptedUpstream() as upstream:
+        yield Cluster(tmp_path, redis, upstream)
+
+
+@pytest.fixture
+async def pair(cluster: Cluster) -> AsyncIterator[tuple[Stack, Stack]]:
+    """Two sidecars."""
+    async with cluster.pod() as one, cluster.pod() as two:
+        yield one, two
+
+
+def token(issuer: str = HERE, **claims: Any) -> str:
+    """A foreign token, issued a second ago, of a login of its own."""
+    now = int(time.time()) - 1
+    number = next(_NUMBERS)
+    own = {"iat": now, "nbf": now, "exp": now + 300, "jti": f"t{number}", "sid": f"s{number}"}
+    return forge.token({**own, "iss": issuer, **claims}, alg=ALGORITHMS[issuer]).decode()
+
+
+async def status(pod: Stack, shown: str) -> int:
+    """What a request with this token is answered."""
+    return (await pod.get("/x", token=shown)).status
+
+
+async def revoke(pod: Stack, shown: str, query: str = "") -> int:
+    """Log out with it."""
+    return (await pod.ask(build("POST", f"/auth/logout{query}", token=shown, body=b""))).status
+
+
+async def is_refused(pod: Stack, *shown: str) -> None:
+    """Wait until the last one is; the others are too."""
+
+    async def refused() -> bool:
+        return {await status(pod, one) for one in shown} == {401}
+
+    await until(refused, SOON)
+
+
+@pytest.mark.parametrize(
+    "lacking", [(), ("sid",), ("jti",), ("jti", "sid")], ids=["all", "no sid", "no jti", "neither"]
+)
+async def test_revoked_at_one_is_refused_at_the_other(
+    pair: tuple[Stack, Stack], lacking: tuple[str, ...]
+) -> None:
+    """Within a moment, also where it was just let in without asking; other tokens count."""
+    one, two = pair
+    gone: dict[str, Any] = dict.fromkeys(lacking, forge.GONE)
+    mine, other = token(**gone), token(**{**gone, "scope": "other"})
+    for pod in pair:
+        assert [await status(pod, each) for each in (mine, other, mine)] == [200, 200, 200]
+    assert await revoke(one, mine) == 204
+    assert await status(one, mine) == 401
+    await is_refused(two, mine)
+    assert await two.metric(DENIED) > 0
+    assert [await status(pod, other) for pod in pair] == [200, 200]
+
+
+async def test_what_is_known_costs_redis_nothing(
+    pair: tuple[Stack, Stack], redis: RedisServer
+) -> None:
+    """A token is looked up once, by all that may deny it."""
+    pod, mine = pair[0], token()
+
+    async def coherent() -> bool:
+        return await pod.metric("sidecar_near_cache_coherent") == 1
+
+    await until(coherent, SOON)
+    assert await status(pod, mine) == 200
+    redis.forget_calls()
+    for _ in range(20):
+        assert await status(pod, mine) == 200
+    assert redis.calls().get("mget", 0) == 0
+
+
+async def test_a_login_is_revoked(pair: tuple[Stack, Stack]) -> None:
+    """With one of its tokens, all of them; not the same user's other logins."""
+    one, two = pair
+    mine, sibling, other = token(sid="s"), token(sid="s"), token(sid="another")
+    for each in (mine, sibling, other):
+        assert await status(two, each) == 200
+    assert await revoke(one, mine) == 204
+    await is_refused(two, mine, sibling)
+    assert await status(two, other) == 200
+
+
+async def test_everything_of_a_user(pair: tuple[Stack, Stack]) -> None:
+    """Of before that moment; a later token of the same user counts."""
+    one, two = pair
+    mine, other, bobs = token(), token(), token(sub="bob")
+    for each in (mine, other, bobs):
+        assert await status(two, each) == 200
+    assert await revoke(one, mine, "?all=true") == 204
+    await is_refused(two, mine, other)
+    assert await status(two, bobs) == 200
+    assert await status(two, token(iat=int(time.time()) + 1)) == 200
+    assert await status(two, token(iat=forge.GONE)) == 401
+
+
+async def test_issuers_do_not_meet(pair: tuple[Stack, Stack]) -> None:
+    """The same names from two issuers, and of a login of our own, are different ones."""
+    one, two = pair
+    own = await one.login("alice")
+    sid = (await one.get("/auth/userinfo", token=own.access)).json()["sid"]
+    mine, theirs = (token(issuer, jti="t", sid=sid, sub="alice") for issuer in (HERE, THERE))
+    for query in ("?all=true", ""):
+        for each in (theirs, own.access):
+            assert await status(two, each) == 200
+        assert await revoke(one, mine, query) == 204
+        await is_refused(two, mine)
+        mine = token(jti="t2", sid=sid, sub="alice", iat=int(time.time()) + 1)
+    assert [await status(pod, each) for pod in pair for each in (theirs, own.access)] == [200] * 4
+    expired = token(sid=sid, sub="alice", exp=int(time.time()) - 60)
+    assert await revoke(one, expired) == 204
+    assert await status(one, own.access) == 200
+
+
+async def test_a_revoked_token_revokes_nothing_more(pair: tuple[Stack, Stack]) -> None:
+    """To end all takes a token that counts."""
+    one, _ = pair
+    mine, other = token(), token()
+    assert await revoke(one, mine) == 204
+    assert await revoke(one, mine, "?all=true") == 401
+    assert await status(one, other) == 200
+    assert await revoke(one, mine) == 204  # once more does no harm
+
+
+# By mode: a token that was seen here before, one that was not, one revoked before, one now.
+TABLE: Final = {
+    "local": (200, 200, 401, 401),
+    "signature": (200, 200, 401, 401),
+    "stale": (200, 503, 401, 401),
+    "strict": (503, 503, 503, 503),
+}
+
+
+@pytest.mark.parametrize("mode", TABLE)
+async def test_an_outage(cluster: Cluster, mode: str) -> None:
+    """What the modes make of it; and that what was revoked stays so, though Redis forgot."""
+    async with cluster.pod(session_outage=mode) as pod, cluster.pod() as other:
+        seen, unseen, before, now = tokens = [token() for _ in range(4)]
+        assert await status(pod, seen) == 200
+        assert await status(pod, now) == 200
+        assert await revoke(pod, before) == 204
+        await cluster.lose_redis(pod)
+        assert await revoke(pod, now) == 204
+        assert tuple([await status(pod, one) for one in tokens]) == TABLE[mode]
+        await cluster.find_redis(pod)
+        assert [await status(pod, one) for one in tokens] == [200, 200, 401, 401]
+        await is_refused(other, before, now)
+        assert await status(other, unseen) == 200
+
+
+async def test_redis_comes_back_empty(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
+    """So quickly that nobody was without it: what was revoked is written there again."""
+    one, two = pair
+    mine, other = token(), token()
+    assert await status(two, mine) == 200
+    assert await revoke(one, mine) == 204
+    redis.restart()
+    assert await status(one, mine) == 401
+    await until(lambda: any(key.startswith("session:denied:") for key in redis.lives()), SOON)
+    await is_refused(two, mine)
+    assert [await status(pod, other) for pod in pair] == [200, 200]
+
+
+async def test_redis_holds_no_names(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
+    """No key and no value says whose token was revoked."""
+    mine = token(jti="secret-jti", sid="secret-sid", sub="secret-sub")
+    assert await revoke(pair[0], mine, "?all=true") == 204
+    dump = json.dumps({key: redis.value(key).decode() for key in redis.lives()})
+    assert dump.count("session:denied:") == 3
+    assert "secret" not in dump
+    assert all(life > 0 for life in redis.lives().values())
+
+
+async def test_our_own_tokens(cluster: Cluster) -> None:
+    """In this mode they need no session, and a logout ends them everywhere all the same."""
+    async with (
+        cluster.pod(session_mode="denylist") as one,
+        cluster.pod(session_mode="denylist") as two,
+    ):
+        mine, other, bobs = [await one.login(name) for name in ("alice", "alice", "admin")]
+        for each in (mine, other, bobs):
+            assert await status(two, each.access) == 200
+        await two.logout(mine.access)
+        await is_refused(one, mine.access)
+        assert [await status(one, each.access) for each in (other, bobs)] == [200, 200]
+        body = f'{{"refresh_token": "{mine.refresh}"}}'.encode()
+        kind = "Content-Type: application/json"
+        refresh = build("POST", "/auth/refresh", kind, body=body)
+        assert (await one.ask(refresh)).status == 401
+        assert await revoke(one, other.access, "?all=true") == 204
+        await is_refused(two, other.access)
+        again = await two.login("alice")
+        for pod in (one, two):
+            assert [await status(pod, each.access) for each in (again, bobs)] == [200, 200]
+        body = f'{{"refresh_token": "{again.refresh}"}}'.encode()
+        assert (await one.ask(build("POST", "/auth/logout", kind, body=body))).status == 204
+        await is_refused(two, again.access)
