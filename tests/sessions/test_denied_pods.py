@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -47,7 +46,7 @@ class Pod:
             remote,
             Breaker(interval=0.05, longest=0.2),
             self.metrics,
-            connect=partial(tracked, config),
+            connect=tracked(config),
             journal=journal,
             own=own,
         )

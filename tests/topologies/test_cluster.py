@@ -108,7 +108,10 @@ async def test_what_a_pod_does(nodes: list[Node]) -> None:
 async def test_the_store_of_settings(nodes: list[Node], caplog: pytest.LogCaptureFixture) -> None:
     """It is made from a URL, without a near cache, and says so."""
     url = where(nodes)["url"].reveal()
-    secrets = {"JWT_SECRET": "j" * 32, "REFRESH_SECRET": "r" * 32}
+    secrets = {
+        "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
+        "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmnop",
+    }
     with caplog.at_level(logging.INFO):
         store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics())
     assert caplog.messages == [UNHEARD]
