@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class FaultProxy:
             finally:
                 self._open.discard(up_writer)
                 _reset(up_writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # one side has gone, or the test has ended
+        except (OSError, RuntimeError, asyncio.CancelledError):
+            pass  # one side has gone (RuntimeError is uvloop's word for it), or the test has ended
         finally:
             self._open.discard(writer)
             self._tasks.discard(task)
@@ -149,6 +150,7 @@ class FaultProxy:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     if not writer.transport.is_closing():
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        writer.transport.abort()
+        with suppress(RuntimeError):  # uvloop's, for one that is closed already
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
