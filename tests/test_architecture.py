@@ -53,7 +53,7 @@ LAYERS: Final = {
 READS_SETTINGS: Final = {"assembly", "app", "demo", "cli"}
 # No event loop, socket, clock, randomness, environment or logging: all of that comes as arguments.
 PURE: Final = re.compile(
-    r"sidecar\.(errors|secret|wire\..*|auth\..*|sessions\.(store|near|breaker|codec)|proxy\.pool"
+    r"sidecar\.(errors|secret|wire\..*|auth\..*|sessions\.(store|near|breaker|codec|denied|guards)|proxy\.pool"
     r"|kube\.inject)"
 )
 IMPURE: Final = {

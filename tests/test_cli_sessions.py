@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
+from sidecar.auth.denial import EVERYTHING, Kind, decode_denial, denial_name
 from sidecar.auth.session import token_id
 from sidecar.cli import main
 from sidecar.metrics import Metrics
@@ -20,6 +22,7 @@ from tests.sessions.contract import new_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from sidecar.auth.session import Grant
 
@@ -214,3 +217,85 @@ def test_a_wrong_password(
     monkeypatch.setenv("REDIS_PASSWORD", "not-this-one")
     assert main(["sessions", "list"]) == 1
     assert capsys.readouterr().err == "sidecar: Redis cannot be used: auth\n"
+
+
+ISSUERS = """
+[[issuer]]
+issuer = "https://id.example"
+jwks_url = "https://id.example/keys"
+session_mode = "denylist"
+
+[[issuer]]
+issuer = "https://other.example"
+jwks_url = "https://other.example/keys"
+session_mode = "none"
+"""
+
+
+@pytest.fixture
+def issuers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A configuration that believes two others; the issuer whose tokens can be revoked."""
+    file = tmp_path / "sidecar.toml"
+    file.write_text(ISSUERS)
+    monkeypatch.setenv("SIDECAR_CONFIG", str(file))
+    return "https://id.example"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "before"),
+    [
+        pytest.param(["--jti", "alice"], Kind.JTI, EVERYTHING, id="token"),
+        pytest.param(["--sid", "alice"], Kind.SID, EVERYTHING, id="login"),
+        pytest.param(
+            ["--user", "alice", "--before", "2026-09-21T14:13:20Z"],
+            *(Kind.USER, NOW),
+            id="user",
+        ),
+    ],
+)
+def test_revoking_a_foreign_one(
+    redis: RedisServer, issuers: str, arguments: list[str], kind: Kind, before: float
+) -> None:
+    """One key, which every pod reads; a login of ours of that name goes on."""
+    log_in(redis, [new_login(NOW)])
+    assert main(["sessions", "revoke", "--issuer", issuers, *arguments]) == 0
+    key = f"session:denied:{denial_name(kind, issuers, 'alice')}"
+    assert decode_denial(redis.value(key)).before == before
+    assert redis.admin.zcard("session:user:alice") == 1
+
+
+def test_revoking_all_of_a_foreign_user(redis: RedisServer, issuers: str) -> None:
+    """What was issued before now."""
+    began = time.time()
+    assert main(["sessions", "revoke", "--issuer", issuers, "--user", "alice"]) == 0
+    name = denial_name(Kind.USER, issuers, "alice")
+    found = decode_denial(redis.value(f"session:denied:{name}"))
+    assert began <= found.before <= time.time()
+    assert found.until > found.before + 86400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--jti", "x"], "--jti: expected --issuer with it", id="whose"),
+        pytest.param(
+            ["--issuer", "https://other.example", "--jti", "x"],
+            "--issuer: expected one with session_mode = denylist (https://id.example);"
+            ' got "https://other.example"',
+            id="another-mode",
+        ),
+        pytest.param(
+            ["--issuer", "https://id.example", "--token"],
+            "--issuer: expected --jti, --sid or --user with it",
+            id="token",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("issuers")
+def test_what_cannot_be_revoked(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """It is said what was expected, and nothing is written."""
+    assert main(["sessions", "revoke", *arguments]) == 2
+    assert capsys.readouterr().err == f"sidecar: {said}\n"
+    assert redis.admin.keys("*") == []

@@ -18,7 +18,7 @@ from tests.peers.patience import until
 from tests.peers.raw_client import build
 from tests.peers.redis_server import RedisServer
 from tests.peers.scripted_upstream import ScriptedUpstream
-from tests.peers.stack import Stack, configure
+from tests.peers.stack import Stack, configure, loop_faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -64,11 +64,13 @@ class Cluster:
             for issuer in ALGORITHMS
         )
         sidecar = Sidecar(structs.replace(settings, issuer=issuers))
-        await sidecar.start()
-        try:
-            yield Stack(sidecar, settings)
-        finally:
-            await sidecar.stop()
+        with loop_faults() as faults:
+            await sidecar.start()
+            try:
+                yield Stack(sidecar, settings)
+            finally:
+                await sidecar.stop()
+        assert faults == []
 
     async def lose_redis(self, *pods: Stack) -> None:
         """Kill Redis, and wait until each sidecar has noticed."""

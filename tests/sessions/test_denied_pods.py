@@ -289,8 +289,8 @@ async def test_the_strongest_of_many_writers(server: RedisServer) -> None:
             for number, moment in enumerate(moments)
         )
     )
+    for store in stores:
+        await store.close()
     found = decode_denial(server.value(DENIED.decode() + "user"))
     assert found == Denial(now + 39, now + LIFE + 39)
     assert keys(server)["user"] > LIFE
-    for store in stores:
-        await store.close()
