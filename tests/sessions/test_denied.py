@@ -12,6 +12,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.sessions.denied import Denied, OwnTokens
 from sidecar.sessions.guards import Guards
 from sidecar.sessions.local import LocalStore
+from sidecar.sessions.memory import Memory
 from sidecar.sessions.near import Near
 from tests.peers.clock import START, Clock
 
@@ -210,3 +211,18 @@ def test_near_for_an_outage(near: Near, clock: Clock) -> None:
     assert near.known(token.session.id) is token.session
     near.denied(token.names[0])
     assert near.known(token.session.id) is None
+
+
+def test_what_is_denied_here_is_certain_no_more(clock: Clock) -> None:
+    """In the same moment, without Redis having told of it."""
+    memory = Memory(clock, max_sessions=10, max_stale=LIFE, max_ttl=LIFE)
+    memory.near.follow()
+    token = new_claim()
+    reading = memory.begin()
+    assert memory.admit(token, [None], reading) is token.session
+    memory.end(reading)
+    assert memory.near.peek(token.session.id) is token.session
+    memory.deny({token.names[0]: Denial(EVERYTHING, START + LIFE)})
+    assert memory.near.peek(token.session.id) is None
+    assert memory.near.known(token.session.id) is None
+    assert memory.near.invalidations == 0
