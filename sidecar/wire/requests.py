@@ -156,8 +156,11 @@ class RequestParser:
         if contradicted or not is_host(authority):
             raise PeerError(400, "Host contradicts the request target")
         head.host = authority
-        head.target = target
-        head.path = self._paths.parse(target)
+        if not target and method == b"OPTIONS":  # asks about the server itself (section 3.2.4)
+            head.target, head.path = b"*", "*"
+        else:
+            head.target = target or b"/"
+            head.path = self._paths.parse(head.target)
         others = without(head.lines.splitlines(keepends=True), _FOR_ALL)
         head.lines = b"".join((b"Host: %b\r\n" % authority, *others))
 

@@ -77,13 +77,16 @@ def _has_dot_segment(path: bytes) -> bool:
 
 
 def split_absolute(target: bytes) -> tuple[bytes, bytes]:
-    """The authority and the origin-form of an absolute-form target (RFC 9112 section 3.2.2).
+    """The authority and the rest of an absolute-form target (RFC 9112 section 3.2.2).
 
-    Raises PeerError(400) for any other scheme, or with user information or a fragment in it.
+    The rest is empty when there is neither path nor query, else the origin-form. Raises
+    PeerError(400) for any other scheme, or with user information or a fragment in it.
     """
     match = _ABSOLUTE.match(target)
     if match is None:
         raise PeerError(400, "malformed request target")
+    if match.end(1) == match.end():
+        return match[1], b""
     return match[1], (match[2] or b"/") + (match[3] or b"")
 
 

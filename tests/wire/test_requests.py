@@ -111,6 +111,14 @@ def test_absolute_form(target: bytes, sent: bytes, path: str) -> None:
     assert passed_on(head) == [b"Host: H", b"A: 1"]
 
 
+def test_options_of_a_whole_server() -> None:
+    """OPTIONS of an absolute form without path and query is `*` upstream (RFC 9112, 3.2.4)."""
+    head = read_request(first=b"OPTIONS http://H HTTP/1.1")
+    assert (head.target, head.path, head.host) == (b"*", "*", b"H")
+    for target in (b"http://H/", b"http://H?a"):
+        assert read_request(first=b"OPTIONS %b HTTP/1.1" % target).path == "/"
+
+
 def test_absolute_form_contradicts_host_in_http_1_0() -> None:
     """There too, if there is one."""
     with pytest.raises(PeerError):

@@ -140,7 +140,7 @@ def test_paths_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("target", "authority", "rest"),
     [
-        pytest.param(b"http://h", b"h", b"/", id="bare"),
+        pytest.param(b"http://h", b"h", b"", id="bare"),
         pytest.param(b"HTTPS://h:1/", b"h:1", b"/", id="port"),
         pytest.param(b"http://[::1]/a?b?c", b"[::1]", b"/a?b?c", id="query"),
         pytest.param(b"http://h?b/c", b"h", b"/?b/c", id="query-without-path"),
