@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from sidecar.errors import PeerError
 from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NO_PEER, PEER_FULL, Flow, reset
 from sidecar.wire.forwarded import Forwarding, is_trusted
-from sidecar.wire.replies import RETRY_AFTER, problem
+from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 from sidecar.wire.requests import RequestParser
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.tunnel import TunnelEnd
 
 _NEVER: Final = float("inf")
+_REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
 _LINGER_OCTETS: Final = 1024 * 1024  # dropped of what a client still sends after its last answer
 
 
@@ -130,7 +131,7 @@ class Client(asyncio.Protocol):
         """Answer what cannot be read as a request, and close: where another begins is not known."""
         shared = self._shared
         shared.malformed.codes[error.status] += 1
-        headers = RETRY_AFTER if error.status == 503 else b""
+        headers = _REFUSAL_LINES.get(error.status, b"")
         request_id = next(shared.request_ids)
         self.transport.write(problem(error.status, request_id, headers=headers, close=True))
         self._end(unread=True)

@@ -17,6 +17,7 @@ from sidecar.proxy.flow import BACKLOG, reset
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing
 from sidecar.wire.headers import is_token
+from sidecar.wire.target import oversize
 
 if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
@@ -135,7 +136,7 @@ class Downstream(Client):
 
     def _wait_for_head(self, data: bytes, limit: int) -> None:
         if len(data) >= limit:
-            self.refuse(PeerError(431, f"request head over {limit} octets"))
+            self.refuse(oversize(data[:limit]))
         elif not 0x41 <= data[0] <= 0x5A and not is_token(data[:1]) and data[0] not in b"\r\n":
             # No method begins so: no need to wait for the rest of, say, a TLS handshake.
             self.refuse(PeerError(400, "not an HTTP/1.1 request"))

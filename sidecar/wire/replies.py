@@ -15,6 +15,7 @@ _DETAILS: Final = {
     405: "This method is not served here.",
     408: "The request did not arrive in time.",
     413: "The request is too large.",
+    414: "The request target is too long.",
     431: "The request's header section is too large.",
     500: "The request could not be handled.",
     501: "The request asks for something that is not implemented.",
@@ -26,6 +27,8 @@ _DETAILS: Final = {
 
 # What a client should wait, in seconds, before it comes again (RFC 9110 section 10.2.3).
 RETRY_AFTER: Final = b"Retry-After: 1\r\n"
+# What a 405 must say (RFC 9110 section 15.5.6); any other method goes on to the upstream, too.
+ALLOW: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
 
 def _template(status: int) -> tuple[bytes, bytes, int]:

@@ -90,6 +90,16 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes]:
     return match[1], (match[2] or b"/") + (match[3] or b"")
 
 
+def oversize(start: bytes) -> PeerError:
+    """What to say to a head of which this is all that is read: which part of it is too long."""
+    if b"\r\n" in start:
+        return PeerError(431, f"request head over {len(start)} octets")
+    method, space, _ = start.partition(b" ")
+    if space:
+        return PeerError(414, f"request target over {len(start)} octets")  # RFC 9112 section 3
+    return PeerError(501, f"method over {len(method)} octets")
+
+
 def is_host(value: bytes) -> bool:
     """Whether this is a valid, non-empty Host (RFC 9110 section 7.2), without percent-encoding."""
     return _HOST.match(value) is not None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AFTER: Final = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 FOUR = frozenset({400})
 CODINGS = frozenset({400, 501})
-TOO_BIG = frozenset({400, 414, 431})
+TOO_BIG = frozenset({400, 414, 431, 501})
 
 
 def head(*lines: bytes, line: bytes = b"POST / HTTP/1.1", host: bytes = b"Host: x") -> bytes:

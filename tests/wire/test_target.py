@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import PeerError
-from sidecar.wire.target import Paths, is_host, split_absolute
+from sidecar.wire.target import Paths, is_host, oversize, split_absolute
 
 ROOM: Final = 2048  # paths that are remembered
 
@@ -149,6 +149,19 @@ def test_paths_are_bounded() -> None:
 def test_absolute_form(target: bytes, authority: bytes, rest: bytes) -> None:
     """Taken apart into authority and origin-form (RFC 9112 section 3.2.2)."""
     assert split_absolute(target) == (authority, rest)
+
+
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        pytest.param(b"A" * 40, 501, id="method"),
+        pytest.param(b"GET /" + b"a" * 40, 414, id="target"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: " + b"b" * 40, 431, id="fields"),
+    ],
+)
+def test_which_part_is_too_long(start: bytes, status: int) -> None:
+    """A head that does not end in time is refused for what it has gone on with (RFC 9112, 3)."""
+    assert oversize(start).status == status
 
 
 @pytest.mark.parametrize(
