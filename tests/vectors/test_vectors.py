@@ -1,0 +1,51 @@
+"""Every vector of the corpus, end to end and in every cut: the verdict depends on octets alone.
+
+A message is written at once, octet by octet, and at random places (the same each time).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from tests.vectors.corpus import ANSWERS, CUTS, REQUESTS
+from tests.vectors.stage import Stage, stage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def staged() -> AsyncIterator[Stage]:
+    """One stage for all; a vector leaves nothing behind on it."""
+    async with stage() as ready:
+        yield ready
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_request(staged: Stage, name: str, cut: str) -> None:
+    """What the client gets, what the upstream sees, and what becomes of the next request."""
+    await staged.play_request(REQUESTS[name], cut)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_answer(staged: Stage, name: str, cut: str) -> None:
+    """What the client sees, and whether the upstream's connection is used again."""
+    await staged.play_answer(ANSWERS[name], cut)
+
+
+async def test_corpus_is_large_and_cites() -> None:
+    """Each vector names the section that it stands on."""
+    assert len(REQUESTS) + len(ANSWERS) >= 200
+    citation = re.compile(
+        r"RFC [0-9]{4} [0-9A-Z]+(\.[0-9]+)*(; RFC [0-9]{4} [0-9A-Z]+(\.[0-9]+)*)*"
+    )
+    cited = {name: vector.rfc for name, vector in (REQUESTS | ANSWERS).items()}
+    assert {name: rfc for name, rfc in cited.items() if not citation.fullmatch(rfc)} == {}
