@@ -126,11 +126,7 @@ class Arrears:
             refresh_id, used = next(iter(self._claims.items()))
             before = await self._remote.claim_refresh(refresh_id, used)
             self._claims.pop(refresh_id, None)
-<<<<<<< ours
-            # A claim of ours whose answer was lost stands there as it was, sealed with a nonce.
-=======
             # A claim of ours whose answer was lost stands there as sent; no nonce comes twice.
->>>>>>> theirs
             if before is not None and before.used_at is not None and before.sealed != used.sealed:
                 # Somebody else went on with it meanwhile. One token, two heirs: neither is trusted.
                 self.forget(used.sid)
