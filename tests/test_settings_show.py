@@ -131,7 +131,7 @@ def test_every_option_of_the_annotated_file_can_be_put_in_force(tmp_path: Path) 
     settings = settings_from(env=SECRETS, file=file)
     assert [route.path for route in settings.route] == ["/health", "/reports/*", "/admin/*"]
     assert settings.identity == {"X-Auth-Email": "email", "X-Auth-Tenant": "tenant"}
-    assert settings.issuer[0].session_mode == "none"
+    assert settings.issuer[0].session_mode == "denylist"
 
 
 @pytest.mark.parametrize("struct", [RouteSettings, IssuerSettings])

@@ -64,6 +64,7 @@ class Shared:
 
     def __init__(self, clock: Clock) -> None:
         self.truth = LocalStore(clock)
+        self.denials = self.truth.denials  # of which nothing is said here
         self.fate = Fate.WELL
         self.late: list[asyncio.Event] = []  # look-ups whose answers are on their way
         self.holding = False  # whether answers to look-ups are to be late
