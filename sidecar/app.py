@@ -30,6 +30,7 @@ from sidecar.collector import Collector
 from sidecar.logs import Redactor
 from sidecar.metrics import Metrics
 from sidecar.proxy.listener import Listener
+from sidecar.proxy.live import Live
 from sidecar.proxy.origin import InProcessConnector, Origin, OriginLimits
 from sidecar.proxy.shared import Shared, make_request_ids
 from sidecar.sessions.local import LocalStore
@@ -239,7 +240,8 @@ class Sidecar:
             self._access_log = AccessLog(
                 metrics, self._redactor, loop.call_later, form=settings.log_format
             )
-        limits = assembly.make_limits(settings)
+        self._live = Live(gate, self._store, self._tasks)
+        self._live.start()
         return Shared(
             routes=self._parts.routes,
             gate=gate,
@@ -253,12 +255,13 @@ class Sidecar:
             fields=fields,
             paths=Paths(),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
-            limits=limits,
+            limits=assembly.make_limits(settings),
             trusted_proxies=settings.trusted_proxies,
             login_url=assembly.login_url(settings),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
             on_unknown_key=self._key_source.ask if self._key_source else None,
+            live=self._live,
         )
 
     async def _serve_admin(self, sock: socket.socket) -> None:

@@ -23,6 +23,7 @@ from sidecar.logs import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sidecar.auth.gate import Allow
     from sidecar.auth.session import SessionInfo
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ async def show_user(request: web.Request) -> web.Response:
 async def list_sessions(request: web.Request) -> web.Response:
     """The caller's logins, newest first; `current` is the one that asks."""
     caller = await require_caller(request)
-    found = await request.app[SERVICES].store.sessions_of(caller.subject)
+    found = await _logins_of(caller, request)
     return json_response({"sessions": [_session(info, caller.session_id) for info in found]})
 
 
@@ -54,7 +55,7 @@ async def end_session(request: web.Request) -> web.Response:
     caller = await require_caller(request)
     services = request.app[SERVICES]
     sid = request.match_info["sid"]
-    found = await services.store.sessions_of(caller.subject)
+    found = await _logins_of(caller, request)
     if sid not in {info.sid for info in found}:
         raise Refusal(404, "You have no such session.")
     await services.store.revoke_session(sid)
@@ -64,6 +65,15 @@ async def end_session(request: web.Request) -> web.Response:
     if sid == caller.session_id and find_cookies(cookie, services.session_cookie.encode()):
         clear_session_cookie(response, services.session_cookie)
     return response
+
+
+async def _logins_of(caller: Allow, request: web.Request) -> list[SessionInfo]:
+    """The caller's logins, if the caller's own is among them.
+
+    Another issuer's user may have the name of one of ours, and has no login here.
+    """
+    found = await request.app[SERVICES].store.sessions_of(caller.subject)
+    return found if caller.session_id in {info.sid for info in found} else []
 
 
 def _session(info: SessionInfo, current: str) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def _make_routes(settings: Settings) -> RouteTable:
             claims=each.claims,
             upgrades=each.upgrades,
             outage=Outage(each.session_outage) if each.session_outage else None,
+            ends_live=each.session_end == "close",
         )
         for each in settings.route
     ]

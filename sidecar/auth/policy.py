@@ -63,6 +63,7 @@ class RouteRule:
     upgrades: Sequence[str] = ("websocket",)
     target: Target = "upstream"
     outage: Outage | None = None  # None: as everywhere
+    ends_live: bool = True  # what is under way ends with its session
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Route:
     target: Target = "upstream"
     index: int = 0
     outage: Outage = Outage.LOCAL
+    ends_live: bool = True
     public: bool = field(init=False)
     optional: bool = field(init=False)
     restricted: bool = field(init=False)
@@ -252,6 +254,7 @@ def _compile(rule: RouteRule, name: str, index: int, outage: Outage) -> Route:
         target=rule.target,
         index=index,
         outage=outage if rule.outage is None else rule.outage,
+        ends_live=rule.ends_live,
     )
 
 

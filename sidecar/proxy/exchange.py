@@ -14,7 +14,7 @@ from sidecar.auth.reason import Reason
 from sidecar.errors import StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import verify
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
-from sidecar.proxy.relay import Relay
+from sidecar.proxy.lasting import Lasting
 from sidecar.sessions import outage
 from sidecar.sessions.check import look_up
 from sidecar.wire.replies import RETRY_AFTER, problem, redirect
@@ -31,13 +31,10 @@ if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
 
 
-class Exchange(Relay):
+class Exchange(Lasting):
     """The state of one request."""
 
-    route: Route
-    allow: Allow | None = None
     reason: Reason | None = None  # it was denied for
-    fault: str = ""  # what else went wrong
     task: asyncio.Task[None] | None = None  # the session look-up
     _wanted: Body | None = None  # the request's, which is gathered before it goes on
     _gathered = 0  # octets of it
@@ -282,6 +279,8 @@ class Exchange(Relay):
     def count(self, now: float) -> None:
         """Count the request, and write it down where that is wanted."""
         shared = self.shared
+        if self.watched is not None:
+            self.watched.release()
         shared.metrics.in_flight -= 1
         counted = shared.route_metrics[self.route.index]
         counted.codes[self.status] += 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.downstream import Downstream
     from sidecar.proxy.origin import Origin
     from sidecar.proxy.shared import Shared
+    from sidecar.proxy.tunnel import TunnelEnd
     from sidecar.proxy.upstream import UpstreamConnection
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead, ResponseHead
@@ -63,6 +64,14 @@ class Relay:
     @abstractmethod
     def abandon(self) -> None:
         """Break off towards both sides."""
+
+    @abstractmethod
+    def on_stream(self) -> None:
+        """The answer has begun, and goes on."""
+
+    @abstractmethod
+    def on_tunnel(self, tunnel: TunnelEnd) -> None:
+        """The connection has become a tunnel; this is its upstream end."""
 
     @abstractmethod
     def finish(self, now: float) -> None:
@@ -195,6 +204,8 @@ class Relay:
         )
         if complete:
             self.finish(now)
+        else:
+            self.on_stream()
 
     def on_body(self, data: bytes, *, complete: bool) -> None:
         """More of the answer's body."""
@@ -224,7 +235,8 @@ class Relay:
         self.count(now)
         if self.origin is not None:
             self.origin.let_go(connection)
-        open_tunnel(self.downstream, connection)
+        frames = rest if wanted == b"websocket" else None
+        self.on_tunnel(open_tunnel(self.downstream, connection, frames))
 
     def on_upstream_lost(self, error: UpstreamError, *, stale: bool) -> None:
         """The connection broke before the answer's end; `stale`: it was an idle one, and silent."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sidecar.auth.gate import Gate
     from sidecar.auth.policy import RouteTable
     from sidecar.metrics import Metrics, RouteMetrics
+    from sidecar.proxy.live import Live
     from sidecar.proxy.origin import Origin
     from sidecar.sessions.store import SessionStore
     from sidecar.tasks import Tasks
@@ -72,6 +73,7 @@ class Shared:
     access_log: AccessLog | None = None
     log_all: bool = False  # also what was allowed
     on_unknown_key: Callable[[], None] | None = None  # told of a token that names one
+    live: Live | None = None  # what ends with its session
     draining: bool = False
     # By the minor version of the request received (RFC 9110 section 7.6.3), and the next line's
     # name.

@@ -1,27 +1,36 @@
 """A connection after 101: bytes both ways, with back-pressure, until either side ends.
 
-Owns the two transports from the upgrade on. Knows nothing of what is spoken over them.
+Owns the two transports from the upgrade on. Of what is spoken over them it knows where a WebSocket
+frame ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sidecar.proxy.flow import PEER_FULL, Flow
+from sidecar.wire.websocket import POLICY_VIOLATION, Frames, close_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.proxy.downstream import Downstream
+    from sidecar.proxy.live import Watched
     from sidecar.proxy.upstream import UpstreamConnection
+
+_GOODBYE: Final = 1.0  # seconds for a client to close, once it was told
+_FRAME_ENDS: Final = 0.05  # seconds for the frame under way to end, before it is cut
 
 
 class TunnelEnd(asyncio.Protocol):
     """One side of a tunnel; `peer` is the other, `client` whose connection it all is."""
 
-    __slots__ = ("_client", "_flow", "_on_closed", "due", "peer", "transport")
+    __slots__ = (
+        *("transport", "watched"),
+        *("_client", "_flow", "_frames", "_on_closed", "due", "ending", "parting", "peer"),
+    )
 
     def __init__(
         self,
@@ -34,6 +43,10 @@ class TunnelEnd(asyncio.Protocol):
         self.transport = transport
         self._flow = flow
         self._on_closed = on_closed
+        self._frames: Frames | None = None  # of what comes from this side, where that is followed
+        self.ending = False  # at the end of the frame under way
+        self.parting = False  # its Close was sent
+        self.watched: Watched | None = None  # what may end it
         self.due = math.inf  # when this side must have taken something; monotonic seconds
         self.peer: TunnelEnd = self  # until it is joined to the other side
 
@@ -42,7 +55,45 @@ class TunnelEnd(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """On to the other side."""
-        self.peer.transport.write(data)
+        if self.parting:
+            return
+        if self._frames is None:
+            self.peer.transport.write(data)
+            return
+        end = self._frames.follow(data)
+        if self.ending and end >= 0:
+            self.peer.transport.write(data[:end])
+            self._say_goodbye()
+        else:
+            self.peer.transport.write(data)
+
+    def follow_frames(self, early: bytes) -> None:
+        """WebSocket frames come from this side; `early` are those that were passed on before."""
+        self._frames = Frames()
+        self._frames.follow(early)
+
+    def end(self) -> None:
+        """End both sides as a policy demands: with a Close where that can be read, and soon."""
+        if self._frames is None or self.peer.transport.is_closing():
+            self.abort()
+        elif self._frames.between:
+            self._say_goodbye()
+        else:  # in the middle of a frame, a Close would be read as part of it
+            self.ending = True
+            asyncio.get_running_loop().call_later(_FRAME_ENDS, self._cut)
+
+    def _say_goodbye(self) -> None:
+        """RFC 6455 section 7.1.1: who is told closes; after a while it is closed for them."""
+        self.ending = False
+        client = self.peer
+        self.parting = client.parting = True
+        client.transport.write(close_frame(POLICY_VIOLATION))
+        self.transport.abort()
+        asyncio.get_running_loop().call_later(_GOODBYE, client.close)
+
+    def _cut(self) -> None:
+        if self.ending:
+            self.abort()
 
     def eof_received(self) -> bool:
         """This side has ended; the other gets what is on its way, and the end."""
@@ -51,10 +102,13 @@ class TunnelEnd(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """This side is gone: a clean end ends the other cleanly, a broken one breaks it."""
-        if error is None:
-            self.peer.close()
-        else:
+        self.ending = False
+        if self.watched is not None:
+            self.watched.release()
+        if error is not None and not self.parting:
             self.peer.transport.abort()
+        elif not self.parting:
+            self.peer.close()
         self._on_closed()
 
     def close(self) -> None:
@@ -91,14 +145,23 @@ class TunnelEnd(asyncio.Protocol):
             self._flow.release(PEER_FULL)
 
 
-def open_tunnel(downstream: Downstream, upstream: UpstreamConnection) -> None:
-    """Join the two connections; from here on neither is read as HTTP any more."""
+def open_tunnel(
+    downstream: Downstream, upstream: UpstreamConnection, early_frames: bytes | None
+) -> TunnelEnd:
+    """Join the two connections; from here on neither is read as HTTP any more.
+
+    The upstream's end, which `end` ends as a policy demands. `early_frames`: what it sent right
+    behind its answer, None if it does not speak WebSocket.
+    """
     upstream.exchange = None
     ours = TunnelEnd(downstream, downstream.transport, downstream.flow, downstream.leave)
     theirs = TunnelEnd(downstream, upstream.transport, upstream.flow, upstream.on_tunnel_closed)
     ours.peer, theirs.peer = theirs, ours
+    if early_frames is not None:
+        theirs.follow_frames(early_frames)
     early = downstream.become(ours)
     for end in (ours, theirs):
         end.transport.set_protocol(end)
     if early:  # what the client sent right behind its request
         theirs.transport.write(early)
+    return theirs

@@ -110,10 +110,11 @@ class OwnTokens:
 class LocalDenials:
     """The `Denials` of a pod alone."""
 
-    __slots__ = ("_denied",)
+    __slots__ = ("_denied", "_listener")
 
     def __init__(self, denied: Denied) -> None:
         self._denied = denied
+        self._listener: Callable[[], None] = _nothing
 
     def __repr__(self) -> str:
         return f"<LocalDenials {self._denied!r}>"
@@ -134,3 +135,13 @@ class LocalDenials:
         """Deny these, by name."""
         for name, denial in denials.items():
             self._denied.add(name, denial)
+        if denials:
+            self._listener()
+
+    def on_denied(self, listener: Callable[[], None]) -> None:
+        """Call this after every denial."""
+        self._listener = listener
+
+
+def _nothing() -> None:
+    """Nobody listens."""

@@ -151,6 +151,12 @@ class Keyspace:
                 is_of_another_kind(answer)  # raises any other error
         return logins
 
+    async def token_of(self, sid: bytes, redis: Redis) -> bytes | None:
+        """The id of the token that a login has now; None when it has ended."""
+        fields = [login_hash.CREATED, login_hash.TOKEN]
+        found: list[Any] = await redis.hmget(LOGIN + sid, fields)
+        return None if found[0] is None else found[1]
+
     async def drop_token(self, token_id: str, redis: Redis) -> None:
         """Delete the value under a token id."""
         await redis.delete(TOKEN + octets(token_id))

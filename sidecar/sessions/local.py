@@ -6,6 +6,7 @@ nothing of Redis.
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from time import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sidecar.sessions.by_user import ByUser
 from sidecar.sessions.denied import Denied, LocalDenials, OwnTokens
 from sidecar.sessions.login import Login
+from sidecar.sessions.store import nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,16 +33,16 @@ _ROOM_MADE: Final = 256  # one in so many goes when there is no more room
 class LocalStore:
     """A `SessionStore` of at most `max_sessions` logins; `max_age` (seconds) ends each earlier.
 
-    When it is full, what has expired goes first, then the oldest. `clock` gives seconds since the
-    epoch; look-ups are counted into `lookups` under (source, result); `own` says what is denied
-    when a login ends.
+    When it is full, what has expired goes first, then the oldest. `clock` gives epoch seconds;
+    look-ups are counted in `lookups` by (source, result); `own` is denied when a login ends.
     """
 
     degraded: Final = False
+    tells: Final = True  # there is no elsewhere
 
     __slots__ = (
         *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_own"),
-        *("_refresh", "_tokens", "_users", "denials"),
+        *("_listener", "_refresh", "_tokens", "_users", "denials"),
     )
 
     def __init__(
@@ -56,6 +58,7 @@ class LocalStore:
         self._max_sessions = max_sessions
         self._max_age = max_age
         self._own = OwnTokens() if own is None else own
+        self._listener: Callable[[str | None], None] = nobody
         self.denials = LocalDenials(Denied(clock, max_sessions))
         self._lookups = {} if lookups is None else lookups
         self._lookups.setdefault(HIT, 0)
@@ -74,6 +77,15 @@ class LocalStore:
 
     def __len__(self) -> int:
         return len(self._logins)
+
+    def on_ended(self, listener: Callable[[str | None], None]) -> None:
+        """Call this with the token id of each session that ends; None: any may have."""
+        self._listener = listener
+        self.denials.on_denied(partial(listener, None))
+
+    async def token_of(self, sid: str) -> str | None:
+        """The id of the token that a login has now, or None."""
+        return login.session.id if (login := self.login(sid)) else None
 
     def peek(self, token_id: str) -> Session | None:
         """The live session, or None. The hot path: one look-up, one comparison."""
@@ -211,6 +223,7 @@ class LocalStore:
         for refresh_id in (login.refresh_id or "", *login.used):
             self._refresh.pop(refresh_id, None)
         self._users.remove(session.sub, key)
+        self._listener(session.id)
         return login.until > self._clock()
 
     async def revoke_token(self, token_id: str) -> bool:
@@ -287,6 +300,7 @@ class LocalStore:
         """Make this the login's one current session."""
         if login.session.id != session.id:
             self._tokens.pop(login.session.id, None)
+            self._listener(login.session.id)
         login.session = session
         login.confirmed = now
         login.watch = None

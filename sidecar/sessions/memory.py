@@ -56,6 +56,12 @@ class Memory:
     def __repr__(self) -> str:
         return f"<Memory {len(self.born)} born, {self.near!r}, {self.ended!r}>"
 
+    def on_ended(self, listener: Callable[[str | None], None]) -> None:
+        """Call this with the token id of each session that ends here, or changed in Redis."""
+        self.near.on_changed(listener)
+        self.seen.on_ended(listener)
+        self.born.on_ended(listener)
+
     def peek(self, token_id: str) -> Session | None:
         """The session, if all that this process knows says that it is live."""
         return self.born.peek(token_id) or self.near.known(token_id)

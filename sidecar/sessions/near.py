@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.sessions.guards import Guards
 from sidecar.sessions.local import LocalStore
+from sidecar.sessions.store import nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +56,7 @@ class Near:
         self._max_stale = max_stale
         self._readings: set[Reading] = set()
         self._guards = Guards()
-        self._listener: Callable[[str | None], None] = _nobody
+        self._listener: Callable[[str | None], None] = nobody
         self._denials: Callable[[Sequence[Claimed] | None], None] = _nobody
         self._watch = Watch(clock())
         self.store = LocalStore(clock, max_sessions)

@@ -56,6 +56,7 @@ class RedisStore:
     """
 
     degraded: bool = False
+    tells: bool = False  # who reads through a followed connection is told
 
     def __init__(
         self,
@@ -108,6 +109,15 @@ class RedisStore:
     def ended_here(self, session: Session) -> bool:
         """False: what is ended here is ended in Redis."""
         return False
+
+    def on_ended(self, listener: Callable[[str | None], None]) -> None:
+        """Nothing is told of here."""
+
+    async def token_of(self, sid: str) -> str | None:
+        """The id of the token that a login has now, or None."""
+        work = partial(self._keys.token_of, octets(sid))
+        found = await self._run_on_hash(work, "login look-up", None)
+        return None if found is None else login_hash.text_of(found)
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sidecar.auth.denial import Claimed, Denial
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
@@ -57,6 +57,19 @@ class SessionStore(Protocol):
 
     def ended_here(self, session: Session) -> bool:
         """Whether this process knows that this session was ended, by its id, `sid` or user."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether what changes elsewhere is told of."""
+
+    def on_ended(self, listener: Callable[[str | None], None]) -> None:
+        """Call this with the token id of each session that ends or changes; None: any may have.
+
+        Also of some that did not, and not before they are looked up differently.
+        """
+
+    async def token_of(self, sid: str) -> str | None:
+        """The id of the token that a login has now, or None. Raises StoreUnavailable."""
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None. Raises StoreUnavailable."""
@@ -158,3 +171,7 @@ class SharedStore(SessionStore, Protocol):
 
     def read_through(self, client: Any) -> None:
         """Look sessions up by this client of Redis, or (None) by its own."""
+
+
+def nobody(_: str | None) -> None:
+    """Nobody listens."""

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.arrears import Arrears
@@ -21,7 +21,7 @@ from sidecar.sessions.local import HIT, MISS
 from sidecar.sessions.memory import Memory
 from sidecar.sessions.seen import keep_seen
 from sidecar.sessions.tracking import Tracking
-from sidecar.sessions.watch import RedisWatch, StateMetrics
+from sidecar.sessions.watch import RedisWatch
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -30,17 +30,11 @@ if TYPE_CHECKING:
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.breaker import Breaker
     from sidecar.sessions.denied import OwnTokens
-    from sidecar.sessions.near import Near
     from sidecar.sessions.store import SharedStore
     from sidecar.sessions.tracking import Connect
+    from sidecar.sessions.watch import StoreMetrics
 
 T = TypeVar("T")
-
-
-class StoreMetrics(StateMetrics, Protocol):
-    """Where look-ups are counted, by (source, result), and the state is shown."""
-
-    lookups: dict[tuple[str, str], int]
 
 
 class TieredStore:
@@ -80,7 +74,9 @@ class TieredStore:
             clock, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl, own=own
         )
         remote.observe(self._memory)
-        self._near_peek = self._memory.near.peek
+        self.near = self._memory.near  # for its figures
+        self.on_ended = self._memory.on_ended
+        self._near_peek = self.near.peek
         self._tracking = (
             Tracking(self._memory.near, connect, remote.read_through, sleep=sleep)
             if connect is not None
@@ -90,8 +86,7 @@ class TieredStore:
         owed = Journal() if journal is None else journal
         self._arrears = Arrears(remote, self._memory, owed, clock)
         self._clock, self._sleep = clock, sleep
-        self._max_ttl = max_ttl
-        self._migrate = migrate
+        self._max_ttl, self._migrate = max_ttl, migrate
         self._watch = RedisWatch(
             breaker,
             metrics,
@@ -118,11 +113,6 @@ class TieredStore:
     def transitions(self) -> Sequence[Mapping[str, Any]]:
         """The last changes between Redis and what is known here alone, the newest last."""
         return list(self._watch.transitions)
-
-    @property
-    def near(self) -> Near:
-        """The near cache, for its figures."""
-        return self._memory.near
 
     async def start(self) -> None:
         """See if Redis is there, and watch it from here on. That it is absent is no error."""
@@ -162,6 +152,18 @@ class TieredStore:
     def ended_here(self, session: Session) -> bool:
         """Whether this session, its login, or all of its user's logins were ended here."""
         return self._memory.unless_revoked(session) is None
+
+    @property
+    def tells(self) -> bool:
+        """Whether Redis tells of changes."""
+        return self._memory.near.coherent
+
+    async def token_of(self, sid: str) -> str | None:
+        """The id of the token that a login has now; here alone, or in Redis."""
+        if self._memory.ended.covers_login(sid, "", float("inf"), self._clock()):
+            return None
+        born = await self._memory.born.token_of(sid)
+        return born or await self._remotely(self._remote.token_of(sid))
 
     async def get(self, token_id: str) -> Session | None:
         """The live session, or None."""

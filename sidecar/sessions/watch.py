@@ -40,6 +40,12 @@ class StateMetrics(Protocol):
     transitions: dict[str, int]
 
 
+class StoreMetrics(StateMetrics, Protocol):
+    """Where look-ups are counted, by (source, result), and the state is shown."""
+
+    lookups: dict[tuple[str, str], int]
+
+
 class RedisWatch:
     """Tell it how each use of Redis went; ask it whether to use Redis.
 

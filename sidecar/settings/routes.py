@@ -151,6 +151,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
         "websocket",
     )
     session_outage: Annotated[SessionOutage | Literal[""], _outage()] = ""  # empty: the global one
+    session_end: Annotated[Literal["close", "keep"], kinds.choice("close", "keep")] = "close"
 
 
 def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:

@@ -27,6 +27,7 @@ def check(data: bytes) -> None:
     try:
         if data[:1] != b"/":
             authority, target = split_absolute(data)
+            target = target or b"/"  # as any method but OPTIONS asks for it
         path = paths.parse(target)
     except PeerError as error:
         assert error.status == 400

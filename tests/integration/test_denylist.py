@@ -294,3 +294,21 @@ async def test_our_own_tokens(cluster: Cluster) -> None:
         body = f'{{"refresh_token": "{again.refresh}"}}'.encode()
         assert (await one.ask(build("POST", "/auth/logout", kind, body=body))).status == 204
         await is_refused(two, again.access)
+
+
+async def test_a_namesake_has_no_logins_here(pair: tuple[Stack, Stack]) -> None:
+    """Another issuer's alice neither sees nor ends those of ours."""
+    running, _ = pair
+    await running.login("alice")
+    foreign = token(sub="alice")
+    answer = await running.get("/auth/sessions", token=foreign)
+    assert (answer.status, answer.json()) == (200, {"sessions": []})
+    ours = (await running.login("alice")).access
+    sids = [
+        each["sid"] for each in (await running.get("/auth/sessions", token=ours)).json()["sessions"]
+    ]
+    assert len(sids) == 2
+    for sid in sids:
+        gone = await running.ask(build("DELETE", f"/auth/sessions/{sid}", token=foreign))
+        assert gone.status == 404
+    assert len((await running.get("/auth/sessions", token=ours)).json()["sessions"]) == 2

@@ -9,7 +9,9 @@ import pytest
 
 from sidecar.proxy.flow import Flow
 from sidecar.proxy.tunnel import TunnelEnd
+from sidecar.wire.websocket import POLICY_VIOLATION, close_frame
 from tests.peers.memory_transport import MemoryTransport
+from tests.peers.patience import until
 from tests.proxy_units.memory_plane import Plane, rest
 
 ASK: Final = (
@@ -110,6 +112,64 @@ async def test_aborting() -> None:
     assert pair.left.aborted
     assert pair.right.aborted
     assert sorted(pair.closed) == ["left", "right"]
+
+
+def spoken(pair: Pair) -> TunnelEnd:
+    """Its upstream end, which speaks WebSocket."""
+    end = pair.right.get_protocol()
+    assert isinstance(end, TunnelEnd)
+    end.follow_frames(b"")
+    return end
+
+
+async def test_ended_between_two_frames() -> None:
+    """The client is told why, and closes; what it still says goes nowhere."""
+    pair = Pair()
+    end = spoken(pair)
+    pair.right.feed(b"\x82\x02ab")
+    end.end()
+    assert pair.left.drain() == b"\x82\x02ab" + close_frame(POLICY_VIOLATION)
+    await rest()
+    assert pair.right.aborted
+    assert not pair.left.is_closing()
+    pair.left.feed(b"its own Close")
+    pair.left.feed_eof()
+    await rest()
+    assert not pair.left.aborted
+    assert sorted(pair.closed) == ["left", "right"]
+
+
+async def test_ended_within_a_frame() -> None:
+    """The frame ends first, and nothing comes behind the Close."""
+    pair = Pair()
+    end = spoken(pair)
+    pair.right.feed(b"\x82\x04ab")
+    end.end()
+    assert pair.left.drain() == b"\x82\x04ab"
+    pair.right.feed(b"cd\x82\x01e")
+    assert pair.left.drain() == b"cd" + close_frame(POLICY_VIOLATION)
+    await rest()
+    assert pair.right.aborted
+
+
+async def test_ended_within_a_frame_that_does_not_end() -> None:
+    """It is cut."""
+    pair = Pair()
+    end = spoken(pair)
+    pair.right.feed(b"\x82\x04ab")
+    end.end()
+    await until(lambda: pair.left.aborted and pair.right.aborted)
+
+
+async def test_another_protocol_is_cut() -> None:
+    """Nothing can be said in it."""
+    pair = Pair()
+    end = pair.right.get_protocol()
+    assert isinstance(end, TunnelEnd)
+    end.end()
+    await rest()
+    assert pair.left.aborted
+    assert pair.right.aborted
 
 
 async def test_a_side_that_takes_nothing_is_given_up() -> None:

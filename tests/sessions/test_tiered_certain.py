@@ -61,6 +61,7 @@ class Shared:
     """A `SharedStore` whose `truth` outlives every fault."""
 
     degraded = False
+    tells = False
 
     def __init__(self, clock: Clock) -> None:
         self.truth = LocalStore(clock)
@@ -97,6 +98,14 @@ class Shared:
         if fate is Fate.LOST:
             raise RedisUnavailable(Fault.TIMEOUT, number)
         return outcome
+
+    def on_ended(self, listener: Callable[[str | None], None]) -> None:
+        """The pod is told by its near cache."""
+
+    async def token_of(self, sid: str) -> str | None:
+        """As `LocalStore`."""
+        login = await self._do(lambda: self.truth.login(sid))
+        return None if login is None else login.session.id
 
     def observe(self, observer: Observer) -> None:
         """Tell this one of every look-up."""

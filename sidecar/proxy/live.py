@@ -1,0 +1,204 @@
+"""What is under way for a session ends with it: tunnels and answers that take their time.
+
+Owns when to look again whether each is still allowed, and ends those that are not. A login that
+goes on with another token (a refresh) goes on; the decision itself is the gate's, as for a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import heappop, heappush
+from itertools import count
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from sidecar.auth.gate import Allow, NeedSession
+from sidecar.auth.reason import Reason
+from sidecar.errors import StoreUnavailable
+from sidecar.sessions.check import authenticate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sidecar.auth.gate import Gate
+    from sidecar.auth.policy import Route
+    from sidecar.sessions.store import SessionStore
+    from sidecar.tasks import Tasks
+    from sidecar.wire.head import RequestHead
+
+_LONGEST: Final = 60.0  # seconds that a timer runs: the wall clock may be moved meanwhile
+UNTOLD: Final = 5.0  # seconds between two looks where nobody tells of changes
+
+
+class Watched:
+    """One of them. `release` it when it has ended by itself."""
+
+    __slots__ = ("again", "checking", "end", "expires", "head", "registry", "route", "sid", "token")
+
+    def __init__(
+        self, registry: Live, route: Route, head: RequestHead, allow: Allow, end: Callable[[], None]
+    ) -> None:
+        self.registry: Live | None = registry
+        self.route = route
+        self.head = head
+        self.end = end
+        self.sid = allow.session_id
+        self.expires = allow.expires or 0.0
+        self.token = ""  # the id that its session is known by now
+        self.checking = False
+        self.again = False  # something changed while it was being looked at
+
+    def __repr__(self) -> str:
+        return f"<Watched on {self.route.name} until {self.expires}>"
+
+    def release(self) -> None:
+        """It is over: look no more."""
+        registry, self.registry = self.registry, None
+        if registry is not None:
+            registry.forget(self)
+
+
+class Live:
+    """All of one data plane. `sleep` is in seconds."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        store: SessionStore,
+        tasks: Tasks,
+        *,
+        clock: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._gate = gate
+        self._store = store
+        self._tasks = tasks
+        self._clock = clock
+        self._sleep = sleep
+        self._by_token: dict[str, set[Watched]] = {}
+        self._ends: list[tuple[float, int, Watched]] = []  # a heap; what was released stays a while
+        self._numbers = count()
+        self._earlier = asyncio.Event()  # an end came before all that were known
+        self.ended = 0
+        store.on_ended(self._on_ended)
+
+    def __repr__(self) -> str:
+        return f"<Live {len(self)} under way, {self.ended} ended>"
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_token.values()))
+
+    def start(self) -> None:
+        """Look after them from here on."""
+        self._tasks.spawn(self._run(), "live expiry")
+        self._tasks.spawn(self._poll(), "live check")
+
+    def watch(
+        self, route: Route, head: RequestHead, allow: Allow, end: Callable[[], None]
+    ) -> Watched | None:
+        """`end` is called once when the session is over. None for what has none to end with."""
+        if allow.expires is None or not route.ends_live:
+            return None
+        watched = Watched(self, route, head, allow, end)
+        need = self._gate.decide(route, head, self._clock())
+        if isinstance(need, NeedSession):
+            watched.token = need.token_id
+        self._keep(watched)
+        return watched
+
+    def forget(self, watched: Watched) -> None:
+        """It has ended."""
+        same = self._by_token.get(watched.token)
+        if same is not None:
+            same.discard(watched)
+            if not same:
+                del self._by_token[watched.token]
+        if len(self._ends) > 2 * len(self._by_token) + 1000:
+            self._ends = [each for each in self._ends if each[2].registry is not None]
+            self._ends.sort()  # a sorted list is a heap
+
+    def _keep(self, watched: Watched) -> None:
+        self._by_token.setdefault(watched.token, set()).add(watched)
+        heappush(self._ends, (watched.expires, next(self._numbers), watched))
+        if self._ends[0][2] is watched:
+            self._earlier.set()
+
+    def _on_ended(self, token_id: str | None) -> None:
+        """This session changed; None: any may have."""
+        if token_id is not None:
+            for watched in tuple(self._by_token.get(token_id, ())):
+                self._look_at(watched)
+            return
+        for same in tuple(self._by_token.values()):
+            for watched in tuple(same):
+                self._look_at(watched)
+
+    def _look_at(self, watched: Watched) -> None:
+        if watched.checking:
+            watched.again = True
+        else:
+            watched.checking = True
+            self._tasks.spawn(self._check(watched), "live check")
+
+    async def _run(self) -> None:
+        """Look at each when its time is over."""
+        while True:
+            self._earlier.clear()
+            now = self._clock()
+            while self._ends and self._ends[0][0] <= now:
+                watched = heappop(self._ends)[2]
+                if watched.registry is not None and watched.expires <= now:
+                    self._look_at(watched)
+            delay = min(_LONGEST, self._ends[0][0] - now) if self._ends else _LONGEST
+            waiting = asyncio.ensure_future(self._earlier.wait())
+            await asyncio.wait({waiting}, timeout=delay)
+            waiting.cancel()
+
+    async def _poll(self) -> None:
+        """Where the store tells nothing, ask."""
+        while True:
+            await self._sleep(UNTOLD)
+            if not self._store.tells and not self._store.degraded:
+                self._on_ended(None)
+
+    async def _check(self, watched: Watched) -> None:
+        try:
+            allowed = True
+            watched.again = True
+            while watched.again and allowed:
+                watched.again = False
+                allowed = await self._is_allowed(watched)
+        finally:
+            watched.checking = False
+        if not allowed and watched.registry is not None:
+            watched.release()
+            self.ended += 1
+            watched.end()
+
+    async def _is_allowed(self, watched: Watched) -> bool:
+        """Whether it may go on; then for how long is set."""
+        now = self._clock()
+        decision = await authenticate(self._gate, self._store, watched.route, watched.head, now)
+        if isinstance(decision, Allow):
+            return self._prolong(watched, watched.token, decision.expires or now)
+        if decision.reason is Reason.STORE_UNAVAILABLE:
+            return watched.expires > now  # until that is known, as before; and no longer
+        if not watched.sid:
+            return False
+        try:
+            token_id = await self._store.token_of(watched.sid)
+            session = None if token_id is None else await self._store.get(token_id)
+        except StoreUnavailable:
+            return watched.expires > now
+        if session is None or session.sid != watched.sid or session.exp <= now:
+            return False
+        return self._prolong(watched, session.id, session.exp)
+
+    def _prolong(self, watched: Watched, token_id: str, expires: float) -> bool:
+        if watched.registry is not None and (
+            token_id != watched.token or expires != watched.expires
+        ):
+            self.forget(watched)
+            watched.token, watched.expires = token_id, expires
+            self._keep(watched)
+        return True
