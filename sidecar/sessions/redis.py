@@ -28,6 +28,7 @@ from sidecar.sessions.denied_redis import RedisDenials
 from sidecar.sessions.faults import Fault, RedisUnavailable
 from sidecar.sessions.keyspace import LISTED, USER, Keyspace, octets
 from sidecar.sessions.link import RedisLink
+from sidecar.sessions.touches import Touches
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MARK: Final = 8  # octets of a claim's mark, before the record in `used`
-_TOUCHED_AT_ONCE: Final = 100
-_TOUCHES_KEPT: Final = 100_000
 _NO_FIELDS: Final[tuple[bytes | None, bytes | None]] = (None, None)
 
 logger = logging.getLogger("sidecar.sessions")
@@ -75,10 +74,9 @@ class RedisStore:
         self._clock = clock
         self._session_key = session_key
         self._read = adopt_session if session_key is SessionKey.TOKEN else decode_session
-        self._touch_every = touch_every
-        self._touched: dict[str, float] = {}  # sid: when that was written last
         self._keys = Keyspace(clock, max_ttl)
         self._link = RedisLink(client, timeout=timeout, slots=slots)
+        self._touches = Touches(self._link, self._keys, clock, touch_every)
         self._own = OwnTokens() if own is None else own
         self.denials = RedisDenials(self._link, metrics, clock)
         self._observer: Observer | None = None
@@ -132,7 +130,7 @@ class RedisStore:
         try:
             return await self._run(partial(self._keys.write, grant), "session write")
         finally:
-            self._touched_at(grant.session.sid, self._clock())
+            self._touches.written(grant.session.sid)
             self._lookups.forget(grant.session.id)
             self._lookups.forget(grant.replaces or "")
 
@@ -231,7 +229,7 @@ class RedisStore:
         self._count(missed, "miss")
         self._count(unreadable, "unreadable")
         self._count(len(values) - missed - unreadable, "hit")
-        self._touch({session.sid for session in sessions if session is not None})
+        self._touches.add({session.sid for session in sessions if session is not None})
         return sessions
 
     def _session(self, token_id: str, value: bytes) -> Session | None:
@@ -289,31 +287,4 @@ class RedisStore:
 
     async def touch(self, sids: Sequence[str]) -> None:
         """Write that these logins were seen, where that was not done for a while."""
-        due = self._due(sids)
-        for start in range(0, len(due), _TOUCHED_AT_ONCE):
-            await self._write_seen(due[start : start + _TOUCHED_AT_ONCE])
-
-    def _touch(self, sids: set[str]) -> None:
-        due = self._due(sids)
-        if due:
-            self._link.tasks.spawn(self._write_seen(due), "session seen")
-
-    def _due(self, sids: Iterable[str]) -> list[str]:
-        """Those whose `seen` was not written for a while; it is taken as written now."""
-        now, last = self._clock(), self._touched
-        due = [sid for sid in sids if sid and last.get(sid, 0.0) + self._touch_every <= now]
-        for sid in due:
-            self._touched_at(sid, now)
-        return due
-
-    def _touched_at(self, sid: str, now: float) -> None:
-        self._touched.pop(sid, None)
-        if len(self._touched) >= _TOUCHES_KEPT:
-            del self._touched[next(iter(self._touched))]
-        self._touched[sid] = now
-
-    async def _write_seen(self, sids: Sequence[str]) -> None:
-        try:
-            await self._link.run(partial(self._keys.seen, sids, self._clock()))
-        except RedisUnavailable as unavailable:
-            logger.debug("seen not written", extra={"fault": unavailable.fault})
+        await self._touches.write(sids)
