@@ -67,7 +67,7 @@ def make_parts(settings: Settings) -> Parts:
     signing = attempt(_make_signing)
     foreign = attempt(read_foreign_keys)
     users = attempt(_make_users)
-    routes = attempt(_make_routes)
+    routes = attempt(make_routes)
     identity = attempt(_make_identity)
     connector = attempt(_make_connector)
     attempt(_check_redis_ca)
@@ -97,7 +97,7 @@ def _make_users(settings: Settings) -> Users:
     return load_users(Path(settings.users_file)) if settings.users_file else Users()
 
 
-def _make_routes(settings: Settings) -> RouteTable:
+def make_routes(settings: Settings) -> RouteTable:
     """Our own routes, then those of the file."""
     rules = [
         RouteRule(

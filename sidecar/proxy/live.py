@@ -76,6 +76,7 @@ class Live:
         self._clock = clock
         self._sleep = sleep
         self._by_token: dict[str, set[Watched]] = {}
+        self._size = 0  # of all these sets: many may be one token's
         self._ends: list[tuple[float, int, Watched]] = []  # a heap; what was released stays a while
         self._numbers = count()
         self._earlier = asyncio.Event()  # an end came before all that were known
@@ -86,7 +87,7 @@ class Live:
         return f"<Live {len(self)} under way, {self.ended} ended>"
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_token.values()))
+        return self._size
 
     def start(self) -> None:
         """Look after them from here on."""
@@ -109,16 +110,22 @@ class Live:
     def forget(self, watched: Watched) -> None:
         """It has ended."""
         same = self._by_token.get(watched.token)
-        if same is not None:
-            same.discard(watched)
+        if same is not None and watched in same:
+            same.remove(watched)
+            self._size -= 1
             if not same:
                 del self._by_token[watched.token]
-        if len(self._ends) > 2 * len(self._by_token) + 1000:
-            self._ends = [each for each in self._ends if each[2].registry is not None]
+        if len(self._ends) > 2 * self._size + 1000:
+            self._ends = [
+                each
+                for each in self._ends
+                if each[2].registry is not None and each[0] == each[2].expires
+            ]
             self._ends.sort()  # a sorted list is a heap
 
     def _keep(self, watched: Watched) -> None:
         self._by_token.setdefault(watched.token, set()).add(watched)
+        self._size += 1
         heappush(self._ends, (watched.expires, next(self._numbers), watched))
         if self._ends[0][2] is watched:
             self._earlier.set()

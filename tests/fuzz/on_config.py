@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from sidecar.auth.policy import Access, Outage, RouteRule, RouteTable
+from sidecar.assembly.parts import make_routes
 from sidecar.errors import ConfigError
 from sidecar.settings import load
 from sidecar.settings.model import Settings, kinds_of
@@ -62,28 +62,7 @@ def load_and_look(env: dict[str, str], path: Path, *, told: bool) -> None:
     for name in Settings.__struct_fields__:
         if name not in HIDDEN | {"allow_weak_secrets"}:
             assert getattr(second, name) == getattr(settings, name), name
-    make_routes(settings)
-
-
-def make_routes(settings: Settings) -> None:
-    """What the settings let pass, the route table takes too."""
-    RouteTable(
-        [
-            RouteRule(
-                path=each.path,
-                access=Access(each.access),
-                name=each.name,
-                methods=each.methods,
-                hosts=each.hosts,
-                roles=each.roles,
-                scopes=each.scopes,
-                claims=each.claims,
-                upgrades=each.upgrades,
-                outage=Outage(each.session_outage) if each.session_outage else None,
-            )
-            for each in settings.route
-        ]
-    )
+    make_routes(settings)  # what the settings let pass, the route table takes too
 
 
 def shows_itself(env: dict[str, str], file: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -73,9 +74,9 @@ class Pod:
         await self.store.denials.deny(dict.fromkeys(names, denial))
 
 
-@pytest.fixture
-async def pods(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
-    """Two that are coherent."""
+@asynccontextmanager
+async def coherent_pair(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
+    """Two pods that follow this server."""
     made = Pod(server.port), Pod(server.port)
     for pod in made:
         await pod.store.start()
@@ -83,6 +84,13 @@ async def pods(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
     yield made
     for pod in made:
         await pod.store.close()
+
+
+@pytest.fixture
+async def pods(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
+    """Two that are coherent."""
+    async with coherent_pair(server) as made:
+        yield made
 
 
 @pytest.fixture
@@ -95,13 +103,8 @@ def mortal() -> Iterator[RedisServer]:
 @pytest.fixture
 async def mortals(mortal: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
     """Two pods on it."""
-    made = Pod(mortal.port), Pod(mortal.port)
-    for pod in made:
-        await pod.store.start()
-        await pod.coherent()
-    yield made
-    for pod in made:
-        await pod.store.close()
+    async with coherent_pair(mortal) as made:
+        yield made
 
 
 def token(*more: str) -> Claimed:
