@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import ConnectionPool, Redis, SSLConnection
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -115,17 +115,19 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
 
 
 def _pool(config: RedisConfig, arguments: dict[str, Any]) -> ConnectionPool:
+    """Who finds no connection free waits for one, as long as the deadline of its work lets it."""
     url = config.url.reveal()
     tls = _tls(config)
+    arguments["timeout"] = None
     if not url:
         if tls:
             arguments |= {"connection_class": SSLConnection, **tls}
-        return ConnectionPool(host=config.host, port=config.port, **arguments)
+        return BlockingConnectionPool(host=config.host, port=config.port, **arguments)
     if "+sentinel:" in url:
         return _sentinel_pool(url, arguments, tls)
     if url.startswith("rediss:"):
         arguments |= tls
-    return ConnectionPool.from_url(url, **arguments)
+    return BlockingConnectionPool.from_url(url, **arguments)
 
 
 def _tls(config: RedisConfig) -> dict[str, Any]:
@@ -197,8 +199,8 @@ def _sentinel_pool(
     )
 
 
-class _MasterPool(SentinelConnectionPool):
-    """The library's leaves the connections to the sentinels open."""
+class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """The library's refuses whom it has no connection for, and leaves those to sentinels open."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002
         """Close every connection, to the master and to the sentinels."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from sidecar.sessions.faults import Fault, classify
 from sidecar.sessions.keyspace import DENIED, TOKEN
@@ -186,7 +186,8 @@ class _Stretch:
     async def ping(self) -> None:
         """Ask the link for a sign of life, and see that every reading connection still stands."""
         await self._pubsub.ping()
-        await asyncio.gather(*(self._ping_reader() for _ in self._readers))
+        # Taken at once, so that each idle connection gets one; the others show by their use.
+        await asyncio.gather(*(self.reader.ping() for _ in self._readers))
 
     async def close(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Close all; what is being read at this moment gets a moment to end."""
@@ -199,11 +200,6 @@ class _Stretch:
                 await sleep(_SILENCE)
             finally:
                 await _close(self.reader)
-
-    async def _ping_reader(self) -> None:
-        # When there is no connection to be had, each is in use, and will show how it is.
-        with suppress(MaxConnectionsError):
-            await self.reader.ping()
 
     async def _on_link(self, connection: Any) -> None:
         if self._id is not None:  # invalidations may have been missed
