@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sidecar.errors import PeerError, UpstreamError
     from sidecar.proxy.downstream import Downstream
     from sidecar.proxy.shared import Shared
+    from sidecar.proxy.verify import Dialect
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
 
@@ -36,6 +37,8 @@ class Exchange(Lasting):
 
     reason: Reason | None = None  # it was denied for
     task: asyncio.Task[None] | None = None  # the session look-up
+    dialect: Dialect | None = None  # of a subrequest
+    asked: RequestHead | None = None  # the original request, where a subrequest tells it
     _wanted: Body | None = None  # the request's, which is gathered before it goes on
     _gathered = 0  # octets of it
 
@@ -59,14 +62,19 @@ class Exchange(Lasting):
         if head.method == b"HEAD":
             self.to_head = True
         route = self.route = shared.routes.match(head.method, head.host, head.path)
-        if route.target == "verify" and head.forwarded is None:
-            route = shared.routes.default
-        elif route.target == "verify":
-            subject = verify.read_subject(head, shared.routes, self.downstream.forwarding)
+        if route.target == "verify":
+            dialect = verify.BY_PATH.get(head.path) or verify.find_dialect(head.path)
+            if dialect is None:
+                self._problem(404)
+                return
+            self.dialect = dialect
+            forwarding = self.downstream.forwarding
+            subject = verify.read_subject(dialect, head, shared.routes, forwarding)
             if isinstance(subject, Deny):
                 self._deny(subject)
                 return
-            route, head = subject
+            route, self.asked = subject
+            head = self.asked or head
         now = time()
         decision = shared.gate.decide(route, head, now)
         if isinstance(decision, NeedSession):
@@ -151,16 +159,19 @@ class Exchange(Lasting):
             shared.on_unknown_key()
         status = reason.status
         headers = b"WWW-Authenticate: %b\r\n" % deny.challenge if deny.challenge else b""
-        if self.route.target == "verify":
-            status = verify.STATUS.get(status, status)
-            headers += verify.location(
-                self.head, shared.login_url, self.downstream.forwarding, status
-            )
-        elif status == 401 and shared.login_url and verify.is_navigation(self.head):
-            headers += verify.login_location(shared.login_url, self.head.target)
-            close = not self._may_keep()
-            self._reply(302, redirect(self.request_id, headers=headers, close=close))
-            return
+        dialect = self.dialect
+        if dialect is not None:
+            status = dialect.statuses.get(status, status)
+        asked = self.head if dialect is None else self.asked
+        if status == 401 and shared.login_url and asked is not None:
+            if dialect is not None and not dialect.redirects:
+                headers += verify.login_location(shared.login_url, asked.target)
+            elif verify.is_navigation(asked):
+                origin = verify.origin_for(dialect, asked, self.downstream.forwarding)
+                headers += verify.login_location(shared.login_url, asked.target, origin)
+                close = not self._may_keep()
+                self._reply(302, redirect(self.request_id, headers=headers, close=close))
+                return
         if status == 503:
             headers += RETRY_AFTER
         self._problem(status, headers)

@@ -62,15 +62,21 @@ class Forwarding:
             self._block = self._serialize(self._address, self._scheme, head.host, b"")
         return self._block
 
+    def scheme(self, head: RequestHead) -> bytes:
+        """What the client speaks: `http` or `https`, by a trusted peer's word or as seen here."""
+        if self.trusted and head.forwarded is not None:
+            said = head.forwarded.get(b"x-forwarded-proto", b"").lower()
+            if said in {b"http", b"https"}:
+                return said
+        return self._scheme
+
     def _appended(self, head: RequestHead, said: dict[bytes, bytes]) -> bytes:
         addresses = said.get(b"x-forwarded-for", b"")
         if addresses and _ADDRESSES.match(addresses):
             addresses = addresses + b", " + self._address
         else:
             addresses = self._address
-        scheme = said.get(b"x-forwarded-proto", b"").lower()
-        if scheme not in {b"http", b"https"}:
-            scheme = self._scheme
+        scheme = self.scheme(head)
         host = said.get(b"x-forwarded-host", b"")
         if not is_host(host):
             host = head.host

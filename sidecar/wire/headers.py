@@ -44,7 +44,8 @@ HOP_BY_HOP: Final = frozenset(
 # An application that honours one of these acts on another path than the one decided on.
 PATH_OVERRIDES: Final = frozenset((b"x-original-url", b"x-rewrite-url", b"x-envoy-original-path"))
 
-# The forwarded headers that are understood, X-Original-* as nginx's `auth_request` sends them. Any
+# The forwarded headers that are understood, those with a URI and a method from proxies that ask
+# `/auth/verify` (X-Original-* from nginx). They are never passed on as they come, and any
 # other X-Forwarded-* is dropped from everybody: a list of what is refused always forgets one.
 FORWARDED: Final = frozenset(
     (
@@ -52,6 +53,8 @@ FORWARDED: Final = frozenset(
         b"x-forwarded-for",
         b"x-forwarded-proto",
         b"x-forwarded-host",
+        b"x-forwarded-uri",
+        b"x-forwarded-method",
         b"x-original-uri",
         b"x-original-method",
     )

@@ -1,6 +1,7 @@
-"""The verify endpoint in nginx's dialect (`auth_request`): 200, 401 or 403 and nothing else.
+"""The verify endpoint: in nginx's dialect (`auth_request`) 200, 401 or 403 and nothing else.
 
-Original URI and method count only from trusted peers; a URI that cannot be read is a refusal.
+What the other dialects differ in stands at the end. Original URI and method count only from
+trusted peers; a URI that cannot be read is a refusal.
 """
 
 from __future__ import annotations
@@ -60,7 +61,13 @@ def identity(answer: Response) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
-@pytest.mark.parametrize("suffix", ["", "/", "/nginx", "/nginx/a/b?c=d"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        *("", "/", "/nginx", "/nginx/a/b?c=d", "/traefik", "/traefik/a%20b/?c", "/caddy?a"),
+        *("/caddy/x", "/envoy", "/envoy?/", "/envoy/", "/envoy/a/b?c=d", "/haproxy", "/haproxy/x"),
+    ],
+)
 async def test_valid_token_is_200(
     upstream: ScriptedUpstream, guarded: Stack, method: str, suffix: str
 ) -> None:
@@ -286,6 +293,147 @@ async def test_upgrade_headers_do_no_harm(guarded: Stack) -> None:
     async with guarded.client() as client:
         for _ in range(2):
             assert (await client.ask(build("GET", VERIFY, *lines, token=token))).status == 200
+
+
+DIALECTS = ("nginx", "traefik", "caddy", "envoy", "haproxy")
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+def question(dialect: str, method: str, uri: str, *lines: str, token: str | None = None) -> bytes:
+    """What this proxy asks about a request to `app.example`; HAProxy asks by HEAD."""
+    if dialect == "envoy":
+        target = f"{VERIFY}/envoy{uri}"
+        fields = ("Content-Length: 0", *lines)
+        return build(method, target, *fields, token=token, host="app.example")
+    names = ("Original", "Original") if dialect == "nginx" else ("Forwarded", "Forwarded")
+    said = (f"X-{names[0]}-URI: {uri}", f"X-{names[1]}-Method: {method}")
+    fields = (*said, "X-Forwarded-Host: app.example", "X-Forwarded-Proto: https", *lines)
+    asks = "HEAD" if dialect == "haproxy" else "GET"
+    return build(asks, f"{VERIFY}/{dialect}", *fields, token=token)
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    ("method", "uri", "user", "status"),
+    [
+        pytest.param("GET", "/public/x?y", None, 200, id="public"),
+        pytest.param("GET", "/x?/public/", None, 401, id="query-is-no-path"),
+        pytest.param("GET", "/x", "alice", 200, id="default"),
+        pytest.param("GET", "/admin/x", "alice", 403, id="role-alice"),
+        pytest.param("GET", "/admin/x", "admin", 200, id="role-admin"),
+        pytest.param("HEAD", "/readonly/x", None, 200, id="head"),
+        pytest.param("POST", "/readonly/x", None, 401, id="method"),
+        pytest.param("GET", "/auth/login", None, 401, id="no-path-of-ours"),
+        pytest.param("DELETE", "/x", "alice", 200, id="delete"),
+    ],
+)
+async def test_every_dialect_decides_on_the_original_request(
+    *, guarded: Stack, dialect: str, method: str, uri: str, user: str | None, status: int
+) -> None:
+    """Each tells the same request in its own way, twice on one connection; so is the decision."""
+    token = (await guarded.login(user)).access if user else None
+    async with guarded.client() as client:
+        for _ in range(2):
+            answer = await client.ask(question(dialect, method, uri, token=token))
+            assert answer.status == status
+            if status == 200:
+                assert identity(answer)["x-auth-user"].decode() == (user or "")
+                assert answer.fields.one("x-auth-degraded") == b""
+
+
+@every_dialect
+async def test_every_dialect_distrusts_strangers(wary: Stack, dialect: str) -> None:
+    """A peer that is not trusted gets 403, whatever it says and whoever it is."""
+    token = (await wary.login("admin")).access
+    for credentials in (None, token):
+        answer = await wary.ask(question(dialect, "GET", "/public/x", token=credentials))
+        assert (answer.status, "location" in answer.fields) == (403, False)
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    ("method", "lines", "navigates"),
+    [
+        pytest.param("GET", ("Sec-Fetch-Mode: navigate",), True, id="navigation"),
+        pytest.param("HEAD", ("Accept: text/html",), True, id="head"),
+        pytest.param("POST", ("Sec-Fetch-Mode: navigate",), False, id="form"),
+        pytest.param("GET", ("Sec-Fetch-Mode: cors", "Accept: text/html"), False, id="script"),
+        pytest.param("GET", (), False, id="program"),
+    ],
+)
+async def test_who_is_sent_to_the_login_page(
+    *, guarded: Stack, dialect: str, method: str, lines: tuple[str, ...], navigates: bool
+) -> None:
+    """A person, by 302 where the proxy passes that on; nginx gets a 401 with the Location."""
+    async with guarded.client() as client:
+        for _ in range(2):
+            answer = await client.ask(question(dialect, method, "/app?x=1&y", *lines))
+            assert answer.status == (302 if navigates and dialect != "nginx" else 401)
+            assert set(challenge(answer)) <= {"realm"}
+            found = answer.fields.all("location")
+            if navigates or dialect == "nginx":
+                start = b"https://app.example" if dialect == "traefik" else b""
+                assert found == [start + b"/auth/login?rd=%2Fapp%3Fx%3D1%26y"]
+            else:
+                assert found == []
+
+
+@every_dialect
+async def test_a_cookie_for_another_sites_websocket(guarded: Stack, dialect: str) -> None:
+    """A page of another origin may not open one with its visitor's cookie, ours may."""
+    cookie = f"Cookie: {await guarded.cookie()}"
+    for origin, status in (("https://evil.example", 403), ("https://app.example", 200)):
+        for more in ((), ("Connection: Upgrade", "Upgrade: websocket")):
+            lines = (cookie, "Sec-WebSocket-Key: x", f"Origin: {origin}", *more)
+            assert (await guarded.ask(question(dialect, "GET", "/ws", *lines))).status == status
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"Content-Length: 4\r\n\r\nbody", id="length"),
+        pytest.param(b"Content-Length: 0\r\n\r\n", id="empty"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", id="chunked"),
+        pytest.param(b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n", id="expected"),
+    ],
+)
+async def test_a_body_is_of_no_interest(guarded: Stack, dialect: str, body: bytes) -> None:
+    """The answer comes at once, and what comes with the question is not taken for another."""
+    token = (await guarded.login()).access
+    for credentials, status in ((token, 200), (None, 401)):
+        asked = question(dialect, "POST", "/x", token=credentials)[:-2] + body
+        asked = asked.replace(b"Content-Length: 0\r\n", b"", dialect == "envoy")
+        async with guarded.client() as client:
+            answer = await client.ask(asked)
+            assert answer.status == status
+            if not answer.closes:
+                assert (await client.ask(question(dialect, "GET", "/public/x"))).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("name", ["apache", "Traefik", "nginxx", "envoy%20", "x/public/y"])
+async def test_an_unknown_dialect(guarded: Stack, name: str, method: str) -> None:
+    """Nobody knows how it asks, so it is never allowed: 404, and which there are."""
+    token = (await guarded.login("admin")).access
+    async with guarded.client() as client:
+        for _ in range(2):
+            answer = await client.ask(build(method, f"{VERIFY}/{name}", token=token))
+            assert answer.status == 404
+            assert not any(header in answer.fields for header in IDENTITY)
+            if method == "HEAD":
+                assert answer.body == b""
+            else:
+                assert all(dialect in answer.json()["detail"] for dialect in DIALECTS)
+
+
+async def test_without_a_login_page(upstream: ScriptedUpstream) -> None:
+    """With nowhere to go, a person gets the 401, too."""
+    settings: dict[str, Any] = {"trusted_proxies": ["127.0.0.1/32"], "users_file": ""}
+    async with stack(upstream.url, **settings) as guarded:
+        for dialect in DIALECTS:
+            answer = await guarded.ask(question(dialect, "GET", "/x", "Accept: text/html"))
+            assert (answer.status, "location" in answer.fields) == (401, False)
 
 
 async def test_logout_ends_it(guarded: Stack) -> None:

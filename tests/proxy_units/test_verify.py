@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,7 +14,11 @@ from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
 from sidecar.proxy import verify
 from sidecar.wire.forwarded import Forwarding
+from sidecar.wire.replies import problem
 from tests.wire.readers import content, read_request, read_response
+
+if TYPE_CHECKING:
+    from sidecar.proxy.verify import Dialect
 
 TABLE: Final = RouteTable(
     (
@@ -31,8 +35,9 @@ STRANGER: Final = Forwarding("192.0.2.1", "http", trusted=False)
 @pytest.mark.parametrize(
     ("lines", "route", "asked"),
     [
-        pytest.param([], "default", "/", id="nothing-said"),
-        pytest.param([b"X-Forwarded-For: 192.0.2.9"], "default", "/", id="only-the-client"),
+        pytest.param([], "default", "", id="nothing-said"),
+        pytest.param([b"X-Forwarded-For: 192.0.2.9"], "default", "", id="only-the-client"),
+        pytest.param([b"X-Forwarded-Uri: /open/a"], "default", "", id="another-dialect"),
         pytest.param([b"X-Original-URI: /open/a?b"], "open", "/open/a", id="public"),
         pytest.param([b"X-Original-URI: /open/%61"], "open", "/open/a", id="escaped"),
         pytest.param([b"X-Original-URI: /other"], "default", "/other", id="no-route"),
@@ -52,17 +57,22 @@ STRANGER: Final = Forwarding("192.0.2.1", "http", trusted=False)
 def test_subject(lines: list[bytes], route: str, asked: str) -> None:
     """The route is that of the request that was made, not that of the subrequest."""
     head = read_request(*lines, b"Authorization: Bearer x", b"Cookie: a=1")
-    subject = verify.read_subject(head, TABLE, TRUSTED)
+    subject = verify.read_subject(verify.NGINX, head, TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
-    assert (subject[0].name, subject[1].path) == (route, asked)
-    assert (subject[1].authorization, subject[1].cookie) == (b"Bearer x", b"a=1")
+    found, original = subject
+    assert found.name == route
+    if original is None:
+        assert asked == ""
+    else:
+        assert original.path == asked
+        assert (original.authorization, original.cookie) == (b"Bearer x", b"a=1")
 
 
 def test_the_subrequest_itself_is_left_as_it_is() -> None:
     """Its head is remembered for the next one on this connection."""
     head = read_request(b"X-Original-URI: /write", b"X-Original-Method: POST")
     before = content(head)
-    verify.read_subject(head, TABLE, TRUSTED)
+    verify.read_subject(verify.NGINX, head, TABLE, TRUSTED)
     assert content(head) == before
 
 
@@ -98,25 +108,164 @@ def test_the_subrequest_itself_is_left_as_it_is() -> None:
 )
 def test_malformed_subject(lines: list[bytes], reason: Reason) -> None:
     """What cannot be read for certain is denied, never allowed (Authelia CVE-2021-32637)."""
-    denied = verify.read_subject(read_request(*lines), TABLE, TRUSTED)
+    denied = verify.read_subject(verify.NGINX, read_request(*lines), TABLE, TRUSTED)
     assert denied == Deny(reason, None)
-    assert verify.STATUS.get(reason.status, reason.status) in {401, 403}
+    assert reason.status == 403
 
 
 @pytest.mark.parametrize("line", [b"X-Original-URI: /open/a", b"X-Original-Method: GET"])
 def test_a_stranger_is_not_believed(line: bytes) -> None:
     """Who is no trusted proxy may not say which request it was."""
-    denied = verify.read_subject(read_request(line), TABLE, STRANGER)
+    denied = verify.read_subject(verify.NGINX, read_request(line), TABLE, STRANGER)
     assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
-    asked = verify.read_subject(read_request(), TABLE, STRANGER)
-    assert not isinstance(asked, Deny)
-    assert asked[0] is TABLE.default
+    asked = verify.read_subject(verify.NGINX, read_request(), TABLE, STRANGER)
+    assert asked == (TABLE.default, None)
 
 
-def test_every_denial_is_one_that_nginx_takes() -> None:
-    """auth_request makes 500 of anything but 2xx, 401 and 403."""
-    statuses = {verify.STATUS.get(reason.status, reason.status) for reason in Reason}
-    assert statuses == {401, 403}
+@pytest.mark.parametrize(
+    ("dialect", "expected"),
+    [
+        (verify.NGINX, {401, 403}),
+        (verify.TRAEFIK, {400, 401, 403, 503}),
+        (verify.CADDY, {400, 401, 403, 503}),
+        (verify.ENVOY, {400, 401, 403}),
+        (verify.HAPROXY, {400, 401, 403, 503}),
+    ],
+    ids=repr,
+)
+def test_every_denial_is_one_that_the_proxy_takes(dialect: Dialect, expected: set[int]) -> None:
+    """nginx makes 500 of anything but 2xx, 401 and 403; Envoy may take a 5xx for a permission."""
+    assert {dialect.statuses.get(reason.status, reason.status) for reason in Reason} == expected
+
+
+def test_dialects_by_path() -> None:
+    """One look-up for the paths that are asked for, the name for whatever follows them."""
+    for dialect in verify.DIALECTS:
+        assert verify.BY_PATH[dialect.prefix] is dialect
+        for path in (dialect.prefix, dialect.prefix + "/", dialect.prefix + "/a/b"):
+            assert verify.find_dialect(path) is dialect
+    assert verify.BY_PATH["/auth/verify"] is verify.NGINX
+    assert verify.find_dialect("/auth/verify/") is verify.NGINX
+    for other in ("apache", "Envoy", "envoyx", "nginx x", "traefik2"):
+        assert verify.find_dialect(f"/auth/verify/{other}") is None
+        assert verify.find_dialect(f"/auth/verify/{other}/x") is None
+
+
+def test_the_answer_to_another_name_lists_all() -> None:
+    """Whoever misspells it learns what there is."""
+    text = problem(404, b"id").partition(b"\r\n\r\n")[2].decode()
+    assert all(dialect.name in text for dialect in verify.DIALECTS)
+
+
+SAYS: Final = (b"X-Forwarded-Uri: /open/a?b", b"X-Forwarded-Method: GET", b"X-Forwarded-Host: o")
+forwarding_dialects = pytest.mark.parametrize(
+    "dialect", [verify.TRAEFIK, verify.CADDY, verify.HAPROXY], ids=repr
+)
+
+
+@forwarding_dialects
+def test_subject_of_forwarded_headers(dialect: Dialect) -> None:
+    """Method, URI and host are those of X-Forwarded-*, and nothing else counts."""
+    others = (b"X-Original-URI: /write", b"X-Original-Method: POST", b"X-Rewrite-URL: /write")
+    head = read_request(*SAYS, *others, first=b"POST /auth/verify/x HTTP/1.1")
+    before = content(head)
+    subject = verify.read_subject(dialect, head, TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    route, original = subject
+    assert original is not None
+    assert (route.name, original.path, original.host) == ("open", "/open/a", b"o")
+    assert (original.method, original.target) == (b"GET", b"/open/a?b")
+    assert content(head) == before
+    assert verify.read_subject(dialect, read_request(*others), TABLE, TRUSTED) == (
+        TABLE.default,
+        None,
+    )
+
+
+@forwarding_dialects
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param((SAYS[0], SAYS[1]), id="no-host"),
+        pytest.param((SAYS[0], SAYS[2]), id="no-method"),
+        pytest.param((SAYS[1], SAYS[2]), id="no-uri"),
+        pytest.param((*SAYS, SAYS[0]), id="uri-twice"),
+        pytest.param((*SAYS, SAYS[1]), id="method-twice"),
+        pytest.param((*SAYS, SAYS[2]), id="host-twice"),
+        pytest.param((*SAYS[1:], b"X-Forwarded-Uri: /open/../a"), id="dot-segment"),
+        pytest.param((*SAYS[1:], b"X-Forwarded-Uri: http://h/open/a"), id="absolute"),
+        pytest.param((*SAYS[1:], b"X-Forwarded-Uri: /open/a#b"), id="fragment"),
+        pytest.param((*SAYS[1:], b"X-Forwarded-Uri:"), id="empty"),
+    ],
+)
+def test_malformed_forwarded_headers(dialect: Dialect, lines: tuple[bytes, ...]) -> None:
+    """These proxies send all three, once each: what is missing or doubtful is refused."""
+    denied = verify.read_subject(dialect, read_request(*lines), TABLE, TRUSTED)
+    assert denied == Deny(Reason.TARGET_MALFORMED, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "route", "target"),
+    [
+        pytest.param("GET /auth/verify/envoy/open/a?b=/x", "open", "/open/a?b=/x", id="public"),
+        pytest.param("POST /auth/verify/envoy/write", "write", "/write", id="method"),
+        pytest.param("GET /auth/verify/envoy/write", "default", "/write", id="other-method"),
+        pytest.param("GET /auth/verify/envoy/", "default", "/", id="root"),
+        pytest.param("GET /auth/verify/envoy/op%65n/a", "open", "/op%65n/a", id="escaped"),
+        pytest.param("GET /auth/verify/envoy/auth/x", "default", "/auth/x", id="no-path-of-ours"),
+        pytest.param("GET /auth/verify/envoy", "default", None, id="nothing-said"),
+        pytest.param("GET /auth/verify/envoy?/open/a", "default", None, id="query-alone"),
+    ],
+)
+def test_subject_below_a_path(first: str, route: str, target: str | None) -> None:
+    """Envoy's subrequest is the original one but for its path's prefix; no header is asked."""
+    lines = (b"X-Forwarded-Host: h.example", *SAYS[:2], b"X-Original-URI: /open/b")
+    head = read_request(*lines, first=f"{first} HTTP/1.1".encode())
+    before = content(head)
+    subject = verify.read_subject(verify.ENVOY, head, TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    found, original = subject
+    assert found.name == route
+    assert (None if original is None else original.target.decode()) == target
+    assert original is None or original.host == b"h"
+    assert content(head) == before
+
+
+def test_an_escaped_prefix_is_refused() -> None:
+    """What is asked for would not be where it is looked for."""
+    head = read_request(first=b"GET /auth/verify/%65nvoy/open/a HTTP/1.1")
+    denied = verify.read_subject(verify.ENVOY, head, TABLE, TRUSTED)
+    assert denied == Deny(Reason.TARGET_MALFORMED, None)
+
+
+@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+def test_no_dialect_believes_a_stranger(dialect: Dialect) -> None:
+    """Who is no trusted proxy may not say which request it was, in any dialect."""
+    lines = (*SAYS, b"X-Original-URI: /open/a")
+    head = read_request(*lines, first=f"GET {dialect.prefix}/open/a HTTP/1.1".encode())
+    denied = verify.read_subject(dialect, head, TABLE, STRANGER)
+    assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "upgrade"),
+    [
+        pytest.param((b"Cookie: a=b", b"sec-WebSocket-key: x"), b"websocket", id="cookie"),
+        pytest.param((b"Cookie: a=b",), None, id="no-websocket"),
+        pytest.param((b"Sec-WebSocket-Key: x",), None, id="no-cookie"),
+        pytest.param(
+            (b"Cookie: a=b", b"Sec-WebSocket-Key: x", b"Connection: upgrade", b"Upgrade: other"),
+            b"other",
+            id="said",
+        ),
+    ],
+)
+def test_a_websocket_without_upgrade(lines: tuple[bytes, ...], upgrade: bytes | None) -> None:
+    """Proxies remove Upgrade; a cookie must come from our own pages all the same."""
+    subject = verify.read_subject(verify.TRAEFIK, read_request(*SAYS, *lines), TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    assert subject[1] is not None
+    assert subject[1].upgrade == upgrade
 
 
 @pytest.mark.parametrize("close", [False, True])
@@ -130,33 +279,52 @@ def test_allowed(close: bool) -> None:  # noqa: FBT001 (a table)
     assert (head.status, head.length, head.keep_alive) == (200, 0, not close)
     assert lines[:3] == [b"Cache-Control: no-store", b"X-Auth-User: u", b"X-Auth-Roles: "]
     assert b"X-Request-Id: id-1" in lines
+    assert b"X-Auth-Degraded: " in lines
+
+
+def test_allowed_while_degraded() -> None:
+    """The header is there once, with its value."""
+    raw = verify.allowed(b"X-Auth-User: u\r\nX-Auth-Degraded: local\r\n", b"id", close=False)
+    assert raw.count(b"X-Auth-Degraded") == 1
+    assert b"\r\nX-Auth-Degraded: local\r\n" in raw
 
 
 @pytest.mark.parametrize(
-    ("forwarding", "login", "lines", "status", "expected"),
+    ("login", "origin", "expected"),
     [
-        pytest.param(
-            *(TRUSTED, b"/login", [b"X-Original-URI: /a?b=c&d"], 401),
-            b"Location: /login?rd=%2Fa%3Fb%3Dc%26d\r\n",
-            id="known",
-        ),
-        pytest.param(
-            *(TRUSTED, b"https://sso/x?y=z", [b"X-Original-URI: /a"], 401),
-            b"Location: https://sso/x?y=z&rd=%2Fa\r\n",
-            id="login-with-a-query",
-        ),
-        pytest.param(TRUSTED, b"/login", [b"X-Original-URI: /a"], 403, b"", id="403"),
-        pytest.param(TRUSTED, b"", [b"X-Original-URI: /a"], 401, b"", id="no-login"),
-        pytest.param(TRUSTED, b"/login", [], 401, b"", id="nothing-said"),
-        pytest.param(TRUSTED, b"/login", [b"X-Forwarded-For: x"], 401, b"", id="no-uri"),
-        pytest.param(STRANGER, b"/login", [b"X-Original-URI: /a"], 401, b"", id="stranger"),
+        pytest.param(b"/login", b"", b"/login?rd=%2Fa%3Fb%3Dc%26d", id="path"),
+        pytest.param(b"https://sso/x?y=z", b"", b"https://sso/x?y=z&rd=%2Fa%3Fb%3Dc%26d", id="url"),
+        pytest.param(b"/login", b"http://h", b"http://h/login?rd=%2Fa%3Fb%3Dc%26d", id="completed"),
+        pytest.param(b"https://sso/", b"http://h", b"https://sso/?rd=%2Fa%3Fb%3Dc%26d", id="whole"),
     ],
 )
-def test_location(
-    forwarding: Forwarding, login: bytes, lines: list[bytes], status: int, expected: bytes
-) -> None:
-    """A 401 about a known request says where to sign in."""
-    assert verify.location(read_request(*lines), login, forwarding, status) == expected
+def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
+    """The login page with the way back; a path is completed where the proxy would do it wrongly."""
+    line = verify.login_location(login, b"/a?b=c&d", origin)
+    assert line == b"Location: %b\r\n" % expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "lines", "expected"),
+    [
+        pytest.param(None, SAYS, b"", id="none"),
+        *(pytest.param(each, SAYS, b"", id=each.name) for each in verify.DIALECTS[2:]),
+        pytest.param(verify.TRAEFIK, SAYS, b"http://o", id="traefik"),
+        pytest.param(
+            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: https"), b"https://o", id="traefik-tls"
+        ),
+        pytest.param(
+            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: x:"), b"http://o", id="traefik-odd"
+        ),
+    ],
+)
+def test_origin(dialect: Dialect | None, lines: tuple[bytes, ...], expected: bytes) -> None:
+    """Traefik completes a relative Location with our own address, so it gets a whole one."""
+    head = read_request(*lines)
+    subject = verify.read_subject(verify.TRAEFIK, head, TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    assert subject[1] is not None
+    assert verify.origin_for(dialect, subject[1], TRUSTED) == expected
 
 
 @settings(deadline=None)
