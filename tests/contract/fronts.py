@@ -1,0 +1,167 @@
+"""The five proxies that ask the sidecar, each with its sample configuration from config/.
+
+nginx, Caddy and HAProxy are the real ones; Traefik and Envoy are peers written to their contract.
+Nothing in a configuration is changed but the three addresses that are the operator's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.deploy.manifests import ROOT
+from tests.peers.patience import until
+from tests.peers.redis_server import free_port
+from tests.peers.subrequests import Envoy, Traefik, parse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+LISTEN: Final = "127.0.0.1:8000"
+SIDECAR: Final = "127.0.0.1:5005"
+APPLICATION: Final = "127.0.0.1:8080"
+READY: Final = 20.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """One proxy: its dialect, the program it needs, and what differs from proxy to proxy.
+
+    `away` is what a client gets when the sidecar does not answer, `refusing` when it answers that
+    its store is away. `start` takes the ports of the sidecar and of the application.
+    """
+
+    name: str
+    start: Callable[[int, int], AbstractAsyncContextManager[int]]
+    program: str = ""  # without one it is a peer of ours
+    away: int = 503
+    refusing: int = 503
+
+    def __repr__(self) -> str:
+        return f"<Front {self.name}>"
+
+
+def moved(name: str, addresses: Mapping[str, str]) -> str:
+    """A sample configuration with other addresses. Raises AssertionError when one is not in it."""
+    text = (ROOT / "config" / name).read_text("utf-8")
+    for address, other in addresses.items():
+        if address not in text:
+            raise AssertionError(f"{name}: no {address} to replace")
+        text = text.replace(address, other)
+    return text
+
+
+def behind(sidecar: int, application: int) -> dict[str, str]:
+    """The two servers' addresses."""
+    return {SIDECAR: f"127.0.0.1:{sidecar}", APPLICATION: f"127.0.0.1:{application}"}
+
+
+@contextlib.asynccontextmanager
+async def nginx(sidecar: int, application: int) -> AsyncIterator[int]:
+    """nginx; it inherits its listening socket, so that the port is free."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+        Path(folder).chmod(0o755)  # nginx' workers drop to another user, and keep bodies there
+        config = Path(folder) / "nginx.conf"
+        addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
+        config.write_text(moved("nginx.conf", addresses))
+        argv = ["nginx", "-p", folder, "-c", str(config), "-g", "daemon off;"]
+        async with running(argv, folder, server, NGINX=f"{server.fileno()};"):
+            yield port
+
+
+@contextlib.asynccontextmanager
+async def haproxy(sidecar: int, application: int) -> AsyncIterator[int]:
+    """HAProxy; it inherits its listening socket, too."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
+        config = Path(folder) / "haproxy.cfg"
+        addresses = {LISTEN: f"fd@{server.fileno()}", **behind(sidecar, application)}
+        config.write_text(moved("haproxy.cfg", addresses))
+        (Path(folder) / "haproxy-auth.lua").write_text(moved("haproxy-auth.lua", {}))
+        argv = ["haproxy", "-db", "-f", str(config)]
+        async with running(argv, folder, server):
+            yield int(server.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def caddy(sidecar: int, application: int) -> AsyncIterator[int]:
+    """Caddy, on a port that was free a moment ago."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "Caddyfile"
+        addresses = {"http://:8000": f"http://:{port}", **behind(sidecar, application)}
+        config.write_text(moved("Caddyfile", addresses))
+        argv = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+        async with running(argv, folder) as process:
+            await until(lambda: process.returncode is not None or listens(port), READY)
+            yield port
+
+
+@contextlib.asynccontextmanager
+async def traefik(sidecar: int, application: int) -> AsyncIterator[int]:
+    """The peer that stands for Traefik."""
+    config = parse(moved("traefik.yaml", behind(sidecar, application)))
+    async with Traefik(config).listen() as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def envoy(sidecar: int, application: int) -> AsyncIterator[int]:
+    """The peer that stands for Envoy."""
+    addresses = {"port_value: 5005": f"port_value: {sidecar}"}
+    addresses |= {"port_value: 8080": f"port_value: {application}"}
+    async with Envoy(parse(moved("envoy.yaml", addresses))).listen() as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def running(
+    argv: list[str], folder: str, server: socket.socket | None = None, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The program, until the end. Raises AssertionError with what it says when it fails."""
+    log = Path(folder) / "log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            env={
+                **os.environ,
+                "HOME": folder,
+                "PATH": f"{os.environ['PATH']}:/usr/sbin",
+                **environment,
+            },
+            pass_fds=[] if server is None else [server.fileno()],
+            stdout=output,
+            stderr=output,
+        )
+    failed = False
+    try:
+        yield process
+    finally:
+        failed = process.returncode is not None
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        if failed:
+            raise AssertionError(f"{argv[0]} ended: {log.read_text()}")
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+FRONTS: Final = (
+    Front("nginx", nginx, "nginx", refusing=403),
+    Front("traefik", traefik, away=500),
+    Front("caddy", caddy, "caddy"),
+    Front("envoy", envoy, refusing=403),
+    Front("haproxy", haproxy, "haproxy"),
+)

@@ -1,0 +1,413 @@
+"""Five proxies in front of an application, each asking a real sidecar in its own dialect.
+
+One list of cases for all of them, with the configurations of config/ as they stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from tests.contract.fronts import FRONTS, Front
+from tests.peers.raw_client import Response, build, connect, fetch
+from tests.peers.redis_server import free_port
+from tests.peers.scripted_upstream import OK, ScriptedUpstream, reply
+from tests.peers.stack import Stack, stack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.peers.scripted_upstream import Received
+
+ROUTES: Final = (
+    {"path": "/open", "access": "public"},
+    {"path": "/read", "access": "public", "methods": ["GET"]},
+    {"path": "/admin/*", "roles": ["admin"]},
+    {"path": "/hosted", "access": "public", "hosts": ["open.example"]},
+)
+IDENTITY: Final = (
+    *("X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"),
+    "X-Auth-Degraded",
+)
+NAVIGATION: Final = (
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: none",
+    "Accept: text/html,*/*;q=0.8",
+)
+HOST: Final = "http://sidecar.test"
+UPGRADE: Final = (
+    *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+SWITCHED: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+
+
+@dataclass(slots=True)
+class Site:
+    """A proxy, the sidecar it asks, and the application behind it."""
+
+    front: Front
+    port: int
+    sidecar: Stack
+    application: ScriptedUpstream
+
+    async def ask(self, request: bytes) -> Response:
+        """One request to the proxy."""
+        return await fetch(self.port, request)
+
+    async def get(self, target: str, *lines: str, token: str | None = None) -> Response:
+        """GET from the proxy."""
+        return await self.ask(build("GET", target, *lines, token=token))
+
+    @property
+    def seen(self) -> Received:
+        """The last request that reached the application."""
+        return self.application.requests[-1]
+
+
+def fronts(*, tunnels: bool = False) -> list[Any]:
+    """The proxies, each to be skipped where its program is missing; `tunnels`: the real ones."""
+    return [
+        pytest.param(
+            front, id=front.name, marks=[pytest.mark.needs(front.program)] if front.program else []
+        )
+        for front in FRONTS
+        if front.program or not tunnels
+    ]
+
+
+every_front = pytest.mark.parametrize("site", fronts(), indirect=True)
+
+
+@pytest.fixture
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """The proxy's configuration as it stands, but for the addresses that are yours to change."""
+    front = request.param
+    async with (
+        ScriptedUpstream() as application,
+        stack(application.url, routes=ROUTES, trusted_proxies=["127.0.0.1/32"]) as sidecar,
+        front.start(sidecar.port, application.port) as port,
+    ):
+        yield Site(front, port, sidecar, application)
+
+
+@every_front
+async def test_allowed(site: Site) -> None:
+    """With a live token the request reaches the application, unchanged and with an identity."""
+    token = (await site.sidecar.login("admin")).access
+    answer = await site.ask(build("POST", "/a%20b/%C3%A9?q=1&r=%20", token=token, body=b"hello"))
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert site.seen.line == b"POST /a%20b/%C3%A9?q=1&r=%20 HTTP/1.1"
+    assert site.seen.body == b"hello"
+    fields = site.seen.fields
+    assert fields.one("X-Auth-User") == b"admin"
+    assert fields.one("X-Auth-Subject") == b"admin"
+    assert fields.members("X-Auth-Roles") == [b"user", b"admin"]
+    assert len(fields.one("X-Auth-Session")) >= 22
+    assert fields.one("X-Forwarded-For") == b"127.0.0.1"
+    assert fields.one("Host") == b"sidecar.test"
+
+
+@every_front
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_every_method_is_allowed(site: Site, method: str) -> None:
+    """200 to the subrequest of any method, with and without a body, twice on one connection."""
+    token = (await site.sidecar.login()).access
+    site.application.scripts = ((reply(b"" if method == "HEAD" else b"ok"),),)
+    body = b"x" * 70_000 if method in {"PUT", "PATCH"} else None
+    async with connect(site.port) as client:
+        for _ in range(2):
+            answer = await client.ask(build(method, "/thing", token=token, body=body))
+            assert answer.status == 200
+            assert site.seen.method == method.encode()
+            assert site.seen.body == (body or b"")
+
+
+@every_front
+async def test_denied(site: Site) -> None:
+    """Without a token, or with a bad one: 401, its challenge, and nothing at the application."""
+    answer = await site.get("/orders", "Accept: application/json")
+    assert answer.status == 401
+    assert answer.fields.one("WWW-Authenticate").startswith(b"Bearer")
+    assert b"error=" not in answer.fields.one("WWW-Authenticate")
+    assert answer.fields.one("Content-Type") == b"application/problem+json"
+    assert answer.json()["status"] == 401
+    assert "Location" not in answer.fields
+    answer = await site.get("/orders", token="e30.e30.AAAA")
+    assert answer.status == 401
+    assert b'error="invalid_token"' in answer.fields.one("WWW-Authenticate")
+    for method in ("HEAD", "POST"):
+        assert (await site.ask(build(method, "/orders"))).status == 401
+    assert not site.application.requests
+
+
+@every_front
+async def test_a_refused_body_breaks_nothing(site: Site) -> None:
+    """A POST that is refused does not harm the next request on any connection."""
+    token = (await site.sidecar.login()).access
+    for _ in range(3):
+        assert (await site.ask(build("POST", "/orders", body=b"x" * 5000))).status == 401
+        assert (await site.ask(build("POST", "/", token=token, body=b"y"))).status == 200
+        assert site.seen.body == b"y"
+
+
+@every_front
+async def test_forbidden(site: Site) -> None:
+    """A user without the route's role gets 403; one who has it gets in."""
+    alice = (await site.sidecar.login("alice")).access
+    admin = (await site.sidecar.login("admin")).access
+    refused = await site.get("/admin/users", token=alice)
+    assert (refused.status, refused.json()["title"]) == (403, "Forbidden")
+    assert not site.application.requests
+    assert (await site.get("/admin/users", token=admin)).status == 200
+
+
+@every_front
+async def test_logout_holds(site: Site) -> None:
+    """After a logout by way of the proxy, the token is worth nothing."""
+    token = (await site.sidecar.login()).access
+    assert (await site.get("/", token=token)).status == 200
+    assert (await site.ask(build("POST", "/auth/logout", token=token, body=b""))).status == 204
+    assert (await site.get("/", token=token)).status == 401
+
+
+@every_front
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        pytest.param(str, id="as it is"),
+        pytest.param(str.lower, id="lower case"),
+        pytest.param(lambda name: name.replace("-", "_"), id="underscores"),
+        pytest.param(lambda name: name.replace("-", "_", 1), id="one underscore"),
+        pytest.param(lambda name: "_".join(name.rsplit("-", 1)), id="another underscore"),
+    ],
+)
+async def test_a_clients_identity_never_arrives(site: Site, spelling: type[str]) -> None:
+    """A client's own X-Auth headers are gone on a public path, and for a user who has none."""
+    token = (await site.sidecar.login("scout")).access  # no roles
+    forged = [f"{spelling(header)}: forged" for header in IDENTITY]
+    for target, credentials in (("/open", None), ("/", token)):
+        assert (await site.get(target, *forged, token=credentials)).status == 200
+        assert b"forged" not in site.seen.head
+    assert site.seen.fields.one("X-Auth-User") == b"scout"
+
+
+@every_front
+async def test_a_header_named_in_connection(site: Site) -> None:
+    """A client that has headers removed by naming them in Connection is nobody else by that."""
+    token = (await site.sidecar.login()).access
+    forged = ("X-Auth-User: forged", "X-Forwarded-Uri: /open")
+    named = "Connection: keep-alive, X-Auth-User, X-Forwarded-Uri, X-Original-URI"
+    answer = await site.get("/admin/x", named, *forged, token=token)
+    assert answer.status in {401, 403}
+    assert not site.application.requests
+    assert (await site.get("/", named, *forged, token=token)).status == 200
+    user = site.seen.fields.all("X-Auth-User")
+    assert user == ([] if site.front.name == "traefik" else [b"alice"])
+
+
+@every_front
+async def test_the_original_method_is_judged(site: Site) -> None:
+    """A rule for GET alone does not let a POST in, whatever the subrequest's method is."""
+    assert (await site.get("/read")).status == 200
+    forged = ("X-Forwarded-Method: GET", "X-Original-Method: GET", "X-HTTP-Method-Override: GET")
+    assert (await site.ask(build("POST", "/read", *forged, body=b""))).status == 401
+    assert (await site.ask(build("POST", "/read", *forged))).status == 401
+
+
+@every_front
+async def test_the_original_host_is_judged(site: Site) -> None:
+    """A rule for one host holds for that host alone, whatever a client claims it to be."""
+    assert (await site.ask(build("GET", "/hosted", host="open.example"))).status == 200
+    forged = ("X-Forwarded-Host: open.example", "Forwarded: host=open.example")
+    assert (await site.get("/hosted", *forged)).status == 401
+
+
+@every_front
+@pytest.mark.parametrize(
+    "target", ["/open/../secret", "/open%2f..%2fsecret", "/open/", "//open", "/Open", "/open%00"]
+)
+async def test_near_a_public_path(site: Site, target: str) -> None:
+    """What is not exactly the public path is protected, however the proxy itself would read it."""
+    assert (await site.get(target)).status in {400, 401, 403}
+    assert not site.application.requests
+
+
+@every_front
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "X-Original-URI",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+            "X-Forwarded-Uri",
+            "X-Forwarded-URI",
+        ),
+        *("X_Forwarded_Uri", "X-Forwarded_Uri", "X-Envoy-Original-Path", "X-Forwarded-Prefix"),
+    ],
+)
+async def test_a_client_cannot_say_what_it_asks_for(site: Site, header: str) -> None:
+    """A client's own header that names a public path changes nothing."""
+    assert (await site.get("/orders", f"{header}: /open")).status == 401
+    assert not site.application.requests
+    assert (await site.get("/open", f"{header}: /orders")).status == 200
+
+
+@every_front
+async def test_to_the_login_page_and_back(site: Site) -> None:
+    """A navigation leads to the login page, that back to where it began, query string and all."""
+    target = "/orders?from=1&to=2&u=%2Fx%26y"
+    answer = await site.get(target, *NAVIGATION)
+    assert answer.status == 302
+    location = answer.fields.one("Location").decode()
+    assert location.removeprefix(HOST) == f"/auth/login?rd={quote(target, safe='')}"
+    page = await site.get(location.removeprefix(HOST), *NAVIGATION)
+    assert (page.status, b"<form" in page.body) == (200, True)
+    form = (f"Origin: {HOST}", "Content-Type: application/x-www-form-urlencoded")
+    body = f"username=alice&password=pw-alice&rd={quote(target, safe='')}".encode()
+    login = await site.ask(build("POST", "/auth/login", *form, body=body))
+    assert login.status == 303
+    assert login.fields.one("Location").decode().removeprefix(HOST) == target
+    cookie = "Cookie: " + login.fields.one("Set-Cookie").decode().partition(";")[0]
+    assert (await site.get(target, cookie, *NAVIGATION)).status == 200
+    assert site.seen.target == target.encode()
+    assert site.seen.fields.one("X-Auth-User") == b"alice"
+
+
+@every_front
+async def test_a_page_as_head(site: Site) -> None:
+    """A HEAD of a page is sent to the login page, too, without a body."""
+    async with connect(site.port) as client:
+        answer = await client.ask(build("HEAD", "/orders", *NAVIGATION))
+        assert (answer.status, "Location" in answer.fields) == (302, True)
+        await client.silence()
+
+
+@every_front
+@pytest.mark.parametrize(
+    ("method", "lines"),
+    [
+        pytest.param("GET", ("Sec-Fetch-Mode: cors", "Accept: text/html"), id="a script"),
+        pytest.param("GET", ("Accept: application/json",), id="an API client"),
+        pytest.param("GET", (), id="a client that says nothing"),
+        pytest.param("POST", NAVIGATION, id="a form"),
+    ],
+)
+async def test_others_are_not_redirected(site: Site, method: str, lines: tuple[str, ...]) -> None:
+    """What is not a navigation gets the plain 401."""
+    body = b"" if method == "POST" else None
+    assert (await site.ask(build(method, "/orders", *lines, body=body))).status == 401
+
+
+@every_front
+async def test_a_cookie_from_elsewhere(site: Site) -> None:
+    """The cookie opens the application, but not to another site's POST or WebSocket."""
+    cookie = f"Cookie: {await site.sidecar.cookie()}"
+    own, other = f"Origin: {HOST}", "Origin: http://evil.test"
+    assert (await site.get("/orders", cookie)).status == 200
+    assert (await site.ask(build("POST", "/orders", cookie, own, body=b""))).status == 200
+    assert (await site.ask(build("POST", "/orders", cookie, other, body=b""))).status == 403
+    assert (await site.ask(build("POST", "/orders", cookie, body=b""))).status == 403
+    site.application.requests.clear()
+    assert (await site.get("/ws", *UPGRADE, cookie, other)).status == 403
+    assert not site.application.requests
+
+
+@pytest.mark.parametrize("site", fronts(tunnels=True), indirect=True)
+async def test_websocket(site: Site) -> None:
+    """An upgrade passes with a token, and with a cookie from our own pages; octets go both ways."""
+
+    async def echo(connection: Any, _: Received) -> None:
+        await connection.send(SWITCHED)
+        await connection.send(b"<" + await connection.exactly(4) + b">")
+
+    site.application.scripts = lambda got: (echo if "Upgrade" in got.fields else OK,)
+    token = (await site.sidecar.login()).access
+    cookie = f"Cookie: {await site.sidecar.cookie()}"
+    for lines in ((f"Authorization: Bearer {token}",), (cookie, f"Origin: {HOST}")):
+        async with connect(site.port) as client:
+            assert (await client.ask(build("GET", "/ws", *UPGRADE, *lines))).status == 101
+            await client.send(b"ping")
+            assert await client.exactly(6) == b"<ping>"
+        assert site.seen.fields.one("X-Auth-User") == b"alice"
+    assert (await site.get("/ws", *UPGRADE)).status == 401
+
+
+@every_front
+async def test_the_question_is_asked_by_the_proxy_alone(site: Site) -> None:
+    """The verify endpoint cannot be reached from outside, by any of its names."""
+    public = ("X-Original-URI: /open", "X-Forwarded-Uri: /open", "X-Forwarded-Method: GET")
+    name = site.front.name
+    for target in ("", "/nginx", f"/{name}", f"/{name}/open"):
+        for path in (f"/auth/verify{target}", f"/auth/%76erify{target}"):
+            answer = await site.get(path, *public)
+            assert answer.status in {401, 404}
+            assert not any(name in answer.fields for name in IDENTITY)
+    assert not site.application.requests
+
+
+@every_front
+async def test_without_a_sidecar_nobody_gets_in(site: Site) -> None:
+    """When the sidecar does not answer nothing passes, on public paths neither."""
+    token = (await site.sidecar.login()).access
+    await site.sidecar.sidecar.stop()
+    for credentials in (None, token):
+        answer = await site.get("/open", token=credentials)
+        assert answer.status == site.front.away
+    assert not site.application.requests
+
+
+@pytest.mark.parametrize("front", fronts())
+async def test_a_refusing_outage(front: Front) -> None:
+    """In a mode that refuses, nobody with a session gets in, and is told to come again."""
+    settings: dict[str, Any] = {
+        "session_store": "redis",
+        "redis_url": f"redis://127.0.0.1:{free_port()}/0",
+        "session_outage": "strict",
+        "trusted_proxies": ["127.0.0.1/32"],
+    }
+    async with (
+        ScriptedUpstream() as application,
+        stack(application.url, routes=ROUTES, **settings) as sidecar,
+        front.start(sidecar.port, application.port) as port,
+    ):
+        token = (await sidecar.login()).access
+        answer = await fetch(port, build("GET", "/", token=token))
+        assert answer.status == front.refusing
+        assert ("Retry-After" in answer.fields) == (answer.status == 503)
+        assert (await fetch(port, build("GET", "/open"))).status == 200
+        assert [got.target for got in application.requests] == [b"/open"]
+
+
+@every_front
+async def test_errors_of_the_application_are_its_own(site: Site) -> None:
+    """A 401, 403 or 500 of the application reaches the client as the application wrote it."""
+    token = (await site.sidecar.login()).access
+    for status in ("401 Unauthorized", "403 Forbidden", "500 Internal Server Error"):
+        site.application.scripts = (
+            (f"HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nmine".encode(),),
+        )
+        answer = await site.get("/", token=token)
+        assert (str(answer.status), answer.body) == (status[:3], b"mine")
+
+
+@every_front
+async def test_answers_are_not_mixed_up(site: Site) -> None:
+    """Many at once: each gets in, or does not, by its own token."""
+    users = {name: (await site.sidecar.login(name)).access for name in ("alice", "admin")}
+    asked: list[tuple[str, str | None, int]] = [
+        ("/admin/x", users["admin"], 200),
+        ("/admin/x", users["alice"], 403),
+        ("/", users["alice"], 200),
+        ("/", None, 401),
+    ] * 10
+    answers = await asyncio.gather(*(site.get(path, token=token) for path, token, _ in asked))
+    assert [answer.status for answer in answers] == [status for _, _, status in asked]
