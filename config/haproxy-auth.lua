@@ -1,13 +1,13 @@
 -- The action `auth-request BACKEND PATH` for HAProxy 2.6 or later: asks the first usable server of BACKEND whether
 -- this request may pass, by a HEAD to PATH that has the request's own headers. Needs no other Lua library.
 --
--- Leaves the answer in variables of the transaction (named as those of haproxy-auth-request, which does the same):
+-- Leaves the answer in variables of the transaction (the first three as haproxy-auth-request names them):
 --   txn.auth_response_successful   true only after a 2xx
 --   txn.auth_response_code         its status; 500 when there was none
 --   txn.auth_response_location     its Location, where it had one
 --   txn.auth_response_header.x_y   its header X-Y, each of them
 
-local TIMEOUT = 3000 -- ms
+local TIMEOUT = 1000 -- ms; a server that does not answer is asked four times by HAProxy 2.6, which cannot be changed there
 
 -- They belong to the client's connection or to its body, which stay here.
 local HERE = {

@@ -6,13 +6,16 @@ One list of cases for all of them, with the configurations of config/ as they st
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from tests.contract.fronts import FRONTS, Front
+from tests.deploy.manifests import ROOT
 from tests.peers.raw_client import Response, build, connect, fetch
 from tests.peers.redis_server import free_port
 from tests.peers.scripted_upstream import OK, ScriptedUpstream, reply
@@ -354,6 +357,16 @@ async def test_the_question_is_asked_by_the_proxy_alone(site: Site) -> None:
     assert not site.application.requests
 
 
+def test_what_is_the_sidecars_at_traefik() -> None:
+    """The peer does not read rules; it does what this one says."""
+    router = yaml.safe_load((ROOT / "config/traefik.yaml").read_text())["http"]["routers"]
+    assert router["sidecar"]["rule"] == (
+        "(PathPrefix(`/auth/`) && !PathPrefix(`/auth/verify`)) || Path(`/.well-known/jwks.json`)"
+    )
+    assert router["sidecar"]["service"] == "sidecar"
+    assert router["sidecar"]["priority"] > router["application"]["priority"]
+
+
 @every_front
 async def test_without_a_sidecar_nobody_gets_in(site: Site) -> None:
     """When the sidecar does not answer nothing passes, on public paths neither."""
@@ -363,6 +376,24 @@ async def test_without_a_sidecar_nobody_gets_in(site: Site) -> None:
         answer = await site.get("/open", token=credentials)
         assert answer.status == site.front.away
     assert not site.application.requests
+
+
+@pytest.mark.needs("nginx", "caddy", "haproxy")
+async def test_a_sidecar_that_stands_still() -> None:
+    """No answer in 3 or 4 s is none: nothing passes. All at once, for it takes that long."""
+
+    async def knock(front: Front, silent: int, application: ScriptedUpstream) -> int:
+        async with front.start(silent, application.port) as port, connect(port) as client:
+            client.patience = 20.0
+            return (await client.ask(build("GET", "/open"))).status
+
+    real = [front for front in FRONTS if front.program]
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        port = silent.getsockname()[1]
+        async with ScriptedUpstream() as application:
+            statuses = await asyncio.gather(*(knock(each, port, application) for each in real))
+    assert statuses == [503] * len(real)
+    assert not application.requests
 
 
 @pytest.mark.parametrize("front", fronts())
