@@ -63,11 +63,10 @@ class Exchange(Lasting):
             self.to_head = True
         route = self.route = shared.routes.match(head.method, head.host, head.path)
         if route.target == "verify":
-            dialect = verify.BY_PATH.get(head.path) or verify.find_dialect(head.path)
+            dialect = self.dialect = verify.find_dialect(head)
             if dialect is None:
                 self._problem(404)
                 return
-            self.dialect = dialect
             forwarding = self.downstream.forwarding
             subject = verify.read_subject(dialect, head, shared.routes, forwarding)
             if isinstance(subject, Deny):

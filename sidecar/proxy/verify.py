@@ -79,13 +79,21 @@ HAPROXY: Final = Dialect("haproxy")
 
 DIALECTS: Final = (NGINX, TRAEFIK, CADDY, ENVOY, HAPROXY)
 _BY_NAME: Final = {"": NGINX, **{dialect.name: dialect for dialect in DIALECTS}}
-# The paths that are asked for without anything behind them: one look-up.
-BY_PATH: Final = {PREFIX: NGINX, **{dialect.prefix: dialect for dialect in DIALECTS}}
+# The paths that are asked for without anything behind them.
+_BY_PATH: Final = {PREFIX: NGINX, **{dialect.prefix: dialect for dialect in DIALECTS}}
+_PREFIX: Final = PREFIX.encode()
 
 
-def find_dialect(path: str) -> Dialect | None:
-    """The dialect of a path below `PREFIX`; None when it names another. Without a name: nginx's."""
-    return _BY_NAME.get(path[len(PREFIX) + 1 :].partition("/")[0])
+def find_dialect(head: RequestHead) -> Dialect | None:
+    """The dialect that a path below `PREFIX` names, without a name nginx's; None for another.
+
+    None, too, where the prefix is escaped: a proxy keeps its clients away from it by what they
+    send, and some compare that as it is.
+    """
+    if not head.target.startswith(_PREFIX):
+        return None
+    path = head.path
+    return _BY_PATH.get(path) or _BY_NAME.get(path[len(PREFIX) + 1 :].partition("/")[0])
 
 
 def read_subject(

@@ -65,21 +65,25 @@ def behind(sidecar: int, application: int) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def nginx(sidecar: int, application: int) -> AsyncIterator[int]:
-    """nginx; it inherits its listening socket, so that the port is free."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
-        port = int(server.getsockname()[1])
+    """nginx, on a port that was free a moment ago.
+
+    With a listening socket that it inherits, one start in twenty or so leaves a connection lying.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # nginx' workers drop to another user, and keep bodies there
         config = Path(folder) / "nginx.conf"
         addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
         config.write_text(moved("nginx.conf", addresses))
         argv = ["nginx", "-p", folder, "-c", str(config), "-g", "daemon off;"]
-        async with running(argv, folder, server, NGINX=f"{server.fileno()};"):
+        async with running(argv, folder) as process:
+            await until(lambda: process.returncode is not None or listens(port), READY)
             yield port
 
 
 @contextlib.asynccontextmanager
 async def haproxy(sidecar: int, application: int) -> AsyncIterator[int]:
-    """HAProxy; it inherits its listening socket, too."""
+    """HAProxy; it inherits its listening socket, so that the port is free."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         config = Path(folder) / "haproxy.cfg"
         addresses = {LISTEN: f"fd@{server.fileno()}", **behind(sidecar, application)}
@@ -123,19 +127,14 @@ async def envoy(sidecar: int, application: int) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def running(
-    argv: list[str], folder: str, server: socket.socket | None = None, **environment: str
+    argv: list[str], folder: str, server: socket.socket | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program, until the end. Raises AssertionError with what it says when it fails."""
     log = Path(folder) / "log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            env={
-                **os.environ,
-                "HOME": folder,
-                "PATH": f"{os.environ['PATH']}:/usr/sbin",
-                **environment,
-            },
+            env={**os.environ, "HOME": folder, "PATH": f"{os.environ['PATH']}:/usr/sbin"},
             pass_fds=[] if server is None else [server.fileno()],
             stdout=output,
             stderr=output,

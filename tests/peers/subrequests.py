@@ -173,7 +173,7 @@ class Envoy(Peer):
             headers["X-Forwarded-Proto"] = "http"
         for name in [name for name in headers if name.lower().startswith("x-envoy-")]:
             headers.popall(name, None)  # of an external client
-        route = self._route(manager, request.path)
+        route = self._route(manager, request.raw_path.partition("?")[0])
         if not route.get("typed_per_filter_config"):
             refused = await self._ask(manager, request, headers)
             if refused is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.peers.memory_transport import MemoryTransport
 
 RULES: Final = (
-    RouteRule(path="/verify", target="verify", access=Access.PUBLIC, name="verify"),
+    RouteRule(path="/auth/verify", target="verify", access=Access.PUBLIC, name="verify"),
     RouteRule(path="/private/*", name="private"),
     RouteRule(path="/*", access=Access.PUBLIC, name="all"),
 )
@@ -31,7 +31,7 @@ LINES: Final = (
 )
 FIRST: Final = (
     *(b"GET / HTTP/1.1", b"POST /a?b HTTP/1.1", b"HEAD /c HTTP/1.1", b"GET /private/x HTTP/1.1"),
-    *(b"GET /verify HTTP/1.1", b"GET http://h/d HTTP/1.1", b"OPTIONS * HTTP/1.1"),
+    *(b"GET /auth/verify HTTP/1.1", b"GET http://h/d HTTP/1.1", b"OPTIONS * HTTP/1.1"),
 )
 
 

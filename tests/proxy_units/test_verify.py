@@ -139,16 +139,22 @@ def test_every_denial_is_one_that_the_proxy_takes(dialect: Dialect, expected: se
 
 
 def test_dialects_by_path() -> None:
-    """One look-up for the paths that are asked for, the name for whatever follows them."""
+    """The name after the prefix tells, whatever follows it; without one it is nginx's."""
     for dialect in verify.DIALECTS:
-        assert verify.BY_PATH[dialect.prefix] is dialect
-        for path in (dialect.prefix, dialect.prefix + "/", dialect.prefix + "/a/b"):
-            assert verify.find_dialect(path) is dialect
-    assert verify.BY_PATH["/auth/verify"] is verify.NGINX
-    assert verify.find_dialect("/auth/verify/") is verify.NGINX
-    for other in ("apache", "Envoy", "envoyx", "nginx x", "traefik2"):
-        assert verify.find_dialect(f"/auth/verify/{other}") is None
-        assert verify.find_dialect(f"/auth/verify/{other}/x") is None
+        for more in ("", "/", "/a/b", "?c"):
+            assert dialect_of(dialect.prefix + more) is dialect
+    for path in ("/auth/verify", "/auth/verify/", "/auth/verify?a=/envoy"):
+        assert dialect_of(path) is verify.NGINX
+    for other in ("apache", "Envoy", "envoyx", "nginx%20x", "traefik2"):
+        assert dialect_of(f"/auth/verify/{other}") is None
+        assert dialect_of(f"/auth/verify/{other}/x") is None
+    for escaped in ("/auth/%76erify", "/%61uth/verify/envoy/x"):
+        assert dialect_of(escaped) is None
+
+
+def dialect_of(target: str) -> Dialect | None:
+    """The dialect in which a GET of this target asks."""
+    return verify.find_dialect(read_request(first=f"GET {target} HTTP/1.1".encode()))
 
 
 def test_the_answer_to_another_name_lists_all() -> None:
