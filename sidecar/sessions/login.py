@@ -10,18 +10,18 @@ from sidecar.auth.session import Session, SessionInfo
 class Login(msgspec.Struct, eq=False, gc=False):
     """One login: its current session and refresh id, and until when these are live."""
 
+    # What each request looks at stands together, in one line of the CPU's cache.
     session: Session
+    token_until: float = 0.0
+    seen: float = 0.0
+    watch: object | None = None  # on the store that holds it, if another does
+    confirmed: float = 0.0  # when that store last said so
+    until: float = 0.0
     refresh_id: str | None = None
     used: tuple[str, ...] = ()  # refresh ids of old, the oldest first
     user_agent: str = ""
     address: str = ""
     adopted: bool = False  # began in another store
-    seen: float = 0.0
-    # Of one that another store holds: when that last said so, and by which watch on it.
-    confirmed: float = 0.0
-    watch: object | None = None
-    token_until: float = 0.0
-    until: float = 0.0
 
     @property
     def key(self) -> str:
