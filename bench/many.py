@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STORED, KNOWN, FEW = 1_000_000, 100_000, 10
 OWN = 30_000  # local sessions: only logins make them, and each takes its time
-ROUNDS = 3
+ROUNDS = 9
 REQUESTS = 10_000  # in each burst; where any token may come, other ones in every round
 FILLING = 64  # connections
 CLIENTS = 2

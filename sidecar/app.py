@@ -1,6 +1,6 @@
 """The composition root: settings become a running sidecar, which starts, drains and stops.
 
-Owns the order of starting and stopping, and the signals. Everything it joins is made elsewhere.
+Owns the order of starting and stopping. Everything it joins is made elsewhere.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import signal
 import socket
 import time
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -26,7 +24,6 @@ from sidecar.api.services import Reloadable, Services
 from sidecar.auth.gate import Gate
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
-from sidecar.collector import Collector
 from sidecar.logs import Redactor
 from sidecar.metrics import Metrics
 from sidecar.proxy.listener import Listener
@@ -34,12 +31,12 @@ from sidecar.proxy.live import Live
 from sidecar.proxy.origin import InProcessConnector, Origin, OriginLimits
 from sidecar.proxy.shared import Shared, make_request_ids
 from sidecar.sessions.local import LocalStore
-from sidecar.tasks import Tasks
+from sidecar.tasks import Tasks, happened
 from sidecar.wire.headers import FieldLines, HeaderKinds
 from sidecar.wire.target import Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sidecar.api.key_source import KeySource
     from sidecar.auth.keys import Key
@@ -47,18 +44,6 @@ if TYPE_CHECKING:
     from sidecar.settings import Address, Settings
 
 logger = logging.getLogger("sidecar.app")
-
-DRAIN: Final = 10.0  # seconds that requests under way get to end
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the sidecar listens."""
-
-    host: str
-    port: int
-    admin_host: str
-    admin_port: int
 
 
 class Sidecar:
@@ -129,25 +114,33 @@ class Sidecar:
         self.admin_port = admin.getsockname()[1]
         try:
             listener = await self._build()
+            await self._serve_admin(admin)
+            if not isinstance(self._store, LocalStore):
+                await self._store.start()
+            if self._key_source is not None:
+                await self._key_source.start(self._tasks)
+            await listener.start(traffic)
         except BaseException:
             traffic.close()
             admin.close()
             raise
-        await self._serve_admin(admin)
-        if not isinstance(self._store, LocalStore):
-            await self._store.start()
-        if self._key_source is not None:
-            await self._key_source.start(self._tasks)
-        await listener.start(traffic)
         self._listener = listener
         self.started = True
         logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
 
-    async def stop(self) -> None:
-        """Take no new work, let what runs end, and close everything."""
+    async def stop(self, *, delay: float = 0.0, hurry: asyncio.Event | None = None) -> None:
+        """Take no new work, let what runs end, and close everything.
+
+        For `delay` seconds more, new work is still done, while whoever sends it is told to go
+        elsewhere. Once `hurry` is set, nothing is waited for.
+        """
         self.draining = True
         if self._listener is not None:
-            await self._listener.stop(DRAIN)
+            logger.info("draining", extra={"delay": delay, "timeout": self._settings.drain_timeout})
+            self._listener.announce()
+            if delay:
+                await happened(delay, hurry)
+            await self._listener.stop(self._settings.drain_timeout, hurry)
         await self._tasks.close()
         await self._store.close()
         self._passwords.close()
@@ -274,36 +267,6 @@ class Sidecar:
         await runner.setup()
         self._runners.append(runner)
         await web.SockSite(runner, sock).start()
-
-
-async def serve(
-    settings: Settings,
-    *,
-    redactor: Redactor | None = None,
-    ready: Callable[[Addresses], None] | None = None,
-) -> None:
-    """Run until SIGTERM or SIGINT, then drain and return; a second signal stops at once.
-
-    Raises what `Sidecar` and its `start` raise.
-    """
-    sidecar = Sidecar(settings, redactor=redactor)
-    leave = asyncio.Event()
-    collector = Collector()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave.set)
-    await sidecar.start()
-    try:
-        if ready is not None:
-            hosts = settings.listen.host, settings.admin_listen.host
-            ready(Addresses(hosts[0], sidecar.port, hosts[1], sidecar.admin_port))
-        collector.install()
-        await leave.wait()
-    finally:
-        collector.remove()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        await sidecar.stop()
 
 
 def _bind(address: Address) -> socket.socket:

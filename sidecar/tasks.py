@@ -35,6 +35,19 @@ async def patient_timeout(seconds: float, moment: float = 0.002) -> AsyncIterato
             last.cancel()
 
 
+async def happened(seconds: float, *events: asyncio.Event | None) -> None:
+    """Wait until one of these events is set, `seconds` at most."""
+    waiters = [asyncio.ensure_future(event.wait()) for event in events if event is not None]
+    try:
+        if waiters:
+            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(seconds)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+
+
 class Tasks:
     """Background tasks under names. After `close` no more can be started."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from sidecar.app import serve
+from sidecar.app_serve import serve
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.process import give_memory_back, raise_file_limit
 from sidecar.cli.terminal import Impossible, Misused, say
@@ -28,8 +28,7 @@ def run(arguments: Namespace) -> bool:
     settings = load_arguments(arguments).settings
     redactor = _start_logs(settings)
     addresses = {"--listen": settings.listen, "--admin-listen": settings.admin_listen}
-    _run(serve(settings, redactor=redactor), addresses)
-    return True
+    return _run(serve(settings, redactor=redactor), addresses)
 
 
 def demo(arguments: Namespace) -> bool:
@@ -44,8 +43,7 @@ def demo(arguments: Namespace) -> bool:
         raise Misused(f"expected three different ports; got {', '.join(map(str, chosen))}")
     settings = demo_settings(arguments.port, arguments.admin_port)
     work = run_demo(settings, arguments.app_port, _start_logs(settings), say)
-    _run(work, {flag: Address(HOST, number) for flag, number in ports.items()})
-    return True
+    return _run(work, {flag: Address(HOST, number) for flag, number in ports.items()})
 
 
 def _start_logs(settings: Settings) -> Redactor:
@@ -55,12 +53,12 @@ def _start_logs(settings: Settings) -> Redactor:
     return redactor
 
 
-def _run(work: Coroutine[Any, Any, None], addresses: Mapping[str, Address]) -> None:
-    """Run until a signal ends it. `addresses` are what it listens on, by their flags."""
+def _run(work: Coroutine[Any, Any, bool], addresses: Mapping[str, Address]) -> bool:
+    """Run until a signal ends it; whether in order. `addresses` are what it listens on, by flag."""
     raise_file_limit()
     give_memory_back()
     try:
-        uvloop.run(work)
+        return uvloop.run(work)
     except OSError as fault:
         if refusals := _refusals(addresses):
             raise Impossible("\n".join(refusals)) from fault

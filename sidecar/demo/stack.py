@@ -6,9 +6,7 @@ leaves nothing behind.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -17,6 +15,7 @@ from aiohttp import web
 from msgspec import structs
 
 from sidecar.app import Sidecar
+from sidecar.app_signals import Signals
 from sidecar.demo.application import build_application
 from sidecar.secret import Secret
 from sidecar.settings import Address, RouteSettings, Settings, Upstream
@@ -96,12 +95,24 @@ def demo_settings(port: int, admin_port: int) -> Settings:
 
 async def run_demo(
     settings: Settings, app_port: int, redactor: Redactor, say: Callable[[str], None]
+) -> bool:
+    """Serve until a signal ends it; a second one ends the waiting for what runs, and gives False.
+
+    Port 0 means any free one. Raises OSError when one is taken.
+    """
+    signals = Signals()
+    with signals.heard():
+        await _serve(settings, app_port, redactor, say, signals)
+    return not signals.now.is_set()
+
+
+async def _serve(
+    settings: Settings,
+    app_port: int,
+    redactor: Redactor,
+    say: Callable[[str], None],
+    signals: Signals,
 ) -> None:
-    """Serve until a signal ends it. Port 0 means any free one. Raises OSError when one is taken."""
-    leave = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave.set)
     runner = web.AppRunner(build_application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -115,9 +126,9 @@ async def run_demo(
             await sidecar.start()
             try:
                 say(guide(f"http://{HOST}:{sidecar.port}", f"http://{HOST}:{sidecar.admin_port}"))
-                await leave.wait()
+                await signals.leave.wait()
                 await runner.cleanup()  # first: the sidecar would wait for open event streams
             finally:
-                await sidecar.stop()
+                await sidecar.stop(hurry=signals.now)
     finally:
         await runner.cleanup()

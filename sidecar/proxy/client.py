@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NEVER: Final = float("inf")
 _REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
+_FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
 _LINGER_OCTETS: Final = 1024 * 1024  # dropped of what a client still sends after its last answer
 
 
@@ -157,10 +158,18 @@ class Client(asyncio.Protocol):
         self.deadline = monotonic() + self._shared.limits.send_timeout
         self.transport.close()
 
-    def leave_if_idle(self) -> None:
-        """The listener is draining: an idle connection goes now, a busy one after its answer."""
-        if self.exchange is None and not self._lingering and self._tunnel is None:
-            self._close()
+    def go_away(self, now: float) -> None:
+        """The listener closes: an idle connection goes now, a busy one after its answer.
+
+        One that has only begun to ask is busy; one that was just made is about to ask.
+        """
+        if self._tunnel is not None:
+            self._tunnel.peer.go_away()
+        elif self.exchange is None and not self._lingering and not self._held:
+            if self._parser.unused:
+                self.deadline = min(self.deadline, now + _FIRST_REQUEST)
+            else:
+                self._close()
 
     def become(self, tunnel: TunnelEnd) -> bytes:
         """Hand the transport over to a tunnel; returns what was received and not read."""

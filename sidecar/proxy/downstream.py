@@ -206,8 +206,10 @@ class Downstream(Client):
         self.exchange = None
         if aborted:
             reset(self.transport)
-        elif not exchange.keep_alive or self._shared.draining:
+        elif not exchange.keep_alive:
             self._end(unread=exchange.body is not None and not exchange.body.done)
+        elif self._home.closing and not self._held:
+            self._close()  # the answer began before it could say so
         else:
             self.deadline = now + self._shared.limits.idle_timeout
             if self._held or self.ended:

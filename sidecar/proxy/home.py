@@ -10,11 +10,15 @@ if TYPE_CHECKING:
 
 
 class Home:
-    """The connections of one listener; `empty` is set while there is none."""
+    """The connections of one listener; `empty` is set while there is none.
 
-    __slots__ = ("connections", "empty")
+    `closing`: no more come, and each ends with what it is busy with.
+    """
+
+    __slots__ = ("closing", "connections", "empty")
 
     def __init__(self) -> None:
+        self.closing = False
         self.connections: set[Client] = set()
         self.empty = asyncio.Event()
         self.empty.set()

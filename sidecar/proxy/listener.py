@@ -7,12 +7,13 @@ per request (measured: 1.1 µs a request for `call_later`, 0.02 µs for a deadli
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sidecar.proxy.downstream import Downstream
+from sidecar.proxy.flow import reset
 from sidecar.proxy.home import Home
+from sidecar.tasks import happened
 
 if TYPE_CHECKING:
     import socket
@@ -59,19 +60,23 @@ class Listener:
         for origin in self._shared.origins.values():
             origin.sweep(now)
 
-    async def stop(self, grace: float) -> None:
-        """Accept no more, let what runs end within `grace` seconds, then cut the rest."""
+    def announce(self) -> None:
+        """From here on each answer says that its connection ends, so that clients go elsewhere."""
         self._shared.draining = True
+
+    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+        """Accept no more, and let what runs end; cut it after `grace` seconds, or at `hurry`."""
+        self.announce()
         if self._server is not None:
+            await asyncio.sleep(0)  # in this turn, the loop takes in those that have connected
             self._server.close()
             self._server = None
+        self._home.closing = True
         for each in list(self._home.connections):
-            each.leave_if_idle()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._home.empty.wait()
+            each.go_away(monotonic())
+        await happened(grace, self._home.empty, hurry)
         for each in list(self._home.connections):
-            each.transport.abort()
+            reset(each.transport)
         if self._sweeper is not None:
             self._sweeper.cancel()
         for origin in self._shared.origins.values():

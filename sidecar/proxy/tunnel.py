@@ -11,7 +11,13 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from sidecar.proxy.flow import PEER_FULL, Flow
-from sidecar.wire.websocket import POLICY_VIOLATION, Frames, close_frame
+from sidecar.wire.websocket import (
+    GOING_AWAY,
+    POLICY_VIOLATION,
+    Frames,
+    close_frame,
+    masked_close_frame,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +27,8 @@ if TYPE_CHECKING:
     from sidecar.proxy.upstream import UpstreamConnection
 
 _GOODBYE: Final = 1.0  # seconds for a client to close, once it was told
-_FRAME_ENDS: Final = 0.05  # seconds for the frame under way to end, before it is cut
+# Seconds for the frame under way to end, before it is cut.
+_FRAME_ENDS: Final = {POLICY_VIOLATION: 0.05, GOING_AWAY: 1.0}
 
 
 class TunnelEnd(asyncio.Protocol):
@@ -29,7 +36,8 @@ class TunnelEnd(asyncio.Protocol):
 
     __slots__ = (
         *("transport", "watched"),
-        *("_client", "_flow", "_frames", "_on_closed", "due", "ending", "parting", "peer"),
+        *("_client", "_code", "_flow", "_frames", "_on_closed", "due", "ending", "parting"),
+        "peer",
     )
 
     def __init__(
@@ -44,6 +52,7 @@ class TunnelEnd(asyncio.Protocol):
         self._flow = flow
         self._on_closed = on_closed
         self._frames: Frames | None = None  # of what comes from this side, where that is followed
+        self._code = POLICY_VIOLATION  # why it ends, once it does
         self.ending = False  # at the end of the frame under way
         self.parting = False  # its Close was sent
         self.watched: Watched | None = None  # what may end it
@@ -76,20 +85,42 @@ class TunnelEnd(asyncio.Protocol):
         """End both sides as a policy demands: with a Close where that can be read, and soon."""
         if self._frames is None or self.peer.transport.is_closing():
             self.abort()
-        elif self._frames.between:
+        else:
+            self._end_with(POLICY_VIOLATION)
+
+    def go_away(self) -> None:
+        """End both sides with a Close, as this process ends; what knows no Close goes on."""
+        if self._frames is not None and not self.peer.transport.is_closing():
+            self._end_with(GOING_AWAY)
+
+    def _end_with(self, code: int) -> None:
+        if self.parting or self.ending:
+            return
+        self._code = code
+        if self._frames is None or self._frames.between:
             self._say_goodbye()
         else:  # in the middle of a frame, a Close would be read as part of it
             self.ending = True
-            asyncio.get_running_loop().call_later(_FRAME_ENDS, self._cut)
+            asyncio.get_running_loop().call_later(_FRAME_ENDS[code], self._cut)
 
     def _say_goodbye(self) -> None:
         """RFC 6455 section 7.1.1: who is told closes; after a while it is closed for them."""
         self.ending = False
         client = self.peer
         self.parting = client.parting = True
-        client.transport.write(close_frame(POLICY_VIOLATION))
-        self.transport.abort()
+        client.transport.write(close_frame(self._code))
+        if self._code == GOING_AWAY:
+            if client.between_frames:
+                self.transport.write(masked_close_frame(self._code))
+            self.close()
+        else:
+            self.transport.abort()
         asyncio.get_running_loop().call_later(_GOODBYE, client.close)
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether what comes from this side is followed, and no frame of it is under way."""
+        return self._frames is not None and self._frames.between
 
     def _cut(self) -> None:
         if self.ending:
@@ -160,6 +191,8 @@ def open_tunnel(
     if early_frames is not None:
         theirs.follow_frames(early_frames)
     early = downstream.become(ours)
+    if early_frames is not None:
+        ours.follow_frames(early)
     for end in (ours, theirs):
         end.transport.set_protocol(end)
     if early:  # what the client sent right behind its request

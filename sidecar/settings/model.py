@@ -124,6 +124,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: Seconds = 75.0
     max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000
 
+    # Leaving
+    drain_delay: Annotated[float, kinds.duration("0", "10m")] = 0.0
+    drain_timeout: Annotated[float, kinds.duration("0", "1h")] = 20.0
+
     # Logs
     log_level: Annotated[LogLevel, kinds.choice("debug", "info", "warning", "error")] = "info"
     log_format: Annotated[Literal["json", "text"], kinds.choice("json", "text")] = "json"

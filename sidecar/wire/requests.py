@@ -78,6 +78,11 @@ class RequestParser:
     def __repr__(self) -> str:
         return f"<RequestParser last={self._head!r}>"
 
+    @property
+    def unused(self) -> bool:
+        """Whether nothing of an earlier request is kept: there was none, or none worth keeping."""
+        return not self._section
+
     def parse(self, raw: bytes) -> RequestHead:
         """The head that `raw` is, from its request line to its empty line. Raises PeerError."""
         end = raw.find(b"\r\n")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1
+# RFC 6455 section 7.4.1
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
 
 _HEAD: Final = 14  # octets of the longest frame head
 _NO_END: Final = -1
@@ -16,6 +18,11 @@ _NO_END: Final = -1
 def close_frame(code: int) -> bytes:
     """A Close from a server, which masks nothing."""
     return b"\x88\x02" + code.to_bytes(2)
+
+
+def masked_close_frame(code: int) -> bytes:
+    """A Close from a client, which masks everything; with a mask of zeros, for it hides nothing."""
+    return b"\x88\x82\0\0\0\0" + code.to_bytes(2)
 
 
 class Frames:

@@ -7,7 +7,9 @@ from typing import Final
 import kubernetes_validate
 import pytest
 
-from sidecar.app import DRAIN
+from sidecar.settings import Settings
+from sidecar.settings.kinds import seconds
+from sidecar.settings.model import NO_SECRET
 from tests.deploy.manifests import (
     KUSTOMIZATIONS,
     Manifest,
@@ -107,12 +109,14 @@ def test_probes_ask_the_admin_port(manifests: list[Manifest]) -> None:
 def test_shutdown_fits_the_grace_period(manifests: list[Manifest]) -> None:
     """The sidecar waits to leave the endpoints; the application outlives it; both end in time."""
     (spec,) = (m["spec"]["template"]["spec"] for m in of_kind(manifests, "Deployment"))
-    waits = {
-        c["name"]: c["lifecycle"]["preStop"]["sleep"]["seconds"] for c in containers({"spec": spec})
-    }
-    assert waits["sidecar"] > 0
-    assert waits["sidecar"] + DRAIN < waits["application"]
-    assert waits["application"] + 30 <= spec["terminationGracePeriodSeconds"]
+    named = {c["name"]: c for c in containers({"spec": spec})}
+    variables = {each["name"]: each.get("value") for each in named["sidecar"]["env"]}
+    delay = seconds(variables["DRAIN_DELAY"])
+    timeout = Settings(jwt_secret=NO_SECRET, refresh_secret=NO_SECRET).drain_timeout
+    waits = named["application"]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert delay > 0
+    assert delay + timeout < waits
+    assert waits + 30 <= spec["terminationGracePeriodSeconds"]
 
 
 def test_volumes_and_references_exist(manifests: list[Manifest]) -> None:

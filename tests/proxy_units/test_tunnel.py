@@ -9,7 +9,12 @@ import pytest
 
 from sidecar.proxy.flow import Flow
 from sidecar.proxy.tunnel import TunnelEnd
-from sidecar.wire.websocket import POLICY_VIOLATION, close_frame
+from sidecar.wire.websocket import (
+    GOING_AWAY,
+    POLICY_VIOLATION,
+    close_frame,
+    masked_close_frame,
+)
 from tests.peers.memory_transport import MemoryTransport
 from tests.peers.patience import until
 from tests.proxy_units.memory_plane import Plane, rest
@@ -159,6 +164,48 @@ async def test_ended_within_a_frame_that_does_not_end() -> None:
     pair.right.feed(b"\x82\x04ab")
     end.end()
     await until(lambda: pair.left.aborted and pair.right.aborted)
+
+
+async def test_going_away() -> None:
+    """Both sides get a Close, nothing behind it, and time to answer it."""
+    pair = Pair()
+    client = pair.left.get_protocol()
+    assert isinstance(client, TunnelEnd)
+    client.follow_frames(b"")
+    spoken(pair).go_away()
+    assert pair.left.drain() == close_frame(GOING_AWAY)
+    assert pair.right.drain() == masked_close_frame(GOING_AWAY)
+    pair.left.feed(b"\x88\x80mask")
+    assert pair.right.drain() == b""
+    pair.left.feed_eof()
+    await rest()
+    assert sorted(pair.closed) == ["left", "right"]
+    assert not pair.left.aborted
+    assert not pair.right.aborted
+
+
+async def test_going_away_within_a_frame_of_the_client() -> None:
+    """A Close would be read as part of it: the upstream sees the end alone."""
+    pair = Pair()
+    client = pair.left.get_protocol()
+    assert isinstance(client, TunnelEnd)
+    client.follow_frames(b"")
+    pair.left.feed(b"\x82\x84mask12")
+    spoken(pair).go_away()
+    assert pair.left.drain() == close_frame(GOING_AWAY)
+    assert pair.right.drain() == b"\x82\x84mask12"
+    assert pair.right.is_closing()
+
+
+async def test_going_away_from_another_protocol() -> None:
+    """Nothing can be said in it: it goes on until it is cut."""
+    pair = Pair()
+    end = pair.right.get_protocol()
+    assert isinstance(end, TunnelEnd)
+    end.go_away()
+    pair.right.feed(b"more")
+    assert pair.left.drain() == b"more"
+    assert not pair.left.is_closing()
 
 
 async def test_another_protocol_is_cut() -> None:

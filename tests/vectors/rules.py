@@ -468,8 +468,8 @@ RULES: Final = (
     Rule(
         "what is left of a body is no request",
         DOWNSTREAM,
-        "elif not exchange.keep_alive or self._shared.draining:",
-        "elif self._shared.draining:",
+        "elif not exchange.keep_alive:",
+        "elif self._home.closing:",
         ("lines/close", "framing/cl-http-1.0-closes"),
     ),
     # Identity and forwarding

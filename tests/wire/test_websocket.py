@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.websocket import POLICY_VIOLATION, Frames, close_frame
+from sidecar.wire.websocket import (
+    GOING_AWAY,
+    POLICY_VIOLATION,
+    Frames,
+    close_frame,
+    masked_close_frame,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def frame(size: int, *, masked: bool = False, opcode: int = 2) -> bytes:
@@ -54,3 +64,15 @@ def test_a_close_is_a_frame() -> None:
     raw = close_frame(POLICY_VIOLATION)
     assert raw == b"\x88\x02\x03\xf0"
     assert Frames().follow(raw) == len(raw)
+
+
+@pytest.mark.parametrize("made", [close_frame, masked_close_frame])
+def test_a_close_is_one_frame(made: Callable[[int], bytes]) -> None:
+    """Followed as it is sent, by either side, it is one frame and no more."""
+    frames = Frames()
+    close = made(GOING_AWAY)
+    assert frames.follow(close) == len(close)
+    assert frames.between
+    assert close[0] == 0x88
+    assert int.from_bytes(close[-2:]) == 1001
+    assert bool(close[1] & 0x80) == (made is masked_close_frame)

@@ -1,0 +1,72 @@
+"""A whole process: a sidecar that runs until a signal ends it. Knows no part of the sidecar."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sidecar.app import Sidecar
+from sidecar.app_signals import Signals
+from sidecar.collector import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.logs import Redactor
+    from sidecar.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the sidecar listens."""
+
+    host: str
+    port: int
+    admin_host: str
+    admin_port: int
+
+
+async def serve(
+    settings: Settings,
+    *,
+    redactor: Redactor | None = None,
+    ready: Callable[[Addresses], None] | None = None,
+) -> bool:
+    """Run until SIGTERM or SIGINT, then drain and return; a second signal ends the draining.
+
+    False when it came to that. SIGINT, as Ctrl-C sends it, skips the delay before the draining.
+    Raises what `Sidecar` and its `start` raise.
+    """
+    sidecar = Sidecar(settings, redactor=redactor)
+    signals = Signals()
+    collector = Collector()
+    with signals.heard():
+        try:
+            if await _start(sidecar, signals):
+                if ready is not None:
+                    hosts = settings.listen.host, settings.admin_listen.host
+                    ready(Addresses(hosts[0], sidecar.port, hosts[1], sidecar.admin_port))
+                collector.install()
+                await signals.leave.wait()
+        finally:
+            collector.remove()
+            delay = 0.0 if signals.typed else settings.drain_delay
+            await sidecar.stop(delay=delay, hurry=signals.now)
+    return not signals.now.is_set()
+
+
+async def _start(sidecar: Sidecar, signals: Signals) -> bool:
+    """Start it, unless it is to leave before it has. Raises what `start` raises."""
+    starting = asyncio.create_task(sidecar.start(), name="start")
+    leaving = asyncio.create_task(signals.leave.wait(), name="leave")
+    try:
+        await asyncio.wait((starting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            return True
+        return False
+    finally:
+        for task in (starting, leaving):
+            task.cancel()
+        await asyncio.wait((starting, leaving))

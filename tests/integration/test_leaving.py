@@ -1,0 +1,190 @@
+"""What a process does between a signal and its end, and what it starts without."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+
+from tests.peers.patience import until
+from tests.peers.process import process
+from tests.peers.raw_client import TruncatedError, build, connect
+from tests.peers.redis_server import RedisServer, free_port
+from tests.peers.scripted_upstream import OK, STALL, ScriptedUpstream
+from tests.peers.stack import PUBLIC
+
+if TYPE_CHECKING:
+    from tests.peers.process import Process
+
+OPEN: Final[dict[str, Any]] = {"routes": PUBLIC}
+HALF: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"
+
+
+async def refused(running: Process) -> bool:
+    """Whether nobody listens on its port."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+async def test_the_delay() -> None:
+    """At once not ready and on every answer the end of its connection; yet new requests are served.
+
+    Then nobody listens, and the process ends with 0.
+    """
+    async with ScriptedUpstream() as upstream, process(upstream.url, drain_delay=1, **OPEN) as one:
+        async with connect(one.port) as kept:
+            assert not (await kept.ask(build("GET", "/"))).closes
+            assert await one.ready() == 200
+            one.tell(signal.SIGTERM)
+            await one.said("draining")
+            assert await one.ready() == 503
+            answer = await kept.ask(build("GET", "/"))
+            assert (answer.status, answer.closes) == (200, True)
+            assert await kept.ended() == "eof"
+        answer = await one.get()
+        assert (answer.status, answer.closes) == (200, True)
+        assert await one.ended() == 0
+        assert one.messages[-1] == "stopped"
+        assert await refused(one)
+
+
+async def test_ctrl_c_waits_for_no_balancer() -> None:
+    """Nobody who sits at a terminal has one."""
+    async with ScriptedUpstream() as upstream, process(upstream.url, drain_delay=60, **OPEN) as one:
+        one.tell(signal.SIGINT)
+        assert await one.ended() == 0
+
+
+async def test_what_runs_ends() -> None:
+    """An answer under way comes whole, pipelined requests too; the metrics stay until the end."""
+    async with ScriptedUpstream() as upstream, process(upstream.url, **OPEN) as one:
+        upstream.scripts = [[HALF, STALL, b"rest"], [OK]]
+        async with connect(one.port) as busy:
+            await busy.send(build("GET", "/") + build("GET", "/next"))
+            await busy.until(b"half")
+            one.tell(signal.SIGTERM)
+            await until(lambda: refused(one))
+            assert await one.ready() == 503
+            upstream.release.set()
+            await busy.until(b"rest")
+            answer = await busy.response()
+            assert (answer.status, answer.closes) == (200, True)
+            assert await busy.ended() == "eof"
+        assert await one.ended() == 0
+
+
+async def test_what_does_not_end_is_cut() -> None:
+    """After the time that it gets, visibly; that is no failure of the process."""
+    async with (
+        ScriptedUpstream() as upstream,
+        process(upstream.url, drain_timeout=0.3, **OPEN) as one,
+    ):
+        upstream.scripts = [[HALF, STALL]]
+        async with connect(one.port) as busy:
+            await busy.send(build("GET", "/"))
+            await busy.until(b"half")
+            one.tell(signal.SIGTERM)
+            assert await busy.ended() == "reset"
+        assert await one.ended() == 0
+
+
+@pytest.mark.parametrize("delay", [0, 60], ids=["while-draining", "during-the-delay"])
+async def test_a_second_signal(delay: int) -> None:
+    """It ends all waiting; the exit code says that it was not in order."""
+    async with (
+        ScriptedUpstream() as upstream,
+        process(upstream.url, drain_delay=delay, **OPEN) as one,
+    ):
+        upstream.scripts = [[STALL]]
+        async with connect(one.port) as busy:
+            await busy.send(build("GET", "/"))
+            await until(lambda: len(upstream.requests) == 1)
+            one.tell(signal.SIGTERM)
+            await one.said("draining")
+            one.tell(signal.SIGTERM)
+            with pytest.raises(TruncatedError):
+                await busy.response()
+        assert await one.ended() == 1
+        assert one.messages[-1] == "stopped"
+
+
+async def test_a_request_that_has_begun_is_served() -> None:
+    """Also one of which half a head is there, and the first on a connection that was just made."""
+    async with ScriptedUpstream() as upstream, process(upstream.url, **OPEN) as one:
+        async with connect(one.port) as begun, connect(one.port) as made:
+            await begun.send(b"GET / HTTP/1.1\r\nHost:")
+            assert (await one.get()).status == 200  # so that both are connected
+            one.tell(signal.SIGTERM)
+            await until(lambda: refused(one))
+            assert (await made.ask(build("GET", "/"))).closes
+            await begun.send(b" h\r\n\r\n")
+            assert (await begun.response()).closes
+        assert await one.ended() == 0
+
+
+async def test_web_sockets() -> None:
+    """Both ends get a Close that says that we go away."""
+    codes: list[int | None] = []
+
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        socket_ = web.WebSocketResponse(autoclose=True)
+        await socket_.prepare(request)
+        async for message in socket_:
+            await socket_.send_str(message.data)
+        codes.append(socket_.close_code)
+        return socket_
+
+    app = web.Application()
+    app.router.add_get("/ws", echo)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        async with process(url, **OPEN) as one, aiohttp.ClientSession() as http:
+            async with http.ws_connect(f"http://127.0.0.1:{one.port}/ws") as socket_:
+                await socket_.send_str("hello")
+                assert await socket_.receive_str(timeout=5) == "hello"
+                one.tell(signal.SIGTERM)
+                message = await socket_.receive(timeout=5)
+                assert (message.type, message.data) == (WSMsgType.CLOSE, 1001)
+            assert await one.ended() == 0
+            await until(lambda: bool(codes))
+        assert codes == [1001]
+    finally:
+        await runner.cleanup()
+
+
+async def test_started_without_anything_behind() -> None:
+    """Neither Redis nor the application is there; both are found when they come."""
+    with RedisServer() as redis:
+        redis.kill()
+        port = free_port()
+        settings: dict[str, Any] = {
+            "session_store": "redis",
+            "redis_port": redis.port,
+            "redis_host": "127.0.0.1",
+        }
+        async with process(f"http://127.0.0.1:{port}", **settings, **OPEN) as one:
+            assert await one.ready() == 200
+            assert (await one.get()).status == 503
+            async with ScriptedUpstream(port=port):
+                assert (await one.get()).status == 200
+            await asyncio.to_thread(redis.start)
+            await one.said("Redis available again, using the shared session cache")
+
+
+async def test_a_signal_while_it_starts() -> None:
+    """It is heard as soon as there is a loop to hear it, and ends the process all the same."""
+    async with process("http://127.0.0.1:1", listens=False, **OPEN) as one:
+        await asyncio.sleep(0)  # before or after, as it comes: both must end it
+        one.tell(signal.SIGTERM)
+        assert await one.ended() in {0, -signal.SIGTERM}
