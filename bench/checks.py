@@ -28,6 +28,7 @@ from bench import (
     near,
     polling,
     report,
+    restarts,
     revocation,
     sidecar,
     transfer,
@@ -50,7 +51,8 @@ FIRST_EVENT_LIMIT = 0.050
 SMALL = SCENARIOS[0]
 FAULTS = (
     *(holding.HoldError, load.LoadError, live.LiveError, polling.PollError),
-    *(transfer.TransferError, RedisError, StartError, OSError, asyncio.TimeoutError),
+    *(transfer.TransferError, restarts.RestartError, RedisError, StartError, OSError),
+    asyncio.TimeoutError,
 )
 
 
@@ -159,8 +161,9 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "cold": cold.check,
     "many": many.check,
     "revocation": revocation.check,
+    "restarts": restarts.check,
 }
-UNPINNED = frozenset({"revocation"})  # more sidecars than there are CPUs
+UNPINNED = frozenset({"revocation", "restarts"})  # more sidecars than there are CPUs
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -20,7 +20,7 @@ from sidecar.auth.claims import roles_of, scopes_of
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
-from sidecar.auth.session import Session
+from sidecar.auth.session import Moments, Session
 from sidecar.auth.strict_json import parse_object, read_again
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Verifier:
     Immutable: other keys are another verifier. `leeway` is in seconds, for clocks that differ.
     """
 
-    __slots__ = ("_access", "_access_keys", "_leeway", "_refresh", "_refresh_keys")
+    __slots__ = ("_access", "_access_keys", "_leeway", "_moments", "_refresh", "_refresh_keys")
 
     def __init__(
         self,
@@ -132,6 +132,7 @@ class Verifier:
         self._refresh = {} if refresh is None else {refresh.issuer: refresh}
         self._refresh_keys = refresh_keys
         self._leeway = leeway
+        self._moments = Moments()
 
     def __repr__(self) -> str:
         return f"<Verifier {list(self._access)} {self._access_keys!r}>"
@@ -187,8 +188,8 @@ class Verifier:
             roles=roles,
             scopes=scopes,
             payload=payload,
-            expires=expires + self._leeway,
-            not_before=begins - self._leeway,
+            expires=self._moments[expires + self._leeway],
+            not_before=self._moments[begins - self._leeway],
             session_mode=config.session_mode,
         )
 

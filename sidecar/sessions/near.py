@@ -7,8 +7,9 @@ rest is remembered for an outage only. Knows nothing of connections.
 from __future__ import annotations
 
 from sys import intern
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.session import Moments
 from sidecar.sessions.guards import Guards
 from sidecar.sessions.local import LocalStore
 from sidecar.sessions.store import nobody
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from sidecar.auth.denial import Claimed
     from sidecar.auth.session import Session
+
+
+_GRAIN: Final = 0.1  # seconds by which a login may have been seen later than is written down
 
 
 class Watch:
@@ -47,13 +51,15 @@ class Near:
     """
 
     __slots__ = (
-        *("_clock", "_denials", "_guards", "_listener", "_max_stale", "_readings", "_watch"),
-        *("flushes", "heard", "invalidations", "store"),
+        *("_clock", "_denials", "_guards", "_lately", "_listener", "_max_stale", "_moments"),
+        *("_readings", "_watch", "flushes", "heard", "invalidations", "store"),
     )
 
     def __init__(self, clock: Callable[[], float], *, max_sessions: int, max_stale: float) -> None:
         self._clock = clock
+        self._lately = 0.0  # when logins were seen: one moment for many of them, see `Moments`
         self._max_stale = max_stale
+        self._moments = Moments()
         self._readings: set[Reading] = set()
         self._guards = Guards()
         self._listener: Callable[[str | None], None] = nobody
@@ -97,7 +103,9 @@ class Near:
         now = self._clock()
         if login.token_until <= now:
             return None
-        login.seen = now
+        if not 0.0 <= now - self._lately < _GRAIN:
+            self._lately = now
+        login.seen = self._lately
         return login.session
 
     def known(self, token_id: str) -> Session | None:
@@ -114,11 +122,11 @@ class Near:
         return login.session
 
     def used_since(self, moment: float) -> list[str]:
-        """The sids of logins that were let in without asking, at or after a moment."""
+        """The sids of logins that were let in without asking since a moment, or just before it."""
         return [
             login.session.sid
             for login in list(self.store.tokens.values())
-            if login.seen >= moment and login.watch is self._watch and login.session.sid
+            if login.seen > moment - _GRAIN and login.watch is self._watch and login.session.sid
         ]
 
     def begin(self) -> Reading:
@@ -130,6 +138,7 @@ class Near:
     def keep(self, session: Session, reading: Reading) -> None:
         """Redis has this session; under a watch, it will tell when that is so no more."""
         session.method = intern(session.method)
+        session.created, session.exp = self._moments[session.created], self._moments[session.exp]
         login = self.store.remember(session)
         if login is None:
             return
