@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -168,6 +169,8 @@ def make_limits(settings: Settings) -> Limits:
         upstream_timeout=settings.upstream_timeout,
         queue_timeout=settings.upstream_queue_timeout,
         connections=settings.max_connections,
+        requests=settings.max_requests or sys.maxsize,
+        body_rate=settings.min_body_rate,
     )
 
 

@@ -36,6 +36,7 @@ class Reason(Enum):
     REVOKED = ("revoked", 401, INVALID_TOKEN)
     SESSION_MISMATCH = ("session_mismatch", 401, INVALID_TOKEN)
     STORE_UNAVAILABLE = ("store_unavailable", 503, None)
+    OVERLOADED = ("overloaded", 503, None)
     ROLE = ("role", 403, INSUFFICIENT_SCOPE)
     SCOPE = ("scope", 403, INSUFFICIENT_SCOPE)
     CLAIM = ("claim", 403, INSUFFICIENT_SCOPE)

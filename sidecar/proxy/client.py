@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _NEVER: Final = float("inf")
 _REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
 _FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
+_TOLD: Final = 1024  # connections beyond the limit that are told so before they are closed
 _LINGER_OCTETS: Final = 1024 * 1024  # dropped of what a client still sends after its last answer
 
 
@@ -76,8 +77,12 @@ class Client(asyncio.Protocol):
         self.deadline = monotonic() + shared.limits.header_timeout
         self._home.add(self)
         shared.metrics.connections["downstream"] += 1
-        if 0 < shared.limits.connections < len(self._home.connections):
-            self.refuse(PeerError(503, "too many connections"))
+        most, count = shared.limits.connections, len(self._home.connections)
+        if 0 < most < count:
+            if count > most + _TOLD:  # a flood may not grow by what it is told
+                self.transport.abort()
+            else:
+                self.refuse(PeerError(503, "too many connections"))
 
     # Time limits
 

@@ -62,6 +62,10 @@ class Exchange(Lasting):
         if head.method == b"HEAD":
             self.to_head = True
         route = self.route = shared.routes.match(head.method, head.host, head.path)
+        if shared.metrics.in_flight > shared.limits.requests:
+            self.dialect = verify.find_dialect(head) if route.target == "verify" else None
+            self._deny(shared.gate.deny(Reason.OVERLOADED))  # before anything is decided or read
+            return
         if route.target == "verify":
             dialect = self.dialect = verify.find_dialect(head)
             if dialect is None:
@@ -171,8 +175,7 @@ class Exchange(Lasting):
                 close = not self._may_keep()
                 self._reply(302, redirect(self.request_id, headers=headers, close=close))
                 return
-        if status == 503:
-            headers += RETRY_AFTER
+        headers += RETRY_AFTER if status == 503 else b""
         self._problem(status, headers)
 
     # Answers of our own
@@ -187,10 +190,8 @@ class Exchange(Lasting):
         return keep
 
     def _problem(self, status: int, headers: bytes = b"") -> None:
-        close = not self._may_keep()
-        reply = problem(
-            status, self.request_id, headers=headers, close=close, body=not self.to_head
-        )
+        close, body = not self._may_keep(), not self.to_head
+        reply = problem(status, self.request_id, headers=headers, close=close, body=body)
         self._reply(status, reply)
 
     def _reply(self, status: int, reply: bytes) -> None:

@@ -51,6 +51,7 @@ class Relay:
     keep_alive = False  # the client's connection, after the answer
     retried = False
     began_upstream = 0.0
+    body_due = _NEVER  # when the request's body is too far behind its rate; monotonic seconds
     upstream_time = 0.0  # seconds from the request sent to the answer's head
     over = False
     continued = False  # the client has been told to send its body
@@ -119,10 +120,14 @@ class Relay:
         downstream = self.downstream
         self.connection = connection
         self.began_upstream = now
-        downstream.expect(now, self.shared.limits.upstream_timeout)
+        limits = self.shared.limits
+        downstream.expect(now, limits.upstream_timeout)
         if self.body is None:
             connection.send(self, self.request)
         else:
+            if limits.body_rate and not self.head.expect_continue:
+                self.body_due = now + limits.body_grace
+                downstream.expect(now, self._patience(now))
             unsent, self.unsent = self.unsent or [], None
             connection.send(self, b"".join((self.request, *unsent)))
             downstream.flow.release(NO_PEER)
@@ -146,18 +151,24 @@ class Relay:
         if self.over or not data:
             return
         if self.connection is not None:
+            now = monotonic()
+            limits = self.shared.limits
+            if limits.body_rate:
+                # Its first octets start the count; being ahead of the rate gains no more than this.
+                due = self.body_due + len(data) / limits.body_rate
+                self.body_due = min(due, now + limits.body_grace)
+            self.downstream.expect(now, self._patience(now))
             self.connection.send_body(data)
-            self.downstream.expect(monotonic(), self._patience())
         elif self.unsent is None:
             self.unsent = [data]
         else:
             self.unsent.append(data)
 
-    def _patience(self) -> float:
+    def _patience(self, now: float) -> float:
         """Seconds to wait for more of the request, or the head; for an answer's body, no limit."""
-        if self.status and (self.body is None or self.body.done):
-            return _NEVER
-        return self.shared.limits.upstream_timeout
+        if self.body is None or self.body.done:
+            return _NEVER if self.status else self.shared.limits.upstream_timeout
+        return min(self.shared.limits.upstream_timeout, self.body_due - now)
 
     def on_downstream_full(self, *, full: bool) -> None:
         """The client takes no more of the answer, or does again."""
@@ -181,7 +192,7 @@ class Relay:
         self.upstream_time = now - self.began_upstream
         self.status = head.status
         downstream = self.downstream
-        downstream.expect(now, _NEVER if self.body is None else self._patience())
+        downstream.expect(now, _NEVER if self.body is None else self._patience(now))
         keep = self.head.keep_alive and not self.shared.draining
         framing = head.framing
         coding = b""
@@ -258,10 +269,15 @@ class Relay:
 
     def on_upstream_full(self, *, full: bool) -> None:
         """The upstream takes no more of the request, or does again."""
+        now = monotonic()
         if full:
             self.downstream.flow.hold(PEER_FULL)
+            self.downstream.expect(now, self.shared.limits.upstream_timeout)
         else:
             self.downstream.flow.release(PEER_FULL)
+            if self.body_due != _NEVER:  # it was not the client that was slow
+                self.body_due = now + self.shared.limits.body_grace
+            self.downstream.expect(now, self._patience(now))
 
     # The end
 

@@ -6,6 +6,7 @@ Plain references and prepared bytes; routes and gate may be replaced together by
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +41,9 @@ class Limits:
     upstream_timeout: float = 60.0  # from the request's last byte to the answer's head
     queue_timeout: float = 5.0  # for an upstream connection
     connections: int = 20_000  # from clients; 0 is no bound
+    requests: int = sys.maxsize  # under way at once
+    body_grace: float = 20.0  # for a request's body to begin, and that it may be behind its rate
+    body_rate: float = 500.0  # octets a second of it; 0 is no bound
     backlog: int = 64 * 1024  # octets of pipelined requests kept while one is answered
     form_size: int = 64 * 1024  # octets of a body for the control plane
     form_timeout: float = 10.0  # for such a body to arrive

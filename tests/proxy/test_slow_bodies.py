@@ -61,9 +61,9 @@ async def _stall_upload(
     async with proxy.client() as client:
         await client.send(build("POST", "/", "Content-Length: 1000") + b"some")
         await client.until(b"part")
-        sweep(proxy, before + LIMITS.upstream_timeout - 0.1)
+        sweep(proxy, before + LIMITS.body_grace - 0.1)
         await client.silence()
-        strike(proxy, LIMITS.upstream_timeout)
+        strike(proxy, LIMITS.body_grace)
         await ended(upstream)
         rest = await client.rest()
         how = await client.ended()
