@@ -32,14 +32,20 @@ CHALLENGE: Final = 'Bearer realm="sidecar"'
 _MADE_ID: Final = web.RequestKey("made_id", str)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-# `Referrer-Policy: no-referrer` would make browsers send `Origin: null` with a page's form.
+# `Referrer-Policy: no-referrer` would make browsers send `Origin: null` with a page's form. No
+# Strict-Transport-Security: it speaks for the whole host, which is the application's. And nothing
+# for other origins to read: no Access-Control-Allow-Origin.
 _EVERY_ANSWER: Final = MappingProxyType(
     {
         "Cache-Control": "no-store",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
         "Referrer-Policy": "same-origin",
         "Server": "sidecar",
         "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
     }
 )
 _DETAILS: Final = MappingProxyType(

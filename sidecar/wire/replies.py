@@ -37,6 +37,7 @@ def _template(status: int) -> tuple[bytes, bytes, int]:
     start = (
         f"HTTP/1.1 {status} {title}\r\n"
         "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
     )
     body = (
         f'{{"type":"about:blank","title":"{title}","status":{status},'
