@@ -33,7 +33,6 @@ from sidecar.proxy.shared import Shared, make_request_ids
 from sidecar.sessions.local import LocalStore
 from sidecar.tasks import Tasks, happened
 from sidecar.wire.headers import FieldLines, HeaderKinds
-from sidecar.wire.target import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -246,7 +245,7 @@ class Sidecar:
             tasks=self._tasks,
             log=logging.getLogger("sidecar.proxy"),
             fields=fields,
-            paths=Paths(),
+            paths=assembly.make_paths(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
             limits=assembly.make_limits(settings),
             trusted_proxies=settings.trusted_proxies,

@@ -12,6 +12,7 @@ from sidecar.assembly.parts import (
     make_limits,
     make_origin_limits,
     make_parts,
+    make_paths,
     make_redirect_origins,
 )
 from sidecar.assembly.stores import longest, make_remote, make_store
@@ -33,6 +34,7 @@ __all__ = [
     "make_limits",
     "make_origin_limits",
     "make_parts",
+    "make_paths",
     "make_redirect_origins",
     "make_remote",
     "make_store",

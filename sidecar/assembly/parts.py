@@ -19,6 +19,7 @@ from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.origin import Connector, OriginLimits, TcpConnector, UnixConnector
 from sidecar.proxy.shared import Limits
 from sidecar.wire.head import HeadLimits
+from sidecar.wire.target import NormalisingPaths, Paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,6 +173,13 @@ def make_limits(settings: Settings) -> Limits:
         requests=settings.max_requests or sys.maxsize,
         body_rate=settings.min_body_rate,
     )
+
+
+def make_paths(settings: Settings) -> Paths:
+    """How the paths of requests are read."""
+    if settings.paths_ambiguous == "reject":
+        return Paths()
+    return NormalisingPaths(tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES))
 
 
 def _make_head_limits(settings: Settings) -> HeadLimits:

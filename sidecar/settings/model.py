@@ -118,6 +118,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Clients and limits
     trusted_proxies: Annotated[tuple[Network, ...], net.networks()] = ()
+    paths_ambiguous: Annotated[
+        Literal["reject", "normalise"], kinds.choice("reject", "normalise")
+    ] = "reject"
     max_head_size: Annotated[int, kinds.size(1024, 1 << 20)] = 32768
     max_headers: Annotated[int, kinds.integer(8, 1000)] = 100
     header_timeout: Seconds = 10.0

@@ -62,11 +62,15 @@ class RequestParser:
     read again, and what was made of the credentials goes on to the new head.
     """
 
-    __slots__ = ("_bearer", "_bearer_line", "_fields", "_head", "_limits", "_paths", "_section")
+    __slots__ = (
+        *("_bearer", "_bearer_line", "_fields", "_head", "_limits", "_paths", "_rewrites"),
+        "_section",
+    )
 
     def __init__(self, fields: FieldLines, paths: Paths, limits: HeadLimits) -> None:
         self._fields = fields
         self._paths = paths
+        self._rewrites = paths.rewrites
         self._limits = limits
         self._section = b""  # the last header section, from the request line's CRLF on
         self._head = RequestHead()
@@ -103,6 +107,8 @@ class RequestParser:
         head.target = target
         if target[:1] == b"/":
             head.path = self._paths.parse(target)
+            if self._rewrites:
+                head.target = self._paths.target(target)
         else:
             self._read_other_target(head, method, target)
             self._section = b""
@@ -164,8 +170,8 @@ class RequestParser:
         if not target and method == b"OPTIONS":  # asks about the server itself (section 3.2.4)
             head.target, head.path = b"*", "*"
         else:
-            head.target = target or b"/"
-            head.path = self._paths.parse(head.target)
+            head.path = self._paths.parse(target or b"/")
+            head.target = self._paths.target(target or b"/")
         others = without(head.lines.splitlines(keepends=True), _FOR_ALL)
         head.lines = b"".join((b"Host: %b\r\n" % authority, *others))
 

@@ -18,6 +18,9 @@ _PLAIN: Final = bytes(c for c in range(0x21, 0x7F) if chr(c) not in "%#\\;?")
 _QUERY: Final = bytes(c for c in range(0x21, 0x7F) if chr(c) != "#")
 _UNWANTED: Final = bytes(range(0x20)) + b"\x7f\\;"
 _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+_UNRESERVED: Final = frozenset(  # RFC 3986 section 2.3
+    bytes((c,)) for c in range(0x80) if chr(c).isalnum() or chr(c) in "-._~"
+)
 _REMEMBERED: Final = 2048  # paths
 _LONGEST_REMEMBERED: Final = 256  # octets
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -32,6 +35,12 @@ class Paths(dict[bytes, str]):
     when two servers could read it differently: dot segments, empty segments, encoded slashes, dots,
     backslashes and control characters, path parameters, a fragment.
     """
+
+    rewrites = False  # whether `target` may be another than was received
+
+    def target(self, target: bytes) -> bytes:
+        """A target that was parsed, as it goes on."""
+        return target
 
     def __missing__(self, path: bytes) -> str:
         decoded = _decode(path) if path.translate(None, _PLAIN) else path
@@ -50,6 +59,76 @@ class Paths(dict[bytes, str]):
         if mark and query.translate(None, _QUERY):
             raise PeerError(400, "malformed query")  # a fragment, say (RFC 9112 section 3.2)
         return self[path]
+
+
+class NormalisingPaths(Paths):
+    """The same where ambiguous paths are normalised: policy and upstream get the one result.
+
+    What is one of `own` or below it, before or after, has to be plain: it is not the upstream's,
+    and who asks about a request goes on to forward that as it was, and not as it is here. Raises
+    PeerError(400) for what cannot be made one thing; see `normalise`.
+    """
+
+    rewrites = True
+
+    def __init__(self, own: tuple[bytes, ...]) -> None:
+        super().__init__()
+        self._own = own
+        self._below = tuple(path + b"/" for path in own)
+        self._plain = Paths()
+        self._rewritten: dict[bytes, bytes] = {}  # of those that are remembered
+
+    def __missing__(self, path: bytes) -> str:
+        plain = path if self._is_own(path) else normalise(path)
+        text = self._plain[plain]
+        if plain != path and self._is_own(plain):
+            raise PeerError(400, "ambiguous path")
+        if len(path) <= _LONGEST_REMEMBERED:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+                self._rewritten.clear()
+            self[path] = text
+            if plain != path:
+                self._rewritten[path] = plain
+        return text
+
+    def target(self, target: bytes) -> bytes:
+        """A target that was parsed, as it goes on: the query stays octet by octet."""
+        path, mark, query = target.partition(b"?")
+        if len(path) > _LONGEST_REMEMBERED:
+            plain = path if self._is_own(path) else normalise(path)
+        else:
+            plain = self._rewritten.get(path, path)
+        return target if plain is path else plain + mark + query
+
+    def _is_own(self, path: bytes) -> bool:
+        return path.startswith(self._below) or path in self._own
+
+
+def normalise(path: bytes) -> bytes:
+    """A path without dot segments, empty segments and needless escapes (RFC 3986 section 6.2.2).
+
+    Normalised again it is the same. Raises PeerError(400) for a malformed escape, and for what
+    would climb above the root: no two servers agree on that.
+    """
+    if _BAD_ESCAPE.search(path):
+        raise PeerError(400, "malformed path")
+    *segments, last = _ESCAPE.sub(_unreserved, path).split(b"/")[1:]
+    kept: list[bytes] = []
+    for segment in (*segments, last):
+        if segment == b"..":
+            if not kept:
+                raise PeerError(400, "ambiguous path")
+            kept.pop()
+        elif segment not in {b"", b"."}:
+            kept.append(segment)
+    ends_in_slash = last in {b"", b".", b".."} and kept
+    return b"/" + b"/".join(kept) + (b"/" if ends_in_slash else b"")
+
+
+def _unreserved(escape: re.Match[bytes]) -> bytes:
+    character = unquote_to_bytes(escape[0])
+    return character if character in _UNRESERVED else escape[0].upper()
 
 
 def _decode(path: bytes) -> bytes:

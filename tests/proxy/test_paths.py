@@ -37,6 +37,23 @@ async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
         yield running
 
 
+@pytest.fixture
+async def normalising(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
+    """The same, where ambiguous paths are normalised."""
+    trusted = ["127.0.0.1"]
+    async with stack(
+        upstream.url, routes=ROUTES, paths_ambiguous="normalise", trusted_proxies=trusted
+    ) as running:
+        yield running
+
+
+@pytest.fixture(params=["guarded", "normalising"])
+def either(request: pytest.FixtureRequest) -> Stack:
+    """Both, one after the other."""
+    running: Stack = request.getfixturevalue(request.param)
+    return running
+
+
 def as_lax_upstream_reads(target: bytes) -> list[bytes]:
     """The path segments that the laxest upstream makes of a request target."""
     path = unquote_to_bytes(target.partition(b"?")[0]).partition(b"\0")[0].replace(b"\\", b"/")
@@ -73,12 +90,12 @@ PIECES = (
 @example(pieces=["/", "admin"], start="/")
 @example(pieces=[";x=1", "/", "admin"], start="/")
 async def test_no_spelling_opens_a_path(
-    upstream: ScriptedUpstream, guarded: Stack, pieces: list[str], start: str
+    upstream: ScriptedUpstream, either: Stack, pieces: list[str], start: str
 ) -> None:
     """Without a token the upstream is reached on public paths only, as it reads them."""
     upstream.requests.clear()
     target = start + "".join(pieces)
-    answer = await guarded.get(target)
+    answer = await either.get(target)
     assert answer.status in {200, 400, 401}
     for request in upstream.requests:
         assert as_lax_upstream_reads(request.target)[:1] == [b"public"], target
@@ -126,10 +143,10 @@ async def test_no_spelling_reaches_the_administrators_corner(
     "path", ["/auth%2flogin", "/auth/../auth/login", "/%61uth/login", "//auth/login", "/Auth/login"]
 )
 async def test_own_endpoints_are_not_the_upstreams(
-    upstream: ScriptedUpstream, guarded: Stack, path: str
+    upstream: ScriptedUpstream, either: Stack, path: str
 ) -> None:
     """Another spelling of our own endpoints does not reach the upstream unguarded."""
-    assert (await guarded.get(path)).status in {200, 400, 401, 404, 405}
+    assert (await either.get(path)).status in {200, 400, 401, 404, 405}
     assert upstream.requests == []
 
 
@@ -142,3 +159,43 @@ async def test_decision_and_upstream_see_one_target(
         seen = upstream.requests[-1].target
         assert re.sub(rb"\?.*", b"", seen).lower() == path.lower().encode()
         assert seen.endswith(b"?%2e%2e/%61")
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "seen"),
+    [
+        ("/own/../public/x?/../%61", 200, b"/public/x?/../%61"),
+        ("/public/%61//b/.", 200, b"/public/a/b/"),
+        ("http://sidecar.test/own/../public/x", 200, b"/public/x"),
+        ("/public/../own/x", 401, None),
+        ("/public/..//%6fwn/x", 401, None),
+        ("/public/../../x", 400, None),
+        ("/public/..%2fown", 400, None),
+        ("/public/..;/own", 400, None),
+    ],
+)
+async def test_normalised_paths_are_decided_on(
+    upstream: ScriptedUpstream, normalising: Stack, target: str, status: int, seen: bytes | None
+) -> None:
+    """Routes see the result, and so does the application, with the query octet by octet."""
+    assert (await normalising.get(target)).status == status
+    assert [request.target for request in upstream.requests] == ([seen] if seen else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "status"),
+    [
+        ("/auth/verify", ("X-Original-URI: /public/x", "X-Original-Method: GET"), 200),
+        ("/auth/verify", ("X-Original-URI: /own/../public/x", "X-Original-Method: GET"), 403),
+        ("/auth/verify/envoy/public/x", (), 200),
+        ("/auth/verify/envoy/own/../public/x", (), 400),
+        ("/auth/verify/envoy/../../../public/x", (), 400),
+        ("/public/../auth/verify/envoy/public/x", (), 400),
+    ],
+)
+async def test_a_subrequest_is_never_normalised(
+    upstream: ScriptedUpstream, normalising: Stack, path: str, lines: tuple[str, ...], status: int
+) -> None:
+    """The asking proxy forwards what it has: what is ambiguous in it stays refused."""
+    assert (await normalising.get(path, *lines)).status == status
+    assert upstream.requests == []

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import PeerError
-from sidecar.wire.target import Paths, is_host, oversize, split_absolute
+from sidecar.wire.target import (
+    NormalisingPaths,
+    Paths,
+    is_host,
+    normalise,
+    oversize,
+    split_absolute,
+)
 
 ROOM: Final = 2048  # paths that are remembered
 
@@ -135,6 +142,106 @@ def test_paths_are_bounded() -> None:
     assert paths.parse(b"/" + b"a" * 256) == "/" + "a" * 256
     assert paths.parse(b"/" + b"a" * 255) == "/" + "a" * 255
     assert max(map(len, paths)) == 256
+
+
+OWN: Final = (b"/auth/verify", b"/auth", b"/.well-known/jwks.json")
+
+
+@pytest.mark.parametrize(
+    ("target", "goes_on", "path"),
+    [
+        pytest.param(b"/a/b", b"/a/b", "/a/b", id="plain"),
+        pytest.param(b"/a/../b", b"/b", "/b", id="dot-segments"),  # 3986 section 5.2.4
+        pytest.param(b"/a/./b/", b"/a/b/", "/a/b/", id="single-dot"),
+        pytest.param(b"/a/b/..", b"/a/", "/a/", id="dot-segments-at-end"),
+        pytest.param(b"/a/.", b"/a/", "/a/", id="single-dot-at-end"),
+        pytest.param(b"/a/..", b"/", "/", id="to-the-root"),
+        pytest.param(b"/a/%2e%2E/b", b"/b", "/b", id="escaped-dots"),  # 3986 section 6.2.2.2
+        pytest.param(b"//a///b//", b"/a/b/", "/a/b/", id="empty-segments"),
+        pytest.param(b"/a//../b", b"/b", "/b", id="empty-segment-does-not-count"),
+        pytest.param(b"/%61%2Db", b"/a-b", "/a-b", id="needless-escapes"),
+        pytest.param(b"/caf%c3%a9", b"/caf%C3%A9", "/café", id="capital-digits"),  # 6.2.2.1
+        pytest.param(b"/a%3fb%20c", b"/a%3Fb%20c", "/a?b c", id="needed-escapes"),
+        pytest.param(b"/a/../b?/../%2f//#"[:-1], b"/b?/../%2f//", "/b", id="query-stays"),
+        pytest.param(b"/a/../b?", b"/b?", "/b", id="empty-query-stays"),
+        pytest.param(b"/author//x", b"/author/x", "/author/x", id="not-our-own"),
+        pytest.param(b"/" + b"a/../" * 100 + b"b", b"/b", "/b", id="too-long-to-remember"),
+    ],
+)
+def test_normalised(target: bytes, goes_on: bytes, path: str) -> None:
+    """Policy and upstream get one path, the query as it was; looked up, it is the same."""
+    paths = NormalisingPaths(OWN)
+    for _ in range(2):
+        assert paths.parse(target) == path
+        assert paths.target(target) == goes_on
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(b"/../a", id="above-the-root"),
+        pytest.param(b"/a/../../b", id="above-the-root-later"),
+        pytest.param(b"/a/..%2fb", id="escaped-slash"),
+        pytest.param(b"/a%5c..", id="escaped-backslash"),
+        pytest.param(b"/a\\..\\b", id="backslash"),
+        pytest.param(b"/a/..;/b", id="parameters"),
+        pytest.param(b"/a%00", id="nul"),
+        pytest.param(b"/%252e%252e/a", id="escape-of-an-escape"),
+        pytest.param(b"/%2", id="malformed-escape"),
+        pytest.param(b"/a/../%ff", id="not-utf-8"),
+        pytest.param(b"/a/../b?#", id="fragment"),
+        pytest.param(b"/x/../auth/login", id="into-our-own"),
+        pytest.param(b"//auth/login", id="to-our-own"),
+        pytest.param(b"/%61uth", id="our-own-escaped"),
+        pytest.param(b"/auth/../x", id="out-of-our-own"),
+        pytest.param(b"/auth/verify/envoy/../../../x", id="asked-by-a-proxy"),
+        pytest.param(b"/auth/verify/envoy/a//b", id="asked-by-a-proxy-within"),
+    ],
+)
+def test_not_to_be_normalised(target: bytes) -> None:
+    """What is not one thing to all, or is about what the upstream does not serve, is 400."""
+    paths = NormalisingPaths(OWN)
+    for _ in range(2):
+        with pytest.raises(PeerError) as raised:
+            paths.parse(target)
+        assert raised.value.status == 400
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.lists(pieces | st.sampled_from([b"/", b"..", b"."]), max_size=12).map(b"".join))
+def test_normalised_once_is_normalised(rest: bytes) -> None:
+    """What goes on is plain: the strict reader takes it, reads the same, and changes nothing."""
+    paths = NormalisingPaths(OWN)
+    target = b"/" + rest
+    try:
+        path = paths.parse(target)
+    except PeerError:
+        return
+    goes_on = paths.target(target)
+    assert Paths().parse(goes_on) == path
+    assert normalise(goes_on.partition(b"?")[0]) == goes_on.partition(b"?")[0]
+    assert not any(segment in {".", ".."} for segment in path.split("/"))
+
+
+@given(st.lists(pieces, max_size=10).map(b"".join))
+def test_plain_is_left_alone(rest: bytes) -> None:
+    """Whatever the strict reader takes is taken, and read the same."""
+    target = b"/" + rest
+    try:
+        path = Paths().parse(target)
+    except PeerError:
+        return
+    assert NormalisingPaths(OWN).parse(target) == path
+
+
+def test_normalised_paths_are_bounded() -> None:
+    """Whatever is asked for, only so many are remembered, and what was forgotten reads the same."""
+    paths = NormalisingPaths(OWN)
+    for number in range(ROOM + 10):
+        paths.parse(b"/x/../%d" % number)
+    assert len(paths) <= ROOM
+    assert paths.parse(b"/x/../5") == "/5"
+    assert paths.target(b"/x/../5") == b"/5"
 
 
 @pytest.mark.parametrize(
