@@ -48,9 +48,11 @@ async def serve(
                     hosts = settings.listen.host, settings.admin_listen.host
                     ready(Addresses(hosts[0], sidecar.port, hosts[1], sidecar.admin_port))
                 collector.install()
-                await signals.leave.wait()
+                try:
+                    await signals.leave.wait()
+                finally:
+                    collector.remove()
         finally:
-            collector.remove()
             delay = 0.0 if signals.typed else settings.drain_delay
             await sidecar.stop(delay=delay, hurry=signals.now)
     return not signals.now.is_set()

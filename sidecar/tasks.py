@@ -37,15 +37,16 @@ async def patient_timeout(seconds: float, moment: float = 0.002) -> AsyncIterato
 
 async def happened(seconds: float, *events: asyncio.Event | None) -> None:
     """Wait until one of these events is set, `seconds` at most."""
-    waiters = [asyncio.ensure_future(event.wait()) for event in events if event is not None]
+    waiters = [asyncio.create_task(event.wait()) for event in events if event is not None]
+    if not waiters:
+        await asyncio.sleep(seconds)
+        return
     try:
-        if waiters:
-            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        else:
-            await asyncio.sleep(seconds)
+        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for waiter in waiters:
             waiter.cancel()
+        await asyncio.wait(waiters)  # none is left behind
 
 
 class Tasks:

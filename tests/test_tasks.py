@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from sidecar.tasks import Tasks
+from sidecar.tasks import Tasks, happened
 
 
 async def forever() -> None:
@@ -85,3 +85,17 @@ async def test_nothing_starts_after_close() -> None:
     await tasks.close()
     with pytest.raises(RuntimeError, match="task late started after close"):
         tasks.spawn(forever(), "late")
+
+
+async def test_waiting_for_events() -> None:
+    """It ends with the first that is set, or with the time; and leaves no task behind."""
+    one, other = asyncio.Event(), asyncio.Event()
+    before = asyncio.all_tasks()
+    await happened(0.0, one, other)
+    waiting = asyncio.create_task(happened(60.0, one, None, other))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    other.set()
+    await waiting
+    await happened(0.0, None)
+    assert asyncio.all_tasks() == before

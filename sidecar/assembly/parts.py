@@ -135,7 +135,22 @@ def _make_connector(settings: Settings) -> Connector:
         file = settings.upstream_ca_file
         with placed(f"upstream_ca_file {file}"):
             tls = ssl.create_default_context(cafile=file or None)
-    return TcpConnector(upstream.host, upstream.port, tls)
+        if settings.upstream_cert_file:
+            with placed(f"upstream_cert_file {settings.upstream_cert_file}"):
+                _load_certificate(tls, settings.upstream_cert_file, settings.upstream_key_file)
+    return TcpConnector(upstream.host, upstream.port, tls, settings.upstream_server_name)
+
+
+def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
+    """Raises ValueError for a pair that is none, and for a key that has a password."""
+
+    def refuse() -> str:
+        raise ValueError("a key without a password: nobody is there to type it")
+
+    try:
+        context.load_cert_chain(cert_file, key_file, refuse)
+    except ssl.SSLError as fault:
+        raise ValueError("a certificate and its own key, both in PEM") from fault
 
 
 def _check_redis_ca(settings: Settings) -> None:
@@ -146,9 +161,8 @@ def _check_redis_ca(settings: Settings) -> None:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
     if settings.redis_cert_file:
         with placed(f"redis_cert_file {settings.redis_cert_file}"):
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
-                settings.redis_cert_file, settings.redis_key_file
-            )
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            _load_certificate(context, settings.redis_cert_file, settings.redis_key_file)
 
 
 def make_origin_limits(settings: Settings) -> OriginLimits:

@@ -45,16 +45,22 @@ class Connector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TcpConnector:
-    """By name or address, with TLS if a context is given."""
+    """By name or address, with TLS if a context is given; the certificate is for `server_name`."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    server_name: str = ""  # empty: the host's
 
     async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """Open one connection; the TLS name checked is the host's."""
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(factory, self.host, self.port, ssl=self.tls)
+        """Open one connection."""
+        _, connection = await asyncio.get_running_loop().create_connection(
+            factory,
+            self.host,
+            self.port,
+            ssl=self.tls,
+            server_hostname=(self.server_name or None) if self.tls else None,
+        )
         return connection
 
 

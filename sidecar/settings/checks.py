@@ -128,9 +128,25 @@ def _own_issuer(settings: Settings) -> str | None:
 
 
 def _redis_certificate(settings: Settings) -> str | None:
-    if bool(settings.redis_cert_file) == bool(settings.redis_key_file):
+    return _pair("redis", settings.redis_cert_file, settings.redis_key_file)
+
+
+def _upstream_certificate(settings: Settings) -> str | None:
+    return _pair("upstream", settings.upstream_cert_file, settings.upstream_key_file)
+
+
+def _pair(whose: str, cert_file: str, key_file: str) -> str | None:
+    if bool(cert_file) == bool(key_file):
         return None
-    return "expected redis_cert_file and redis_key_file together; only one is set"
+    return f"expected {whose}_cert_file and {whose}_key_file together; only one is set"
+
+
+def _upstream_tls(settings: Settings) -> str | None:
+    names = ("upstream_ca_file", "upstream_cert_file", "upstream_server_name")
+    given = [name for name in names if getattr(settings, name)]
+    if given and settings.upstream_url.scheme != "https":
+        return f"expected https, for {given[0]} is set; got {settings.upstream_url}"
+    return None
 
 
 def _outages(settings: Settings) -> str | None:
@@ -155,6 +171,11 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("session_max_age", "access_token_expiry"), _max_age),
     (("session_outage", "route"), _outages),
     (("redis_cert_file", "redis_key_file"), _redis_certificate),
+    (("upstream_cert_file", "upstream_key_file"), _upstream_certificate),
+    (
+        ("upstream_url", "upstream_ca_file", "upstream_cert_file", "upstream_server_name"),
+        _upstream_tls,
+    ),
     (("admin_listen", "listen"), _listeners),
     (("upstream_url", "listen", "admin_listen"), _loop),
     (("issuer", "jwt_issuer"), _own_issuer),

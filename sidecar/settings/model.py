@@ -56,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_listen: Annotated[Address, net.address()] = Address("0.0.0.0", 9105)
     upstream_url: Annotated[Upstream, net.upstream()] = Upstream("http", "127.0.0.1", 8080)
     upstream_ca_file: File = ""
+    upstream_cert_file: File = ""
+    upstream_key_file: File = ""
+    upstream_server_name: Annotated[str, net.host(empty=True)] = ""  # empty: that of the URL
     upstream_connect_timeout: Seconds = 5.0
     upstream_timeout: Seconds = 60.0  # until the response head
     upstream_idle_timeout: Seconds = 60.0

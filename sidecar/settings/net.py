@@ -81,15 +81,15 @@ def address() -> Kind:
     return Kind("an address such as 0.0.0.0:5005 or [::]:5005", read, str)
 
 
-def host() -> Kind:
+def host(*, empty: bool = False) -> Kind:
     """A host name or address."""
 
     def read(raw: object) -> str:
-        if not isinstance(raw, str) or not is_host(raw):
+        if not isinstance(raw, str) or not (is_host(raw) or (empty and not raw)):
             raise Unfit
         return raw
 
-    return Kind("a host name or an address", read)
+    return Kind("a host name or an address", read, empty=empty)
 
 
 def upstream() -> Kind:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import ssl
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
+from sidecar.assembly import make_parts
+from sidecar.errors import ConfigError
 from tests.peers.certificates import certificate
 from tests.peers.raw_client import build
-from tests.peers.stack import PUBLIC, stack
+from tests.peers.stack import PUBLIC, configure, stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,9 +59,12 @@ async def test_unix_socket(runner: web.AppRunner, tmp_path: Path) -> None:
     await check(f"unix://{path}")
 
 
-async def _serve_tls(runner: web.AppRunner, pem: Path) -> int:
+async def _serve_tls(runner: web.AppRunner, pem: Path, clients: Path | None = None) -> int:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients)
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     port: int = runner.addresses[0][1]
@@ -78,3 +90,74 @@ async def test_untrusted_tls_is_refused(runner: web.AppRunner, tmp_path: Path, f
     trusted: dict[str, Any] = {} if fault == "unknown-issuer" else {"upstream_ca_file": str(pem)}
     async with stack(f"https://localhost:{port}", routes=PUBLIC, **trusted) as proxy:
         assert (await proxy.get("/")).status in {502, 503}
+
+
+async def test_a_client_certificate(runner: web.AppRunner, tmp_path: Path) -> None:
+    """An upstream that asks for ours gets it, and answers nobody without."""
+    pem, ours = certificate(tmp_path, "localhost"), certificate(tmp_path, "sidecar.test")
+    port = await _serve_tls(runner, pem, clients=ours)
+    url = f"https://localhost:{port}"
+    trusted: dict[str, Any] = {"upstream_ca_file": str(pem)}
+    shown = {"upstream_cert_file": str(ours), "upstream_key_file": str(ours)}
+    await check(url, **trusted, **shown)
+    async with stack(url, routes=PUBLIC, **trusted) as proxy:
+        assert (await proxy.get("/")).status in {502, 503}
+
+
+async def test_another_name_than_that_of_the_url(runner: web.AppRunner, tmp_path: Path) -> None:
+    """An upstream on loopback has a certificate for the name that others know it by."""
+    pem = certificate(tmp_path, "app.test")
+    port = await _serve_tls(runner, pem)
+    url = f"https://127.0.0.1:{port}"
+    trusted: dict[str, Any] = {"upstream_ca_file": str(pem)}
+    await check(url, **trusted, upstream_server_name="app.test")
+    async with stack(url, routes=PUBLIC, **trusted, upstream_server_name="b.test") as proxy:
+        assert (await proxy.get("/")).status in {502, 503}
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
+async def test_old_versions_are_not_spoken(
+    runner: web.AppRunner, tmp_path: Path, version: str
+) -> None:
+    """TLS 1.2 at least (RFC 8996)."""
+    pem = certificate(tmp_path, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion[version]
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    url = f"https://localhost:{runner.addresses[0][1]}"
+    async with stack(url, routes=PUBLIC, upstream_ca_file=str(pem)) as proxy:
+        assert (await proxy.get("/")).status in {502, 503}
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"upstream_cert_file": "a.pem"}, "together; only one is set"),
+        ({"upstream_cert_file": "a.pem", "upstream_key_file": "b.pem"}, "and its own key"),
+        ({"upstream_cert_file": "a.pem", "upstream_key_file": "none"}, "cannot be read"),
+        ({"upstream_cert_file": "a.pem", "upstream_key_file": "locked"}, "without a password"),
+        ({"upstream_url": "http://localhost:1", "upstream_server_name": "b"}, "expected https"),
+    ],
+)
+def test_what_is_wrong_with_certificates(
+    tmp_path: Path, changed: dict[str, str], problem: str
+) -> None:
+    """Said at the start, with the setting; nothing asks for a password at a terminal."""
+    for name in ("a", "b"):
+        certificate(tmp_path, name)
+    key = load_pem_private_key((tmp_path / "a.pem").read_bytes(), None)
+    (tmp_path / "locked").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    named: dict[str, Any] = {
+        name: str(tmp_path / value) if name.endswith("_file") else value
+        for name, value in changed.items()
+    }
+    with pytest.raises(ConfigError) as raised:
+        make_parts(configure(tmp_path, **{"upstream_url": "https://localhost:1", **named}))
+    assert [str(one) for one in raised.value.problems if problem in str(one)]
+    assert "secret" not in str(raised.value)
