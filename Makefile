@@ -54,7 +54,7 @@ bench: $(VENV)/.dev servers ## Compare with the peers side by side; ARGS="--help
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: bench-checks
-bench-checks: $(VENV)/.dev servers ## Check memory, long bodies, 100,000 requests, shared sessions; 12 minutes
+bench-checks: $(VENV)/.dev servers ## Check memory, long bodies, 100,000 requests, shared sessions, restarts; 15 minutes
 	$(BIN)/python -m bench checks $(ARGS)
 
 .PHONY: servers
