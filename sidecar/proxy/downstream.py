@@ -207,7 +207,8 @@ class Downstream(Client):
         if aborted:
             reset(self.transport)
         elif not exchange.keep_alive:
-            self._end(unread=exchange.body is not None and not exchange.body.done)
+            unfinished = exchange.body is not None and not exchange.body.done
+            self._end(unread=unfinished or bool(self._held))
         elif self._home.closing and not self._held:
             self._close()  # the answer began before it could say so
         else:

@@ -172,6 +172,27 @@ async def test_stopping() -> None:
     assert plane.origin.pool.idle == []
 
 
+async def test_requests_in_line_when_it_stops() -> None:
+    """They are not answered, for the answer before said so; and closing does not destroy that.
+
+    With octets of theirs unread, a plain close would be a reset (RFC 9112 section 9.6).
+    """
+    plane = Plane(limits=LIMITS)
+    wire = plane.connect()
+    wire.feed(GET + GET)
+    await rest()
+    plane.listener.announce()
+    plane.connector.wires[0].feed(OK)
+    assert b"\r\nConnection: close\r\n" in wire.take()
+    assert wire.eof_written
+    assert not wire.is_closing()
+    wire.feed(GET)  # read, and dropped
+    assert wire.written == b""
+    plane.listener.sweep(monotonic() + LIMITS.linger + 1)
+    assert wire.aborted
+    assert len(plane.connector.wires) == 1
+
+
 async def test_stopping_does_not_wait_for_ever() -> None:
     """What has not ended within the grace is cut."""
     plane = Plane(limits=LIMITS)
