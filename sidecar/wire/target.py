@@ -111,8 +111,7 @@ def normalise(path: bytes) -> bytes:
     Normalised again it is the same. Raises PeerError(400) for a malformed escape, and for what
     would climb above the root: no two servers agree on that.
     """
-    if _BAD_ESCAPE.search(path):
-        raise PeerError(400, "malformed path")
+    _check_escapes(path)
     *segments, last = _ESCAPE.sub(_unreserved, path).split(b"/")[1:]
     kept: list[bytes] = []
     for segment in (*segments, last):
@@ -126,14 +125,18 @@ def normalise(path: bytes) -> bytes:
     return b"/" + b"/".join(kept) + (b"/" if ends_in_slash else b"")
 
 
+def _check_escapes(path: bytes) -> None:
+    if _BAD_ESCAPE.search(path):
+        raise PeerError(400, "malformed path")
+
+
 def _unreserved(escape: re.Match[bytes]) -> bytes:
     character = unquote_to_bytes(escape[0])
     return character if character in _UNRESERVED else escape[0].upper()
 
 
 def _decode(path: bytes) -> bytes:
-    if _BAD_ESCAPE.search(path):
-        raise PeerError(400, "malformed path")
+    _check_escapes(path)
     rest = path.translate(None, _PLAIN)
     if rest.replace(b"%", b""):
         raise PeerError(400, "ambiguous path")

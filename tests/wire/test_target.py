@@ -188,6 +188,7 @@ def test_normalised(target: bytes, goes_on: bytes, path: str) -> None:
         pytest.param(b"/a%00", id="nul"),
         pytest.param(b"/%252e%252e/a", id="escape-of-an-escape"),
         pytest.param(b"/%2", id="malformed-escape"),
+        pytest.param(b"/%2%35", id="malformed-escape-that-would-become-one"),
         pytest.param(b"/a/../%ff", id="not-utf-8"),
         pytest.param(b"/a/../b?#", id="fragment"),
         pytest.param(b"/x/../auth/login", id="into-our-own"),
