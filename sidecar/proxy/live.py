@@ -16,6 +16,7 @@ from sidecar.auth.gate import Allow, NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.check import authenticate
+from sidecar.tasks import happened
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -157,9 +158,7 @@ class Live:
                 if watched.registry is not None and watched.expires <= now:
                     self._look_at(watched)
             delay = min(_LONGEST, self._ends[0][0] - now) if self._ends else _LONGEST
-            waiting = asyncio.ensure_future(self._earlier.wait())
-            await asyncio.wait({waiting}, timeout=delay)
-            waiting.cancel()
+            await happened(delay, self._earlier)
 
     async def _poll(self) -> None:
         """Where the store tells nothing, ask."""

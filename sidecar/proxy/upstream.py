@@ -66,9 +66,9 @@ class UpstreamConnection(asyncio.Protocol):
     """One keep-alive connection, serving one exchange at a time."""
 
     __slots__ = (
-        "_body", "_fields", "_head_seen", "_held", "_home", "_interim", "_limits", "_parser",
-        "_until_close", "answering", "exchange", "flow", "idle_since", "lost", "reusable",
-        "served", "transport",
+        "_body", "_ended", "_fields", "_head_seen", "_held", "_home", "_interim", "_limits",
+        "_parser", "_until_close", "answering", "exchange", "flow", "idle_since", "lost",
+        "reusable", "served", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +83,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._held = b""
         self._interim = 0
         self._until_close = False
+        self._ended = False  # the upstream said that it ends
         self.answering = False  # some byte of the answer is here
         self.exchange: Answered | None = None
         self.idle_since = 0.0
@@ -157,6 +158,7 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> None:
         """The upstream has sent all it will; the transport closes itself."""
         self.reusable = False
+        self._ended = True
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, wherever it was."""
@@ -166,7 +168,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._home.on_lost(self)
         if exchange is None:
             return
-        if self._until_close and error is None:
+        # Over TLS that is a close_notify (RFC 9112 section 9.8); a FIN may be anybody's.
+        if self._until_close and self._ended and error is None:
             exchange.on_body(b"", complete=True)
             return
         what = "the response body" if self._head_seen else "the response"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -161,3 +163,36 @@ def test_what_is_wrong_with_certificates(
         make_parts(configure(tmp_path, **{"upstream_url": "https://localhost:1", **named}))
     assert [str(one) for one in raised.value.problems if problem in str(one)]
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("how", ["in-order", "cut"])
+async def test_an_answer_without_an_end_of_its_own(tmp_path: Path, how: str) -> None:
+    """Only the end of the connection delimits it: over TLS that is a close_notify, not a FIN.
+
+    Anybody on the way can send a FIN, and cut the answer where it suits (RFC 9112 section 9.8).
+    """
+    pem = certificate(tmp_path, "localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+
+    def serve(listening: socket.socket) -> None:
+        plain, _ = listening.accept()
+        with plain, context.wrap_socket(plain, server_side=True) as secured:
+            secured.recv(65536)
+            secured.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf of it")
+            if how == "in-order":
+                secured.unwrap().close()
+            else:
+                secured.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(asyncio.to_thread(serve, listening))
+        url = f"https://localhost:{listening.getsockname()[1]}"
+        async with (
+            stack(url, routes=PUBLIC, upstream_ca_file=str(pem)) as proxy,
+            proxy.client() as client,
+        ):
+            await client.send(build("GET", "/"))
+            await client.until(b"half of it")
+            assert await client.ended() == ("eof" if how == "in-order" else "reset")
+        await serving

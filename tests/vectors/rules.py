@@ -765,7 +765,7 @@ RULES: Final = (
     Rule(
         "a reset is no end",
         UPSTREAM,
-        "if self._until_close and error is None:",
+        "if self._until_close and self._ended and error is None:",
         "if self._until_close:",
         ("answer-bodies/until-reset",),
     ),
