@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.errors import PeerError
-from sidecar.wire.target import Paths, is_host, split_absolute
+from sidecar.wire.target import NormalisingPaths, Paths, is_host, split_absolute
 
 ROUTES: Final = RouteTable(
     [
@@ -20,8 +20,13 @@ ROUTES: Final = RouteTable(
 )
 
 
+OWN: Final = (b"/auth/verify", b"/auth")
+
+
 def check(data: bytes) -> None:
     """Read the input as an origin-form target, or as an absolute one."""
+    if data[:1] == b"/":
+        check_normalised(data)
     paths = Paths()
     authority, target = b"", data
     try:
@@ -38,6 +43,24 @@ def check(data: bytes) -> None:
         parts = urlsplit(data.decode("ascii"))
         assert parts.netloc.encode() == authority
         assert (parts.path or "/").encode() == target.partition(b"?")[0]
+
+
+def check_normalised(target: bytes) -> None:
+    """What goes on where paths are normalised is plain, and is what was decided on."""
+    paths = NormalisingPaths(OWN)
+    try:
+        path = paths.parse(target)
+    except PeerError as error:
+        assert error.status == 400
+        return
+    goes_on = paths.target(target)
+    assert paths.parse(target) == path == Paths().parse(goes_on)
+    assert paths.parse(goes_on) == path
+    assert paths.target(goes_on) == goes_on
+    assert goes_on.partition(b"?")[1:] == target.partition(b"?")[1:]
+    if path == "/auth" or path.startswith("/auth/"):
+        assert goes_on == target
+    check_path(goes_on, path)
 
 
 def check_path(target: bytes, path: str) -> None:
