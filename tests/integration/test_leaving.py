@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -127,6 +128,24 @@ async def test_a_request_that_has_begun_is_served() -> None:
             assert (await made.ask(build("GET", "/"))).closes
             await begun.send(b" h\r\n\r\n")
             assert (await begun.response()).closes
+        assert await one.ended() == 0
+
+
+async def test_who_waits_to_be_accepted_is_served() -> None:
+    """However many have connected while the process could not take them in."""
+    async with (
+        ScriptedUpstream() as upstream,
+        process(upstream.url, **OPEN) as one,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        one.tell(signal.SIGSTOP)
+        waiting = [await stack.enter_async_context(connect(one.port)) for _ in range(50)]
+        for each in waiting:
+            await each.send(build("GET", "/"))
+        one.tell(signal.SIGTERM)
+        one.tell(signal.SIGCONT)
+        answers = [await each.response() for each in waiting]
+        assert {(answer.status, answer.closes) for answer in answers} == {(200, True)}
         assert await one.ended() == 0
 
 
