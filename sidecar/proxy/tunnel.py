@@ -109,13 +109,17 @@ class TunnelEnd(asyncio.Protocol):
         client = self.peer
         self.parting = client.parting = True
         client.transport.write(close_frame(self._code))
-        if self._code == GOING_AWAY:
-            if client.between_frames:
-                self.transport.write(masked_close_frame(self._code))
-            self.close()
-        else:
+        loop = asyncio.get_running_loop()
+        if self._code != GOING_AWAY:
             self.transport.abort()
-        asyncio.get_running_loop().call_later(_GOODBYE, client.close)
+        elif client.between_frames:
+            self.transport.write(masked_close_frame(self._code))
+            # Read on: what it still sends would be answered by a reset, which takes the Close.
+            self.hold(full=False)
+            loop.call_later(_GOODBYE, self.close)
+        else:
+            self.close()
+        loop.call_later(_GOODBYE, client.close)
 
     @property
     def between_frames(self) -> bool:

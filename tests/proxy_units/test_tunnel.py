@@ -175,12 +175,26 @@ async def test_going_away() -> None:
     spoken(pair).go_away()
     assert pair.left.drain() == close_frame(GOING_AWAY)
     assert pair.right.drain() == masked_close_frame(GOING_AWAY)
+    pair.right.feed(b"\x82\x02ab")  # sent before it has read the Close
+    assert pair.left.drain() == b""
+    assert not pair.right.is_closing()
     pair.left.feed(b"\x88\x80mask")
     assert pair.right.drain() == b""
     pair.left.feed_eof()
     await rest()
     assert sorted(pair.closed) == ["left", "right"]
     assert not pair.left.aborted
+    assert not pair.right.aborted
+
+
+async def test_going_away_from_who_does_not_close() -> None:
+    """After a while it is closed for them, on both sides."""
+    pair = Pair()
+    client = pair.left.get_protocol()
+    assert isinstance(client, TunnelEnd)
+    client.follow_frames(b"")
+    spoken(pair).go_away()
+    await until(lambda: pair.left.is_closing() and pair.right.is_closing())
     assert not pair.right.aborted
 
 
