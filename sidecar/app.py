@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from sidecar.settings import Address, Settings
 
 logger = logging.getLogger("sidecar.app")
+
+# Seconds for an answer of the control plane or the admin port to be taken, at the very end.
+_LAST_ANSWER: Final = 0.5
 
 
 class Sidecar:
@@ -184,7 +187,11 @@ class Sidecar:
             on_unknown_key=self._key_source.ask if self._key_source else None,
         )
         api = web.AppRunner(
-            build_api(services), access_log=None, handle_signals=False, auto_decompress=False
+            build_api(services),
+            access_log=None,
+            handle_signals=False,
+            auto_decompress=False,
+            shutdown_timeout=_LAST_ANSWER,
         )
         await api.setup()
         self._runners.append(api)
@@ -262,6 +269,7 @@ class Sidecar:
             access_log=None,
             handle_signals=False,
             auto_decompress=False,
+            shutdown_timeout=_LAST_ANSWER,
         )
         await runner.setup()
         self._runners.append(runner)

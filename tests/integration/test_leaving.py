@@ -149,6 +149,18 @@ async def test_who_waits_to_be_accepted_is_served() -> None:
         assert await one.ended() == 0
 
 
+async def test_who_does_not_read_the_metrics_keeps_nobody() -> None:
+    """The process leaves all the same, long before what a web server would wait by itself."""
+    async with (
+        process("http://127.0.0.1:1", **OPEN) as one,
+        connect(one.admin_port, receive_buffer=2048) as deaf,
+    ):
+        await deaf.send(build("GET", "/metrics") * 3000)
+        await asyncio.sleep(1)  # by then it is in the middle of an answer
+        one.tell(signal.SIGTERM)
+        assert await one.ended() == 0
+
+
 async def test_web_sockets() -> None:
     """Both ends get a Close that says that we go away."""
     codes: list[int | None] = []
