@@ -63,6 +63,7 @@ class Sidecar:
         self._passwords = PasswordChecker()
         self._parts = assembly.make_parts(settings)
         self._foreign = self._parts.foreign
+        self.metrics.certificates = self._parts.expiries
         self._store = assembly.make_store(settings, self.metrics)
         self._key_source: KeySource | None = None
         self._began = time.time()
@@ -256,6 +257,7 @@ class Sidecar:
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
             limits=assembly.make_limits(settings),
             trusted_proxies=settings.trusted_proxies,
+            tls=self._parts.tls,
             login_url=assembly.login_url(settings),
             access_log=self._access_log,
             log_all=settings.access_log == "all",

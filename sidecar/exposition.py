@@ -132,6 +132,22 @@ class MetricsCollector(Collector):
         for side, count in metrics.connections.items():
             connections.add_metric((side,), count)
         yield connections
+        handshakes = CounterMetricFamily(
+            "sidecar_tls_handshakes_total",
+            "Clients that TLS was agreed on with, that were refused it, or that broke it off.",
+            labels=("result",),
+        )
+        for result, count in metrics.handshakes.items():
+            handshakes.add_metric((result,), count)
+        yield handshakes
+        certificates = GaugeMetricFamily(
+            "sidecar_certificate_expiry_timestamp_seconds",
+            "When a certificate of this sidecar ends, by the setting that names its file.",
+            labels=("setting",),
+        )
+        for setting, end in metrics.certificates.items():
+            certificates.add_metric((setting,), end)
+        yield certificates
         yield CounterMetricFamily(
             "sidecar_access_log_dropped_total",
             "Access log lines dropped because standard output did not take them in time.",

@@ -23,7 +23,7 @@ from prometheus_client import (
 from sidecar.exposition import MetricsCollector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from prometheus_client.registry import Collector
 
@@ -113,9 +113,11 @@ class Metrics:
         "access_log_dropped",
         "allowed",
         "breaker_state",
+        "certificates",
         "connections",
         "degraded",
         "denied",
+        "handshakes",
         "in_flight",
         "journal",
         "logins",
@@ -133,6 +135,10 @@ class Metrics:
         self.lookup_duration: dict[str, Histogram] = defaultdict(Histogram)  # by source
         self.logins: dict[tuple[str, str], int] = defaultdict(int)  # (method, result)
         self.connections: dict[str, int] = {"downstream": 0, "upstream": 0}  # open now
+        # With clients that speak TLS, by what came of it.
+        self.handshakes = {"agreed": 0, "refused": 0, "broken_off": 0}
+        # The setting that names a certificate, to when it ends (seconds since the epoch).
+        self.certificates: Mapping[str, float] = {}
         self.in_flight = 0
         self.degraded = 0  # 1 while the session store cannot be used
         self.breaker_state = "closed"

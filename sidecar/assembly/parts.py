@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sidecar.api.redirects import parse_origin
 from sidecar.api.users import Users, load_users
+from sidecar.assembly.certificates import (
+    check_redis_tls,
+    make_listener_tls,
+    make_upstream_tls,
+    read_expiries,
+)
 from sidecar.assembly.faults import placed
 from sidecar.assembly.trust import Keys, make_issuer, read_foreign_keys
 from sidecar.auth.identity import IdentityHeaders
@@ -22,7 +27,8 @@ from sidecar.wire.head import HeadLimits
 from sidecar.wire.target import NormalisingPaths, Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
+    from collections.abc import Callable, Mapping
 
     from sidecar.auth.issue import Issuer
     from sidecar.settings import Settings
@@ -43,7 +49,8 @@ OWN_ROUTES = (
 class Parts:
     """What is made of settings alone, without metrics or an event loop.
 
-    `foreign` are the keys of other issuers, as far as they stand in files.
+    `foreign` are the keys of other issuers, as far as they stand in files; `tls` is what clients
+    agree on; `expiries` are the ends of our own certificates, as `read_expiries` gives them.
     """
 
     keys: Keys
@@ -53,6 +60,8 @@ class Parts:
     routes: RouteTable
     identity: IdentityHeaders
     upstream: Connector
+    tls: ssl.SSLContext | None
+    expiries: Mapping[str, float]
 
 
 def make_parts(settings: Settings) -> Parts:
@@ -72,11 +81,13 @@ def make_parts(settings: Settings) -> Parts:
     routes = attempt(make_routes)
     identity = attempt(_make_identity)
     connector = attempt(_make_connector)
-    attempt(_check_redis_ca)
+    tls = attempt(make_listener_tls)
+    attempt(check_redis_tls)
+    expiries = {} if problems else attempt(read_expiries)
     if (
         (signing is None or foreign is None or users is None)
         or (routes is None or identity is None or connector is None)
-        or problems
+        or (expiries is None or problems)
     ):
         raise ConfigError(problems)
     return Parts(
@@ -86,6 +97,8 @@ def make_parts(settings: Settings) -> Parts:
         routes=routes,
         identity=identity,
         upstream=connector,
+        tls=tls,
+        expiries=expiries,
     )
 
 
@@ -130,39 +143,12 @@ def _make_connector(settings: Settings) -> Connector:
     upstream = settings.upstream_url
     if upstream.scheme == "unix":
         return UnixConnector(upstream.path)
-    tls = None
-    if upstream.scheme == "https":
-        file = settings.upstream_ca_file
-        with placed(f"upstream_ca_file {file}"):
-            tls = ssl.create_default_context(cafile=file or None)
-        if settings.upstream_cert_file:
-            with placed(f"upstream_cert_file {settings.upstream_cert_file}"):
-                _load_certificate(tls, settings.upstream_cert_file, settings.upstream_key_file)
-    return TcpConnector(upstream.host, upstream.port, tls, settings.upstream_server_name)
-
-
-def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
-    """Raises ValueError for a pair that is none, and for a key that has a password."""
-
-    def refuse() -> str:
-        raise ValueError("a key without a password: nobody is there to type it")
-
-    try:
-        context.load_cert_chain(cert_file, key_file, refuse)
-    except ssl.SSLError as fault:
-        raise ValueError("a certificate and its own key, both in PEM") from fault
-
-
-def _check_redis_ca(settings: Settings) -> None:
-    """Without this, a file that holds no certificate would pass for a Redis that is away."""
-    file = settings.redis_ca_file
-    if file:
-        with placed(f"redis_ca_file {file}"):
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
-    if settings.redis_cert_file:
-        with placed(f"redis_cert_file {settings.redis_cert_file}"):
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            _load_certificate(context, settings.redis_cert_file, settings.redis_key_file)
+    return TcpConnector(
+        upstream.host,
+        upstream.port,
+        make_upstream_tls(settings),
+        settings.upstream_server_name,
+    )
 
 
 def make_origin_limits(settings: Settings) -> OriginLimits:

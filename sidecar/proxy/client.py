@@ -18,6 +18,8 @@ from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 from sidecar.wire.requests import RequestParser
 
 if TYPE_CHECKING:
+    import ssl
+
     from sidecar.proxy.exchange import Exchange
     from sidecar.proxy.home import Home
     from sidecar.proxy.shared import Shared
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _NEVER: Final = float("inf")
 _REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
 _FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
-_TOLD: Final = 1024  # connections beyond the limit that are told so before they are closed
+TOLD: Final = 1024  # connections beyond the limit that are told so before they are closed
 _LINGER_OCTETS: Final = 1024 * 1024  # dropped of what a client still sends after its last answer
 
 
@@ -35,7 +37,8 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_at", "_held", "_home", "_lingering", "_parser", "_scheduled", "_shared", "_tunnel",
-        "deadline", "ended", "exchange", "flow", "forwarding", "full", "send_deadline", "transport",
+        "deadline", "ended", "exchange", "flow", "forwarding", "full", "half_close",
+        "send_deadline", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, home: Home) -> None:
@@ -51,6 +54,7 @@ class Client(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.full = False  # the client does not take what is written
         self.ended = False  # the client has ended its side
+        self.half_close = True  # either side can end while the other goes on; not so with TLS
         self.deadline = _NEVER  # for whatever is waited for
         self.send_deadline = _NEVER  # for the client to take some of what is written
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -67,19 +71,25 @@ class Client(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self.flow = Flow(self.transport)
         shared = self._shared
+        tls = transport.get_extra_info("ssl_object")
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != AF_UNIX:
             sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)  # else a vanished client is never missed
         peer = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
         trusted = is_trusted(address, shared.trusted_proxies)
-        self.forwarding = Forwarding(address, shared.scheme, trusted=trusted)
+        self.forwarding = Forwarding(
+            address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
+        )
+        self.half_close = self.transport.can_write_eof()
         self.deadline = monotonic() + shared.limits.header_timeout
+        if self._home.closing:  # it arrived as the port closed, and is about to ask
+            self.go_away(monotonic())
         self._home.add(self)
         shared.metrics.connections["downstream"] += 1
         most, count = shared.limits.connections, len(self._home.connections)
         if 0 < most < count:
-            if count > most + _TOLD:  # a flood may not grow by what it is told
+            if count > most + TOLD:  # a flood may not grow by what it is told
                 self.transport.abort()
             else:
                 self.refuse(PeerError(503, "too many connections"))
@@ -147,10 +157,10 @@ class Client(asyncio.Protocol):
 
         With request bytes still coming, closing at once would make the kernel reset the connection
         and take the answer from the client (RFC 9112 section 9.6): end our side, and read on for a
-        while.
+        while. With TLS, uvloop's way of closing does just that.
         """
         self._held, self._at = b"", 0
-        if unread and not self.ended and self.transport.can_write_eof():
+        if unread and not self.ended and self.half_close:
             self._lingering = _LINGER_OCTETS
             self.deadline = monotonic() + self._shared.limits.linger
             self.flow.release(BACKLOG | NO_PEER | PEER_FULL)
@@ -190,3 +200,8 @@ class Client(asyncio.Protocol):
         """The connection, or the tunnel that it became, is gone."""
         self._home.remove(self)
         self._shared.metrics.connections["downstream"] -= 1
+
+
+def _certificate_of(tls: ssl.SSLObject | None) -> bytes:
+    """The certificate that a client has shown and that was found good, in DER; empty: none."""
+    return (tls and tls.getpeercert(binary_form=True)) or b""

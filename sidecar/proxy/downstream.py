@@ -53,6 +53,10 @@ class Downstream(Client):
         """The client sends no more; it may still read the answer it waits for."""
         self.ended = True
         exchange = self.exchange
+        if not self.half_close:  # nothing can be written any more: it has left
+            if exchange is not None:
+                exchange.abandon()
+            return False
         if exchange is None:
             # With requests in line `_read_held` goes on, and closes; else the transport does.
             return bool(self._held) and (self.full or self._scheduled)

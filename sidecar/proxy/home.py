@@ -12,16 +12,24 @@ if TYPE_CHECKING:
 class Home:
     """The connections of one listener; `empty` is set while there is none.
 
-    `closing`: no more come, and each ends with what it is busy with.
+    `arriving` are those that have not agreed on TLS yet. `closing`: no more come, and each ends
+    with what it is busy with.
     """
 
-    __slots__ = ("closing", "connections", "empty")
+    __slots__ = ("arriving", "closing", "connections", "empty")
 
     def __init__(self) -> None:
         self.closing = False
+        self.arriving: set[asyncio.Task[None]] = set()
         self.connections: set[Client] = set()
         self.empty = asyncio.Event()
         self.empty.set()
+
+    def expect(self, arrival: asyncio.Task[None]) -> None:
+        """One that becomes a connection before its task ends, or none."""
+        self.arriving.add(arrival)
+        self.empty.clear()
+        arrival.add_done_callback(self._arrived)
 
     def add(self, connection: Client) -> None:
         """One more."""
@@ -31,5 +39,12 @@ class Home:
     def remove(self, connection: Client) -> None:
         """One less."""
         self.connections.discard(connection)
-        if not self.connections:
+        self._look()
+
+    def _arrived(self, arrival: asyncio.Task[None]) -> None:
+        self.arriving.discard(arrival)
+        self._look()
+
+    def _look(self) -> None:
+        if not self.connections and not self.arriving:
             self.empty.set()

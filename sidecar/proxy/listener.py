@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.flow import reset
 from sidecar.proxy.home import Home
+from sidecar.proxy.tls_listener import TlsListener
 from sidecar.tasks import happened
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Listener:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._home = Home()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsListener | None = None
         self._sock: socket.socket | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -43,8 +44,12 @@ class Listener:
 
     async def start(self, sock: socket.socket) -> None:
         """Accept on a bound socket."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self.make_protocol, sock=sock, backlog=_BACKLOG)
+        if self._shared.tls is None:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self.make_protocol, sock=sock, backlog=_BACKLOG)
+        else:
+            self._server = TlsListener(self._shared, self._home, sock)
+            self._server.start(_BACKLOG)
         self._sock = sock
         self._schedule()
 
@@ -79,6 +84,8 @@ class Listener:
         for each in list(self._home.connections):
             each.go_away(monotonic())
         await happened(grace, self._home.empty, hurry)
+        for arrival in self._home.arriving:
+            arrival.cancel()
         for each in list(self._home.connections):
             reset(each.transport)
         if self._sweeper is not None:

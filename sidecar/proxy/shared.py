@@ -14,6 +14,7 @@ from sidecar.wire.head import HeadLimits
 
 if TYPE_CHECKING:
     import logging
+    import ssl
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sidecar.access_log import AccessLog
@@ -72,7 +73,7 @@ class Shared:
     request_ids: Iterator[bytes]
     limits: Limits = field(default_factory=Limits)
     trusted_proxies: Sequence[Network] = ()
-    scheme: str = "http"  # what this listener speaks
+    tls: ssl.SSLContext | None = None  # what clients agree on, if they speak TLS
     login_url: bytes = b""  # where a browser signs in; empty: nowhere
     access_log: AccessLog | None = None
     log_all: bool = False  # also what was allowed

@@ -131,6 +131,22 @@ def _redis_certificate(settings: Settings) -> str | None:
     return _pair("redis", settings.redis_cert_file, settings.redis_key_file)
 
 
+def _certificate(settings: Settings) -> str | None:
+    return _pair("tls", settings.tls_cert_file, settings.tls_key_file)
+
+
+def _client_auth(settings: Settings) -> str | None:
+    if settings.tls_client_auth == "off":
+        if settings.tls_client_ca_file:
+            return "expected optional or required, for tls_client_ca_file is set; got off"
+        return None
+    if not settings.tls_cert_file:
+        return f"expected off, for tls_cert_file is not set; got {settings.tls_client_auth}"
+    if not settings.tls_client_ca_file:
+        return "expected tls_client_ca_file to be set: who signs the certificates of clients"
+    return None
+
+
 def _upstream_certificate(settings: Settings) -> str | None:
     return _pair("upstream", settings.upstream_cert_file, settings.upstream_key_file)
 
@@ -171,6 +187,8 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("session_max_age", "access_token_expiry"), _max_age),
     (("session_outage", "route"), _outages),
     (("redis_cert_file", "redis_key_file"), _redis_certificate),
+    (("tls_cert_file", "tls_key_file"), _certificate),
+    (("tls_client_auth", "tls_client_ca_file", "tls_cert_file"), _client_auth),
     (("upstream_cert_file", "upstream_key_file"), _upstream_certificate),
     (
         ("upstream_url", "upstream_ca_file", "upstream_cert_file", "upstream_server_name"),

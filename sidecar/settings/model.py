@@ -54,6 +54,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Listeners and the upstream
     listen: Annotated[Address, net.address()] = Address("0.0.0.0", 5005)
     admin_listen: Annotated[Address, net.address()] = Address("0.0.0.0", 9105)
+    tls_cert_file: File = ""  # of listen; empty: no TLS there
+    tls_key_file: File = ""
+    tls_min_version: Annotated[Literal["1.2", "1.3"], kinds.choice("1.2", "1.3")] = "1.2"
+    tls_client_auth: Annotated[
+        Literal["off", "optional", "required"], kinds.choice("off", "optional", "required")
+    ] = "off"
+    tls_client_ca_file: File = ""
     upstream_url: Annotated[Upstream, net.upstream()] = Upstream("http", "127.0.0.1", 8080)
     upstream_ca_file: File = ""
     upstream_cert_file: File = ""

@@ -1,4 +1,4 @@
-"""What the upstream is told about the client: X-Forwarded-* and Forwarded (RFC 7239).
+"""What the upstream is told about the client: X-Forwarded-*, Forwarded (RFC 7239), Client-Cert.
 
 Owns the rule of trust: a peer that is not a trusted proxy is itself the client, whatever it says.
 Knows nothing of sockets; one `Forwarding` serves one connection.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from base64 import b64encode
 from typing import TYPE_CHECKING, Final
 
 from sidecar.wire.target import is_host
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 _UNQUOTED: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~=;,:\[\] \t-]*"
 _FORWARDED: Final = re.compile(rb'%b(?:"%b"%b)*\Z' % (_UNQUOTED, _UNQUOTED, _UNQUOTED))
 _ADDRESSES: Final = re.compile(rb"[0-9A-Fa-f.:\[\], \t_a-zA-Z-]*\Z")
+_CERTIFICATES: Final = re.compile(rb":[A-Za-z0-9+/]+={0,2}:(?:, ?:[A-Za-z0-9+/]+={0,2}:)*\Z")
 _NODE: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,100}\Z")  # one of them, as a log may hold it
+# RFC 9440 sections 2.2 and 2.3.
+_TOLD: Final = {
+    b"client-cert": b"Client-Cert: %b\r\n",
+    b"client-cert-chain": b"Client-Cert-Chain: %b\r\n",
+}
 
 
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
@@ -37,16 +44,25 @@ def is_trusted(address: str, networks: Sequence[Network]) -> bool:
 
 
 class Forwarding:
-    """The forwarded headers of one client connection."""
+    """The forwarded headers of one client connection.
 
-    __slots__ = ("_address", "_block", "_host", "_node", "_scheme", "trusted")
+    `certificate` is the one the client has shown, in DER, if it was found good (RFC 9440). That of
+    a trusted proxy is the proxy's own, and it tells of its client's or of none.
+    """
 
-    def __init__(self, address: str, scheme: str, *, trusted: bool) -> None:
+    __slots__ = ("_address", "_block", "_certificate", "_host", "_node", "_scheme", "trusted")
+
+    def __init__(
+        self, address: str, scheme: str, *, trusted: bool, certificate: bytes = b""
+    ) -> None:
         self._address = address.encode("latin-1") or b"unknown"
         self._scheme = scheme.encode("latin-1")
         # RFC 7239 section 6: an IPv6 address is quoted and in brackets.
         self._node = b'"[%b]"' % self._address if b":" in self._address else self._address
         self.trusted = trusted
+        self._certificate = b""
+        if certificate and not trusted:
+            self._certificate = b"Client-Cert: :%b:\r\n" % b64encode(certificate)
         self._host: bytes | None = None
         self._block = b""
 
@@ -59,7 +75,8 @@ class Forwarding:
             return self._appended(head, head.forwarded)
         if head.host != self._host:
             self._host = head.host
-            self._block = self._serialize(self._address, self._scheme, head.host, b"")
+            block = self._serialize(self._address, self._scheme, head.host, b"")
+            self._block = block + self._certificate
         return self._block
 
     def scheme(self, head: RequestHead) -> bytes:
@@ -81,7 +98,13 @@ class Forwarding:
         if not is_host(host):
             host = head.host
         before = said.get(b"forwarded", b"")
-        return self._serialize(addresses, scheme, host, before if _FORWARDED.match(before) else b"")
+        before = before if _FORWARDED.match(before) else b""
+        block = self._serialize(addresses, scheme, host, before)
+        for name, line in _TOLD.items():
+            value = said.get(name, b"")
+            if _CERTIFICATES.match(value):
+                block += line % value
+        return block
 
     def _serialize(self, addresses: bytes, scheme: bytes, host: bytes, before: bytes) -> bytes:
         element = b"for=%b;proto=%b" % (self._node, scheme)

@@ -45,8 +45,9 @@ HOP_BY_HOP: Final = frozenset(
 PATH_OVERRIDES: Final = frozenset((b"x-original-url", b"x-rewrite-url", b"x-envoy-original-path"))
 
 # The forwarded headers that are understood, those with a URI and a method from proxies that ask
-# `/auth/verify` (X-Original-* from nginx). They are never passed on as they come, and any
-# other X-Forwarded-* is dropped from everybody: a list of what is refused always forgets one.
+# `/auth/verify` (X-Original-* from nginx), the client's certificate as in RFC 9440. They are never
+# passed on as they come, and any other X-Forwarded-* is dropped from everybody: a list of what is
+# refused always forgets one.
 FORWARDED: Final = frozenset(
     (
         b"forwarded",
@@ -57,12 +58,18 @@ FORWARDED: Final = frozenset(
         b"x-forwarded-method",
         b"x-original-uri",
         b"x-original-method",
+        b"client-cert",
+        b"client-cert-chain",
     )
 )
 
 # Names that begin so are nobody's but ours and a trusted proxy's, in use now or not: an application
-# may still believe one that the configuration has given up.
-_RESERVED: Final = (b"x-forwarded-", b"x-auth-")
+# may still believe one that the configuration has given up. And what proxies call a client's
+# certificate in words of their own.
+_RESERVED: Final = (
+    *(b"x-forwarded-", b"x-auth-", b"client-cert-"),
+    *(b"x-client-cert", b"x-ssl-client-", b"ssl-client-", b"x-amzn-mtls-"),
+)
 
 _REQUEST_KINDS: Final = {
     b"host": Kind.HOST,

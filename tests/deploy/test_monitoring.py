@@ -53,6 +53,7 @@ def _metrics() -> Metrics:
     metrics.lookups["redis", "hit"] = 1
     metrics.lookup_duration["redis"].observe(0.001)
     metrics.logins["password", "success"] = 1
+    metrics.certificates = {"tls_cert_file": 1.8e9}
     return metrics
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from tests.peers.http_text import NotHttpError, parse_chunk_size
 from tests.peers.patience import PATIENCE
+
+if TYPE_CHECKING:
+    import ssl
 
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
@@ -40,14 +43,20 @@ class ByteStream:
         self._ended: str | None = None
 
     @classmethod
-    async def connect(cls, port: int, *, receive_buffer: int | None = None) -> Self:
-        """A connection to a port on loopback; a small `receive_buffer` (octets) reads slowly."""
+    async def connect(
+        cls, port: int, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+    ) -> Self:
+        """A connection to a port on loopback; a small `receive_buffer` (octets) reads slowly.
+
+        With `tls` the other side is to have a certificate for localhost.
+        """
         sock = socket.socket()
         sock.setblocking(False)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        reader, writer = await asyncio.open_connection(sock=sock)
+        name = None if tls is None else "localhost"
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
         return cls(reader, writer)
 
     def __repr__(self) -> str:

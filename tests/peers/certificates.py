@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def certificate(folder: Path, name: str) -> Path:
-    """A self-signed certificate for this host name, with its key, in one PEM file."""
+def certificate(folder: Path, name: str, *, hours: float = 1.0) -> Path:
+    """A self-signed certificate for this host name, with its key, in one PEM file.
+
+    It ends in so many hours; it began an hour ago, or an hour before it ended.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -25,8 +28,8 @@ def certificate(folder: Path, name: str) -> Path:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=max(1.0, 1.0 - hours)))
+        .not_valid_after(now + dt.timedelta(hours=hours))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -24,6 +24,7 @@ from tests.peers.http_text import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 
@@ -146,9 +147,11 @@ class RawClient(ByteStream):
 
 
 @contextlib.asynccontextmanager
-async def connect(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
+async def connect(
+    port: int, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawClient]:
     """A raw client connection, closed on leaving."""
-    client = await RawClient.connect(port, receive_buffer=receive_buffer)
+    client = await RawClient.connect(port, receive_buffer=receive_buffer, tls=tls)
     try:
         yield client
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 
 from sidecar.auth.policy import Access, RouteRule
+from sidecar.proxy.home import Home
 from sidecar.proxy.origin import OriginLimits
 from sidecar.proxy.shared import Limits
 from tests.proxy_units.memory_plane import OK, Plane, rest
@@ -202,3 +204,39 @@ async def test_stopping_does_not_wait_for_ever() -> None:
     await plane.listener.stop(0.0)
     assert wire.aborted
     assert plane.connector.wires[0].aborted
+
+
+async def test_one_that_arrives_when_it_has_stopped() -> None:
+    """It had connected before, and has a second to ask, not all of the time for a head."""
+    plane = Plane(limits=LIMITS)
+    busy = plane.connect()
+    busy.feed(GET)
+    await rest()
+    stopping = plane.shared.tasks.spawn(plane.listener.stop(5.0), name="stop")
+    await rest()
+    late = plane.connect()
+    plane.listener.sweep(monotonic() + 1.1)
+    assert late.lost
+    next(wire for wire in plane.connector.wires if wire.written).feed(OK)
+    await stopping
+
+
+async def test_home_is_not_empty_while_one_arrives() -> None:
+    """Whoever goes meanwhile does not make it so."""
+    home, plane = Home(), Plane(limits=LIMITS)
+    arrived = asyncio.Event()
+    arrival = plane.shared.tasks.spawn(_waits_for(arrived), "arrival")
+    home.expect(arrival)
+    other = plane.listener.make_protocol()
+    home.add(other)
+    home.remove(other)
+    assert not home.empty.is_set()
+    arrived.set()
+    await arrival
+    await rest()
+    assert home.empty.is_set()
+    assert not home.arriving
+
+
+async def _waits_for(event: asyncio.Event) -> None:
+    await event.wait()

@@ -518,9 +518,30 @@ RULES: Final = (
     Rule(
         "quotes come in pairs",
         FORWARDED,
-        'before if _FORWARDED.match(before) else b"")',
-        "before)",
+        'before = before if _FORWARDED.match(before) else b""',
+        "pass",
         ("identity/forwarded-junk-of-a-trusted-proxy",),
+    ),
+    Rule(
+        "a certificate is a byte sequence",
+        FORWARDED,
+        "if _CERTIFICATES.match(value):",
+        "if value:",
+        ("identity/certificate-junk-of-a-trusted-proxy",),
+    ),
+    Rule(
+        "a client's word on its certificate",
+        HEADERS,
+        'b"x-auth-", b"client-cert-"),',
+        'b"x-auth-"),',
+        ("identity/certificate-of-a-stranger",),
+    ),
+    Rule(
+        "a certificate by other names",
+        HEADERS,
+        '*(b"x-client-cert", b"x-ssl-client-", b"ssl-client-", b"x-amzn-mtls-"),',
+        "",
+        ("identity/certificate-by-other-names",),
     ),
     # Credentials
     Rule(

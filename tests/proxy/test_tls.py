@@ -1,0 +1,398 @@
+"""Clients that speak TLS: what is agreed on, who is turned away, and how connections end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import resource
+import select
+import socket
+import ssl
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sidecar.proxy import tls_listener
+from tests.peers.certificates import certificate
+from tests.peers.patience import PATIENCE, until
+from tests.peers.raw_client import RawClient, Response, TruncatedError, build, connect
+from tests.peers.scripted_upstream import RESET, WATCH, reply
+from tests.peers.stack import PUBLIC, Stack, stack
+from tests.proxy.handshake import ASK, SWITCH
+from tests.proxy.test_upgrades import mirror
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.peers.scripted_upstream import ScriptedUpstream
+
+LARGE = 3_000_000  # octets, more than any buffer holds
+
+
+def arriving() -> int:
+    """How many clients have not agreed on anything yet."""
+    return sum(task.get_name() == "TLS handshake" for task in asyncio.all_tasks())
+
+
+class Secure:
+    """A sidecar that speaks TLS, and a client's side of it."""
+
+    def __init__(self, proxy: Stack, pem: Path) -> None:
+        self.proxy = proxy
+        self.context = ssl.create_default_context(cafile=str(pem))
+
+    @property
+    def handshakes(self) -> dict[str, int]:
+        """What came of them, by result."""
+        return self.proxy.sidecar.metrics.handshakes
+
+    @property
+    def connections(self) -> int:
+        """How many clients there are."""
+        return self.proxy.sidecar.metrics.connections["downstream"]
+
+    def client(self) -> contextlib.AbstractAsyncContextManager[RawClient]:
+        """A connection that TLS was agreed on for."""
+        return connect(self.proxy.port, tls=self.context)
+
+    async def ask(self, request: bytes) -> Response:
+        """One request on a connection of its own."""
+        async with self.client() as client:
+            return await client.ask(request)
+
+
+@contextlib.asynccontextmanager
+async def secure(
+    upstream: ScriptedUpstream, folder: Path, **settings: Any
+) -> AsyncIterator[Secure]:
+    """Everybody may pass who gets through the handshake."""
+    pem = certificate(folder, "localhost")
+    files: dict[str, Any] = {"tls_cert_file": str(pem), "tls_key_file": str(pem)}
+    settings = {"routes": PUBLIC, **files, **settings}
+    async with stack(upstream.url, **settings) as proxy:
+        yield Secure(proxy, pem)
+
+
+async def test_requests_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Small and large messages pass, and the application is told that it was https."""
+    body = bytes(range(256)) * (LARGE // 256)
+    upstream.scripts = [[reply(b"ok")], [reply(body)]]
+    async with secure(upstream, tmp_path) as tls, tls.client() as client:
+        assert (await client.ask(build("GET", "/"))).body == b"ok"
+        assert (await client.ask(build("POST", "/", body=body))).body == body
+        assert tls.handshakes == {"agreed": 1, "refused": 0, "broken_off": 0}
+    assert upstream.requests[0].fields.one("x-forwarded-proto") == b"https"
+    assert b"proto=https" in upstream.requests[0].fields.one("forwarded")
+    assert upstream.requests[1].body == body
+
+
+async def test_a_login_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """A form from its own https origin is no cross-site form."""
+    async with secure(upstream, tmp_path) as tls:
+        form = "Content-Type: application/x-www-form-urlencoded"
+        body = b"username=alice&password=pw-alice"
+        own = build("POST", "/auth/login", "Origin: https://sidecar.test", form, body=body)
+        assert (await tls.ask(own)).status == 303
+        other = build("POST", "/auth/login", "Origin: https://other.test", form, body=body)
+        assert (await tls.ask(other)).status == 403
+
+
+async def test_a_websocket_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Octets pass both ways, and the client's end ends both sides."""
+    upstream.scripts = [[SWITCH, mirror]]
+    data = bytes(range(256)) * 4000
+    async with secure(upstream, tmp_path) as tls:
+        async with tls.client() as client:
+            await client.send(build("GET", "/ws", *ASK))
+            assert (await client.response()).status == 101
+            await client.send(data)
+            assert await client.exactly(len(data)) == data
+        await until(lambda: not tls.connections)
+        await until(lambda: upstream.connections[0].ended_how == "eof")
+
+
+# What is agreed on
+
+
+@pytest.mark.parametrize(
+    ("spoken", "least", "agreed"),
+    [
+        ("TLSv1_1", "1.2", False),
+        ("TLSv1_2", "1.2", True),
+        ("TLSv1_2", "1.3", False),
+        ("TLSv1_3", "1.3", True),
+    ],
+)
+async def test_versions(
+    upstream: ScriptedUpstream, tmp_path: Path, spoken: str, least: str, *, agreed: bool
+) -> None:
+    """TLS 1.2 at least (RFC 8996), or what the settings say."""
+    async with secure(upstream, tmp_path, tls_min_version=least) as tls:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            tls.context.minimum_version = ssl.TLSVersion.TLSv1
+            tls.context.maximum_version = ssl.TLSVersion[spoken]
+        tls.context.set_ciphers("ALL:@SECLEVEL=0")
+        if agreed:
+            assert (await tls.ask(build("GET", "/"))).status == 200
+            return
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await tls.ask(build("GET", "/"))
+        await until(lambda: tls.handshakes["refused"] == 1)
+
+
+async def test_http_1_1_is_what_is_spoken(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """A client that offers h2 too (RFC 7301) is told so."""
+    async with secure(upstream, tmp_path) as tls:
+        tls.context.set_alpn_protocols(["h2", "http/1.1"])
+        async with tls.client() as client:
+            assert (await client.ask(build("GET", "/"))).status == 200
+            agreed = client.writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    assert agreed == "http/1.1"
+
+
+async def test_plain_http_is_no_handshake(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """It is refused, and nothing of it is read."""
+    async with secure(upstream, tmp_path) as tls:
+        async with tls.proxy.client() as client:
+            await client.send(build("GET", "/"))
+            await client.rest()
+        await until(lambda: tls.handshakes["refused"] == 1)
+        assert not upstream.requests
+
+
+# Certificates of clients
+
+MARKS = ("Client-Cert", "Client-Cert-Chain", "client_cert", "X-Client-Cert", "X-SSL-Client-Verify")
+FORGED = [f"{name}: :Zm9yZ2Vk:" for name in MARKS]
+
+
+def shown(upstream: ScriptedUpstream) -> list[bytes]:
+    """Whatever the application could take for a certificate in the last request."""
+    items = upstream.requests[-1].fields.items
+    return [value for name, value in items if b"cert" in name.lower() or b"ssl" in name.lower()]
+
+
+def der(pem: Path) -> bytes:
+    """The certificate in a file, as RFC 9440 section 2.1 writes it."""
+    text = pem.read_text()
+    lines = text[text.index("-----BEGIN CERTIFICATE") :]
+    return b":" + base64.b64encode(ssl.PEM_cert_to_DER_cert(lines)) + b":"
+
+
+def asks(pem: Path, auth: str) -> dict[str, str]:
+    """Settings by which clients show a certificate that this one has signed: itself."""
+    return {"tls_client_auth": auth, "tls_client_ca_file": str(pem)}
+
+
+@pytest.mark.parametrize("auth", ["optional", "required"])
+async def test_a_good_certificate(upstream: ScriptedUpstream, tmp_path: Path, auth: str) -> None:
+    """The application gets it, and nothing that the client says of one."""
+    pem = certificate(tmp_path, "client.test")
+    async with secure(upstream, tmp_path, **asks(pem, auth)) as tls:
+        tls.context.load_cert_chain(pem)
+        async with tls.client() as client:
+            for _ in range(2):
+                assert (await client.ask(build("GET", "/", *FORGED))).status == 200
+                assert shown(upstream) == [der(pem)]
+
+
+@pytest.mark.parametrize("auth", ["off", "optional"])
+async def test_without_a_certificate(upstream: ScriptedUpstream, tmp_path: Path, auth: str) -> None:
+    """Who shows none has none, whatever is said of one."""
+    pem = certificate(tmp_path, "client.test")
+    async with secure(upstream, tmp_path, **(asks(pem, auth) if auth != "off" else {})) as tls:
+        assert (await tls.ask(build("GET", "/", *FORGED))).status == 200
+    assert shown(upstream) == []
+
+
+@pytest.mark.parametrize("auth", ["optional", "required"])
+@pytest.mark.parametrize("fault", ["unknown", "expired", "none"])
+async def test_a_bad_certificate(
+    upstream: ScriptedUpstream, tmp_path: Path, auth: str, fault: str
+) -> None:
+    """One that is not ours or has ended is refused, wanted or not; none, where one is wanted."""
+    pem = certificate(tmp_path, "client.test", hours=-1 if fault == "expired" else 1)
+    async with secure(upstream, tmp_path, **asks(pem, auth)) as tls:
+        if fault != "none":
+            other = certificate(tmp_path, "other.test")
+            tls.context.load_cert_chain(pem if fault == "expired" else other)
+        if auth == "optional" and fault == "none":
+            assert (await tls.ask(build("GET", "/"))).status == 200
+            return
+        with pytest.raises((ssl.SSLError, ConnectionError, TruncatedError)):
+            await tls.ask(build("GET", "/"))
+        await until(lambda: tls.handshakes["refused"] == 1)
+    assert not upstream.requests
+
+
+async def test_the_certificate_of_a_proxy(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """A trusted proxy's own is not its client's, of whose certificate it tells."""
+    pem = certificate(tmp_path, "client.test")
+    settings = asks(pem, "required") | {"trusted_proxies": "127.0.0.1"}
+    async with secure(upstream, tmp_path, **settings) as tls:
+        tls.context.load_cert_chain(pem)
+        async with tls.client() as client:
+            await client.ask(build("GET", "/"))
+            assert shown(upstream) == []
+            told = ("Client-Cert: :YWJj:", "Client-Cert-Chain: :ZGVm:, :Z2hp:")
+            await client.ask(build("GET", "/", *told, "X-SSL-Client-Verify: SUCCESS"))
+            assert shown(upstream) == [b":YWJj:", b":ZGVm:, :Z2hp:"]
+            await client.ask(build("GET", "/", "Client-Cert: not a certificate"))
+            assert shown(upstream) == []
+
+
+# Time and number
+
+
+async def test_who_says_nothing_is_cut(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """A handshake has HEADER_TIMEOUT, and counts as a connection for as long."""
+    async with secure(upstream, tmp_path, header_timeout="100ms") as tls:
+        async with tls.proxy.client() as silent:
+            assert await silent.rest() == b""
+        await until(lambda: tls.handshakes["broken_off"] == 1)
+        assert (await tls.ask(build("GET", "/"))).status == 200
+
+
+async def test_one_connection_too_many(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """It is told so; a place that comes free is given."""
+    async with secure(upstream, tmp_path, max_connections=1) as tls:
+        async with tls.client() as first, tls.client() as second:
+            assert (await first.ask(build("GET", "/"))).status == 200
+            assert (await second.response()).status == 503
+            assert (await first.ask(build("GET", "/"))).status == 200
+        await until(lambda: not tls.connections)
+        assert (await tls.ask(build("GET", "/"))).status == 200
+
+
+async def test_a_flood_of_handshakes(
+    upstream: ScriptedUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that have not agreed on anything yet count: beyond the bound they are closed."""
+    monkeypatch.setattr(tls_listener, "TOLD", 2)
+    async with secure(upstream, tmp_path, max_connections=1) as tls:
+        async with contextlib.AsyncExitStack() as silent:
+            for _ in range(3):
+                await silent.enter_async_context(tls.proxy.client())
+            async with tls.proxy.client() as one_more:
+                assert await one_more.rest() == b""
+        await until(lambda: tls.handshakes["broken_off"] == 3)
+
+
+async def test_no_more_files(
+    upstream: ScriptedUpstream,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A process that may open none waits, says so, and accepts again when it may."""
+    monkeypatch.setattr(tls_listener, "PAUSE", 0.05)
+    caplog.set_level(logging.WARNING)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with secure(upstream, tmp_path) as tls:
+        with contextlib.closing(socket.socket()) as client, contextlib.closing(socket.socket()):
+            client.setblocking(False)
+            highest = socket.socket()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno(), hard))
+            highest.close()
+            free = []
+            with contextlib.suppress(OSError):
+                while True:
+                    free.append(socket.socket())  # no gap is left below the limit
+            try:
+                await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", tls.proxy.port))
+                await until(lambda: "no client can be accepted" in caplog.text)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for each in free:
+                    each.close()
+        assert (await tls.ask(build("GET", "/"))).status == 200
+
+
+# Endings
+
+
+async def test_a_refusal_reaches_who_still_sends(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """The connection goes on being read for a while, or a reset would take the answer away."""
+    async with secure(upstream, tmp_path, routes=()) as tls:
+        answer = await asyncio.to_thread(_send_all_then_read, tls)
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert b"\r\nConnection: close\r\n" in answer
+        await until(lambda: not tls.connections)
+
+
+def _send_all_then_read(tls: Secure) -> bytes:
+    """A client of the simple sort, whose body begins when the answer is there already."""
+    tls.context.maximum_version = ssl.TLSVersion.TLSv1_2  # no tickets come before the answer
+    plain = socket.create_connection(("127.0.0.1", tls.proxy.port))
+    with tls.context.wrap_socket(plain, server_hostname="localhost") as client:
+        client.sendall(build("POST", "/", f"Content-Length: {LARGE}"))
+        select.select([client], [], [])
+        for _ in range(30):
+            client.sendall(b"x" * 10_000)
+        return client.recv(65536)
+
+
+async def test_who_ends_its_side_has_left(
+    upstream: ScriptedUpstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio's TLS ends both sides at once: what runs for such a client is dropped."""
+    upstream.scripts = [[WATCH]]
+    async with secure(upstream, tmp_path) as tls:
+        async with tls.client() as client:
+            await client.send(build("GET", "/"))
+            await upstream.arrived()
+            client.writer.close()
+            await until(lambda: not tls.connections)
+        await until(lambda: upstream.connections[0].ended_how is not None)
+        assert tls.proxy.sidecar.metrics.in_flight == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_broken_answer_is_seen_to_be_broken(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """An upstream's reset in a body without a length is no clean end of TLS either."""
+    upstream.scripts = [[b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf", RESET]]
+    async with secure(upstream, tmp_path) as tls, tls.client() as client:
+        with pytest.raises((TruncatedError, ssl.SSLError)) as broken:
+            await client.ask(build("GET", "/"))
+        assert getattr(broken.value, "how", "reset") == "reset"
+
+
+async def test_leaving_while_one_arrives(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Who has connected when the port closes may agree, ask once, and is answered."""
+    async with secure(upstream, tmp_path) as tls:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", tls.proxy.port))
+        await until(lambda: arriving() == 1)
+        leaving = asyncio.create_task(tls.proxy.sidecar.stop())
+        await until(lambda: tls.proxy.sidecar.draining)
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=tls.context, server_hostname="localhost"
+        )
+        client = RawClient(reader, writer)
+        answer = await client.ask(build("GET", "/"))
+        assert answer.status == 200
+        assert answer.closes
+        client.close()
+        await leaving
+
+
+async def test_leaving_does_not_wait_for_who_says_nothing(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """A handshake that does not end is cut with the rest, when DRAIN_TIMEOUT is over."""
+    settings = {"drain_timeout": "50ms", "header_timeout": "1h"}
+    async with secure(upstream, tmp_path, **settings) as tls, tls.proxy.client() as silent:
+        await until(lambda: arriving() == 1)
+        async with asyncio.timeout(PATIENCE):
+            await tls.proxy.sidecar.stop()
+        assert await silent.rest() == b""
