@@ -25,6 +25,7 @@ CREDENTIALS: Final = "sidecar.auth.credentials"
 BROWSER: Final = "sidecar.auth.origin"
 PREFLIGHT: Final = "sidecar.auth.preflight"
 OPTIONS: Final = "sidecar.proxy.options"
+HOPS: Final = "sidecar.wire.hops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -900,6 +901,63 @@ RULES: Final = (
         "    told: dict[bytes, bytes] = {}\n",
         "    told = {} if head.origin is None else {_ORIGIN: head.origin}\n",
         ("preflights/origin-named-in-connection",),
+    ),
+    # Max-Forwards
+    Rule(
+        "an OPTIONS ends where it may go no further",
+        HOPS,
+        "    if not digits:\n        return None\n",
+        '    if not digits:\n        digits = b"1"\n',
+        ("hops/zero", "hops/zero-of-the-server"),
+    ),
+    Rule(
+        "every OPTIONS has one hop less",
+        HOPS,
+        "int(digits) - 1 if",
+        "int(digits) if",
+        ("hops/one", "hops/ten"),
+    ),
+    Rule(
+        "hops are a number",
+        HOPS,
+        "    if not value.isdigit():\n",
+        "    if not value.isdigit():\n        return head\n    if False:\n",
+        ("hops/minus", "hops/word"),
+    ),
+    Rule(
+        "hops are told once",
+        HOPS,
+        "if len(places) > 1:",
+        "if False:",
+        ("hops/twice", "hops/zero-and-more"),
+    ),
+    Rule(
+        "hops have an end",
+        HOPS,
+        " if len(digits) <= _MOST_DIGITS else _MOST",
+        "",
+        ("hops/more-than-is-kept",),
+    ),
+    Rule(
+        "hops are counted in an OPTIONS alone",
+        OPTIONS,
+        '{b"HEAD": HeadExchange, ',
+        '{b"DELETE": OptionsExchange, b"HEAD": HeadExchange, ',
+        ("hops/delete",),
+    ),
+    Rule(
+        "what is ours is at its end already",
+        OPTIONS,
+        'if self.route.target == "upstream":',
+        "if True:",
+        ("hops/zero-of-our-own",),
+    ),
+    Rule(
+        "Max-Forwards stays",
+        REQUESTS,
+        'frozenset((b"host", b"max-forwards"))',
+        'frozenset((b"host",))',
+        ("hops/zero-named-in-connection",),
     ),
 )
 
