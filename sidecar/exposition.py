@@ -67,10 +67,12 @@ class MetricsCollector(Collector):
     def _decisions(self) -> Iterator[Metric]:
         decisions = CounterMetricFamily(
             "sidecar_decisions_total",
-            "Requests allowed and denied; a denial has its one reason.",
+            "Requests allowed and denied; a denial has its one reason, a preflight passes as such.",
             labels=("decision", "reason"),
         )
-        decisions.add_metric(("allow", "none"), self._metrics.allowed)
+        passed = self._metrics.preflights
+        decisions.add_metric(("allow", "none"), self._metrics.allowed - passed)
+        decisions.add_metric(("allow", "preflight"), passed)
         for reason, count in self._metrics.denied.items():
             decisions.add_metric(("deny", reason), count)
         yield decisions

@@ -124,12 +124,14 @@ class Metrics:
         "lookup_duration",
         "lookups",
         "near",
+        "preflights",
         "transitions",
     )
 
     def __init__(self, reasons: Iterable[str] = ()) -> None:
         self._routes: dict[str, RouteMetrics] = {}
         self.allowed = 0
+        self.preflights = 0  # of those, the ones that passed without a decision
         self.denied: dict[str, int] = defaultdict(int, dict.fromkeys(reasons, 0))
         self.lookups: dict[tuple[str, str], int] = defaultdict(int)  # (source, result)
         self.lookup_duration: dict[str, Histogram] = defaultdict(Histogram)  # by source

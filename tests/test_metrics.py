@@ -49,7 +49,8 @@ def used() -> Metrics:
     route.codes[200] += 1
     route.duration.observe(0.003)
     route.upstream.observe(0.002)
-    metrics.allowed += 1
+    metrics.allowed += 3
+    metrics.preflights += 2
     metrics.denied["expired"] += 1
     metrics.lookups["redis", "hit"] += 1
     metrics.lookup_duration["redis"].observe(0.0002)
@@ -104,6 +105,7 @@ def test_the_content_type_is_that_of_the_text_format() -> None:
         pytest.param(("sidecar_request_duration_seconds_sum", ("api",)), 0.003, id="sum"),
         pytest.param(("sidecar_upstream_duration_seconds_sum", ("api",)), 0.002, id="upstream"),
         pytest.param(("sidecar_decisions_total", ("allow", "none")), 1, id="allowed"),
+        pytest.param(("sidecar_decisions_total", ("allow", "preflight")), 2, id="preflights"),
         pytest.param(("sidecar_decisions_total", ("deny", "expired")), 1, id="denied"),
         pytest.param(("sidecar_decisions_total", ("deny", "signature")), 0, id="starts at zero"),
         pytest.param(("sidecar_session_lookups_total", ("hit", "redis")), 1, id="lookups"),
@@ -201,6 +203,6 @@ def test_buckets_are_cumulative(durations: list[float]) -> None:
 def test_the_state_is_in_the_repr() -> None:
     """One line says what was counted."""
     metrics = used()
-    assert repr(metrics) == "<Metrics 1 allowed, 1 denied, 0 in flight>"
+    assert repr(metrics) == "<Metrics 3 allowed, 1 denied, 0 in flight>"
     assert repr(metrics.route("api")) == "<RouteMetrics api 1 requests>"
     assert repr(metrics.route("api").duration) == "<Histogram 1 observed, 0.003000 s>"

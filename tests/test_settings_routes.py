@@ -98,6 +98,20 @@ def test_a_requirement_needs_access_required(access: str, asked: dict[str, Any])
     assert problem == f"expected required, for the route asks for {next(iter(asked))}; got {access}"
 
 
+def test_a_rule_for_options_alone_announces_nothing() -> None:
+    """A preflight falls under the rule for the request to come, which is hardly ever an OPTIONS."""
+    ((position, key, problem),) = found(
+        {"path": "/y", "methods": ("OPTIONS",)},
+        {"path": "/x", "methods": ("OPTIONS",), "preflight": "pass"},
+    )
+    assert (position, key) == (1, "methods")
+    assert problem == (
+        "expected those of the requests that preflights announce, such as DELETE; got OPTIONS"
+    )
+    for methods in ((), ("DELETE",), ("OPTIONS", "DELETE")):
+        assert found({"path": "/x", "methods": methods, "preflight": "pass"}) == []
+
+
 def test_two_rules_have_two_names() -> None:
     """A name is the label of one rule's metrics."""
     rules = [

@@ -127,6 +127,7 @@ def make_routes(settings: Settings) -> RouteTable:
             upgrades=each.upgrades,
             outage=Outage(each.session_outage) if each.session_outage else None,
             ends_live=each.session_end == "close",
+            preflight=each.preflight == "pass",
         )
         for each in settings.route
     ]

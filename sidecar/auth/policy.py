@@ -64,6 +64,7 @@ class RouteRule:
     target: Target = "upstream"
     outage: Outage | None = None  # None: as everywhere
     ends_live: bool = True  # what is under way ends with its session
+    preflight: bool = False  # one for such a request passes without a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Route:
     index: int = 0
     outage: Outage = Outage.LOCAL
     ends_live: bool = True
+    preflight: Route | None = None  # where they pass: under what, by the same name
+    unasked: bool = False  # this is such a route
     public: bool = field(init=False)
     optional: bool = field(init=False)
     restricted: bool = field(init=False)
@@ -242,6 +245,11 @@ def _stem(path: str) -> str:
 
 
 def _compile(rule: RouteRule, name: str, index: int, outage: Outage) -> Route:
+    passing = None
+    if rule.preflight:
+        passing = Route(
+            name, Access.PUBLIC, upgrades=frozenset(), target=rule.target, index=index, unasked=True
+        )
     return Route(
         name=name,
         access=Access(rule.access),
@@ -255,6 +263,7 @@ def _compile(rule: RouteRule, name: str, index: int, outage: Outage) -> Route:
         index=index,
         outage=outage if rule.outage is None else rule.outage,
         ends_live=rule.ends_live,
+        preflight=passing,
     )
 
 

@@ -14,6 +14,7 @@ from sidecar.errors import PeerError
 from sidecar.proxy.client import Client
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, reset
+from sidecar.proxy.options import KINDS
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing
 from sidecar.wire.headers import is_token
@@ -109,7 +110,8 @@ class Downstream(Client):
         except PeerError as error:
             self.refuse(error)
             return
-        exchange = self.exchange = Exchange(self._shared, self, head)
+        kind = Exchange if head.method == b"GET" else KINDS.get(head.method, Exchange)
+        exchange = self.exchange = kind(self._shared, self, head)
         if head.framing is not _NONE:
             self._start_with_body(exchange, head, data[end:])
             return

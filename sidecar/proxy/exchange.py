@@ -59,8 +59,6 @@ class Exchange(Lasting):
         """Decide, and act on it at once if the session is known here."""
         shared = self.shared
         head = self.head
-        if head.method == b"HEAD":
-            self.to_head = True
         route = self.route = shared.routes.match(head.method, head.host, head.path)
         if shared.metrics.in_flight > shared.limits.requests:
             self.dialect = verify.find_dialect(head) if route.target == "verify" else None
@@ -77,6 +75,8 @@ class Exchange(Lasting):
                 self._deny(subject)
                 return
             route, self.asked = subject
+            if route.unasked:
+                self.on_preflight()
             head = self.asked or head
         now = time()
         decision = shared.gate.decide(route, head, now)

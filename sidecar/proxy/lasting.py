@@ -20,8 +20,13 @@ class Lasting(Relay):
 
     route: Route
     allow: Allow | None = None
-    fault: str = ""  # what went wrong, beside a denial
+    fault: str = ""  # what went wrong, beside a denial; or "preflight": nobody was asked
     watched: Watched | None = None  # once the answer has begun and goes on
+
+    def on_preflight(self) -> None:
+        """It passes without a decision on who sent it."""
+        self.fault = "preflight"
+        self.shared.metrics.preflights += 1
 
     def on_stream(self) -> None:
         """The answer has begun, and goes on: no longer than the session."""

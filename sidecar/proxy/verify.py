@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from sidecar.auth import preflight
 from sidecar.auth.gate import Deny
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
@@ -102,7 +103,8 @@ def read_subject(
     """The original request and its route, from the one place where this proxy puts it.
 
     Only a trusted peer is believed. Without an original request (None) the question is whether the
-    credentials are good: the default route.
+    credentials are good: the default route. A preflight passes only if it has none, for they could
+    not be taken from it here.
     """
     said = head.forwarded
     if dialect.uri:
@@ -122,6 +124,10 @@ def read_subject(
         return Deny(Reason.TARGET_MALFORMED, None)
     if head.upgrade is None and head.cookie is not None and _opens_websocket(head):
         original.upgrade = b"websocket"
+    if original.method == b"OPTIONS" and original.authorization is None and original.cookie is None:
+        passing = preflight.find_route(routes, original)
+        if passing is not None:
+            return passing, original
     route = routes.match(original.method, original.host, original.path)
     if route.target != "upstream":
         # Behind another proxy the paths that are ours here are the application's, like any other.

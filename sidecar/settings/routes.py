@@ -152,6 +152,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     )
     session_outage: Annotated[SessionOutage | Literal[""], _outage()] = ""  # empty: the global one
     session_end: Annotated[Literal["close", "keep"], kinds.choice("close", "keep")] = "close"
+    preflight: Annotated[Literal["check", "pass"], kinds.choice("check", "pass")] = "check"
 
 
 def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:
@@ -168,6 +169,11 @@ def _check(
     asked = next((key for key in ("roles", "scopes", "claims") if getattr(route, key)), None)
     if asked and route.access != "required":
         yield "access", f"expected required, for the route asks for {asked}; got {route.access}"
+    if route.preflight == "pass" and set(route.methods) == {"OPTIONS"}:
+        yield (
+            "methods",
+            "expected those of the requests that preflights announce, such as DELETE; got OPTIONS",
+        )
     if _is_own(route.path):
         yield "path", f"expected a path that the sidecar does not serve itself; got {route.path}"
     if route.name and any(other and other.name == route.name for other in earlier):

@@ -71,11 +71,20 @@ def problem(
     )
 
 
+def options(request_id: bytes, *, close: bool = False) -> bytes:
+    """What this proxy serves, as the answer to OPTIONS (RFC 9110 section 9.3.7); no content."""
+    return _without_content(b"200 OK", ALLOW, request_id, close=close)
+
+
 def redirect(request_id: bytes, *, headers: bytes, close: bool = False) -> bytes:
     """A 302 without content; `headers` has the Location line."""
+    return _without_content(b"302 Found", headers, request_id, close=close)
+
+
+def _without_content(status: bytes, headers: bytes, request_id: bytes, *, close: bool) -> bytes:
     return b"".join(
         (
-            b"HTTP/1.1 302 Found\r\nCache-Control: no-store\r\nContent-Length: 0\r\n",
+            b"HTTP/1.1 %b\r\nCache-Control: no-store\r\nContent-Length: 0\r\n" % status,
             headers,
             b"X-Request-Id: ",
             request_id,

@@ -47,7 +47,9 @@ _NONE: Final = Framing.NONE
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
-_FOR_ALL: Final = frozenset((b"host",))  # Connection may not name these (RFC 9110 section 7.6.1)
+_HOST_LINE: Final = frozenset((b"host",))
+# Connection may not name these (RFC 9110 section 7.6.1).
+_FOR_ALL: Final = frozenset((b"host", b"max-forwards"))
 _LONGEST_KEPT: Final = 8192  # octets of a header section; what an idle connection may cost
 
 
@@ -172,7 +174,7 @@ class RequestParser:
         else:
             head.path = self._paths.parse(target or b"/")
             head.target = self._paths.target(target or b"/")
-        others = without(head.lines.splitlines(keepends=True), _FOR_ALL)
+        others = without(head.lines.splitlines(keepends=True), _HOST_LINE)
         head.lines = b"".join((b"Host: %b\r\n" % authority, *others))
 
 

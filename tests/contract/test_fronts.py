@@ -31,6 +31,7 @@ ROUTES: Final = (
     {"path": "/read", "access": "public", "methods": ["GET"]},
     {"path": "/admin/*", "roles": ["admin"]},
     {"path": "/hosted", "access": "public", "hosts": ["open.example"]},
+    {"path": "/shared", "methods": ["DELETE"], "preflight": "pass"},
 )
 IDENTITY: Final = (
     *("X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"),
@@ -231,6 +232,37 @@ async def test_the_original_host_is_judged(site: Site) -> None:
     assert (await site.ask(build("GET", "/hosted", host="open.example"))).status == 200
     forged = ("X-Forwarded-Host: open.example", "Forwarded: host=open.example")
     assert (await site.get("/hosted", *forged)).status == 401
+
+
+@every_front
+async def test_a_preflight(site: Site) -> None:
+    """A browser's question reaches the application as nobody's, and its answer the browser."""
+    said = (
+        *("Access-Control-Allow-Origin: https://app.example", "Access-Control-Max-Age: 9"),
+        "Access-Control-Allow-Methods: DELETE",
+    )
+    site.application.scripts = ((reply(b"", "200 OK", *said),),)
+    origin, asks = "Origin: https://app.example", "Access-Control-Request-Method: DELETE"
+    forged = [f"{header}: forged" for header in IDENTITY]
+    answer = await site.ask(build("OPTIONS", "/shared?a=b", origin, asks, *forged))
+    assert answer.status == 200
+    assert answer.fields.one("Access-Control-Allow-Origin") == b"https://app.example"
+    assert answer.fields.one("Access-Control-Allow-Methods") == b"DELETE"
+    assert "Access-Control-Allow-Credentials" not in answer.fields
+    assert site.seen.line == b"OPTIONS /shared?a=b HTTP/1.1"
+    assert site.seen.fields.one("Access-Control-Request-Method") == b"DELETE"
+    assert b"forged" not in site.seen.head
+    assert not any(map(any, map(site.seen.fields.all, IDENTITY)))
+    site.application.requests.clear()
+    for lines in (
+        *((), (origin,), (asks,), (origin, "Access-Control-Request-Method: PUT")),
+        *((origin, "Origin: null", asks), (origin, asks, "Cookie: a=b")),
+        *((origin, asks, "Authorization: Basic eDp5"), (origin, asks, "X-HTTP-Method: DELETE")),
+    ):
+        assert (await site.ask(build("OPTIONS", "/shared", *lines))).status == 401
+    assert (await site.ask(build("DELETE", "/shared", origin, asks))).status == 401
+    assert (await site.ask(build("OPTIONS", "/orders", origin, asks))).status == 401
+    assert not site.application.requests
 
 
 @every_front

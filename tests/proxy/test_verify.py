@@ -26,6 +26,7 @@ ROUTES = (
     {"path": "/admin/*", "roles": ["admin"]},
     {"path": "/readonly/*", "methods": ["GET"], "access": "public"},
     {"path": "/hosted/*", "hosts": ["public.example"], "access": "public"},
+    {"path": "/shared/*", "methods": ["PUT"], "preflight": "pass"},
 )
 IDENTITY = ("x-auth-user", "x-auth-subject", "x-auth-roles", "x-auth-scopes", "x-auth-session")
 VERIFY = "/auth/verify"
@@ -386,6 +387,39 @@ async def test_a_cookie_for_another_sites_websocket(guarded: Stack, dialect: str
         for more in ((), ("Connection: Upgrade", "Upgrade: websocket")):
             lines = (cookie, "Sec-WebSocket-Key: x", f"Origin: {origin}", *more)
             assert (await guarded.ask(question(dialect, "GET", "/ws", *lines))).status == status
+
+
+@every_dialect
+async def test_a_preflight_passes_as_nobody(guarded: Stack, dialect: str) -> None:
+    """200 with every identity header empty, whatever the client claims; counted as what it is."""
+    origin, asks = "Origin: https://app.example", "Access-Control-Request-Method: PUT"
+    forged = [f"{name}: root" for name in (*IDENTITY, "X-Auth-Email", "x_auth_user")]
+    async with guarded.client() as client:
+        for _ in range(2):
+            answer = await client.ask(
+                question(dialect, "OPTIONS", "/shared/x?y", origin, asks, *forged)
+            )
+            assert answer.status == 200
+            assert set(identity(answer).values()) == {b""}
+            assert answer.fields.one("x-auth-email") == b""
+            assert answer.fields.one("x-auth-degraded") == b""
+            assert b"\r\naccess-control-" not in answer.head.lower()
+            for lines in (
+                (asks,),
+                (origin,),
+                (origin, origin, asks),
+                (origin, asks, "Cookie: a=b"),
+            ):
+                asked = question(dialect, "OPTIONS", "/shared/x", *lines)
+                assert (await client.ask(asked)).status == 401
+            other = (origin, "Access-Control-Request-Method: DELETE")
+            asked = question(dialect, "OPTIONS", "/shared/x", *other)
+            assert (await client.ask(asked)).status == 401
+            asked = question(dialect, "PUT", "/shared/x", origin, asks)
+            assert (await client.ask(asked)).status == 401
+    passed = 'sidecar_decisions_total{decision="allow",reason="preflight"}'
+    assert await guarded.metric(passed) == 2
+    assert await guarded.metric('sidecar_requests_total{code="200",route="verify"}') == 2
 
 
 @every_dialect

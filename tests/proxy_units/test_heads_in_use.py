@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RULES: Final = (
     RouteRule(path="/auth/verify", target="verify", access=Access.PUBLIC, name="verify"),
-    RouteRule(path="/private/*", name="private"),
+    RouteRule(path="/private/*", name="private", preflight=True),
     RouteRule(path="/*", access=Access.PUBLIC, name="all"),
 )
 LINES: Final = (
@@ -28,10 +28,12 @@ LINES: Final = (
     *(b"Authorization: Bearer x.y.z", b"Connection: X-A", b"X-A: 1", b"Origin: https://h"),
     *(b"X-Original-URI: /private/x", b"X-Original-Method: POST", b"X-Request-Id: theirs"),
     *(b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 2"),
+    *(b"Access-Control-Request-Method: PUT", b"Max-Forwards: 3"),
 )
 FIRST: Final = (
     *(b"GET / HTTP/1.1", b"POST /a?b HTTP/1.1", b"HEAD /c HTTP/1.1", b"GET /private/x HTTP/1.1"),
     *(b"GET /auth/verify HTTP/1.1", b"GET http://h/d HTTP/1.1", b"OPTIONS * HTTP/1.1"),
+    b"OPTIONS /private/x HTTP/1.1",
 )
 
 
@@ -49,7 +51,10 @@ def head_of(wire: MemoryTransport) -> RequestHead:
 
 @pytest.mark.parametrize(
     "first",
-    [b"GET / HTTP/1.1", b"POST /a?b HTTP/1.1", b"HEAD /c HTTP/1.1", b"GET http://h/d HTTP/1.1"],
+    [
+        *(b"GET / HTTP/1.1", b"POST /a?b HTTP/1.1", b"HEAD /c HTTP/1.1"),
+        *(b"GET http://h/d HTTP/1.1", b"OPTIONS /c HTTP/1.1"),
+    ],
     ids=repr,
 )
 async def test_an_exchange_leaves_its_head_as_it_was(first: bytes) -> None:

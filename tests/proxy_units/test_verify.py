@@ -19,12 +19,15 @@ from tests.wire.readers import content, read_request, read_response
 
 if TYPE_CHECKING:
     from sidecar.proxy.verify import Dialect
+    from sidecar.wire.head import RequestHead
 
 TABLE: Final = RouteTable(
     (
         RouteRule(path="/open/*", access=Access.PUBLIC, name="open"),
         RouteRule(path="/write", methods=["POST"], name="write"),
         RouteRule(path="/hosted", hosts=["h.example"], name="hosted"),
+        RouteRule(path="/shared", methods=["PUT"], name="put", preflight=True),
+        RouteRule(path="/shared", name="shared"),
         RouteRule(path="/auth/*", access=Access.PUBLIC, target="api", name="ours"),
     )
 )
@@ -272,6 +275,73 @@ def test_a_websocket_without_upgrade(lines: tuple[bytes, ...], upgrade: bytes | 
     assert not isinstance(subject, Deny)
     assert subject[1] is not None
     assert subject[1].upgrade == upgrade
+
+
+ASKS: Final = (b"Origin: https://app.example", b"Access-Control-Request-Method: PUT")
+
+
+def about_options(dialect: Dialect, *lines: bytes, path: str = "/shared") -> RequestHead:
+    """What this proxy asks about an OPTIONS request with these lines."""
+    if dialect is verify.ENVOY:
+        first = f"OPTIONS {dialect.prefix}{path} HTTP/1.1".encode()
+        return read_request(*lines, first=first)
+    said = (f"{dialect.uri.decode()}: {path}".encode(), dialect.method + b": OPTIONS")
+    first = f"GET {dialect.prefix} HTTP/1.1".encode()
+    return read_request(*said, b"X-Forwarded-Host: o", *lines, first=first)
+
+
+@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+def test_a_preflight_falls_under_the_rule_of_its_method(dialect: Dialect) -> None:
+    """It passes, as nobody, where the rule of the announced method says so."""
+    head = about_options(dialect, *ASKS)
+    before = content(head)
+    subject = verify.read_subject(dialect, head, TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    route, original = subject
+    assert (route.name, route.public, route.unasked) == ("put", True, True)
+    assert original is not None
+    assert (original.method, original.path) == (b"OPTIONS", "/shared")
+    assert content(head) == before
+    denied = verify.read_subject(dialect, head, TABLE, STRANGER)
+    assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
+
+
+@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param((), id="plain-options"),
+        pytest.param((ASKS[0],), id="no-method"),
+        pytest.param((ASKS[1],), id="no-origin"),
+        pytest.param((*ASKS, ASKS[0]), id="two-origins"),
+        pytest.param((ASKS[0], b"Access-Control-Request-Method: GET"), id="another-method"),
+        pytest.param((*ASKS, b"Content-Length: 3"), id="body"),
+        pytest.param((*ASKS, b"Connection: upgrade", b"Upgrade: h2c"), id="upgrade"),
+        pytest.param((*ASKS, b"Authorization: Basic eDp5"), id="authorization"),
+        pytest.param((*ASKS, b"Cookie: theme=dark"), id="cookie"),
+    ],
+)
+def test_no_preflight_falls_under_the_rule_of_options(
+    dialect: Dialect, lines: tuple[bytes, ...]
+) -> None:
+    """Nor does one with credentials, which would reach the application by way of the proxy."""
+    subject = verify.read_subject(dialect, about_options(dialect, *lines), TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    assert (subject[0].name, subject[0].public) == ("shared", False)
+
+
+@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+def test_only_the_original_method_counts(dialect: Dialect) -> None:
+    """A GET is no preflight, however the proxy asks about it."""
+    head = about_options(dialect, *ASKS)
+    if dialect is verify.ENVOY:
+        head.method = b"GET"
+    elif head.forwarded is not None:
+        head.method = b"OPTIONS"
+        head.forwarded[dialect.method] = b"GET"
+    subject = verify.read_subject(dialect, head, TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    assert subject[0].name == "shared"
 
 
 @pytest.mark.parametrize("close", [False, True])

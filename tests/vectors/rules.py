@@ -23,6 +23,9 @@ RELAY: Final = "sidecar.proxy.relay"
 ORIGIN: Final = "sidecar.proxy.origin"
 CREDENTIALS: Final = "sidecar.auth.credentials"
 BROWSER: Final = "sidecar.auth.origin"
+PREFLIGHT: Final = "sidecar.auth.preflight"
+OPTIONS: Final = "sidecar.proxy.options"
+HOPS: Final = "sidecar.wire.hops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -813,6 +816,169 @@ RULES: Final = (
         "return lines if not named else lines[:1] + without(lines[1:], named)",
         "return lines",
         ("answer-heads/hop-by-hop-is-dropped",),
+    ),
+    # Preflights
+    Rule(
+        "a preflight takes no credentials along",
+        OPTIONS,
+        "self.head = preflight.without_credentials(self.head)",
+        "pass",
+        ("preflights/with-bearer", "preflights/with-other-cookies"),
+    ),
+    Rule(
+        "a preflight takes no token along",
+        PREFLIGHT,
+        'frozenset((b"authorization", b"cookie"))',
+        'frozenset((b"cookie",))',
+        ("preflights/with-bearer", "preflights/with-two-authorizations"),
+    ),
+    Rule(
+        "a preflight takes no cookie along",
+        PREFLIGHT,
+        'frozenset((b"authorization", b"cookie"))',
+        'frozenset((b"authorization",))',
+        ("preflights/with-session-cookie", "preflights/with-other-cookies"),
+    ),
+    Rule(
+        "a preflight is nobody's",
+        OPTIONS,
+        "self._decided(shared.gate.anonymous)",
+        "self._decided(type(shared.gate.anonymous)(b'', '', '', b'{}', None))",
+        ("preflights/plain", "preflights/with-identity"),
+    ),
+    Rule(
+        "a preflight has no body",
+        PREFLIGHT,
+        " or head.framing is not Framing.NONE",
+        "",
+        ("preflights/length", "preflights/chunks"),
+    ),
+    Rule(
+        "a preflight opens no tunnel",
+        PREFLIGHT,
+        " or head.upgrade is not None:",
+        ":",
+        ("preflights/upgrade",),
+    ),
+    Rule(
+        "a preflight has each header once",
+        PREFLIGHT,
+        "if folded in told or name.lower() != folded:",
+        "if name.lower() != folded:",
+        ("preflights/two-origins", "preflights/two-methods"),
+    ),
+    Rule(
+        "a preflight has each header in one spelling",
+        PREFLIGHT,
+        "        folded = fold(name)\n        if folded in _TOLD:",
+        "        folded = name.lower()\n        if folded in _TOLD:",
+        ("preflights/second-spelling",),
+    ),
+    Rule(
+        "a preflight names no other method",
+        PREFLIGHT,
+        "        elif folded in _OVERRIDES:\n            return None\n",
+        "",
+        ("preflights/method-override",),
+    ),
+    Rule(
+        "a preflight announces a method",
+        PREFLIGHT,
+        "if not is_token(method) or method",
+        "if method",
+        ("preflights/no-method", "preflights/list-of-methods"),
+    ),
+    Rule(
+        "a preflight announces a method that is served",
+        PREFLIGHT,
+        " or method in _NEVER_SERVED:",
+        ":",
+        ("preflights/method-trace",),
+    ),
+    Rule(
+        "a preflight has an origin",
+        PREFLIGHT,
+        'return method if _ONE_ORIGIN.fullmatch(told.get(_ORIGIN, b"")) else None',
+        "return method",
+        ("preflights/no-origin", "preflights/empty-origin"),
+    ),
+    Rule(
+        "a preflight has one origin",
+        PREFLIGHT,
+        '_ONE_ORIGIN.fullmatch(told.get(_ORIGIN, b""))',
+        "told.get(_ORIGIN)",
+        ("preflights/list-of-origins",),
+    ),
+    Rule(
+        "a preflight falls under the announced method's rule",
+        PREFLIGHT,
+        "routes.match(method, head.host",
+        "routes.match(head.method, head.host",
+        ("preflights/method-under-another-rule",),
+    ),
+    Rule(
+        "a preflight is what the application sees",
+        PREFLIGHT,
+        "    told: dict[bytes, bytes] = {}\n",
+        "    told = {} if head.origin is None else {_ORIGIN: head.origin}\n",
+        ("preflights/origin-named-in-connection",),
+    ),
+    # Max-Forwards
+    Rule(
+        "an OPTIONS ends where it may go no further",
+        HOPS,
+        "    if not digits:\n        return None\n",
+        '    if not digits:\n        digits = b"1"\n',
+        ("hops/zero", "hops/zero-of-the-server"),
+    ),
+    Rule(
+        "every OPTIONS has one hop less",
+        HOPS,
+        "int(digits) - 1 if",
+        "int(digits) if",
+        ("hops/one", "hops/ten"),
+    ),
+    Rule(
+        "hops are a number",
+        HOPS,
+        "    if not value.isdigit():\n",
+        "    if not value.isdigit():\n        return head\n    if False:\n",
+        ("hops/minus", "hops/word"),
+    ),
+    Rule(
+        "hops are told once",
+        HOPS,
+        "if len(places) > 1:",
+        "if False:",
+        ("hops/twice", "hops/zero-and-more"),
+    ),
+    Rule(
+        "hops have an end",
+        HOPS,
+        " if len(digits) <= _MOST_DIGITS else _MOST",
+        "",
+        ("hops/more-than-is-kept",),
+    ),
+    Rule(
+        "hops are counted in an OPTIONS alone",
+        OPTIONS,
+        '{b"HEAD": HeadExchange, ',
+        '{b"DELETE": OptionsExchange, b"HEAD": HeadExchange, ',
+        ("hops/delete",),
+    ),
+    Rule(
+        "what is ours is at its end already",
+        OPTIONS,
+        'if self.route.target == "upstream":',
+        "if True:",
+        ("hops/zero-of-our-own",),
+    ),
+    Rule(
+        "Max-Forwards stays",
+        REQUESTS,
+        'frozenset((b"host", b"max-forwards"))',
+        'frozenset((b"host",))',
+        ("hops/zero-named-in-connection",),
     ),
 )
 

@@ -31,6 +31,8 @@ AFTER: Final = b"GET /after HTTP/1.1\r\nHost: x\r\n\r\n"
 ROUTES: Final = (
     {"path": "/private/*", "access": "required"},
     {"path": "/maybe/*", "access": "optional"},
+    {"path": "/shared/*", "methods": ["PUT"]},
+    {"path": "/shared/*", "preflight": "pass"},
     {"path": "/*", "access": "public"},
 )
 IDENTITY: Final = {"Account": "email"}  # one that no prefix betrays

@@ -46,6 +46,7 @@ async def test_corpus_is_large_and_cites() -> None:
     assert len(REQUESTS) + len(ANSWERS) >= 200
     citation = re.compile(
         r"RFC [0-9]{4} [0-9A-Z]+(\.[0-9]+)*(; RFC [0-9]{4} [0-9A-Z]+(\.[0-9]+)*)*"
+        r"|Fetch [a-z-]+"  # the Living Standard has anchors; its numbers change
     )
     cited = {name: vector.rfc for name, vector in (REQUESTS | ANSWERS).items()}
     assert {name: rfc for name, rfc in cited.items() if not citation.fullmatch(rfc)} == {}

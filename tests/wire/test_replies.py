@@ -10,7 +10,7 @@ import pytest
 from sidecar import errors
 from sidecar.auth.reason import Reason
 from sidecar.wire.head import Framing, RequestHead, ResponseHead
-from sidecar.wire.replies import RETRY_AFTER, problem, redirect
+from sidecar.wire.replies import RETRY_AFTER, options, problem, redirect
 from tests.wire.readers import passed_on, response_parser
 
 STATUSES = (400, 401, 403, 405, 408, 413, 431, 500, 501, 502, 503, 504, 505)
@@ -50,6 +50,17 @@ def test_problem_with_everything() -> None:
     assert b"Retry-After: 1" in passed_on(head)
     assert full == problem(503, b"i", headers=RETRY_AFTER, close=True, body=False) + body
     assert read(problem(401, b"i", body=False), to_head=True)[1] == b""
+
+
+def test_options() -> None:
+    """A 200 without content, and what is served here."""
+    reply = options(b"i")
+    head, body = read(reply)
+    assert (head.status, head.length, head.keep_alive, body) == (200, 0, True, b"")
+    assert b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" in passed_on(head)
+    assert b"Cache-Control: no-store" in passed_on(head)
+    assert b"X-Request-Id: i\r\n" in reply
+    assert not read(options(b"i", close=True))[0].keep_alive
 
 
 def test_redirect() -> None:

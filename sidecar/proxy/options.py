@@ -1,0 +1,61 @@
+"""OPTIONS, which a browser sends ahead without credentials, and which may be meant for a proxy.
+
+Owns what only these requests need, so that no other pays for it: the way of a preflight past the
+gate, and Max-Forwards. And HEAD, whose answer has no body.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sidecar.auth import preflight
+from sidecar.errors import PeerError
+from sidecar.proxy.exchange import Exchange
+from sidecar.wire.hops import one_hop_less
+from sidecar.wire.replies import options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.proxy.origin import Origin
+
+
+class HeadExchange(Exchange):
+    """One HEAD request."""
+
+    to_head = True
+
+
+class OptionsExchange(Exchange):
+    """One OPTIONS request."""
+
+    def start(self) -> None:
+        """Let a preflight pass where a rule says so; decide about anything else."""
+        shared = self.shared
+        overloaded = shared.metrics.in_flight > shared.limits.requests
+        route = None if overloaded else preflight.find_route(shared.routes, self.head)
+        if route is None:
+            super().start()
+            return
+        self.route = route
+        self.head = preflight.without_credentials(self.head)
+        self.on_preflight()
+        self._decided(shared.gate.anonymous)
+
+    def forward(self, origin: Origin, identity: bytes, upgrades: frozenset[bytes]) -> None:
+        """Send it on, if it may go further than to this proxy (RFC 9110 section 7.6.2)."""
+        if self.route.target == "upstream":  # else it is here already
+            try:
+                head = one_hop_less(self.head)
+            except PeerError as error:
+                self._problem(error.status)
+                return
+            if head is None:
+                self._reply(200, options(self.request_id, close=not self._may_keep()))
+                return
+            self.head = head
+        super().forward(origin, identity, upgrades)
+
+
+# What a request other than a GET becomes, where that is no plain exchange.
+KINDS: Final[Mapping[bytes, type[Exchange]]] = {b"HEAD": HeadExchange, b"OPTIONS": OptionsExchange}
