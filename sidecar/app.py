@@ -10,7 +10,6 @@ import logging
 import secrets
 import socket
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -20,8 +19,8 @@ from sidecar.access_log import AccessLog
 from sidecar.api.admin import build_admin
 from sidecar.api.app import build_api
 from sidecar.api.passwords import PasswordChecker
-from sidecar.api.services import Reloadable, Services
-from sidecar.auth.gate import Gate
+from sidecar.api.services import Services
+from sidecar.app_policy import Policy
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
 from sidecar.logs import Redactor
@@ -31,15 +30,15 @@ from sidecar.proxy.live import Live
 from sidecar.proxy.origin import InProcessConnector, Origin, OriginLimits
 from sidecar.proxy.shared import Shared, make_request_ids
 from sidecar.sessions.local import LocalStore
+from sidecar.settings import merge
 from sidecar.tasks import Tasks, happened
 from sidecar.wire.headers import FieldLines, HeaderKinds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from sidecar.api.key_source import KeySource
-    from sidecar.auth.keys import Key
-    from sidecar.auth.policy import Route
+    from sidecar.assembly import Parts
+    from sidecar.auth.policy import RouteTable
     from sidecar.settings import Address, Settings
 
 logger = logging.getLogger("sidecar.app")
@@ -51,23 +50,24 @@ _LAST_ANSWER: Final = 0.5
 class Sidecar:
     """One sidecar. `start` it in a running event loop, `stop` it in the same.
 
-    `metrics` is readable at any time; `port` and `admin_port` once it has started. Raises
-    ConfigError with all that is wrong with the files that the settings name.
+    `metrics` and `settings` are readable at any time; `port` and `admin_port` once it has started.
+    Raises ConfigError with all that is wrong with the files that the settings name.
     """
 
     def __init__(self, settings: Settings, *, redactor: Redactor | None = None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._redactor = redactor or Redactor()
         self.metrics = Metrics(reason.label for reason in Reason)
         self._tasks = Tasks()
         self._passwords = PasswordChecker()
-        self._parts = assembly.make_parts(settings)
-        self._foreign = self._parts.foreign
-        self.metrics.certificates = self._parts.expiries
+        parts = assembly.make_parts(settings)
+        self._policy = Policy(settings, parts)
+        self.metrics.certificates = parts.expiries
         self._store = assembly.make_store(settings, self.metrics)
-        self._key_source: KeySource | None = None
         self._began = time.time()
         self._listener: Listener | None = None
+        self._shared: Shared | None = None
+        self._waiting: tuple[str, ...] = ()  # settings that have changed and wait for a restart
         self._access_log: AccessLog | None = None
         self._runners: list[web.AppRunner] = []
         self.port = 0
@@ -95,8 +95,9 @@ class Sidecar:
             "store_transitions": (
                 [] if isinstance(self._store, LocalStore) else self._store.transitions
             ),
-            "upstream": str(self._settings.upstream_url),
-            "routes": [route.name for route in self._all_routes()],
+            "upstream": str(self.settings.upstream_url),
+            "routes": [route.name for route in self._policy.parts.routes.all],
+            "waiting_for_restart": self._waiting,
             "connections": dict(self.metrics.connections),
             "requests_in_flight": self.metrics.in_flight,
         }
@@ -106,7 +107,7 @@ class Sidecar:
 
         Raises OSError for a port that is taken.
         """
-        settings = self._settings
+        settings = self.settings
         traffic = _bind(settings.listen)
         try:
             admin = _bind(settings.admin_listen)
@@ -120,8 +121,7 @@ class Sidecar:
             await self._serve_admin(admin)
             if not isinstance(self._store, LocalStore):
                 await self._store.start()
-            if self._key_source is not None:
-                await self._key_source.start(self._tasks)
+            await self._policy.start(self._tasks)
             await listener.start(traffic)
         except BaseException:
             traffic.close()
@@ -131,6 +131,24 @@ class Sidecar:
         self.started = True
         logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
 
+    async def reload(self, settings: Settings) -> tuple[str, ...]:
+        """Go by these settings where that is possible in operation, and read all their files anew.
+
+        Returns the names of those that have changed and wait for a restart. Raises ConfigError with
+        all that is wrong; then nothing has changed.
+        """
+        merged, waiting = merge(self.settings, settings)
+        parts = await asyncio.to_thread(assembly.make_parts, merged)
+        foreign = await self._policy.prepare(merged, parts, self._tasks)
+        # From here to the end in one turn of the loop.
+        self._count(parts.routes)
+        self._policy.use(merged, parts, foreign)
+        self.settings, self._waiting = merged, waiting
+        self.metrics.certificates = parts.expiries
+        if self._shared is not None:
+            _use(self._shared, merged, parts)
+        return waiting
+
     async def stop(self, *, delay: float = 0.0, hurry: asyncio.Event | None = None) -> None:
         """Take no new work, let what runs end, and close everything.
 
@@ -139,11 +157,11 @@ class Sidecar:
         """
         self.draining = True
         if self._listener is not None:
-            logger.info("draining", extra={"delay": delay, "timeout": self._settings.drain_timeout})
+            logger.info("draining", extra={"delay": delay, "timeout": self.settings.drain_timeout})
             self._listener.announce()
             if delay:
                 await happened(delay, hurry)
-            await self._listener.stop(self._settings.drain_timeout, hurry)
+            await self._listener.stop(self.settings.drain_timeout, hurry)
         await self._tasks.close()
         await self._store.close()
         self._passwords.close()
@@ -155,37 +173,19 @@ class Sidecar:
         logger.info("stopped")
 
     async def _build(self) -> Listener:
-        settings = self._settings
-        parts = self._parts
-        verifier = assembly.make_verifier(settings, parts.keys, self._foreign)
-        gate = Gate(
-            verifier,
-            parts.identity,
-            cookie_name=settings.session_cookie,
-            session_key=SessionKey(settings.session_key),
-            cache_size=settings.session_cache_size,
-        )
-        current = Reloadable(
-            users=parts.users,
-            issuer=parts.issuer,
-            verifier=verifier,
-            published_keys=tuple(key for key in parts.keys.access if not key.is_symmetric),
-        )
-        self._key_source = assembly.make_key_source(
-            settings, partial(self._use_keys, gate, current)
-        )
+        settings = self.settings
+        policy = self._policy
         services = Services(
-            gate=gate,
+            gate=policy.gate,
             store=self._store,
-            current=current,
+            current=policy.current,
             passwords=self._passwords,
             metrics=self.metrics,
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
             refresh_grace=settings.refresh_grace,
             longest=assembly.longest(settings),
-            redirect_origins=assembly.make_redirect_origins(settings),
-            on_unknown_key=self._key_source.ask if self._key_source else None,
+            on_unknown_key=policy.ask,
         )
         api = web.AppRunner(
             build_api(services),
@@ -196,22 +196,17 @@ class Sidecar:
         )
         await api.setup()
         self._runners.append(api)
-        fields = FieldLines(HeaderKinds.of_requests(parts.identity.names))
-        return Listener(self._make_shared(gate, fields, api))
+        self._shared = self._make_shared(api)
+        return Listener(self._shared)
 
-    def _all_routes(self) -> tuple[Route, ...]:
-        routes = self._parts.routes
-        return (*routes.routes, routes.default)
+    def _count(self, routes: RouteTable) -> None:
+        """Each has its counts before any request falls under it."""
+        for each in routes.all:
+            self.metrics.route(each.name)
 
-    def _use_keys(self, gate: Gate, current: Reloadable, issuer: str, keys: Sequence[Key]) -> None:
-        """Believe this issuer's tokens by these keys, and by no others of it, from now on."""
-        self._foreign = self._foreign.replaced(issuer, keys)
-        verifier = assembly.make_verifier(self._settings, self._parts.keys, self._foreign)
-        gate.use(verifier)
-        current.verifier = verifier
-
-    def _make_shared(self, gate: Gate, fields: FieldLines, api: web.AppRunner) -> Shared:
-        settings = self._settings
+    def _make_shared(self, api: web.AppRunner) -> Shared:
+        parts, gate = self._policy.parts, self._policy.gate
+        settings = self.settings
         metrics = self.metrics
         server = api.server
         if server is None:
@@ -220,7 +215,7 @@ class Sidecar:
         origins = {
             "upstream": Origin(
                 str(settings.upstream_url),
-                self._parts.upstream,
+                parts.upstream,
                 limits=assembly.make_origin_limits(settings),
                 fields=answers,
                 metrics=metrics,
@@ -240,29 +235,30 @@ class Sidecar:
             self._access_log = AccessLog(
                 metrics, self._redactor, loop.call_later, form=settings.log_format
             )
-        self._live = Live(gate, self._store, self._tasks)
-        self._live.start()
+        live = Live(gate, self._store, self._tasks)
+        live.start()
+        self._count(parts.routes)
         return Shared(
-            routes=self._parts.routes,
+            routes=parts.routes,
             gate=gate,
             store=self._store,
             origins=origins,
-            route_metrics=[metrics.route(each.name) for each in self._all_routes()],
+            route_metrics=metrics.routes,
             malformed=metrics.route("malformed"),
             metrics=metrics,
             tasks=self._tasks,
             log=logging.getLogger("sidecar.proxy"),
-            fields=fields,
+            fields=FieldLines(HeaderKinds.of_requests(parts.identity.names)),
             paths=assembly.make_paths(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
             limits=assembly.make_limits(settings),
             trusted_proxies=settings.trusted_proxies,
-            tls=self._parts.tls,
+            tls=parts.tls,
             login_url=assembly.login_url(settings),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
-            on_unknown_key=self._key_source.ask if self._key_source else None,
-            live=self._live,
+            on_unknown_key=self._policy.ask,
+            live=live,
         )
 
     async def _serve_admin(self, sock: socket.socket) -> None:
@@ -276,6 +272,17 @@ class Sidecar:
         await runner.setup()
         self._runners.append(runner)
         await web.SockSite(runner, sock).start()
+
+
+def _use(shared: Shared, settings: Settings, parts: Parts) -> None:
+    shared.routes = parts.routes
+    shared.limits = assembly.make_limits(settings)
+    shared.trusted_proxies = settings.trusted_proxies
+    shared.login_url = assembly.login_url(settings)
+    shared.tls = parts.tls
+    shared.origins["upstream"].use(parts.upstream)
+    if shared.live is not None:
+        shared.live.use(parts.routes)
 
 
 def _bind(address: Address) -> socket.socket:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.app import Sidecar
+from sidecar.app_reload import Reloads
 from sidecar.app_signals import Signals
 from sidecar.collector import Collector
 
@@ -32,16 +33,20 @@ async def serve(
     *,
     redactor: Redactor | None = None,
     ready: Callable[[Addresses], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
+    path: str = "",
 ) -> bool:
     """Run until SIGTERM or SIGINT, then drain and return; a second signal ends the draining.
 
     False when it came to that. SIGINT, as Ctrl-C sends it, skips the delay before the draining.
-    Raises what `Sidecar` and its `start` raise.
+    SIGHUP, and a change of the configuration file at `path` or of a file that it names, let
+    `reread` give the settings anew. Raises what `Sidecar` and its `start` raise.
     """
     sidecar = Sidecar(settings, redactor=redactor)
     signals = Signals()
     collector = Collector()
-    with signals.heard():
+    reloads = None if reread is None else Reloads(sidecar, reread, path)
+    with signals.heard(hangup=reread is not None):
         try:
             if await _start(sidecar, signals):
                 if ready is not None:
@@ -49,13 +54,26 @@ async def serve(
                     ready(Addresses(hosts[0], sidecar.port, hosts[1], sidecar.admin_port))
                 collector.install()
                 try:
-                    await signals.leave.wait()
+                    await _serve(signals, reloads)
                 finally:
                     collector.remove()
         finally:
-            delay = 0.0 if signals.typed else settings.drain_delay
+            delay = 0.0 if signals.typed else sidecar.settings.drain_delay
             await sidecar.stop(delay=delay, hurry=signals.now)
     return not signals.now.is_set()
+
+
+async def _serve(signals: Signals, reloads: Reloads | None) -> None:
+    """Until it is to leave."""
+    if reloads is None:
+        await signals.leave.wait()
+        return
+    reloading = asyncio.create_task(reloads.run(signals.reload), name="reload")
+    try:
+        await signals.leave.wait()
+    finally:
+        reloading.cancel()
+        await asyncio.wait((reloading,))
 
 
 async def _start(sidecar: Sidecar, signals: Signals) -> bool:

@@ -1,4 +1,4 @@
-"""The signals that end the process: the first asks it to leave in order, the second at once."""
+"""The signals: the first that ends the process asks it to leave in order, the second at once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """What was asked for so far: `leave`, then `now`; `typed` when it began with Ctrl-C."""
+    """What was asked for so far: `leave`, then `now`; `typed` when it began with Ctrl-C.
+
+    `reload` is set by SIGHUP, as often as it comes.
+    """
 
     def __init__(self) -> None:
         self.leave = asyncio.Event()
         self.now = asyncio.Event()
+        self.reload = asyncio.Event()
         self.typed = False
 
     def __repr__(self) -> str:
@@ -26,15 +30,17 @@ class Signals:
         return f"<Signals {word}>"
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Listen to SIGTERM and SIGINT on the running loop while this lasts."""
+    def heard(self, *, hangup: bool = False) -> Iterator[None]:
+        """Listen to SIGTERM and SIGINT on the running loop while this lasts; to SIGHUP if told."""
         loop = asyncio.get_running_loop()
+        if hangup:
+            loop.add_signal_handler(signal.SIGHUP, self.reload.set)
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:

@@ -43,7 +43,7 @@ class MetricsCollector(Collector):
         yield from self._process()
 
     def _requests(self) -> Iterator[Metric]:
-        routes = tuple(self._metrics.routes())
+        routes = tuple(self._metrics.routes.values())
         requests = CounterMetricFamily(
             "sidecar_requests_total", "Requests answered.", labels=("route", "code")
         )
@@ -134,6 +134,22 @@ class MetricsCollector(Collector):
         for side, count in metrics.connections.items():
             connections.add_metric((side,), count)
         yield connections
+        reloads = CounterMetricFamily(
+            "sidecar_config_reloads_total", "Readings of a new configuration.", labels=("result",)
+        )
+        for result, count in metrics.reloads.items():
+            reloads.add_metric((result,), count)
+        yield reloads
+        yield GaugeMetricFamily(
+            "sidecar_config_last_reload_successful",
+            "0 while the newest configuration is not used, for it cannot be.",
+            value=float(not metrics.reload_failed),
+        )
+        yield GaugeMetricFamily(
+            "sidecar_config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was read.",
+            value=metrics.reloaded,
+        )
         handshakes = CounterMetricFamily(
             "sidecar_tls_handshakes_total",
             "Clients that TLS was agreed on with, that were refused it, or that broke it off.",

@@ -7,6 +7,7 @@ configuration or from an enum, never from a request. Knows nothing of who counts
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import defaultdict
 from itertools import accumulate
@@ -125,6 +126,9 @@ class Metrics:
         "lookups",
         "near",
         "preflights",
+        "reload_failed",
+        "reloaded",
+        "reloads",
         "transitions",
     )
 
@@ -141,6 +145,9 @@ class Metrics:
         self.handshakes = {"agreed": 0, "refused": 0, "broken_off": 0}
         # The setting that names a certificate, to when it ends (seconds since the epoch).
         self.certificates: Mapping[str, float] = {}
+        self.reloads = {"success": 0, "failure": 0}  # of the configuration
+        self.reload_failed = False  # the last one did
+        self.reloaded = time.time()  # when it last succeeded; or was first read
         self.in_flight = 0
         self.degraded = 0  # 1 while the session store cannot be used
         self.breaker_state = "closed"
@@ -160,9 +167,10 @@ class Metrics:
             found = self._routes[name] = RouteMetrics(name)
         return found
 
-    def routes(self) -> Iterable[RouteMetrics]:
-        """Every route's counts."""
-        return self._routes.values()
+    @property
+    def routes(self) -> Mapping[str, RouteMetrics]:
+        """Every route's counts, by its name."""
+        return self._routes
 
     def collector(self) -> Collector:
         """What a prometheus_client registry reads these counts through."""

@@ -31,6 +31,7 @@ LAYERS: Final = {
             "collector",
             "errors",
             "exposition",
+            "file_watch",
             "logs",
             "metrics",
             "secret",

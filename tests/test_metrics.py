@@ -35,6 +35,9 @@ NAMES = {
     "sidecar_logins_total": "counter",
     "sidecar_requests_in_flight": "gauge",
     "sidecar_connections": "gauge",
+    "sidecar_config_reloads_total": "counter",
+    "sidecar_config_last_reload_successful": "gauge",
+    "sidecar_config_last_reload_success_timestamp_seconds": "gauge",
     "sidecar_tls_handshakes_total": "counter",
     "sidecar_certificate_expiry_timestamp_seconds": "gauge",
     "sidecar_access_log_dropped_total": "counter",
@@ -159,7 +162,7 @@ def test_a_route_keeps_its_counts() -> None:
     """Asking again, as after a reload, gives the same object."""
     metrics = Metrics()
     assert metrics.route("api") is metrics.route("api")
-    assert [route.name for route in metrics.routes()] == ["api"]
+    assert [route.name for route in metrics.routes.values()] == ["api"]
 
 
 def test_the_global_registry_is_left_alone() -> None:

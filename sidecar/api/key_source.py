@@ -62,7 +62,7 @@ class KeySource:
     `clock`, `sleep` and `draw` (of a number from 0 to 1) are for tests; `timeout` is for one fetch.
     """
 
-    __slots__ = ("_published",)
+    __slots__ = ("_published", "_tasks", "places")
 
     def __init__(
         self,
@@ -74,6 +74,8 @@ class KeySource:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        self.places = tuple(places)
+        self._tasks: list[asyncio.Task[None]] = []
         self._published = [
             _Published(place, install, timeout=timeout, clock=clock, sleep=sleep, draw=draw)
             for place in places
@@ -86,8 +88,21 @@ class KeySource:
         """Try each place once, then go on in the background. That one is absent is no error."""
         await asyncio.gather(*(each.fetch() for each in self._published))
         for each in self._published:
-            tasks.spawn(each.keep(), name=f"keys of {each.issuer}")
-            tasks.spawn(each.answer(), name=f"unknown keys of {each.issuer}")
+            self._tasks += (
+                tasks.spawn(each.keep(), name=f"keys of {each.issuer}"),
+                tasks.spawn(each.answer(), name=f"unknown keys of {each.issuer}"),
+            )
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    @property
+    def missing(self) -> list[KeyPlace]:
+        """The places whose keys have never been fetched."""
+        pairs = zip(self.places, self._published, strict=True)
+        return [place for place, each in pairs if each.is_missing]
 
     def ask(self) -> None:
         """A token named a key that is not known: it may be a new one."""
@@ -128,6 +143,11 @@ class _Published:
     def __repr__(self) -> str:
         known = "no" if self._known is None else len(self._known)
         return f"<{known} keys of {self.issuer!r}, {self._failures} failures>"
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether no fetch has succeeded yet."""
+        return self._known is None
 
     @property
     def issuer(self) -> str:

@@ -114,7 +114,7 @@ def client_of(request: web.Request) -> Client:
 def redirect_target(request: web.Request, rd: str) -> str | None:
     """`rd` if a browser may be sent there, by this request's own origin and the allowed ones."""
     own = parse_origin(f"{scheme(request)}://{host(request)}") or ""
-    return safe_redirect(rd, own, request.app[SERVICES].redirect_origins)
+    return safe_redirect(rd, own, request.app[SERVICES].current.redirect_origins)
 
 
 def _printable(text: str) -> str:

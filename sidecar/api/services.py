@@ -31,12 +31,14 @@ class Reloadable:
     """What a reload replaces, each as a whole; handlers read it anew for every request.
 
     `published_keys` are those whose public halves the JWKS shows: our own, never another issuer's.
+    `redirect_origins` are as `redirects.parse_origin` gives them.
     """
 
     users: Users
     issuer: Issuer
     verifier: Verifier
     published_keys: tuple[Key, ...] = ()
+    redirect_origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Services:
     """The collaborators of every handler.
 
     `refresh_grace` is in seconds, as is `longest`: what may live longer than a credential that is
-    shown is denied for so long. `redirect_origins` are as `redirects.parse_origin` gives them.
+    shown is denied for so long.
     """
 
     gate: Gate
@@ -57,7 +59,6 @@ class Services:
     session_key: SessionKey = SessionKey.SHA256
     refresh_grace: float = 10.0
     longest: float = 7 * 86400.0
-    redirect_origins: frozenset[str] = frozenset()
     on_unknown_key: Callable[[], None] | None = None  # told of a token that names one
 
 

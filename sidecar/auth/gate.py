@@ -173,6 +173,11 @@ class Gate:
         allow = self._allow_token(verified, None)
         return self._authorise(route, allow) if route.restricted else allow
 
+    def admits(self, route: Route, session: Session) -> bool:
+        """Whether the route is for whom this session speaks of."""
+        allow = self._allow_cookie(session)
+        return not (route.restricted and isinstance(self._authorise(route, allow), Deny))
+
     def _find(self, head: RequestHead) -> NeedSession | None:
         """What is remembered of the credentials, if they come in the usual form."""
         value, cookie = head.authorization, head.cookie

@@ -88,7 +88,6 @@ class Route:
     requirement: Requirement = Requirement()
     upgrades: frozenset[bytes] = frozenset((b"websocket",))
     target: Target = "upstream"
-    index: int = 0
     outage: Outage = Outage.LOCAL
     ends_live: bool = True
     preflight: Route | None = None  # where they pass: under what, by the same name
@@ -127,8 +126,10 @@ class RouteTable:
         if problems:
             raise ConfigError(problems)
         names = _names(rules)
-        self.routes = tuple(_compile(rule, names[n], n, outage) for n, rule in enumerate(rules))
-        self.default = Route(DEFAULT_ROUTE, index=len(rules), outage=outage)
+        self.routes = tuple(
+            _compile(rule, name, outage) for rule, name in zip(rules, names, strict=True)
+        )
+        self.default = Route(DEFAULT_ROUTE, outage=outage)
         paths = [_path_of(rule) for rule in rules]
         patterns = [_pattern(rule, route) for rule, route in zip(rules, self.routes, strict=True)]
         self._below = tuple(pattern for pattern in patterns if pattern.prefix)
@@ -146,6 +147,11 @@ class RouteTable:
 
     def __repr__(self) -> str:
         return f"<RouteTable {len(self.routes)} routes>"
+
+    @property
+    def all(self) -> tuple[Route, ...]:
+        """Every route, in the order they are tried."""
+        return (*self.routes, self.default)
 
     def match(self, method: bytes, host: bytes, path: str) -> Route:
         """The route of a request: its method, its authority and its normalised, decoded path."""
@@ -244,12 +250,10 @@ def _stem(path: str) -> str:
     return _UNNAMEABLE.sub("-", path.removesuffix("/*")).strip("-") or "root"
 
 
-def _compile(rule: RouteRule, name: str, index: int, outage: Outage) -> Route:
+def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
     passing = None
     if rule.preflight:
-        passing = Route(
-            name, Access.PUBLIC, upgrades=frozenset(), target=rule.target, index=index, unasked=True
-        )
+        passing = Route(name, Access.PUBLIC, upgrades=frozenset(), target=rule.target, unasked=True)
     return Route(
         name=name,
         access=Access(rule.access),
@@ -260,7 +264,6 @@ def _compile(rule: RouteRule, name: str, index: int, outage: Outage) -> Route:
         ),
         upgrades=frozenset(upgrade.lower().encode() for upgrade in rule.upgrades),
         target=rule.target,
-        index=index,
         outage=outage if rule.outage is None else rule.outage,
         ends_live=rule.ends_live,
         preflight=passing,

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from sidecar.settings import Loaded
 
 
+def config_path(arguments: Namespace) -> str:
+    """The configuration file; empty: none."""
+    return str(arguments.config or os.environ.get("SIDECAR_CONFIG") or "")
+
+
 def load_arguments(arguments: Namespace) -> Loaded:
     """Settings and origins. Raises ConfigError with every problem."""
     given = {name: getattr(arguments, name, None) for _, name, _, _ in SETTING_FLAGS}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from sidecar.app_serve import serve
-from sidecar.cli.loading import load_arguments
+from sidecar.cli.loading import config_path, load_arguments
 from sidecar.cli.process import give_memory_back, raise_file_limit
 from sidecar.cli.terminal import Impossible, Misused, say
 from sidecar.demo.stack import HOST, demo_settings, run_demo
@@ -28,7 +28,15 @@ def run(arguments: Namespace) -> bool:
     settings = load_arguments(arguments).settings
     redactor = _start_logs(settings)
     addresses = {"--listen": settings.listen, "--admin-listen": settings.admin_listen}
-    return _run(serve(settings, redactor=redactor), addresses)
+
+    def reread() -> Settings:
+        changed = load_arguments(arguments).settings
+        for secret in secrets_of(changed):
+            redactor.add(secret)
+        return changed
+
+    work = serve(settings, redactor=redactor, reread=reread, path=config_path(arguments))
+    return _run(work, addresses)
 
 
 def demo(arguments: Namespace) -> bool:

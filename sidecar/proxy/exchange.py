@@ -293,7 +293,7 @@ class Exchange(Lasting):
         if self.watched is not None:
             self.watched.release()
         shared.metrics.in_flight -= 1
-        counted = shared.route_metrics[self.route.index]
+        counted = shared.route_metrics[self.route.name]
         counted.codes[self.status] += 1
         counted.duration.observe(now - self.began)
         if self.upstream_time:

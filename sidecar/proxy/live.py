@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sidecar.auth.gate import Gate
-    from sidecar.auth.policy import Route
+    from sidecar.auth.policy import Route, RouteTable
     from sidecar.sessions.store import SessionStore
     from sidecar.tasks import Tasks
     from sidecar.wire.head import RequestHead
 
 _LONGEST: Final = 60.0  # seconds that a timer runs: the wall clock may be moved meanwhile
+# What a token comes to by itself, while its login may go on with another.
+_ENDED: Final = frozenset((Reason.EXPIRED, Reason.SESSION_MISSING))
 UNTOLD: Final = 5.0  # seconds between two looks where nobody tells of changes
 
 
@@ -107,6 +109,14 @@ class Live:
             watched.token = need.token_id
         self._keep(watched)
         return watched
+
+    def use(self, routes: RouteTable) -> None:
+        """Other rules, and maybe other keys: look at each again, under the rule it is now under."""
+        for same in tuple(self._by_token.values()):
+            for watched in tuple(same):
+                head = watched.head
+                watched.route = routes.match(head.method, head.host, head.path)
+                self._look_at(watched)
 
     def forget(self, watched: Watched) -> None:
         """It has ended."""
@@ -189,7 +199,7 @@ class Live:
             return self._prolong(watched, watched.token, decision.expires or now)
         if decision.reason is Reason.STORE_UNAVAILABLE:
             return watched.expires > now  # until that is known, as before; and no longer
-        if not watched.sid:
+        if not watched.sid or decision.reason not in _ENDED:
             return False
         try:
             token_id = await self._store.token_of(watched.sid)
@@ -197,6 +207,8 @@ class Live:
         except StoreUnavailable:
             return watched.expires > now
         if session is None or session.sid != watched.sid or session.exp <= now:
+            return False
+        if not self._gate.admits(watched.route, session):
             return False
         return self._prolong(watched, session.id, session.exp)
 

@@ -145,6 +145,10 @@ class Origin:
     def __repr__(self) -> str:
         return f"<Origin {self.name} {self.pool!r}>"
 
+    def use(self, connector: Connector) -> None:
+        """New connections are opened so; those there are go on."""
+        self._connector = connector
+
     def obtain(self, client: Client) -> None:
         """Open a connection for `client`, or put it in line; one of its callbacks tells it."""
         if self.pool.reserve():

@@ -63,7 +63,7 @@ class Shared:
     gate: Gate
     store: SessionStore
     origins: Mapping[str, Origin]  # by `Route.target`
-    route_metrics: Sequence[RouteMetrics]  # by `Route.index`
+    route_metrics: Mapping[str, RouteMetrics]  # by the route's name
     malformed: RouteMetrics  # requests refused before they had a route
     metrics: Metrics
     tasks: Tasks

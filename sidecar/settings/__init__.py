@@ -5,6 +5,7 @@ Nothing but `app` and `cli` imports this; every other class takes plain argument
 
 from __future__ import annotations
 
+from sidecar.settings.changes import files_of, merge
 from sidecar.settings.load import Loaded, load, settings_from
 from sidecar.settings.model import IssuerSettings, Settings, secrets_of
 from sidecar.settings.net import Address, Upstream
@@ -19,7 +20,9 @@ __all__ = [
     "RouteSettings",
     "Settings",
     "Upstream",
+    "files_of",
     "load",
+    "merge",
     "print_config",
     "read_secret",
     "secrets_of",

@@ -143,6 +143,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_delay: Annotated[float, kinds.duration("0", "10m")] = 0.0
     drain_timeout: Annotated[float, kinds.duration("0", "1h")] = 20.0
 
+    # Reloading
+    watch_files: Annotated[bool, kinds.switch()] = True
+
     # Logs
     log_level: Annotated[LogLevel, kinds.choice("debug", "info", "warning", "error")] = "info"
     log_format: Annotated[Literal["json", "text"], kinds.choice("json", "text")] = "json"

@@ -153,10 +153,9 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
     services = Services(
         gate=Gate(verifier, IdentityHeaders()),
         store=LocalStore(clock) if store is None else store,
-        current=Reloadable(users_of(), issuer, verifier),
+        current=Reloadable(users_of(), issuer, verifier, (), frozenset({"https://other.example"})),
         passwords=PasswordChecker(),
         metrics=Metrics(),
         clock=clock,
-        redirect_origins=frozenset({"https://other.example"}),
     )
     return replace(services, **changed)

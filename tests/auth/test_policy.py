@@ -91,7 +91,7 @@ def test_match_everything(path: str, name: str) -> None:
 def test_empty_table() -> None:
     """Without any rule everything is required."""
     route = RouteTable().match(b"GET", b"x", "/")
-    assert (route.name, route.access, route.index) == ("default", Access.REQUIRED, 0)
+    assert (route.name, route.access) == ("default", Access.REQUIRED)
     assert [route.public, route.optional, route.restricted] == [False] * 3
 
 
@@ -145,8 +145,7 @@ def test_names() -> None:
     assert [route.name for route in table.routes] == [
         *("a", "a-3", "all", "root", "default-2", "a-b", "C3-BC", "x.y_z-1", "a-2", "a-4"),
     ]
-    assert [route.index for route in table.routes] == list(range(10))
-    assert table.default.index == 10
+    assert table.all == (*table.routes, table.default)
     assert repr(table) == "<RouteTable 10 routes>"
 
 

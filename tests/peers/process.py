@@ -25,9 +25,13 @@ _PATIENCE = 20.0  # seconds for a process to start, or to end
 
 @dataclass(slots=True)
 class Process:
-    """One that has said what it listens on; `lines` are what it has logged."""
+    """One that has said what it listens on; `lines` are what it has logged.
+
+    `folder` holds its configuration, as `configure` writes it.
+    """
 
     child: asyncio.subprocess.Process
+    folder: Path
     port: int = 0
     admin_port: int = 0
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -79,7 +83,7 @@ async def process(
             *(sys.executable, "-m", "sidecar", "run", "--config", f"{folder}/sidecar.toml"),
             stdout=asyncio.subprocess.PIPE,
         )
-        running = Process(child)
+        running = Process(child, Path(folder))
         try:
             if listens:
                 line = await running.said("listening")

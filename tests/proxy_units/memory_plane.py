@@ -114,7 +114,7 @@ class Plane:
             gate=gate,
             store=LocalStore(),
             origins={"upstream": self.origin},
-            route_metrics=[metrics.route(route.name) for route in (*routes.routes, routes.default)],
+            route_metrics={each.name: metrics.route(each.name) for each in routes.all},
             malformed=metrics.route("malformed"),
             metrics=metrics,
             tasks=tasks,

@@ -1,0 +1,415 @@
+"""A configuration that changes while the sidecar serves: all of it holds, or nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import signal
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from msgspec import structs
+
+from sidecar.app import Sidecar
+from sidecar.app_reload import Reloads
+from sidecar.errors import ConfigError
+from sidecar.settings import IssuerSettings, Settings, settings_from
+from tests.auth import forge
+from tests.peers.certificates import certificate
+from tests.peers.key_server import KeyServer
+from tests.peers.patience import until
+from tests.peers.process import process
+from tests.peers.raw_client import build, connect, fetch
+from tests.peers.scripted_upstream import OK, STALL, WATCH, ScriptedUpstream
+from tests.peers.stack import ADMIN, ALICE, ISSUER, PUBLIC, Stack, configure, loop_faults, mint
+from tests.proxy.handshake import ASK, SWITCH
+from tests.proxy.test_upgrades import mirror
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from tests.peers.stack import Tokens
+
+OTHER_SECRET = "another secret of at least thirty-two bytes"
+
+
+def rule(path: str, **keys: Any) -> dict[str, Any]:
+    """A route."""
+    return {"path": path, **keys}
+
+
+class Changing:
+    """A sidecar, the folder of its configuration, and who reads that again."""
+
+    def __init__(self, folder: Path, upstream: ScriptedUpstream, **settings: Any) -> None:
+        self.folder = folder
+        self.upstream = upstream
+        self.issuers: Sequence[IssuerSettings] = ()
+        self.asked = asyncio.Event()
+        self.write(**settings)
+        self.sidecar = Sidecar(self.read())
+        self.reloads = Reloads(self.sidecar, self.read, f"{folder}/sidecar.toml", every=0.01)
+        self.proxy = Stack(self.sidecar, self.sidecar.settings)
+
+    def write(self, **settings: Any) -> None:
+        """Another configuration, not read yet."""
+        with contextlib.suppress(ConfigError):  # what is wrong with it is `read`'s to say
+            configure(self.folder, settings.pop("upstream_url", self.upstream.url), **settings)
+
+    def read(self) -> Settings:
+        """What is in the files now."""
+        settings = settings_from(env={}, file=self.folder / "sidecar.toml")
+        return structs.replace(settings, issuer=tuple(self.issuers))
+
+    async def change(self, **settings: Any) -> None:
+        """Another configuration, and read."""
+        self.write(**settings)
+        await self.reloads.reload()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many readings succeeded and failed."""
+        return self.sidecar.metrics.reloads
+
+
+@contextlib.asynccontextmanager
+async def changing(folder: Path, **settings: Any) -> AsyncIterator[Changing]:
+    """A running one."""
+    async with ScriptedUpstream() as upstream:
+        one = Changing(folder, upstream, **settings)
+        with loop_faults() as faults:
+            await one.sidecar.start()
+            reading = asyncio.create_task(one.reloads.run(one.asked))
+            try:
+                yield one
+            finally:
+                reading.cancel()
+                await asyncio.wait((reading,))
+                await one.sidecar.stop()
+        assert not faults
+
+
+# What changes
+
+
+async def test_routes(tmp_path: Path) -> None:
+    """The next request on a connection that was there falls under the new rules, and is counted so.
+
+    The request that runs meanwhile is answered, and counts under the rule it began with.
+    """
+    async with changing(tmp_path, routes=[rule("/a", access="public", name="a")]) as one:
+        one.upstream.scripts = [[OK], [STALL, OK], [OK]]
+        async with one.proxy.client() as kept, one.proxy.client() as busy:
+            assert (await kept.ask(build("GET", "/a"))).status == 200
+            await busy.send(build("GET", "/a"))
+            await one.upstream.arrived(2)
+            new = [rule("/new", access="public"), rule("/b", access="public", name="b")]
+            await one.change(routes=new)
+            assert (await kept.ask(build("GET", "/a"))).status == 401
+            assert (await kept.ask(build("GET", "/b"))).status == 200
+            one.upstream.release.set()
+            assert (await busy.response()).status == 200
+        counts = {name: sum(each.codes.values()) for name, each in metrics_of(one).items()}
+        assert (counts["a"], counts["b"], counts["default"]) == (2, 1, 1)
+        assert one.sidecar.status()["routes"][-3:] == ["new", "b", "default"]
+
+
+def metrics_of(one: Changing) -> Any:
+    """The counts by route."""
+    return one.sidecar.metrics.routes
+
+
+async def test_users(tmp_path: Path) -> None:
+    """Who is new can log in; who is gone can neither log in nor refresh."""
+    async with changing(tmp_path, users=[ALICE]) as one:
+        alice = await one.proxy.login("alice")
+        await one.change(users=[ADMIN])
+        await one.proxy.login("admin")
+        with pytest.raises(AssertionError, match="401"):
+            await one.proxy.login("alice")
+        assert (await one.proxy.ask(refresh(alice))).status == 401
+
+
+def refresh(tokens: Tokens) -> bytes:
+    """A request for others in the place of these."""
+    body = f'{{"refresh_token": "{tokens.refresh}"}}'.encode()
+    return build("POST", "/auth/refresh", "Content-Type: application/json", body=body)
+
+
+async def test_secrets(tmp_path: Path) -> None:
+    """A secret that goes takes its tokens with it, also those remembered; one kept does not."""
+    async with changing(tmp_path, session_mode="none") as one, one.proxy.client() as client:
+        old = build("GET", "/", token=mint())
+        new = build("GET", "/", token=mint(secret=OTHER_SECRET))
+        assert [(await client.ask(each)).status for each in (old, old, new)] == [200, 200, 401]
+        both = {"jwt_secret": OTHER_SECRET, "jwt_secret_previous": one.read().jwt_secret.reveal()}
+        await one.change(session_mode="none", **both)
+        assert [(await client.ask(each)).status for each in (old, new, new)] == [200, 200, 200]
+        await one.change(session_mode="none", jwt_secret=OTHER_SECRET)
+        assert [(await client.ask(each)).status for each in (old, new)] == [401, 200]
+
+
+async def test_limits(tmp_path: Path) -> None:
+    """A bound that is new holds for the next request."""
+    async with changing(tmp_path, routes=PUBLIC) as one:
+        one.upstream.scripts = [[STALL, OK]]
+        async with one.proxy.client() as busy:
+            await busy.send(build("GET", "/"))
+            await one.upstream.arrived()
+            await one.change(routes=PUBLIC, max_requests=1)
+            assert (await one.proxy.get("/")).status == 503
+            one.upstream.release.set()
+            assert (await busy.response()).status == 200
+
+
+async def test_a_tunnel_that_may_not_go_on(tmp_path: Path) -> None:
+    """What lasts is looked at under the new rules, and ends when they do not let it in."""
+    async with changing(tmp_path, routes=[rule("/*")]) as one:
+        one.upstream.scripts = [[SWITCH, mirror]]
+        token = (await one.proxy.login("alice")).access
+        async with one.proxy.client() as client:
+            await client.send(build("GET", "/ws", *ASK, token=token))
+            assert (await client.response()).status == 101
+            await one.change(routes=[rule("/other"), rule("/*")])
+            await client.send(b"\x81\x80abcd")
+            assert await client.exactly(6) == b"\x81\x80abcd"
+            await one.change(routes=[rule("/*", roles=["admin"])])
+            assert await client.exactly(4) == b"\x88\x02\x03\xf0"  # a Close of 1008
+            await client.ended()
+
+
+@pytest.mark.parametrize("refreshed", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"routes": [rule("/*", roles=["admin"])]}, id="role"),
+        pytest.param({"routes": [rule("/*")], "jwt_secret": OTHER_SECRET}, id="secret"),
+    ],
+)
+async def test_a_stream_that_may_not_go_on(
+    tmp_path: Path, change: dict[str, Any], *, refreshed: bool
+) -> None:
+    """Also when its login has gone on with another token meanwhile, but for a secret that went."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+    async with changing(tmp_path, routes=[rule("/*")]) as one:
+        one.upstream.scripts = [[head, WATCH]]
+        tokens = await one.proxy.login("alice")
+        async with one.proxy.client() as client:
+            await client.send(build("GET", "/", token=tokens.access))
+            await client.until(b"data: 1")
+            if refreshed:
+                body = f'{{"refresh_token": "{tokens.refresh}"}}'.encode()
+                request = build(
+                    "POST", "/auth/refresh", "Content-Type: application/json", body=body
+                )
+                assert (await one.proxy.ask(request)).status == 200
+            await one.change(**change)
+            assert await client.ended() == "reset"
+
+
+async def test_the_upstream_s_certificates(tmp_path: Path) -> None:
+    """New connections to the application are made by them; its address waits for a restart."""
+    good, bad = certificate(tmp_path, "localhost"), certificate(tmp_path, "other.test")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(good)
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    settings = {"routes": PUBLIC, "upstream_url": f"https://localhost:{runner.addresses[0][1]}"}
+    try:
+        async with changing(tmp_path, upstream_ca_file=str(bad), **settings) as one:
+            assert (await one.proxy.get("/")).status == 503
+            await one.change(upstream_ca_file=str(good), **settings)
+            assert (await one.proxy.get("/")).status == 404
+    finally:
+        await runner.cleanup()
+
+
+async def test_issuers(tmp_path: Path) -> None:
+    """Another's tokens are believed once it is named, its keys being there from the first request.
+
+    While its keys cannot be fetched, those known stay; of one that is gone none do.
+    """
+    async with KeyServer() as server, changing(tmp_path) as one:
+        server.publish(rsa="RS256")
+        url = server.url
+        issuer = IssuerSettings(issuer=FOREIGN, jwks_url=url, session_mode="none")
+        request = build("GET", "/", token=foreign())
+        assert (await one.proxy.ask(request)).status == 401
+        one.issuers = [issuer]
+        await one.reloads.reload()
+        assert (await one.proxy.ask(request)).status == 200
+        await server.stop()
+        await one.reloads.reload()
+        assert one.counts == {"success": 2, "failure": 0}
+        assert (await one.proxy.ask(request)).status == 200
+        one.issuers = [structs.replace(issuer, jwks_url=url + "2")]
+        await one.reloads.reload()
+        assert (await one.proxy.ask(request)).status == 401
+        await server.begin()
+        one.issuers = [issuer]
+        await one.reloads.reload()
+        assert (await one.proxy.ask(request)).status == 200
+        one.issuers = []
+        await one.reloads.reload()
+        assert (await one.proxy.ask(request)).status == 401
+        await until(lambda: not keepers())
+
+
+def keepers() -> list[str]:
+    """Who keeps the keys of other issuers."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return [name for name in names if "keys of" in name]
+
+
+FOREIGN = "https://id.example"
+
+
+def foreign() -> str:
+    """A token of another issuer."""
+    now = int(time.time())
+    claims = {"iss": FOREIGN, "aud": ISSUER, "iat": now, "nbf": now, "exp": now + 300}
+    return forge.token(claims, {"kid": "rsa"}, alg="RS256").decode()
+
+
+# What is wrong changes nothing
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param({"routes": [rule("x")]}, id="a-rule"),
+        pytest.param({"jwt_secret": "short"}, id="a-secret"),
+        pytest.param({"users_file": "missing.toml"}, id="a-file-that-is-not-there"),
+        pytest.param({"jwt_private_key_file": "users.toml"}, id="a-file-of-another-kind"),
+        pytest.param({"no_such": 1}, id="an-unknown-key"),
+    ],
+)
+async def test_what_is_wrong_changes_nothing(
+    tmp_path: Path, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged and counted, the old one goes on, and a good one is used again."""
+    async with changing(tmp_path, routes=[rule("/a", access="public")]) as one:
+        good = {"routes": [rule("/b", access="public")]}
+        await one.change(**{**good, **broken})
+        assert (await one.proxy.get("/a")).status == 200
+        assert (await one.proxy.get("/b")).status == 401
+        line = next(each for each in caplog.records if each.name == "sidecar.reload")
+        assert line.message == "the new configuration is not used"
+        assert len(vars(line)["problems"]) == 1
+        assert await one.proxy.metric("sidecar_config_last_reload_successful") == 0
+        assert await one.proxy.metric('sidecar_config_reloads_total{result="failure"}') == 1
+        await one.change(**good)
+        assert (await one.proxy.get("/b")).status == 200
+        assert await one.proxy.metric("sidecar_config_last_reload_successful") == 1
+        assert one.counts == {"success": 1, "failure": 1}
+
+
+async def test_what_waits_for_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The rest is used; what waits is named, without its value."""
+    caplog.set_level(logging.INFO)
+    async with changing(tmp_path) as one:
+        await one.change(routes=PUBLIC, session_cookie="other", max_headers=99)
+        assert (await one.proxy.get("/")).status == 200
+        assert one.sidecar.status()["waiting_for_restart"] == ("session_cookie", "max_headers")
+        line = next(each for each in caplog.records if each.message == "configuration reloaded")
+        assert vars(line)["waiting_for_restart"] == ("session_cookie", "max_headers")
+
+
+# When it is read
+
+
+async def test_a_file_that_changes(tmp_path: Path) -> None:
+    """It is read, also one that another names; and not while it is being written."""
+    async with changing(tmp_path) as one:
+        one.write(routes=PUBLIC)
+        await until(lambda: one.counts["success"] == 1)
+        assert (await one.proxy.get("/")).status == 200
+        (tmp_path / "users.toml").write_text(ADMIN.toml())
+        await until(lambda: one.counts["success"] == 2)
+        await one.proxy.login("admin")
+        one.asked.set()
+        await until(lambda: one.counts["success"] == 3)
+        assert not one.asked.is_set()
+
+
+async def test_files_that_nobody_watches(tmp_path: Path) -> None:
+    """With `watch_files = false` only who asks is answered."""
+    async with changing(tmp_path, watch_files=False) as one:
+        one.write(routes=PUBLIC)
+        looks = one.reloads
+        await asyncio.gather(*(asyncio.sleep(0.02) for _ in range(5)))
+        assert "changed=False" in repr(looks)
+        one.asked.set()
+        await until(lambda: one.counts["success"] == 1)
+        assert (await one.proxy.get("/")).status == 200
+
+
+async def test_a_certificate_that_changes(tmp_path: Path) -> None:
+    """New connections get the new one, half of a pair is no pair, and those there go on."""
+    data = tmp_path / "data"
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        shutil.copy(certificate(tmp_path, "localhost"), tmp_path / name / "tls.pem")
+    data.symlink_to("1")
+    key = tmp_path / "key.pem"
+    shutil.copy(tmp_path / "1" / "tls.pem", key)
+    tls = {"tls_cert_file": f"{data}/tls.pem", "tls_key_file": str(key)}
+    async with changing(tmp_path, routes=PUBLIC, **tls) as one:
+        first, second = (
+            ssl.create_default_context(cafile=f"{tmp_path}/{name}/tls.pem") for name in ("1", "2")
+        )
+        async with connect(one.sidecar.port, tls=first) as kept:
+            (tmp_path / "next").symlink_to("2")
+            (tmp_path / "next").rename(data)
+            await until(lambda: one.counts["failure"] == 1)
+            async with connect(one.sidecar.port, tls=first) as client:
+                assert (await client.ask(build("GET", "/"))).status == 200
+            shutil.copy(tmp_path / "2" / "tls.pem", key)
+            await until(lambda: one.counts["success"] == 1)
+            async with connect(one.sidecar.port, tls=second) as client:
+                assert (await client.ask(build("GET", "/"))).status == 200
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await connect(one.sidecar.port, tls=first).__aenter__()
+            assert (await kept.ask(build("GET", "/"))).status == 200
+
+
+# A process
+
+
+async def test_a_signal() -> None:
+    """SIGHUP ends nothing: no connection, and no request of many while it comes again and again."""
+    async with ScriptedUpstream() as upstream, process(upstream.url, routes=PUBLIC) as one:
+        statuses: list[int] = []
+
+        async def ask(session: aiohttp.ClientSession) -> None:
+            while len(statuses) < 2000:
+                async with session.get(f"http://127.0.0.1:{one.port}/") as answer:
+                    statuses.append(answer.status)
+
+        async def reload() -> None:
+            for number in range(5):
+                routes = [*PUBLIC, rule(f"/{number}", name=f"n{number}")][::-1]
+                configure(one.folder, upstream.url, routes=routes, log_level="info")
+                one.tell(signal.SIGHUP)
+                await one.said("configuration reloaded")
+
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(reload(), *(ask(session) for _ in range(4)))
+            assert set(statuses) == {200}
+            assert len(upstream.connections) < 20
+        status = await fetch(one.admin_port, build("GET", "/status"))
+        assert "n4" in status.json()["routes"]
+        (one.folder / "sidecar.toml").write_text("route = 1\n")
+        one.tell(signal.SIGHUP)
+        await one.said("the new configuration is not used")
+        assert (await one.get()).status == 200
+        one.tell(signal.SIGTERM)
+        assert await one.ended() == 0
