@@ -159,7 +159,7 @@ def _of(printed: Mapping[str, str], command: str) -> str:
 
 
 def test_every_block_says_whether_it_is_run() -> None:
-    """They are bash (run here), console (needs more than this machine has), a file or plain text."""
+    """Blocks are bash (run here), console (needs more than is here), a file or plain text."""
     languages = {block.language for block in blocks(PAGE)}
     assert languages == {"bash", "console", "toml", "text", ""}
     assert len(COMMANDS) > 15
