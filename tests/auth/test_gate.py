@@ -363,7 +363,7 @@ def test_foreign_session_of_a_cookie() -> None:
         pytest.param(NOW + 904, None, id="still"),
         pytest.param(NOW + 905, Reason.EXPIRED, id="expired"),
         pytest.param(NOW - 5, None, id="earlier"),
-        pytest.param(NOW - 6, Reason.NOT_YET_VALID, id="clock-went-back"),
+        pytest.param(NOW - 6, Reason.NOT_YET_VALID, id="before-its-nbf"),
     ],
 )
 @pytest.mark.parametrize("raw", [BEARER, FREE_BEARER], ids=["session", "sessionless"])
