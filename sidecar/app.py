@@ -65,7 +65,7 @@ class Sidecar:
         self._foreign = self._parts.foreign
         self._store = assembly.make_store(settings, self.metrics)
         self._key_source: KeySource | None = None
-        self._began = time.time()
+        self._began = time.monotonic()
         self._listener: Listener | None = None
         self._access_log: AccessLog | None = None
         self._runners: list[web.AppRunner] = []
@@ -86,7 +86,7 @@ class Sidecar:
     def status(self) -> Mapping[str, Any]:
         """Facts for operators."""
         return {
-            "uptime_seconds": round(time.time() - self._began, 1),
+            "uptime_seconds": round(time.monotonic() - self._began, 1),
             "started": self.started,
             "draining": self.draining,
             "store": repr(self._store),
