@@ -770,6 +770,13 @@ RULES: Final = (
         ("upgrades/h2c", "upgrades/two-protocols"),
     ),
     Rule(
+        "all lines of an upgrade count",
+        REQUESTS,
+        'head.upgrade = joined(head.upgrade, b", ", value.lower())',
+        "head.upgrade = value.lower()",
+        ("upgrades/two-protocols-in-two-lines",),
+    ),
+    Rule(
         "no body beside an upgrade",
         RELAY,
         "if head.upgrade is not None and head.framing is _NONE and",
