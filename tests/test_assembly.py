@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -212,3 +213,10 @@ def test_libraries_are_loaded_for_those_who_need_them(
         check=True,
     )
     assert found.stdout.strip() == loaded
+
+
+def test_uptime_when_the_clock_is_set(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is time that has passed."""
+    sidecar = Sidecar(settings)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert 0 <= sidecar.status()["uptime_seconds"] < 3600

@@ -23,6 +23,7 @@ from sidecar.cli.tokens import NO_SESSION
 from sidecar.cli.verdict import MEANINGS, judge, show
 from sidecar.settings import Settings, settings_from
 from sidecar.settings.model import kinds_of
+from tests.peers import stack
 from tests.peers.redis_server import RedisServer, free_port
 
 if TYPE_CHECKING:
@@ -201,7 +202,11 @@ REFRESH_NOTE = "it is a good refresh token, for POST /auth/refresh alone"
     ("token", "reason"),
     [
         pytest.param(issued(NOW - 3600).encode(), Reason.EXPIRED, id="over"),
-        pytest.param(issued(NOW + 3600).encode(), Reason.NOT_YET_VALID, id="early"),
+        pytest.param(
+            stack.mint(secret=SECRETS["JWT_SECRET"], nbf=NOW + 3600, exp=NOW + 7200).encode(),
+            Reason.NOT_YET_VALID,
+            id="early",
+        ),
         pytest.param(issued(JWT_AUDIENCE="other").encode(), Reason.AUDIENCE, id="audience"),
         pytest.param(issued(JWT_ISSUER="other").encode(), Reason.ISSUER_UNKNOWN, id="issuer"),
         pytest.param(

@@ -141,7 +141,8 @@ class Rotation:
     ) -> tuple[Result, TokenPair | None]:
         """Answer to a used token: its own successor within the grace period, afterwards theft."""
         services = self._services
-        if services.refresh_grace <= 0 or self._now - used_at > services.refresh_grace:
+        # If it was used in the future, the clock was set back: how long ago that was nobody knows.
+        if services.refresh_grace <= 0 or abs(self._now - used_at) > services.refresh_grace:
             return await self._end(Result.REUSED)
         sealed = unseal(self._token, record.sealed)
         if sealed is None:

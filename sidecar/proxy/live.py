@@ -36,7 +36,10 @@ UNTOLD: Final = 5.0  # seconds between two looks where nobody tells of changes
 class Watched:
     """One of them. `release` it when it has ended by itself."""
 
-    __slots__ = ("again", "checking", "end", "expires", "head", "registry", "route", "sid", "token")
+    __slots__ = (
+        *("again", "checking", "end", "expires", "head", "listed", "registry", "route", "sid"),
+        "token",
+    )
 
     def __init__(
         self, registry: Live, route: Route, head: RequestHead, allow: Allow, end: Callable[[], None]
@@ -48,6 +51,7 @@ class Watched:
         self.sid = allow.session_id
         self.expires = allow.expires or 0.0
         self.token = ""  # the id that its session is known by now
+        self.listed = False  # among those whose end is waited for
         self.checking = False
         self.again = False  # something changed while it was being looked at
 
@@ -137,6 +141,10 @@ class Live:
     def _keep(self, watched: Watched) -> None:
         self._by_token.setdefault(watched.token, set()).add(watched)
         self._size += 1
+        self._list(watched)
+
+    def _list(self, watched: Watched) -> None:
+        watched.listed = True
         heappush(self._ends, (watched.expires, next(self._numbers), watched))
         if self._ends[0][2] is watched:
             self._earlier.set()
@@ -166,6 +174,7 @@ class Live:
             while self._ends and self._ends[0][0] <= now:
                 watched = heappop(self._ends)[2]
                 if watched.registry is not None and watched.expires <= now:
+                    watched.listed = False
                     self._look_at(watched)
             delay = min(_LONGEST, self._ends[0][0] - now) if self._ends else _LONGEST
             await happened(delay, self._earlier)
@@ -186,10 +195,14 @@ class Live:
                 allowed = await self._is_allowed(watched)
         finally:
             watched.checking = False
-        if not allowed and watched.registry is not None:
+        if watched.registry is None:
+            return
+        if not allowed:
             watched.release()
             self.ended += 1
             watched.end()
+        elif not watched.listed:  # its end had come, and has yet to come again: a clock set back
+            self._list(watched)
 
     async def _is_allowed(self, watched: Watched) -> bool:
         """Whether it may go on; then for how long is set."""

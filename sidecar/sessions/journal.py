@@ -126,7 +126,8 @@ class Journal:
         before = self._pending.pop(key, entry)
         self._pending[key] = max(before, entry, key=_moment)
         if len(self._pending) > self._limit:
-            now = entry.at
+            # A denial's `at` is no time of ours: it is mostly the end of all time.
+            now = 0.0 if entry.kind is Kind.DENIAL else entry.at
             self._pending = {k: one for k, one in self._pending.items() if one.until > now}
         while len(self._pending) > self._limit:
             del self._pending[next(iter(self._pending))]

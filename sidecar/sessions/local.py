@@ -302,7 +302,6 @@ class LocalStore:
             self._tokens.pop(login.session.id, None)
             self._listener(login.session.id)
         login.session = session
-        login.confirmed = now
         login.watch = None
         login.token_until = self._capped(session.exp, now)
         self._tokens[session.id] = login

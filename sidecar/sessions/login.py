@@ -15,7 +15,7 @@ class Login(msgspec.Struct, eq=False, gc=False):
     token_until: float = 0.0
     seen: float = 0.0
     watch: object | None = None  # on the store that holds it, if another does
-    confirmed: float = 0.0  # when that store last said so
+    confirmed: float = 0.0  # when that store last said so, in monotonic seconds
     until: float = 0.0
     refresh_id: str | None = None
     used: tuple[str, ...] = ()  # refresh ids of old, the oldest first

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class Memory:
     """Each part is bounded by `max_sessions`; times in seconds, `clock` gives those of the epoch.
 
+    How long ago something was, `monotonic` says: the other clock may be set.
+
     `born` holds what was written here in Redis' absence: valid for itself, until it ends. `seen`
     holds what Redis had: of use while Redis is away, and `max_stale` after it was last confirmed at
     most. What was `ended` here stays so for `max_ttl`, whatever Redis still holds.
@@ -38,16 +40,17 @@ class Memory:
     def __init__(
         self,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        own: OwnTokens | None = None,
         *,
         max_sessions: int,
         max_stale: float,
         max_ttl: float,
-        own: OwnTokens | None = None,
     ) -> None:
         self._clock = clock
         self._max_ttl = max_ttl
         self.born = LocalStore(clock, max_sessions)
-        self.near = Near(clock, max_sessions=max_sessions, max_stale=max_stale)
+        self.near = Near(clock, monotonic, max_sessions=max_sessions, max_stale=max_stale)
         self.seen = self.near.store
         self.ended = Tombstones(max_sessions)
         self.denied = Denied(clock, max_sessions)
@@ -118,7 +121,12 @@ class Memory:
         return True
 
     def as_redis_knows_it(self, grant: Grant) -> Grant:
-        """A login that began here without Redis begins there with its first grant after it."""
+        """A login that began here without Redis begins there with its first grant after it.
+
+        One that begins now is none of those that were ended.
+        """
+        if grant.replaces is None:
+            self.ended.spare(grant.session, self._clock())
         login = self.born.login(grant.session.sid)
         if login is None or login.adopted:
             return grant
@@ -127,7 +135,7 @@ class Memory:
     def written(self, grant: Grant) -> None:
         """A grant that Redis took: it is no longer this process' alone."""
         self.born.drop(grant.session.sid)
-        self.seen.put(grant, adopt=True)
+        self.near.written(grant)
 
     def forget(self, sid: str) -> None:
         """A login was ended elsewhere."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sidecar.auth.denial import Claimed
-    from sidecar.auth.session import Session
+    from sidecar.auth.session import Grant, Session
 
 
 _GRAIN: Final = 0.1  # seconds by which a login may have been seen later than is written down
@@ -30,7 +30,7 @@ class Watch:
     __slots__ = ("ended",)
 
     def __init__(self, ended: float | None = None) -> None:
-        self.ended = ended  # seconds since the epoch; None while it lasts
+        self.ended = ended  # monotonic seconds; None while it lasts
 
 
 class Reading:
@@ -46,17 +46,26 @@ class Reading:
 class Near:
     """At most `max_sessions` logins; `clock` gives seconds since the epoch.
 
-    Not coherent until `follow`. Without a watch, a session counts as known for `max_stale` seconds
+    How long ago something was, `monotonic` says, also in seconds: the other clock may be set. Not
+    coherent until `follow`. Without a watch, a session counts as known for `max_stale` seconds
     after Redis confirmed it, or after the watch ended under which it would have told of its end.
     """
 
     __slots__ = (
         *("_clock", "_denials", "_guards", "_lately", "_listener", "_max_stale", "_moments"),
-        *("_readings", "_watch", "flushes", "heard", "invalidations", "store"),
+        *("_monotonic", "_readings", "_watch", "flushes", "heard", "invalidations", "store"),
     )
 
-    def __init__(self, clock: Callable[[], float], *, max_sessions: int, max_stale: float) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        *,
+        max_sessions: int,
+        max_stale: float,
+    ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
         self._lately = 0.0  # when logins were seen: one moment for many of them, see `Moments`
         self._max_stale = max_stale
         self._moments = Moments()
@@ -64,9 +73,9 @@ class Near:
         self._guards = Guards()
         self._listener: Callable[[str | None], None] = nobody
         self._denials: Callable[[Sequence[Claimed] | None], None] = _nobody
-        self._watch = Watch(clock())
+        self._watch = Watch(monotonic())
         self.store = LocalStore(clock, max_sessions)
-        self.heard = clock()  # when the link to Redis last showed that it was alive
+        self.heard = monotonic()  # when the link to Redis last showed that it was alive
         self.invalidations = 0
         self.flushes = 0
 
@@ -85,7 +94,7 @@ class Near:
     @property
     def staleness(self) -> float:
         """How long ago, in seconds, the link was last known to be alive."""
-        return max(0.0, self._clock() - self.heard)
+        return self._monotonic() - self.heard
 
     def on_changed(self, listener: Callable[[str | None], None]) -> None:
         """Call this with each token id that changed; with None when any may have."""
@@ -113,20 +122,24 @@ class Near:
         login = self.store.tokens.get(token_id)
         if login is None:
             return None
-        now = self._clock()
+        now = self._monotonic()
         since, watch = login.confirmed, login.watch
         if isinstance(watch, Watch):
             since = now if watch.ended is None else watch.ended
-        if login.token_until <= now or since + self._max_stale <= now:
+        if login.token_until <= self._clock() or since + self._max_stale <= now:
             return None
         return login.session
 
     def used_since(self, moment: float) -> list[str]:
-        """The sids of logins that were let in without asking since a moment, or just before it."""
+        """The sids of logins that were let in without asking since a moment, or just before it.
+
+        Not those seen in the future, before the clock was set back.
+        """
+        since, now, watch = moment - _GRAIN, self._clock(), self._watch
         return [
             login.session.sid
             for login in list(self.store.tokens.values())
-            if login.seen > moment - _GRAIN and login.watch is self._watch and login.session.sid
+            if since < login.seen <= now and login.watch is watch and login.session.sid
         ]
 
     def begin(self) -> Reading:
@@ -142,14 +155,21 @@ class Near:
         login = self.store.remember(session)
         if login is None:
             return
+        login.confirmed = self._now()
         watched = reading.watch.ended is None and session.id not in reading.changed
         login.watch = reading.watch if watched else None
+
+    def written(self, grant: Grant) -> None:
+        """Redis took this grant."""
+        self.store.put(grant, adopt=True)
+        self.store.tokens[grant.session.id].confirmed = self._now()
 
     def admit(self, claimed: Claimed, reading: Reading) -> None:
         """Redis does not deny this token; under a watch, it will tell when that changes."""
         login = self.store.remember(claimed.session)
         if login is None:
             return
+        login.confirmed = self._now()
         watched = reading.watch.ended is None and reading.changed.isdisjoint(claimed.names)
         login.watch = reading.watch if watched else None
         self._guards.add(claimed)
@@ -195,7 +215,7 @@ class Near:
 
     def follow(self) -> Watch:
         """Changes are being told from here on, of what is read from here on."""
-        self.heard = self._clock()
+        self.heard = self._monotonic()
         self._renew(Watch())
         self._listener(None)
         self._denials(None)
@@ -207,17 +227,21 @@ class Near:
 
     def heard_now(self) -> None:
         """The link has shown that it is alive."""
-        self.heard = self._clock()
+        self.heard = self._monotonic()
 
     def lose(self) -> None:
         """Nothing is certain any more."""
         if self.coherent:
-            self._renew(Watch(self._clock()))
+            self._renew(Watch(self._monotonic()))
             self.flushes += 1
+
+    def _now(self) -> float:
+        """In whole seconds, as one object for many logins: see `Moments`."""
+        return self._moments[self._monotonic() // 1.0]
 
     def _renew(self, watch: Watch) -> None:
         if self._watch.ended is None:
-            self._watch.ended = self._clock()
+            self._watch.ended = self._monotonic()
         self._watch = watch
 
 

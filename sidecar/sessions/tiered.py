@@ -42,7 +42,7 @@ class TieredStore:
 
     `max_sessions` bounds what is kept here, `max_stale` (seconds) how long what Redis has confirmed
     is good without it; `max_ttl` is the longest that any credential lives. `clock` gives seconds
-    since the epoch, `monotonic` those of the breaker, `jitter` numbers in [0, 1). With `migrate`,
+    since the epoch, `monotonic` those that pass, `jitter` numbers in [0, 1). With `migrate`,
     what began here without Redis is written there when it is back. `own` is as `LocalStore`'s.
     """
 
@@ -71,7 +71,7 @@ class TieredStore:
         for one in (HIT, MISS, NEAR_HIT, NEAR_MISS):
             self._lookups.setdefault(one, 0)
         self._memory = Memory(
-            clock, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl, own=own
+            clock, monotonic, own, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl
         )
         remote.observe(self._memory)
         self.near = self._memory.near  # for its figures

@@ -6,10 +6,13 @@ that could not be deleted during an outage. Knows no store.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from sidecar.auth.session import Session
+
+
+_SPARED: Final = 100  # logins of one user; the oldest goes first
 
 
 class Tombstones:
@@ -20,7 +23,8 @@ class Tombstones:
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
         self._ids: dict[str, float] = {}  # sid or token id: until when
-        self._users: dict[str, tuple[float, float]] = {}  # sub: ended what began before, until when
+        # sub: ended what began before, until when, except these
+        self._users: dict[str, tuple[float, float, dict[str, None]]] = {}
         self.dropped = 0  # for want of room, while they still held
 
     def __repr__(self) -> str:
@@ -40,8 +44,20 @@ class Tombstones:
         if not sub:
             return
         self._room(now)
-        self._users.pop(sub, None)
-        self._users[sub] = (now, until)
+        before, longest, _ = self._users.pop(sub, (now, until, None))
+        self._users[sub] = (max(now, before), max(until, longest), {})
+
+    def spare(self, session: Session, now: float) -> None:
+        """A login begins now; what was ended before, in what is the future now, leaves it alone.
+
+        The clock was set back then. Without this a user who had ended all logins could begin none
+        until that time has come again.
+        """
+        user = self._users.get(session.sub)
+        if user is not None and session.created <= now < user[0]:
+            if len(user[2]) >= _SPARED:
+                del user[2][next(iter(user[2]))]
+            user[2][session.sid] = None
 
     def holds(self, identity: str, now: float) -> bool:
         """Whether this sid or token id was ended here."""
@@ -58,7 +74,7 @@ class Tombstones:
         if self._ids.get(sid, 0.0) > now:
             return True
         user = self._users.get(sub)
-        return user is not None and user[1] > now and created < user[0]
+        return user is not None and user[1] > now and created < user[0] and sid not in user[2]
 
     def _room(self, now: float) -> None:
         """Make room for one more: what holds no longer goes first, then the oldest."""

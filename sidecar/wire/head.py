@@ -40,7 +40,7 @@ class RequestHead:
     """
 
     method: bytes = b""
-    target: bytes = b""  # as received, and as forwarded
+    target: bytes = b""  # as forwarded: as received, unless paths are normalised
     path: str = ""  # decoded: what policy matches (`wire.target`)
     minor: int = 1  # HTTP/1.<minor>
     keep_alive: bool = True

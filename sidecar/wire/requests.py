@@ -225,7 +225,7 @@ def _read_dropped(head: RequestHead, kind: Kind, name: bytes, value: bytes) -> N
     elif kind is _TRANSFER_ENCODING:
         head.transfer_encoding = joined(head.transfer_encoding, b",", value)
     elif kind is _UPGRADE:
-        head.upgrade = value.lower()
+        head.upgrade = joined(head.upgrade, b", ", value.lower())
     elif kind is _REQUEST_ID_KIND:
         if _REQUEST_ID.match(value):
             head.request_id = value

@@ -91,7 +91,7 @@ class ResponseParser:
             elif kind is _TRANSFER_ENCODING:
                 transfer_encoding = joined(transfer_encoding, b",", value)
             else:
-                head.upgrade = value.lower()
+                head.upgrade = joined(head.upgrade, b", ", value.lower())
         if connection != b"keep-alive" or not minor:
             lines = _conclude_response_connection(head, connection, minor, lines)
         else:

@@ -108,11 +108,14 @@ class NormalisingPaths(Paths):
 def normalise(path: bytes) -> bytes:
     """A path without dot segments, empty segments and needless escapes (RFC 3986 section 6.2.2).
 
-    Normalised again it is the same. Raises PeerError(400) for a malformed escape, and for what
-    would climb above the root: no two servers agree on that.
+    Normalised again it is the same. Raises PeerError(400) for what has no one meaning even so, also
+    in a segment that would fall away (`/a%2f/../b`: to some that is `/a/b`), and for what would
+    climb above the root: no two servers agree on that.
     """
     _check_escapes(path)
-    *segments, last = _ESCAPE.sub(_unreserved, path).split(b"/")[1:]
+    unescaped = _ESCAPE.sub(_unreserved, path)
+    _decode(unescaped)
+    *segments, last = unescaped.split(b"/")[1:]
     kept: list[bytes] = []
     for segment in (*segments, last):
         if segment == b"..":

@@ -13,7 +13,7 @@ from sidecar.api.users import Users
 from sidecar.auth.session import Grant, SessionKey, refresh_id
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.local import LocalStore
-from tests.api.control_plane import bearer, problem, users_of
+from tests.api.control_plane import bearer, problem, users_of, with_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -126,6 +126,39 @@ async def test_theft(
     assert api.logins("refresh", "reused") == 1
     [record] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert "used refresh token" in record.getMessage()
+
+
+async def test_a_used_token_when_the_clock_was_set_back(api: Api, clock: Clock) -> None:
+    """How long ago it was used nobody knows: beyond the grace it is theft, not a race."""
+    old = await api.login()
+    new = await (await api.refresh(old["refresh_token"])).json()
+    clock.now -= 10
+    assert (await (await api.refresh(old["refresh_token"])).json())["access_token"] == (
+        new["access_token"]
+    )
+    clock.now -= 3590
+    assert await refused(await api.refresh(old["refresh_token"]))
+    assert not await api.is_live(new["access_token"])
+    assert api.logins("refresh", "reused") == 1
+
+
+@pytest.mark.parametrize("step", [pytest.param(3600, id="on"), pytest.param(-3600, id="back")])
+async def test_a_login_goes_on_when_the_clock_is_set(api: Api, clock: Clock, step: int) -> None:
+    """Nobody has to log in again: not when it is set, and not when it is put right."""
+    first = await api.login()
+    cookie = with_cookie(await api.cookie())
+    clock.now += step
+    assert await api.is_live(first["access_token"]) is (step < 0)
+    second = await (await api.refresh(first["refresh_token"])).json()
+    assert second["expires_in"] == 900
+    assert await api.is_live(second["access_token"])
+    assert (await api.client.get("/auth/userinfo", headers=cookie)).status == 200
+    clock.now -= step
+    assert await api.is_live(second["access_token"]) is (step > 0)
+    assert (await api.client.get("/auth/userinfo", headers=cookie)).status == 200
+    third = await (await api.refresh(second["refresh_token"])).json()
+    assert await api.is_live(third["access_token"])
+    assert len(await api.store.sessions_of("alice")) == 2
 
 
 async def test_theft_leaves_other_logins_alone(api: Api, clock: Clock) -> None:

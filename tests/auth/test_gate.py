@@ -50,6 +50,8 @@ VERIFIER = Verifier(
 TOKEN = token()
 BEARER = b"Bearer " + TOKEN
 FREE_BEARER = b"Bearer " + token({"iss": "sessionless"})
+BARE = token({"nbf": GONE})  # as ours are
+BARE_BEARER = b"Bearer " + BARE
 VALUE = b"an-opaque_value"
 COOKIE = b"__Host-session=" + VALUE
 SAME = {"fetch_site": b"same-origin"}
@@ -363,7 +365,7 @@ def test_foreign_session_of_a_cookie() -> None:
         pytest.param(NOW + 904, None, id="still"),
         pytest.param(NOW + 905, Reason.EXPIRED, id="expired"),
         pytest.param(NOW - 5, None, id="earlier"),
-        pytest.param(NOW - 6, Reason.NOT_YET_VALID, id="clock-went-back"),
+        pytest.param(NOW - 6, Reason.NOT_YET_VALID, id="before-its-nbf"),
     ],
 )
 @pytest.mark.parametrize("raw", [BEARER, FREE_BEARER], ids=["session", "sessionless"])
@@ -378,6 +380,23 @@ def test_remembered_token_and_time(now: float, reason: Reason | None, raw: bytes
     ):
         assert why(decided(on, route, request(raw), live, now)) is reason
         assert why(decided(on, route, request(b"bearer" + raw[6:]), live, now)) is reason
+
+
+@pytest.mark.parametrize("step", [pytest.param(3600, id="on"), pytest.param(-3600, id="back")])
+@pytest.mark.parametrize(
+    ("head", "credential", "over"),
+    [
+        pytest.param(request(BARE_BEARER), BARE, Reason.EXPIRED, id="token"),
+        pytest.param(request(cookie=COOKIE), VALUE, Reason.SESSION_MISSING, id="cookie"),
+    ],
+)
+def test_a_clock_that_is_set(head: Any, credential: bytes, over: Reason, step: int) -> None:
+    """Remembered or new, what has ended by the clock that is does not count, and all else does."""
+    on, live = gate(), session(credential)
+    for now in (NOW, NOW + step, NOW, NOW + 5000, NOW + step, NOW):
+        for asked in (on, gate()):
+            expected = over if now > NOW else None
+            assert why(decided(asked, REQUIRED, head, live, now)) is expected
 
 
 def test_sessionless_issuer() -> None:

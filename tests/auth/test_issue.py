@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.issue import NONCE_BYTES, Issuer, seal, unseal
 from sidecar.auth.keys import Key, KeyRing, secret_key
+from sidecar.auth.reason import Reason
 from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verified, Verifier
 from tests.auth.forge import (
     AUDIENCE,
@@ -58,7 +59,6 @@ def test_access_token() -> None:
         "jti": "t1",
         "client_id": ISSUER,
         "iat": NOW,
-        "nbf": NOW,
         "exp": NOW + 901,
         "roles": ["user"],
         "scope": "read write",
@@ -77,7 +77,6 @@ def test_refresh_token() -> None:
         "sid": "s1",
         "jti": "t1",
         "iat": NOW,
-        "nbf": NOW,
         "exp": NOW + 3600,
     }
 
@@ -122,6 +121,24 @@ def test_anybody_can_verify(alg: str) -> None:
     options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
     theirs = jwt.decode(token, shared, [alg], audience=AUDIENCE, issuer=ISSUER, options=options)
     assert theirs == found.claims
+
+
+def test_a_clock_set_back() -> None:
+    """What we issue is good from the first, also to who has another time; its end is its end."""
+    own = issuer()
+    refreshing = IssuerConfig(issuer=ISSUER, types=REFRESH_TYPES)
+    verifier = Verifier(
+        [IssuerConfig(issuer=ISSUER)], KeyRing([ACCESS_KEY]), refreshing, KeyRing([REFRESH_KEY])
+    )
+    access = own.access("alice", "s1", {}, NOW, "t1").encode()
+    refresh = own.refresh("alice", "s1", NOW, "t2").encode()
+    for verify, token, ttl in (
+        (verifier.verify_access, access, own.access_ttl),
+        (verifier.verify_refresh, refresh, own.refresh_ttl),
+    ):
+        assert isinstance(verify(token, NOW - 3600), Verified)
+        assert isinstance(verify(token, NOW + ttl), Verified)
+        assert verify(token, NOW + ttl + 3600) is Reason.EXPIRED
 
 
 def test_refresh_token_verifies() -> None:

@@ -58,6 +58,10 @@ def check_normalised(target: bytes) -> None:
     assert paths.parse(goes_on) == path
     assert paths.target(goes_on) == goes_on
     assert goes_on.partition(b"?")[1:] == target.partition(b"?")[1:]
+    # What has two meanings is refused wherever it stands, also where it would fall away.
+    received = target.partition(b"?")[0]
+    assert not set(unquote_to_bytes(received)) & set(b"\\;\0\r\n\x7f"), target
+    assert b"%2f" not in received.lower(), target
     if path == "/auth" or path.startswith("/auth/"):
         assert goes_on == target
     check_path(goes_on, path)

@@ -1,8 +1,8 @@
 """Odd requests through the sidecar: every upstream sees what was decided on, or refuses it.
 
 What the strict recorder gets is compared with our own reading of the request, then what nginx,
-HAProxy, Caddy and aiohttp say that they saw. A plain request after each odd one shows that
-nothing of it was left in the connection.
+HAProxy, Caddy and aiohttp say that they saw, also where the sidecar normalises paths. A plain
+request after each odd one shows that nothing of it was left in the connection.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
+from sidecar.assembly.parts import make_paths
 from sidecar.errors import PeerError
 from sidecar.wire.head import HEAD_END, RequestHead
+from sidecar.wire.target import Paths
 from tests.peers import echoing
 from tests.peers.echoing import Saw, saw
 from tests.peers.raw_client import build
@@ -50,10 +52,15 @@ PATHS: Final = (
     *("/a%2541", "/a%25", "/a+b@c:d,e=f&g!$'()*~", '/a"<b>^`{|}', "/[a]", "/a%C2%85b%E2%80%8B"),
     *("/a?b?c//../%2e%2e/&d;e\\f|g", "/a?http://other/b", "/http://other/b", "/http:/other/b"),
     *("/a?b#c", "/%20", "/%7F", "/a%0Ab", "/%F0%9F%98%80", "/%C0%AE%C0%AE/", "/a?", "/?/../b"),
+    *("/a/..", "/a/b/../..", "/a/.", "/./a", "/../a", "/a/../../b", "//", "//a///b//", "/a//../b"),
+    *("/a/.%2E//b/?c=/../d", "/a%2eb/%7E%41", "/%2e", "/a/%2e%2e%2fb", "/a%2fb/../c", "/a;b/../c"),
+    *("/caf%c3%a9/../%c3%a9/%e2%82%ac", "/a/..//%3f/%23", "/x/../auth/login", "/auth/../x"),
 )
+RESOLVED: Final = ("/a//b", "/a/../b", "/a/%2e%2e/b", "/a/..", "/a//../b", "/a%2eb/%7E%41")
 REQUESTS: Final = (
     *(odd(f"GET {path}") for path in PATHS),
     odd("GET http://h/abs?x"),
+    odd("GET http://h/abs/..//x/%2E?y/.."),
     odd("GET http://h"),
     odd("GET HTTP://H:80/abs", host="h:80"),
     odd("GET http://other/abs"),
@@ -113,10 +120,10 @@ every_upstream = pytest.mark.parametrize(
 )
 
 
-def decided(request: bytes) -> RequestHead | None:
+def decided(request: bytes, paths: Paths) -> RequestHead | None:
     """What we read in a request; None when we refuse it."""
     try:
-        return request_parser().parse(request[: request.index(HEAD_END) + len(HEAD_END)])
+        return request_parser(paths=paths).parse(request[: request.index(HEAD_END) + len(HEAD_END)])
     except PeerError:
         return None
 
@@ -128,15 +135,19 @@ async def ask(sidecar: Stack, request: bytes, token: str) -> tuple[int, Saw | No
     return answer.status, saw(answer)
 
 
-async def recorded() -> dict[bytes, Saw]:
+async def recorded(ambiguous: str) -> dict[bytes, Saw]:
     """What the strict recorder got of each request that was forwarded."""
     found: dict[bytes, Saw] = {}
-    async with ScriptedUpstream() as upstream, stack(upstream.url) as sidecar:
+    async with (
+        ScriptedUpstream() as upstream,
+        stack(upstream.url, paths_ambiguous=ambiguous) as sidecar,
+    ):
         token = (await sidecar.login()).access
+        paths = make_paths(sidecar.settings)
         for request in REQUESTS:
             before = len(upstream.requests)
             status, _ = await ask(sidecar, request, token)
-            head = decided(request.replace(TOKEN, b""))
+            head = decided(request.replace(TOKEN, b""), paths)
             if head is None:
                 assert status in {400, 405, 501}, request
                 assert len(upstream.requests) == before, request
@@ -146,6 +157,8 @@ async def recorded() -> dict[bytes, Saw]:
             assert got.method == head.method
             assert got.target == head.target
             assert got.fields.one("host") == head.host
+            if not request.startswith(ASTERISK):
+                assert Paths().parse(got.target) == head.path
             path = unquote_to_bytes(got.target.partition(b"?")[0])
             assert path.decode() == head.path
             user = got.fields.one("x-auth-user")
@@ -154,14 +167,21 @@ async def recorded() -> dict[bytes, Saw]:
     return found
 
 
+@pytest.mark.parametrize(
+    "ambiguous", [pytest.param("reject", id="reject"), pytest.param("normalise", id="normalise")]
+)
 @every_upstream
-async def test_upstreams_agree(start: Start) -> None:
-    """Method, path, host, user and length of the body, or a refusal."""
+async def test_upstreams_agree(start: Start, ambiguous: str) -> None:
+    """Method, path, host, user and length of the body, or a refusal.
+
+    Of what was normalised, too: whatever the upstream itself does with a path, it is that one.
+    """
     if start is echoing.nginx and not LUA.exists():
         pytest.skip(f"{LUA} is missing")
-    expected = await recorded()
+    expected = await recorded(ambiguous)
+    assert {odd(f"GET {path}") in expected for path in RESOLVED} == {ambiguous == "normalise"}
     refused = []
-    async with start() as url, stack(url) as sidecar:
+    async with start() as url, stack(url, paths_ambiguous=ambiguous) as sidecar:
         token = (await sidecar.login()).access
         for number, request in enumerate(expected):
             status, seen = await ask(sidecar, request, token)

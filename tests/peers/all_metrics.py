@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 def all_metrics(reasons: Iterable[str] = ()) -> Metrics:
     """Nothing is counted in them yet."""
     metrics = Metrics(reasons)
-    metrics.near = Near(lambda: 0.0, max_sessions=1, max_stale=1.0)
+    metrics.near = Near(lambda: 0.0, lambda: 0.0, max_sessions=1, max_stale=1.0)
     metrics.journal = Journal()
     return metrics

@@ -2,6 +2,7 @@
 
 Each listens on a unix socket and answers 200 with what it saw in headers `X-Saw-…`, between
 brackets, for spaces at a header's ends are lost; Caddy gives the body back, the others its length.
+nginx and HAProxy normalise the path before they tell.
 """
 
 from __future__ import annotations
@@ -57,12 +58,18 @@ HAPROXY: Final = """
 global
   nbthread 1
   maxconn 64
+  expose-experimental-directives
 defaults
   mode http
   timeout client 30s
 frontend fe
   bind "unix@@SOCKET@"
   http-request wait-for-body time 5s
+  http-request normalize-uri percent-decode-unreserved
+  http-request normalize-uri percent-to-uppercase
+  http-request normalize-uri path-strip-dot
+  http-request normalize-uri path-merge-slashes
+  http-request normalize-uri path-strip-dotdot
   http-request return status 200 hdr X-Saw-Method "[%[method]]" hdr X-Saw-Path "[%[path,url_dec]]" \
 hdr X-Saw-Host "[%[req.fhdr(host)]]" hdr X-Saw-User "[%[req.fhdr(x-auth-user)]]" \
 hdr X-Saw-Length "[%[req.body_len]]"

@@ -165,7 +165,6 @@ def mint(
         "sid": uuid.uuid4().hex,
         "jti": uuid.uuid4().hex,
         "iat": now,
-        "nbf": now,
         "exp": now + 300,
         "client_id": ISSUER,
         **claims,

@@ -6,9 +6,10 @@ drops `;parameters`, and resolves dots.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -199,3 +200,56 @@ async def test_a_subrequest_is_never_normalised(
     """The asking proxy forwards what it has: what is ambiguous in it stays refused."""
     assert (await normalising.get(path, *lines)).status == status
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("target", "goes_on", "logged"),
+    [
+        pytest.param("/own/x?a=/../b", "/own/x?a=/../b", ("/own/x", "mine"), id="plain"),
+        pytest.param("/public/../own/x", "/own/x", ("/own/x", "mine"), id="dots"),
+        pytest.param(
+            "//own//%78%3f?b=%2e%2e", "/own/x%3F?b=%2e%2e", ("/own/x?", "mine"), id="escapes"
+        ),
+        pytest.param("/own/..", "/", ("/", "rest"), id="to-the-root"),
+        pytest.param(
+            "http://sidecar.test/own/./caf%c3%a9",
+            "/own/caf%C3%A9",
+            ("/own/café", "mine"),
+            id="absolute",
+        ),
+    ],
+)
+async def test_a_login_leads_back_to_the_normalised_target(
+    upstream: ScriptedUpstream,
+    capfd: pytest.CaptureFixture[str],
+    target: str,
+    goes_on: str,
+    logged: tuple[str, str],
+) -> None:
+    """Redirect, log, route and upstream have one target, before the login and after it."""
+    routes = ({"path": "/own/*", "name": "mine"}, {"path": "/*", "name": "rest"})
+    async with stack(
+        upstream.url, routes=routes, paths_ambiguous="normalise", access_log="all"
+    ) as running:
+        sent_away = await running.get(target, "Sec-Fetch-Mode: navigate")
+        assert sent_away.status == 302
+        location = sent_away.fields.one("location").decode()
+        assert location == f"/auth/login?rd={quote(goes_on, safe='')}"
+        form = "Content-Type: application/x-www-form-urlencoded"
+        body = f"username=alice&password=pw-alice&{location.partition('?')[2]}".encode()
+        origin = "Origin: http://sidecar.test"
+        entered = await running.ask(build("POST", "/auth/login", origin, form, body=body))
+        back = entered.fields.one("location").decode()
+        assert (entered.status, back) == (303, goes_on)
+        cookie = entered.fields.one("set-cookie").decode().partition(";")[0]
+        for again in (back, target):
+            assert (await running.get(again, f"Cookie: {cookie}")).status == 200
+    assert [request.target.decode() for request in upstream.requests] == [goes_on, goes_on]
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    seen = [(line["path"], line["route"], line["status"]) for line in lines]
+    assert seen == [
+        (*logged, 302),
+        ("/auth/login", "auth", 303),
+        (*logged, 200),
+        (*logged, 200),
+    ]

@@ -129,6 +129,20 @@ async def test_a_logout_of_all_by_a_clock_that_is_behind(pods: Pods) -> None:
     assert await pods.live(grant) == [False, False]
 
 
+async def test_a_login_after_a_logout_of_all_and_a_clock_set_back(pods: Pods) -> None:
+    """It seems to have begun before, and has not: it stays, and what was ended stays ended."""
+    old = await pods.one.subject.login()
+    await pods.lose()
+    pods.clock.advance(1.0)
+    await pods.one.store.revoke_user("alice")
+    pods.clock.advance(-60.0)
+    new = await pods.one.subject.login()
+    assert [await pods.live(grant) for grant in (old, new)] == [[False, False], [True, False]]
+    await pods.find()
+    assert await pods.live(old) == [False, False]
+    assert (await pods.live(new))[0] is True
+
+
 async def test_a_login_of_the_outage(pods: Pods) -> None:
     """It stays where it began, or comes to be known everywhere."""
     await pods.lose()

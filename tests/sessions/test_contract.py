@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from msgspec.structs import replace
 
 from tests.sessions.contract import ACCESS_TTL, REFRESH_TTL, new_login, successor_of
 
 if TYPE_CHECKING:
-    from sidecar.auth.session import RefreshRecord
+    from sidecar.auth.session import Grant, RefreshRecord
     from tests.sessions.contract import Subject
 
 
@@ -200,3 +201,63 @@ async def test_any_text_can_be_asked_for(subject: Subject) -> None:
     for text in ("", "\ud800", "a b\r\nc", "*", "\x00", "é" * 5000):
         assert await subject.found(text) is None
         assert not await subject.store.revoke_token(text)
+
+
+set_by_an_hour = pytest.mark.parametrize(
+    "step", [pytest.param(3600.0, id="on"), pytest.param(-3600.0, id="back")]
+)
+
+
+async def is_live(subject: Subject, grant: Grant) -> bool:
+    """Whether a grant's token is let in. Redis has time of its own: who reads there compares."""
+    session = await subject.found(grant.session.id)
+    return session is not None and session.exp > subject.clock.now
+
+
+@set_by_an_hour
+async def test_a_login_goes_on_when_the_clock_is_set(subject: Subject, step: float) -> None:
+    """Its token ends by the clock that is; a refresh goes on, also when the clock is put right."""
+    grant = await subject.login()
+    subject.clock.advance(step)
+    assert await is_live(subject, grant) is (step < 0)
+    successor = await subject.refresh(grant)
+    assert successor is not None
+    assert await subject.found(successor.session.id) == successor.session
+    subject.clock.advance(-step)
+    assert await subject.found(grant.session.id) is None
+    assert await is_live(subject, successor) is (step > 0)
+    (info,) = await subject.store.sessions_of("alice")
+    assert info.sid == grant.session.sid
+    assert await subject.refresh(successor) is not None
+
+
+@set_by_an_hour
+async def test_what_was_ended_stays_so_when_the_clock_is_set(subject: Subject, step: float) -> None:
+    """Neither before nor after that, nor when the clock is put right."""
+    ended, by_token = await subject.login(), await subject.login()
+    await subject.store.revoke_session(ended.session.sid)
+    await subject.store.revoke_token(by_token.session.id)
+    for turn in (step, -step):
+        subject.clock.advance(turn)
+        for grant in (ended, by_token):
+            assert await subject.found(grant.session.id) is None
+            assert await subject.record(grant.refresh_id) is None
+            assert not await subject.store.write(successor_of(grant, subject.clock.now))
+
+
+@set_by_an_hour
+async def test_a_logout_of_all_when_the_clock_is_set(subject: Subject, step: float) -> None:
+    """It ends what had begun, by whatever clock; who logs in after it is in, and stays so."""
+    early = await subject.login()
+    subject.clock.advance(step)
+    late = await subject.login()
+    assert await subject.store.revoke_user("alice") == 2
+    subject.clock.advance(-step)
+    again = await subject.login()
+    for grant in (early, late):
+        assert await subject.found(grant.session.id) is None
+        assert await subject.record(grant.refresh_id) is None
+    assert await subject.found(again.session.id) == again.session
+    successor = await subject.refresh(again)
+    assert successor is not None
+    assert await subject.found(successor.session.id) == successor.session

@@ -163,7 +163,7 @@ def test_guards_do_not_grow_with_what_has_gone() -> None:
 @pytest.fixture
 def near(clock: Clock) -> Near:
     """An empty one that Redis tells of changes."""
-    made = Near(clock, max_sessions=10, max_stale=LIFE)
+    made = Near(clock, clock, max_sessions=10, max_stale=LIFE)
     made.follow()
     return made
 
@@ -213,9 +213,23 @@ def test_near_for_an_outage(near: Near, clock: Clock) -> None:
     assert near.known(token.session.id) is None
 
 
+@pytest.mark.parametrize("step", [pytest.param(LIFE, id="on"), pytest.param(-LIFE, id="back")])
+def test_near_for_an_outage_when_the_clock_is_set(step: float) -> None:
+    """For as long as it takes, whatever the wall clock says."""
+    wall, passed = Clock(), Clock(5.0)
+    near = Near(wall, passed, max_sessions=10, max_stale=LIFE)
+    token = new_claim(exp=START + 3 * LIFE)
+    assert not admit(near, token)
+    wall.advance(step)
+    passed.advance(LIFE - 1)
+    assert near.known(token.session.id) is token.session
+    passed.advance(1)
+    assert near.known(token.session.id) is None
+
+
 def test_what_is_denied_here_is_certain_no_more(clock: Clock) -> None:
     """In the same moment, without Redis having told of it."""
-    memory = Memory(clock, max_sessions=10, max_stale=LIFE, max_ttl=LIFE)
+    memory = Memory(clock, clock, max_sessions=10, max_stale=LIFE, max_ttl=LIFE)
     memory.near.follow()
     token = new_claim()
     reading = memory.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sidecar.auth.denial import EVERYTHING
 from sidecar.sessions.journal import Entry, Journal, Kind
 
 
@@ -51,6 +52,29 @@ async def test_it_is_bounded() -> None:
     await journal.add(entry(4, at=4.0))
     assert journal.pending() == [entry(3, at=4.0), entry(4, at=4.0)]
     assert repr(journal) == "<Journal 2 pending, 1 dropped>"
+
+
+async def test_a_denial_is_not_the_end_of_all_others() -> None:
+    """It denies what was issued before the end of all time, which is not now."""
+    journal = Journal(limit=2)
+    for number in (1, 2):
+        await journal.add(entry(number))
+    await journal.add(entry(3, kind=Kind.DENIAL, at=EVERYTHING))
+    assert journal.pending() == [entry(2), entry(3, kind=Kind.DENIAL, at=EVERYTHING)]
+    assert journal.dropped == 1
+
+
+async def test_a_clock_that_is_set() -> None:
+    """What was revoked before stays pending; of a user's, all that had begun by either time."""
+    journal = Journal()
+    ended, all_of = entry(1, at=5000.0, until=9000.0), entry(2, kind=Kind.USER, at=5000.0)
+    await journal.add(ended)
+    await journal.add(all_of)
+    back, forward = entry(2, kind=Kind.USER, at=1400.0), entry(2, kind=Kind.USER, at=8600.0)
+    await journal.add(back)
+    assert journal.pending() == [ended, all_of]
+    await journal.add(forward)
+    assert journal.pending() == [ended, forward]
 
 
 def test_nothing_that_is_secret_is_shown() -> None:

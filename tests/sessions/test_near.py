@@ -12,12 +12,13 @@ from tests.peers.clock import Clock
 from tests.sessions.contract import ACCESS_TTL, new_login
 
 MAX_STALE = 600.0
+HOUR = 3600.0
 
 
 @pytest.fixture
 def near(clock: Clock) -> Near:
     """An empty one that Redis tells of changes."""
-    made = Near(clock, max_sessions=10, max_stale=MAX_STALE)
+    made = Near(clock, clock, max_sessions=10, max_stale=MAX_STALE)
     made.follow()
     return made
 
@@ -167,7 +168,7 @@ class Changes(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.near = Near(self.clock, max_sessions=10, max_stale=MAX_STALE)
+        self.near = Near(self.clock, self.clock, max_sessions=10, max_stale=MAX_STALE)
         self.session = new_login(self.clock.now).session
         self.there = True
         self.readings: list[tuple[Reading, bool]] = []  # under way, and what the server answered
@@ -240,3 +241,57 @@ def test_who_was_let_in_lately(near: Near, clock: Clock) -> None:
     assert near.used_since(clock.now) == [session.sid]
     near.lose()
     assert near.used_since(clock.now) == []
+
+
+@pytest.mark.parametrize("step", [pytest.param(HOUR, id="on"), pytest.param(-HOUR, id="back")])
+def test_a_wall_clock_that_is_set(step: float) -> None:
+    """How long the last word is good, and how stale it may be, is about time that has passed."""
+    wall, passed = Clock(), Clock(5.0)
+    near = Near(wall, passed, max_sessions=10, max_stale=MAX_STALE)
+    session = new_login(wall.now, cookie=True).session
+    watch = near.follow()
+    reading = near.begin()
+    near.keep(session, reading)
+    near.end(reading)
+    wall.advance(step)
+    assert near.peek(session.id) is not None
+    assert (near.staleness, near.follows(watch)) == (0.0, True)
+    near.lose()
+    wall.advance(step)
+    assert near.known(session.id) is not None
+    passed.advance(MAX_STALE - 1)
+    assert near.known(session.id) is not None
+    passed.advance(1)
+    assert near.known(session.id) is None
+    assert near.staleness == MAX_STALE
+
+
+@pytest.mark.parametrize("step", [pytest.param(HOUR, id="on"), pytest.param(-HOUR, id="back")])
+def test_what_was_written_or_read_unwatched_by_a_clock_that_is_set(step: float) -> None:
+    """Also from when Redis confirmed it."""
+    wall, passed = Clock(), Clock(5.0)
+    near = Near(wall, passed, max_sessions=10, max_stale=MAX_STALE)
+    written = new_login(wall.now, cookie=True)
+    near.written(written)
+    token = new_login(wall.now, cookie=True).session
+    reading = near.begin()
+    near.keep(token, reading)
+    near.end(reading)
+    wall.advance(step)
+    passed.advance(MAX_STALE - 1)
+    assert near.known(written.session.id) is not None
+    assert near.known(token.id) is not None
+    passed.advance(1)
+    assert near.known(written.session.id) is None
+    assert near.known(token.id) is None
+
+
+def test_seen_in_the_future_is_not_seen_now(near: Near, clock: Clock) -> None:
+    """When the clock was set back, only what is used by it counts as used."""
+    before, after = read(near, clock), read(near, clock)
+    assert near.peek(before) is not None
+    clock.advance(-HOUR)
+    since = clock.now
+    session = near.peek(after)
+    assert session is not None
+    assert near.used_since(since) == [session.sid]

@@ -286,6 +286,21 @@ async def test_the_list_of_a_user_is_trimmed(
     assert server.admin.zcard("session:user:alice") == 1
 
 
+async def test_seen_is_written_when_the_clock_was_set_back(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """It is not as if that had been done long after now."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    clock.advance(-3600)
+    server.forget_calls()
+    await store.touch([grant.session.sid])
+    await store.touch([grant.session.sid])
+    (info,) = await store.sessions_of("alice")
+    assert info.seen == clock.now
+    assert server.calls()["hset"] == 1
+
+
 async def test_seen_is_written_now_and_then(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:

@@ -63,3 +63,50 @@ def test_room_is_made_of_what_holds_no_longer() -> None:
     assert not tombstones.holds("first", NOW + 3)
     assert tombstones.holds("new8", NOW + 3)
     assert repr(tombstones) == "<Tombstones 9 ids, 1 users, 1 dropped>"
+
+
+STEP = 500.0
+
+
+def test_a_clock_set_back_brings_nothing_back() -> None:
+    """What was ended stays so; ended once more, no earlier and for no shorter time."""
+    tombstones = Tombstones()
+    tombstones.add("sid", NOW, NOW + 10)
+    tombstones.add_user("alice", NOW + 1, NOW + 10)
+    assert tombstones.holds("sid", NOW - STEP)
+    assert tombstones.covers(SESSION, NOW - STEP)
+    tombstones.add_user("alice", NOW - STEP, NOW - STEP + 10)
+    assert tombstones.covers(SESSION, NOW + 9)
+
+
+def test_a_login_after_a_clock_was_set_back() -> None:
+    """It is none of those that were ended, for the user's next logout of all has it end as well."""
+    tombstones = Tombstones()
+    tombstones.add_user("alice", NOW, NOW + 10)
+    began = replace(SESSION, sid="new", id="new", created=NOW - STEP)
+    tombstones.spare(began, NOW - STEP)
+    assert not tombstones.covers(began, NOW - STEP)
+    assert tombstones.covers(replace(began, sid="another"), NOW - STEP)
+    tombstones.add_user("alice", NOW - STEP, NOW + 10)
+    assert tombstones.covers(began, NOW - STEP)
+
+
+def test_no_login_is_spared_that_may_have_begun_before() -> None:
+    """Written late, it was ended with the others: by this clock, or by that of before."""
+    tombstones = Tombstones()
+    tombstones.add_user("alice", NOW, NOW + 10)
+    late = replace(SESSION, created=NOW - 1)
+    tombstones.spare(late, NOW)
+    assert tombstones.covers(late, NOW)
+    tombstones.spare(late, NOW - STEP)
+    assert tombstones.covers(late, NOW)
+
+
+def test_spared_logins_are_bounded() -> None:
+    """The newest of them go on."""
+    tombstones = Tombstones()
+    tombstones.add_user("alice", NOW, NOW + 10)
+    begun = [replace(SESSION, sid=f"s{number}", created=NOW - STEP) for number in range(101)]
+    for one in begun:
+        tombstones.spare(one, NOW - STEP)
+    assert [tombstones.covers(one, NOW - STEP) for one in begun] == [True] + [False] * 100

@@ -64,6 +64,7 @@ class RequestVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """What a client sends, and what becomes of it.
 
     `status` is what the client gets; `forwarded` what the upstream got, if it got a whole request.
+    `paths` is the sidecar's PATHS_AMBIGUOUS; one that normalises trusts nobody.
     `closes`: nothing of what follows is read, by default so when nothing is forwarded. `head_seen`:
     the fault is in the body, of which the upstream may get a part but never the end.
     """
@@ -74,6 +75,7 @@ class RequestVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     status: int
     note: str = ""
     peer: Literal["stranger", "trusted"] = "stranger"
+    paths: Literal["reject", "normalise"] = "reject"
     closes: bool | None = None
     head_seen: bool = False
     says: list[str] = []

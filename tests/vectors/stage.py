@@ -90,8 +90,8 @@ class Stage:
         self._script = script[0] if script else ()
 
     @contextlib.asynccontextmanager
-    async def _client(self, peer: str) -> AsyncIterator[RawClient]:
-        async with self._stacks[peer].client() as client:
+    async def _client(self, sidecar: str = "stranger") -> AsyncIterator[RawClient]:
+        async with self._stacks[sidecar].client() as client:
             client.patience = self._patience
             yield client
 
@@ -101,7 +101,8 @@ class Stage:
         """Send it, cut so, with a request behind it. AssertionError if the verdict is another."""
         self._clear(*([[self._switch]] if vector.switches else []))
         data = octets(vector.send, self._words)
-        async with self._client(vector.peer) as client:
+        sidecar = vector.peer if vector.paths == "reject" else vector.paths
+        async with self._client(sidecar) as client:
             if vector.ends and vector.forwarded is not None:
                 # It closes at once who has asked for it and then sends more all the same; only what
                 # came before may not cost it the answer (RFC 9112 section 9.6).
@@ -164,11 +165,11 @@ class Stage:
             done.set()
 
         if self._idle:
-            async with self._client("stranger") as client:
+            async with self._client() as client:
                 await client.ask(AFTER)
             self._idle = False
         self._clear([write])
-        async with self._client("stranger") as client:
+        async with self._client() as client:
             if vector.warm:
                 assert (await client.ask(b"GET /warm HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
             data = octets(vector.send, self._words)
@@ -181,7 +182,7 @@ class Stage:
             if keeps:
                 assert (await client.ask(AFTER)).body == b"after"
         if not keeps:
-            async with self._client("stranger") as client:
+            async with self._client() as client:
                 assert (await client.ask(AFTER)).body == b"after"
         assert (self._whole[-1].connection == used.index) is vector.pooled
         asked = [seen for seen in self._whole if seen.target not in {b"/warm", b"/after"}]
@@ -261,11 +262,12 @@ async def _write(stream: ByteStream, cut: list[bytes]) -> None:
 
 @contextlib.asynccontextmanager
 async def stage(patience: float = PATIENCE) -> AsyncIterator[Stage]:
-    """A stage: one sidecar to which the client is a stranger, and one that trusts it as a proxy."""
+    """A stage: sidecars to which the client is a stranger, that trust it, that normalise paths."""
     async with (
         ScriptedUpstream(keep=False) as upstream,
         stack(upstream.url, routes=ROUTES, identity=IDENTITY) as stranger,
         stack(upstream.url, routes=ROUTES, trusted_proxies=["127.0.0.0/8"]) as trusted,
+        stack(upstream.url, routes=ROUTES, paths_ambiguous="normalise") as normalise,
     ):
         tokens = await stranger.login()
         words = {
@@ -278,4 +280,5 @@ async def stage(patience: float = PATIENCE) -> AsyncIterator[Stage]:
             "unknown": mint(),
             "headless": tokens.access.rpartition(".")[0] + ".",
         }
-        yield Stage(upstream, {"stranger": stranger, "trusted": trusted}, words, patience)
+        stacks = {"stranger": stranger, "trusted": trusted, "normalise": normalise}
+        yield Stage(upstream, stacks, words, patience)

@@ -191,6 +191,11 @@ def test_persistence(minor: int, lines: list[bytes], keeps: bool) -> None:  # no
     [
         pytest.param([b"Upgrade: WebSocket", b"Connection: Upgrade"], b"websocket", id="named"),
         pytest.param([b"Connection: upgrade, x", b"Upgrade: h2c"], b"h2c", id="in-a-list"),
+        pytest.param(
+            [b"Connection: upgrade", b"Upgrade: H2C", b"Upgrade: websocket"],
+            b"h2c, websocket",
+            id="two-lines",  # 9110 section 5.3
+        ),
         pytest.param([b"Upgrade: websocket"], None, id="not-named"),  # 9110 section 7.8
         pytest.param([b"Upgrade: websocket", b"Connection: keep-alive"], None, id="other-named"),
     ],

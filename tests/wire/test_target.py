@@ -191,6 +191,14 @@ def test_normalised(target: bytes, goes_on: bytes, path: str) -> None:
         pytest.param(b"/%2%35", id="malformed-escape-that-would-become-one"),
         pytest.param(b"/a/../%ff", id="not-utf-8"),
         pytest.param(b"/a/../b?#", id="fragment"),
+        pytest.param(b"/a%2fx/../b", id="escaped-slash-that-would-fall-away"),
+        pytest.param(b"/a\\x/../b", id="backslash-that-would-fall-away"),
+        pytest.param(b"/a;x/../b", id="parameters-that-would-fall-away"),
+        pytest.param(b"/a#x/../b", id="fragment-that-would-fall-away"),
+        pytest.param(b"/%00/../b", id="nul-that-would-fall-away"),
+        pytest.param(b"/%252e/../b", id="escape-of-an-escape-that-would-fall-away"),
+        pytest.param(b"/%c0%ae/../b", id="not-utf-8-that-would-fall-away"),
+        pytest.param(b"/\xe9/../b", id="raw-octet-that-would-fall-away"),
         pytest.param(b"/x/../auth/login", id="into-our-own"),
         pytest.param(b"//auth/login", id="to-our-own"),
         pytest.param(b"/%61uth", id="our-own-escaped"),
@@ -221,6 +229,9 @@ def test_normalised_once_is_normalised(rest: bytes) -> None:
     goes_on = paths.target(target)
     assert Paths().parse(goes_on) == path
     assert normalise(goes_on.partition(b"?")[0]) == goes_on.partition(b"?")[0]
+    received = target.partition(b"?")[0]
+    assert not set(unquote_to_bytes(received)) & set(b"\\;\0")
+    assert b"%2f" not in received.lower()
     assert not any(segment in {".", ".."} for segment in path.split("/"))
 
 

@@ -1,0 +1,103 @@
+"""Subrequests: which request a proxy asks about is read from one place, and means one thing.
+
+Input: what follows `/auth/verify` in the target, then header lines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
+
+from sidecar.auth.gate import Deny
+from sidecar.auth.policy import Access, RouteRule, RouteTable
+from sidecar.auth.reason import Reason
+from sidecar.errors import PeerError
+from sidecar.proxy import verify
+from sidecar.wire.forwarded import Forwarding
+from sidecar.wire.target import NormalisingPaths, Paths, is_host
+from tests.fuzz.on_targets import OWN, check_path
+from tests.wire.readers import content, raw_head, request_parser
+
+if TYPE_CHECKING:
+    from sidecar.proxy.verify import Dialect
+    from sidecar.wire.head import RequestHead
+
+ROUTES: Final = RouteTable(
+    (
+        RouteRule(path="/auth/*", name="ours", access=Access.PUBLIC, target="api"),
+        RouteRule(path="/open/*", name="open", access=Access.PUBLIC),
+        RouteRule(path="/hosted", name="hosted", hosts=["h.example"], access=Access.PUBLIC),
+        RouteRule(path="/write", name="write", methods=["POST"]),
+    )
+)
+TRUSTED: Final = Forwarding("192.0.2.1", "http", trusted=True)
+STRANGER: Final = Forwarding("192.0.2.2", "http", trusted=False)
+
+
+def check(data: bytes) -> None:
+    """What a trusted proxy and a stranger are told, where paths are normalised and where not."""
+    rest, *lines = data.split(b"\n")[:20]
+    raw = raw_head(b"GET /auth/verify%b HTTP/1.1" % rest, *lines)
+    if raw.index(b"\r\n\r\n") != len(raw) - 4:
+        return  # two heads
+    head, same = read(raw, Paths()), read(raw, NormalisingPaths(OWN))
+    if head is None or same is None:
+        assert head is same
+        return
+    assert content(head) == content(same), "a subrequest was normalised"
+    dialect = verify.find_dialect(head)
+    if dialect is None:
+        return
+    before = content(head)
+    strange = verify.read_subject(dialect, head, ROUTES, STRANGER)
+    told = verify.read_subject(dialect, head, ROUTES, TRUSTED)
+    assert content(head) == before
+    if told == (ROUTES.default, None):
+        assert strange == told, "a stranger may ask about credentials alone"
+        return
+    assert strange == Deny(Reason.PROXY_UNTRUSTED, None)
+    if isinstance(told, Deny):
+        assert told.reason is Reason.TARGET_MALFORMED
+        return
+    route, original = told
+    assert original is not None
+    check_original(dialect, head, original, lines)
+    matched = ROUTES.match(original.method, original.host, original.path)
+    assert route is (matched if matched.target == "upstream" else ROUTES.default)
+
+
+def read(raw: bytes, paths: Paths) -> RequestHead | None:
+    """The subrequest's head; None if it is refused."""
+    try:
+        return request_parser(paths=paths).parse(raw)
+    except PeerError:
+        return None
+
+
+def check_original(
+    dialect: Dialect, head: RequestHead, original: RequestHead, lines: list[bytes]
+) -> None:
+    """It is what stands in the one header for it, with the credentials of the subrequest."""
+    hosts = said(lines, b"x-forwarded-host") or [head.host]
+    if dialect.uri:
+        assert said(lines, dialect.uri) == [original.target]
+        methods = said(lines, dialect.method) or [dialect.default_method]
+        assert (methods, hosts) == ([original.method], [original.host])
+    else:
+        assert head.target == dialect.prefix.encode() + original.target
+        assert (original.method, original.host) == (head.method, head.host)
+    assert original.method.isalpha()
+    assert is_host(original.host)
+    assert Paths().parse(original.target) == original.path
+    check_path(original.target, original.path)
+    assert (original.authorization, original.cookie) == (head.authorization, head.cookie)
+    line = verify.login_location(b"/auth/login", original.target).removeprefix(b"Location: ")
+    assert line.count(b"\n") == 1
+    query = urlsplit(line.removesuffix(b"\r\n").decode("ascii")).query
+    assert parse_qs(query) == {"rd": [original.target.decode("ascii")]}
+
+
+def said(lines: list[bytes], name: bytes) -> list[bytes]:
+    """The values of this header, one for each line of it."""
+    fields = (line.partition(b":") for line in lines)
+    return [value.strip(b" \t") for field, _, value in fields if field.lower() == name]
