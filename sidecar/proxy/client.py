@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from sidecar.errors import PeerError
-from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NO_PEER, PEER_FULL, Flow, reset
+from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NEVER, NO_PEER, PEER_FULL, Flow, reset
 from sidecar.wire.forwarded import Forwarding, is_trusted
 from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 from sidecar.wire.requests import RequestParser
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.shared import Shared
     from sidecar.proxy.tunnel import TunnelEnd
 
-_NEVER: Final = float("inf")
 _REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
 _FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
 _TOLD: Final = 1024  # connections beyond the limit that are told so before they are closed
@@ -51,8 +50,8 @@ class Client(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.full = False  # the client does not take what is written
         self.ended = False  # the client has ended its side
-        self.deadline = _NEVER  # for whatever is waited for
-        self.send_deadline = _NEVER  # for the client to take some of what is written
+        self.deadline = NEVER  # for whatever is waited for
+        self.send_deadline = NEVER  # no later than any `due` of its flows
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.flow: Flow = cast("Flow", None)
         self.forwarding: Forwarding = cast("Forwarding", None)
@@ -92,31 +91,41 @@ class Client(asyncio.Protocol):
             seconds = self._shared.limits.half_closed  # it may as well be gone
         self.deadline = now + seconds
 
-    def send_due(self) -> float:
-        """When something that is written now must have been taken; monotonic seconds."""
-        return monotonic() + self._shared.limits.send_timeout
+    def await_taking(self, flow: Flow) -> None:
+        """What waits to be written there must be taken as fast as the limits say."""
+        flow.await_peer(monotonic(), self._shared.limits.send_timeout)
+        self.send_deadline = min(self.send_deadline, flow.due)
 
     def on_deadline(self) -> None:
         """Whatever was waited for has not come in time."""
-        self.deadline = _NEVER
+        self.deadline = NEVER
         if self.exchange is not None:
             if not self.ended:
                 self.exchange.on_deadline()
             elif not self.full:  # while it does not take what waits, `send_deadline` holds
                 self.exchange.abandon()
-        elif self._lingering or self.transport.is_closing():
-            reset(self.transport)
-        elif self._held:
+        elif self._lingering:
+            self._linger_on()
+        elif self._held and not self.transport.is_closing():
             self.refuse(PeerError(408, "request head not complete in time"))
         else:
             self._close()
 
-    def on_send_deadline(self) -> None:
-        """The client, or the other end of its tunnel, takes nothing."""
-        self.send_deadline = _NEVER
+    def _look_at_sending(self, now: float) -> None:
+        limits = self._shared.limits
+        flows = (self.flow,) if self._tunnel is None else (self.flow, self._tunnel.peer.flow)
+        due = min(flow.look(now, limits.send_timeout, limits.send_rate) for flow in flows)
+        self.send_deadline = due
+        if due <= now:
+            self._on_send_deadline()
+
+    def _on_send_deadline(self) -> None:
+        """The client, or the other end of its tunnel, takes too little."""
+        self.send_deadline = NEVER
         if self._tunnel is not None:
             self._tunnel.abort()
         elif self.exchange is not None:
+            self.exchange.fault = "slow_reader"
             self.exchange.abandon()
         else:
             reset(self.transport)
@@ -125,8 +134,8 @@ class Client(asyncio.Protocol):
         """Strike what is late, and notice a reset from a client that is not read."""
         if self.deadline <= now:
             self.on_deadline()
-        elif self.send_deadline <= now:
-            self.on_send_deadline()
+        elif self.send_deadline != NEVER:
+            self._look_at_sending(now)
         sock = self.transport.get_extra_info("socket")
         if self.flow.held and sock is not None and sock.getsockopt(SOL_SOCKET, SO_ERROR):
             self.transport.abort()  # without reading, nothing else shows it
@@ -158,9 +167,18 @@ class Client(asyncio.Protocol):
         else:
             self._close()
 
+    def _linger_on(self) -> None:
+        """A reset would take from the client what it has not taken yet of its last answer."""
+        if self.flow.waiting():
+            self.await_taking(self.flow)
+            self.deadline = monotonic() + self._shared.limits.linger
+        else:
+            reset(self.transport)
+
     def _close(self) -> None:
-        """Close once what is written has been sent; the client has a while to take it."""
-        self.deadline = monotonic() + self._shared.limits.send_timeout
+        """Close once what is written has been sent, which the client must take."""
+        self.deadline = NEVER
+        self.await_taking(self.flow)
         self.transport.close()
 
     def go_away(self, now: float) -> None:
@@ -182,7 +200,7 @@ class Client(asyncio.Protocol):
         held = self._held[self._at :]
         self._held, self._at = b"", 0
         self.exchange = None
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self.flow.release(BACKLOG | NO_PEER)
         return held
 

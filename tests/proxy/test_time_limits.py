@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,7 @@ from tests.proxy.stalling import (
     strike,
     sweep,
     thin_client,
+    unswept,
 )
 
 if TYPE_CHECKING:
@@ -202,6 +204,38 @@ async def test_client_that_takes_nothing_but_sends(
         await at_rest(lambda: upstream.connections[0].total)
         strike(proxy, LIMITS.send_timeout)
         await until(lambda: not any(proxy.sidecar.metrics.connections.values()), 1)
+
+
+async def test_client_that_takes_what_the_kernel_kept(
+    upstream: ScriptedUpstream, proxy: Stack
+) -> None:
+    """A slow client is seen to take something also while the kernel has no room for more.
+
+    It keeps megabytes, and says that there is room only when a third of them is free.
+    """
+    flood = Flood(b"p" * 100_000)
+    upstream.scripts = [[b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n", flood.answer]]
+    listener = unswept(proxy)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # it says soon what it took
+        await loop.sock_connect(sock, ("127.0.0.1", proxy.port))
+        await loop.sock_sendall(sock, build("GET", "/"))
+        await flood.is_stuck()
+        sent, now = flood.sent, monotonic()
+        for _ in range(5):
+            left = 200_000
+            while left:
+                left -= len(await loop.sock_recv(sock, left))
+            await asyncio.sleep(SETTLE)
+            listener.sweep(now)
+            now += LIMITS.send_timeout - 0.5
+        assert flood.sent == sent  # nothing has moved but in the kernel
+        assert proxy.sidecar.metrics.in_flight == 1
+        listener.sweep(now + LIMITS.send_timeout + 1)
+        await ended(upstream)
+    await all_gone(proxy)
 
 
 # Clients that are half gone

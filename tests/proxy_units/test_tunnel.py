@@ -35,9 +35,11 @@ class Pair:
         self.closed: list[str] = []
         self.client = client = Plane().listener.make_protocol()
         self.left, self.right = (MemoryTransport(hold=True) for _ in range(2))
-        a = TunnelEnd(client, self.left, Flow(self.left), lambda: self.closed.append("left"))
+        client.connection_made(self.left)
+        a = TunnelEnd(client, self.left, client.flow, lambda: self.closed.append("left"))
         b = TunnelEnd(client, self.right, Flow(self.right), lambda: self.closed.append("right"))
         a.peer, b.peer = b, a
+        client.become(a)
         for wire, end in ((self.left, a), (self.right, b)):
             wire.set_protocol(end)
             wire.set_write_buffer_limits(high=10, low=2)
@@ -63,6 +65,7 @@ def test_a_full_side_stops_the_other() -> None:
     assert not pair.left.reading
     pair.right.drain()
     assert pair.left.reading
+    pair.client.sweep(monotonic())
     assert pair.client.send_deadline == float("inf")
 
 
