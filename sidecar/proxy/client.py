@@ -204,7 +204,16 @@ class Client(asyncio.Protocol):
         self.flow.release(BACKLOG | NO_PEER)
         return held
 
-    def leave(self) -> None:
-        """The connection, or the tunnel that it became, is gone."""
-        self._home.remove(self)
+    def cut(self) -> None:
+        """Break off whatever there is of it."""
+        reset(self.transport)
+        if self._tunnel is not None:
+            reset(self._tunnel.peer.transport)
+
+    def on_gone(self) -> None:
+        """The connection is gone; of a tunnel, the other end may have to go yet."""
         self._shared.metrics.connections["downstream"] -= 1
+
+    def leave(self) -> None:
+        """Nothing is left of it."""
+        self._home.remove(self)

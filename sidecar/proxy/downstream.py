@@ -64,6 +64,7 @@ class Downstream(Client):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
+        self.on_gone()
         self.leave()
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None

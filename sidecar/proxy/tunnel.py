@@ -35,7 +35,7 @@ class TunnelEnd(asyncio.Protocol):
 
     __slots__ = (
         *("transport", "watched"),
-        *("_client", "_code", "_frames", "_on_closed", "ending", "flow", "parting"),
+        *("_client", "_code", "_frames", "_on_closed", "ending", "flow", "gone", "parting"),
         "peer",
     )
 
@@ -54,6 +54,7 @@ class TunnelEnd(asyncio.Protocol):
         self._code = POLICY_VIOLATION  # why it ends, once it does
         self.ending = False  # at the end of the frame under way
         self.parting = False  # its Close was sent
+        self.gone = False
         self.watched: Watched | None = None  # what may end it
         self.peer: TunnelEnd = self  # until it is joined to the other side
 
@@ -137,7 +138,9 @@ class TunnelEnd(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """This side is gone: a clean end ends the other cleanly, a broken one breaks it."""
         self.ending = False
+        self.gone = True
         self.flow.due = NEVER
+        self.hold(full=False)
         if self.watched is not None:
             self.watched.release()
         if error is not None and not self.parting:
@@ -145,6 +148,8 @@ class TunnelEnd(asyncio.Protocol):
         elif not self.parting:
             self.peer.close()
         self._on_closed()
+        if self.peer.gone:
+            self._client.leave()  # it stands for both: to be swept, and waited for
 
     def close(self) -> None:
         """Write out what is buffered, then close; not for ever."""
@@ -184,7 +189,7 @@ def open_tunnel(
     behind its answer, None if it does not speak WebSocket.
     """
     upstream.exchange = None
-    ours = TunnelEnd(downstream, downstream.transport, downstream.flow, downstream.leave)
+    ours = TunnelEnd(downstream, downstream.transport, downstream.flow, downstream.on_gone)
     theirs = TunnelEnd(downstream, upstream.transport, upstream.flow, upstream.on_tunnel_closed)
     ours.peer, theirs.peer = theirs, ours
     if early_frames is not None:

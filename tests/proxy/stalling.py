@@ -29,7 +29,8 @@ _QUIET: Final = 0.15  # seconds without change after which everything is taken t
 _MANY: Final = 300  # answers of one piece that nothing has room for
 
 
-def _listener(proxy: Stack) -> Listener:
+def listener_of(proxy: Stack) -> Listener:
+    """What accepts its clients."""
     listener = proxy.sidecar._listener  # noqa: SLF001 (nothing public turns its clock)
     assert listener is not None
     return listener
@@ -37,13 +38,13 @@ def _listener(proxy: Stack) -> Listener:
 
 def sweep(proxy: Stack, now: float) -> None:
     """Have the sidecar look for what is late as if it were `now` (monotonic seconds)."""
-    _listener(proxy).sweep(monotonic())  # what was taken so far was not taken as late as that
-    _listener(proxy).sweep(now)
+    listener_of(proxy).sweep(monotonic())  # what was taken so far was not taken as late as that
+    listener_of(proxy).sweep(now)
 
 
 def unswept(proxy: Stack) -> Listener:
     """Its listener, which from now on finds nothing late by itself."""
-    listener = _listener(proxy)
+    listener = listener_of(proxy)
     assert listener._sweeper is not None  # noqa: SLF001 (the same)
     listener._sweeper.cancel()  # noqa: SLF001
     return listener

@@ -35,6 +35,7 @@ from tests.proxy.stalling import (
     at_rest,
     ended,
     fill,
+    listener_of,
     strike,
     sweep,
     thin_client,
@@ -42,6 +43,9 @@ from tests.proxy.stalling import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.peers.raw_client import RawClient
     from tests.peers.scripted_upstream import Connection, Received
     from tests.peers.stack import Stack
 
@@ -138,17 +142,24 @@ async def test_client_that_takes_nothing_of_a_tunnel(
     await all_gone(proxy)
 
 
+@contextlib.asynccontextmanager
+async def tunnel_to_nowhere() -> AsyncIterator[tuple[Stack, RawClient]]:
+    """A tunnel whose upstream takes nothing."""
+    async with (
+        ScriptedUpstream([[SWITCH, STALL]], read_ahead=4096, receive_buffer=4096) as upstream,
+        stack(upstream.url, routes=PUBLIC) as proxy,
+        proxy.client() as client,
+    ):
+        await client.send(build("GET", "/", *ASK))
+        assert (await client.response()).status == 101
+        yield proxy, client
+
+
 async def test_upstream_that_takes_nothing_of_a_tunnel() -> None:
     """Both ends are let go when the upstream has taken nothing for long enough."""
     flood = Flood(PIECE)
-    async with contextlib.AsyncExitStack() as open_:
-        upstream = ScriptedUpstream([[SWITCH, STALL]], read_ahead=4096, receive_buffer=4096)
-        await open_.enter_async_context(upstream)
-        proxy = await open_.enter_async_context(stack(upstream.url, routes=PUBLIC))
-        client = await open_.enter_async_context(proxy.client())
+    async with tunnel_to_nowhere() as (proxy, client):
         began = monotonic()
-        await client.send(build("GET", "/", *ASK))
-        assert (await client.response()).status == 101
         flooding = asyncio.create_task(flood.run(client))
         await flood.is_stuck()
         sweep(proxy, began + LIMITS.send_timeout - 0.1)
@@ -157,6 +168,21 @@ async def test_upstream_that_takes_nothing_of_a_tunnel() -> None:
         strike(proxy, LIMITS.send_timeout)
         async with asyncio.timeout(PATIENCE):
             await flooding
+        await all_gone(proxy)
+
+
+async def test_upstream_that_takes_nothing_while_the_process_ends() -> None:
+    """Its end is let go too when the client's was closed, which was not read any more."""
+    async with tunnel_to_nowhere() as (proxy, client):
+        flood = Flood(PIECE)
+        flooding = asyncio.create_task(flood.run(client))
+        await flood.is_stuck()
+        stopping = asyncio.create_task(listener_of(proxy).stop(PATIENCE))
+        await until(lambda: not proxy.sidecar.metrics.connections["downstream"])
+        assert not stopping.done()
+        strike(proxy, LIMITS.send_timeout)
+        await stopping
+        await flooding
         await all_gone(proxy)
 
 
