@@ -109,7 +109,7 @@ class Client(asyncio.Protocol):
         elif self._held and not self.transport.is_closing():
             self.refuse(PeerError(408, "request head not complete in time"))
         else:
-            self._close()
+            self._close_idle()
 
     def _look_at_sending(self, now: float) -> None:
         limits = self._shared.limits
@@ -181,6 +181,11 @@ class Client(asyncio.Protocol):
         self.await_taking(self.flow)
         self.transport.close()
 
+    def _close_idle(self) -> None:
+        """Close, unless a request has come meanwhile: the loop reads it in its next turn."""
+        if self.transport.is_closing() or not self.flow.unread():
+            self._close()
+
     def go_away(self, now: float) -> None:
         """The listener closes: an idle connection goes now, a busy one after its answer.
 
@@ -192,7 +197,7 @@ class Client(asyncio.Protocol):
             if self._parser.unused:
                 self.deadline = min(self.deadline, now + _FIRST_REQUEST)
             else:
-                self._close()
+                self._close_idle()
 
     def become(self, tunnel: TunnelEnd) -> bytes:
         """Hand the transport over to a tunnel; returns what was received and not read."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from fcntl import ioctl
-from termios import TIOCOUTQ
+from termios import FIONREAD, TIOCOUTQ
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -75,6 +75,17 @@ class Flow:
             if not self.held and not self._transport.is_closing():
                 self._transport.resume_reading()
 
+    def unread(self) -> int:
+        """Octets that have come to an open transport, and that the loop has not read yet."""
+        return self._ask_kernel(FIONREAD)
+
+    def _ask_kernel(self, what: int) -> int:
+        sock = self._transport.get_extra_info("socket")
+        if sock is None:
+            return 0
+        (octets,) = _COUNT.unpack(ioctl(sock.fileno(), what, bytes(_COUNT.size)))
+        return int(octets)
+
     # Writing
 
     def waiting(self) -> int:
@@ -83,12 +94,7 @@ class Flow:
         Also those in the kernel: it says that there is room only once a third of its megabytes is
         free, and to a slow peer that is minutes without a sign in our own buffer.
         """
-        octets = self._transport.get_write_buffer_size()
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            (kept,) = _COUNT.unpack(ioctl(sock.fileno(), TIOCOUTQ, bytes(_COUNT.size)))
-            octets += kept
-        return octets
+        return self._transport.get_write_buffer_size() + self._ask_kernel(TIOCOUTQ)
 
     def await_peer(self, now: float, grace: float) -> None:
         """From now on what waits must be taken; the peer may be `grace` seconds behind."""
