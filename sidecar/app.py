@@ -64,12 +64,7 @@ class Sidecar:
         self._policy = Policy(settings, parts)
         self.metrics.certificates = parts.expiries
         self._store = assembly.make_store(settings, self.metrics)
-<<<<<<< HEAD
-        self._began = time.time()
-=======
-        self._key_source: KeySource | None = None
         self._began = time.monotonic()
->>>>>>> normal
         self._listener: Listener | None = None
         self._shared: Shared | None = None
         self._waiting: tuple[str, ...] = ()  # settings that have changed and wait for a restart

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -178,6 +179,26 @@ def test_usable(settings: Settings, tmp_path: Path) -> None:
     assert [key.alg for key in parts.keys.access] == ["RS256", "HS256"]
     assert [key.issuer for key in parts.foreign.keys] == ["two"]
     assert repr(parts.keys) == "<Keys 2 for access, 1 for refresh>"
+
+
+LIMITS = {
+    "header_timeout": "header_timeout",
+    "idle_timeout": "idle_timeout",
+    "upstream_timeout": "upstream_timeout",
+    "upstream_queue_timeout": "queue_timeout",
+    "max_connections": "connections",
+    "max_requests": "requests",
+    "min_body_rate": "body_rate",
+    "min_send_rate": "send_rate",
+}
+
+
+@pytest.mark.parametrize(("setting", "limit"), LIMITS.items())
+def test_a_limit_is_what_its_setting_says(settings: Settings, setting: str, limit: str) -> None:
+    """That one, and none beside it."""
+    before = asdict(assembly.make_limits(settings))
+    after = asdict(assembly.make_limits(structs.replace(settings, **{setting: 77})))
+    assert after == {**before, limit: 77}
 
 
 HEAVY = """

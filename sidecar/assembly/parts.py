@@ -173,6 +173,7 @@ def make_limits(settings: Settings) -> Limits:
         connections=settings.max_connections,
         requests=settings.max_requests or sys.maxsize,
         body_rate=settings.min_body_rate,
+        send_rate=settings.min_send_rate,
     )
 
 

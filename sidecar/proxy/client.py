@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from sidecar.errors import PeerError
-from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NO_PEER, PEER_FULL, Flow, reset
+from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NEVER, NO_PEER, PEER_FULL, Flow, reset
 from sidecar.wire.forwarded import Forwarding, is_trusted
 from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 from sidecar.wire.requests import RequestParser
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.shared import Shared
     from sidecar.proxy.tunnel import TunnelEnd
 
-_NEVER: Final = float("inf")
 _REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
 _FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
 TOLD: Final = 1024  # connections beyond the limit that are told so before they are closed
@@ -55,8 +54,8 @@ class Client(asyncio.Protocol):
         self.full = False  # the client does not take what is written
         self.ended = False  # the client has ended its side
         self.half_close = True  # either side can end while the other goes on; not so with TLS
-        self.deadline = _NEVER  # for whatever is waited for
-        self.send_deadline = _NEVER  # for the client to take some of what is written
+        self.deadline = NEVER  # for whatever is waited for
+        self.send_deadline = NEVER  # no later than any `due` of its flows
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.flow: Flow = cast("Flow", None)
         self.forwarding: Forwarding = cast("Forwarding", None)
@@ -102,31 +101,41 @@ class Client(asyncio.Protocol):
             seconds = self._shared.limits.half_closed  # it may as well be gone
         self.deadline = now + seconds
 
-    def send_due(self) -> float:
-        """When something that is written now must have been taken; monotonic seconds."""
-        return monotonic() + self._shared.limits.send_timeout
+    def await_taking(self, flow: Flow) -> None:
+        """What waits to be written there must be taken as fast as the limits say."""
+        flow.await_peer(monotonic(), self._shared.limits.send_timeout)
+        self.send_deadline = min(self.send_deadline, flow.due)
 
     def on_deadline(self) -> None:
         """Whatever was waited for has not come in time."""
-        self.deadline = _NEVER
+        self.deadline = NEVER
         if self.exchange is not None:
             if not self.ended:
                 self.exchange.on_deadline()
             elif not self.full:  # while it does not take what waits, `send_deadline` holds
                 self.exchange.abandon()
-        elif self._lingering or self.transport.is_closing():
-            reset(self.transport)
-        elif self._held:
+        elif self._lingering:
+            self._linger_on()
+        elif self._held and not self.transport.is_closing():
             self.refuse(PeerError(408, "request head not complete in time"))
         else:
-            self._close()
+            self._close_idle()
 
-    def on_send_deadline(self) -> None:
-        """The client, or the other end of its tunnel, takes nothing."""
-        self.send_deadline = _NEVER
+    def _look_at_sending(self, now: float) -> None:
+        limits = self._shared.limits
+        flows = (self.flow,) if self._tunnel is None else (self.flow, self._tunnel.peer.flow)
+        due = min(flow.look(now, limits.send_timeout, limits.send_rate) for flow in flows)
+        self.send_deadline = due
+        if due <= now:
+            self._on_send_deadline()
+
+    def _on_send_deadline(self) -> None:
+        """The client, or the other end of its tunnel, takes too little."""
+        self.send_deadline = NEVER
         if self._tunnel is not None:
             self._tunnel.abort()
         elif self.exchange is not None:
+            self.exchange.fault = "slow_reader"
             self.exchange.abandon()
         else:
             reset(self.transport)
@@ -135,8 +144,8 @@ class Client(asyncio.Protocol):
         """Strike what is late, and notice a reset from a client that is not read."""
         if self.deadline <= now:
             self.on_deadline()
-        elif self.send_deadline <= now:
-            self.on_send_deadline()
+        elif self.send_deadline != NEVER:
+            self._look_at_sending(now)
         sock = self.transport.get_extra_info("socket")
         if self.flow.held and sock is not None and sock.getsockopt(SOL_SOCKET, SO_ERROR):
             self.transport.abort()  # without reading, nothing else shows it
@@ -168,10 +177,24 @@ class Client(asyncio.Protocol):
         else:
             self._close()
 
+    def _linger_on(self) -> None:
+        """A reset would take from the client what it has not taken yet of its last answer."""
+        if self.flow.waiting():
+            self.await_taking(self.flow)
+            self.deadline = monotonic() + self._shared.limits.linger
+        else:
+            reset(self.transport)
+
     def _close(self) -> None:
-        """Close once what is written has been sent; the client has a while to take it."""
-        self.deadline = monotonic() + self._shared.limits.send_timeout
+        """Close once what is written has been sent, which the client must take."""
+        self.deadline = NEVER
+        self.await_taking(self.flow)
         self.transport.close()
+
+    def _close_idle(self) -> None:
+        """Close, unless a request has come meanwhile: the loop reads it in its next turn."""
+        if self.transport.is_closing() or not self.flow.unread():
+            self._close()
 
     def go_away(self, now: float) -> None:
         """The listener closes: an idle connection goes now, a busy one after its answer.
@@ -184,7 +207,7 @@ class Client(asyncio.Protocol):
             if self._parser.unused:
                 self.deadline = min(self.deadline, now + _FIRST_REQUEST)
             else:
-                self._close()
+                self._close_idle()
 
     def become(self, tunnel: TunnelEnd) -> bytes:
         """Hand the transport over to a tunnel; returns what was received and not read."""
@@ -192,14 +215,23 @@ class Client(asyncio.Protocol):
         held = self._held[self._at :]
         self._held, self._at = b"", 0
         self.exchange = None
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self.flow.release(BACKLOG | NO_PEER)
         return held
 
-    def leave(self) -> None:
-        """The connection, or the tunnel that it became, is gone."""
-        self._home.remove(self)
+    def cut(self) -> None:
+        """Break off whatever there is of it."""
+        reset(self.transport)
+        if self._tunnel is not None:
+            reset(self._tunnel.peer.transport)
+
+    def on_gone(self) -> None:
+        """The connection is gone; of a tunnel, the other end may have to go yet."""
         self._shared.metrics.connections["downstream"] -= 1
+
+    def leave(self) -> None:
+        """Nothing is left of it."""
+        self._home.remove(self)
 
 
 def _certificate_of(tls: ssl.SSLObject | None) -> bytes:

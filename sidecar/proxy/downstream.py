@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sidecar.errors import PeerError
 from sidecar.proxy.client import Client
 from sidecar.proxy.exchange import Exchange
-from sidecar.proxy.flow import BACKLOG, reset
+from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.proxy.options import KINDS
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _NONE: Final = Framing.NONE
 _LENGTH: Final = Framing.LENGTH
-_NEVER: Final = float("inf")
 
 
 class Downstream(Client):
@@ -70,6 +69,7 @@ class Downstream(Client):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
+        self.on_gone()
         self.leave()
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
@@ -78,17 +78,17 @@ class Downstream(Client):
     def pause_writing(self) -> None:
         """The client does not take more for now."""
         self.full = True
-        self.send_deadline = self.send_due()
+        self.await_taking(self.flow)
         if self.exchange is not None:
             self.exchange.on_downstream_full(full=True)
 
     def resume_writing(self) -> None:
         """It does again."""
         self.full = False
-        self.send_deadline = _NEVER
+        self.flow.on_room()
         if self.exchange is not None:
             if self.ended:
-                self.expect(monotonic(), _NEVER)
+                self.expect(monotonic(), NEVER)
             self.exchange.on_downstream_full(full=False)
         elif self._held or self.ended:
             self._schedule()
@@ -203,7 +203,7 @@ class Downstream(Client):
         """More of an answer's body, for the client."""
         self.transport.write(data)
         if self.ended:  # an answer that goes on gives it time to show that it is gone
-            self.expect(monotonic(), _NEVER)
+            self.expect(monotonic(), NEVER)
 
     # Ending
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sidecar.proxy.downstream import Downstream
-from sidecar.proxy.flow import reset
+from sidecar.proxy.flow import NEVER
 from sidecar.proxy.home import Home
 from sidecar.proxy.tls_listener import TlsListener
 from sidecar.tasks import happened
@@ -62,7 +62,7 @@ class Listener:
         for each in [
             each
             for each in self._home.connections
-            if each.deadline <= now or each.send_deadline <= now or each.flow.held
+            if each.deadline <= now or each.send_deadline != NEVER or each.flow.held
         ]:
             each.sweep(now)
         for origin in self._shared.origins.values():
@@ -87,7 +87,7 @@ class Listener:
         for arrival in self._home.arriving:
             arrival.cancel()
         for each in list(self._home.connections):
-            reset(each.transport)
+            each.cut()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for origin in self._shared.origins.values():

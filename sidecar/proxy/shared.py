@@ -49,9 +49,9 @@ class Limits:
     form_size: int = 64 * 1024  # octets of a body for the control plane
     form_timeout: float = 10.0  # for such a body to arrive
     linger: float = 2.0  # for a client to read a last answer while what it still sends is dropped
-    send_timeout: float = (
-        30.0  # for a client, or the end of a tunnel, to take anything of what waits
-    )
+    # That a client, or the end of a tunnel, may be behind in taking what waits for it.
+    send_timeout: float = 30.0
+    send_rate: float = 500.0  # octets a second of it; 0: any at all within `send_timeout`
     half_closed: float = 2.5  # for an answer to begin after the client has ended its side
 
 

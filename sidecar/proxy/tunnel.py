@@ -7,10 +7,9 @@ frame ends.
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TYPE_CHECKING, Final
 
-from sidecar.proxy.flow import PEER_FULL, Flow
+from sidecar.proxy.flow import NEVER, PEER_FULL, Flow
 from sidecar.wire.websocket import (
     GOING_AWAY,
     POLICY_VIOLATION,
@@ -36,7 +35,7 @@ class TunnelEnd(asyncio.Protocol):
 
     __slots__ = (
         *("transport", "watched"),
-        *("_client", "_code", "_flow", "_frames", "_on_closed", "due", "ending", "parting"),
+        *("_client", "_code", "_frames", "_on_closed", "ending", "flow", "gone", "parting"),
         "peer",
     )
 
@@ -49,18 +48,18 @@ class TunnelEnd(asyncio.Protocol):
     ) -> None:
         self._client = client
         self.transport = transport
-        self._flow = flow
+        self.flow = flow
         self._on_closed = on_closed
         self._frames: Frames | None = None  # of what comes from this side, where that is followed
         self._code = POLICY_VIOLATION  # why it ends, once it does
         self.ending = False  # at the end of the frame under way
         self.parting = False  # its Close was sent
+        self.gone = False
         self.watched: Watched | None = None  # what may end it
-        self.due = math.inf  # when this side must have taken something; monotonic seconds
         self.peer: TunnelEnd = self  # until it is joined to the other side
 
     def __repr__(self) -> str:
-        return f"<TunnelEnd closing={self.transport.is_closing()} {self._flow!r}>"
+        return f"<TunnelEnd closing={self.transport.is_closing()} {self.flow!r}>"
 
     def data_received(self, data: bytes) -> None:
         """On to the other side."""
@@ -133,11 +132,15 @@ class TunnelEnd(asyncio.Protocol):
     def eof_received(self) -> bool:
         """This side has ended; the other gets what is on its way, and the end."""
         self.peer.close()
+        self.close()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """This side is gone: a clean end ends the other cleanly, a broken one breaks it."""
         self.ending = False
+        self.gone = True
+        self.flow.due = NEVER
+        self.hold(full=False)
         if self.watched is not None:
             self.watched.release()
         if error is not None and not self.parting:
@@ -145,11 +148,13 @@ class TunnelEnd(asyncio.Protocol):
         elif not self.parting:
             self.peer.close()
         self._on_closed()
+        if self.peer.gone:
+            self._client.leave()  # it stands for both: to be swept, and waited for
 
     def close(self) -> None:
         """Write out what is buffered, then close; not for ever."""
         if not self.transport.is_closing():
-            self._expect(min(self.due, self._client.send_due()))
+            self._client.await_taking(self.flow)
             self.transport.close()
 
     def abort(self) -> None:
@@ -159,25 +164,20 @@ class TunnelEnd(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """This side takes no more: stop reading from the other."""
-        self._expect(self._client.send_due())
+        self._client.await_taking(self.flow)
         self.peer.hold(full=True)
 
     def resume_writing(self) -> None:
         """It does again."""
-        self._expect(math.inf)
+        self.flow.on_room()
         self.peer.hold(full=False)
-
-    def _expect(self, due: float) -> None:
-        """The client's connection keeps the earlier of both sides' limits."""
-        self.due = due
-        self._client.send_deadline = min(due, self.peer.due)
 
     def hold(self, *, full: bool) -> None:
         """Stop or go on reading this side."""
         if full:
-            self._flow.hold(PEER_FULL)
+            self.flow.hold(PEER_FULL)
         else:
-            self._flow.release(PEER_FULL)
+            self.flow.release(PEER_FULL)
 
 
 def open_tunnel(
@@ -189,7 +189,7 @@ def open_tunnel(
     behind its answer, None if it does not speak WebSocket.
     """
     upstream.exchange = None
-    ours = TunnelEnd(downstream, downstream.transport, downstream.flow, downstream.leave)
+    ours = TunnelEnd(downstream, downstream.transport, downstream.flow, downstream.on_gone)
     theirs = TunnelEnd(downstream, upstream.transport, upstream.flow, upstream.on_tunnel_closed)
     ours.peer, theirs.peer = theirs, ours
     if early_frames is not None:

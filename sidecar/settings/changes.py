@@ -53,6 +53,7 @@ CHANGEABLE: Final = _TLS | {
     "max_connections",
     "max_requests",
     "min_body_rate",
+    "min_send_rate",
     "drain_delay",
     "drain_timeout",
     "watch_files",

@@ -138,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000
     max_requests: Annotated[int, kinds.integer(0, 1_000_000)] = 5000
     min_body_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
+    min_send_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
 
     # Leaving
     drain_delay: Annotated[float, kinds.duration("0", "10m")] = 0.0

@@ -18,6 +18,7 @@ from tests.peers.raw_client import RawClient, build
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from sidecar.proxy.listener import Listener
     from tests.peers.byte_stream import ByteStream
     from tests.peers.scripted_upstream import Connection, Received, ScriptedUpstream
     from tests.peers.stack import Stack
@@ -28,11 +29,25 @@ _QUIET: Final = 0.15  # seconds without change after which everything is taken t
 _MANY: Final = 300  # answers of one piece that nothing has room for
 
 
-def sweep(proxy: Stack, now: float) -> None:
-    """Have the sidecar look for what is late as if it were `now` (monotonic seconds)."""
+def listener_of(proxy: Stack) -> Listener:
+    """What accepts its clients."""
     listener = proxy.sidecar._listener  # noqa: SLF001 (nothing public turns its clock)
     assert listener is not None
-    listener.sweep(now)
+    return listener
+
+
+def sweep(proxy: Stack, now: float) -> None:
+    """Have the sidecar look for what is late as if it were `now` (monotonic seconds)."""
+    listener_of(proxy).sweep(monotonic())  # what was taken so far was not taken as late as that
+    listener_of(proxy).sweep(now)
+
+
+def unswept(proxy: Stack) -> Listener:
+    """Its listener, which from now on finds nothing late by itself."""
+    listener = listener_of(proxy)
+    assert listener._sweeper is not None  # noqa: SLF001 (the same)
+    listener._sweeper.cancel()  # noqa: SLF001
+    return listener
 
 
 def strike(proxy: Stack, limit: float) -> None:

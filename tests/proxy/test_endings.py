@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.peers.patience import until
-from tests.peers.raw_client import build
+from tests.peers.raw_client import RawClient, build
 from tests.peers.scripted_upstream import EARLY, OK, STALL, WATCH, reply
 from tests.peers.stack import PUBLIC, stack
 from tests.proxy.handshake import ASK, SWITCH
-from tests.proxy.stalling import PIECE, SETTLE, all_gone, at_rest, ended, fill, sweep, thin_client
+from tests.proxy.stalling import (
+    PIECE,
+    SETTLE,
+    all_gone,
+    at_rest,
+    ended,
+    fill,
+    listener_of,
+    sweep,
+    thin_client,
+)
 
 if TYPE_CHECKING:
     from tests.peers.scripted_upstream import Received, Script, ScriptedUpstream
@@ -160,6 +171,27 @@ async def test_stopping_during_an_answer(upstream: ScriptedUpstream, framing: st
         assert await client.rest() == last
         async with asyncio.timeout(2):  # of the ten that what is under way would get
             await stopping
+
+
+@pytest.mark.parametrize("why", ["stopping", "idle-limit"])
+async def test_request_that_has_come_but_is_not_read_yet(proxy: Stack, why: str) -> None:
+    """An idle connection is not closed over it: what the kernel has at that moment is answered."""
+    sock = socket.create_connection(("127.0.0.1", proxy.port))
+    sock.setblocking(False)
+    client = RawClient(*await asyncio.open_connection(sock=sock))
+    try:
+        assert not (await client.ask(build("GET", "/"))).closes
+        (connection,) = listener_of(proxy)._home.connections  # noqa: SLF001 (at a moment of ours)
+        sock.send(build("GET", "/"))
+        if why == "stopping":
+            listener_of(proxy).announce()
+            connection.go_away(monotonic())
+        else:
+            connection.on_deadline()
+        answer = await client.response()
+        assert (answer.status, answer.closes) == (200, why == "stopping")
+    finally:
+        client.writer.transport.abort()
 
 
 async def test_early_answer_to_a_client_that_has_left(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -34,12 +35,17 @@ from tests.proxy.stalling import (
     at_rest,
     ended,
     fill,
+    listener_of,
     strike,
     sweep,
     thin_client,
+    unswept,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.peers.raw_client import RawClient
     from tests.peers.scripted_upstream import Connection, Received
     from tests.peers.stack import Stack
 
@@ -136,17 +142,24 @@ async def test_client_that_takes_nothing_of_a_tunnel(
     await all_gone(proxy)
 
 
+@contextlib.asynccontextmanager
+async def tunnel_to_nowhere() -> AsyncIterator[tuple[Stack, RawClient]]:
+    """A tunnel whose upstream takes nothing."""
+    async with (
+        ScriptedUpstream([[SWITCH, STALL]], read_ahead=4096, receive_buffer=4096) as upstream,
+        stack(upstream.url, routes=PUBLIC) as proxy,
+        proxy.client() as client,
+    ):
+        await client.send(build("GET", "/", *ASK))
+        assert (await client.response()).status == 101
+        yield proxy, client
+
+
 async def test_upstream_that_takes_nothing_of_a_tunnel() -> None:
     """Both ends are let go when the upstream has taken nothing for long enough."""
     flood = Flood(PIECE)
-    async with contextlib.AsyncExitStack() as open_:
-        upstream = ScriptedUpstream([[SWITCH, STALL]], read_ahead=4096, receive_buffer=4096)
-        await open_.enter_async_context(upstream)
-        proxy = await open_.enter_async_context(stack(upstream.url, routes=PUBLIC))
-        client = await open_.enter_async_context(proxy.client())
+    async with tunnel_to_nowhere() as (proxy, client):
         began = monotonic()
-        await client.send(build("GET", "/", *ASK))
-        assert (await client.response()).status == 101
         flooding = asyncio.create_task(flood.run(client))
         await flood.is_stuck()
         sweep(proxy, began + LIMITS.send_timeout - 0.1)
@@ -155,6 +168,21 @@ async def test_upstream_that_takes_nothing_of_a_tunnel() -> None:
         strike(proxy, LIMITS.send_timeout)
         async with asyncio.timeout(PATIENCE):
             await flooding
+        await all_gone(proxy)
+
+
+async def test_upstream_that_takes_nothing_while_the_process_ends() -> None:
+    """Its end is let go too when the client's was closed, which was not read any more."""
+    async with tunnel_to_nowhere() as (proxy, client):
+        flood = Flood(PIECE)
+        flooding = asyncio.create_task(flood.run(client))
+        await flood.is_stuck()
+        stopping = asyncio.create_task(listener_of(proxy).stop(PATIENCE))
+        await until(lambda: not proxy.sidecar.metrics.connections["downstream"])
+        assert not stopping.done()
+        strike(proxy, LIMITS.send_timeout)
+        await stopping
+        await flooding
         await all_gone(proxy)
 
 
@@ -202,6 +230,38 @@ async def test_client_that_takes_nothing_but_sends(
         await at_rest(lambda: upstream.connections[0].total)
         strike(proxy, LIMITS.send_timeout)
         await until(lambda: not any(proxy.sidecar.metrics.connections.values()), 1)
+
+
+async def test_client_that_takes_what_the_kernel_kept(
+    upstream: ScriptedUpstream, proxy: Stack
+) -> None:
+    """A slow client is seen to take something also while the kernel has no room for more.
+
+    It keeps megabytes, and says that there is room only when a third of them is free.
+    """
+    flood = Flood(b"p" * 100_000)
+    upstream.scripts = [[b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n", flood.answer]]
+    listener = unswept(proxy)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # it says soon what it took
+        await loop.sock_connect(sock, ("127.0.0.1", proxy.port))
+        await loop.sock_sendall(sock, build("GET", "/"))
+        await flood.is_stuck()
+        sent, now = flood.sent, monotonic()
+        for _ in range(5):
+            left = 200_000
+            while left:
+                left -= len(await loop.sock_recv(sock, left))
+            await asyncio.sleep(SETTLE)
+            listener.sweep(now)
+            now += LIMITS.send_timeout - 0.5
+        assert flood.sent == sent  # nothing has moved but in the kernel
+        assert proxy.sidecar.metrics.in_flight == 1
+        listener.sweep(now + LIMITS.send_timeout + 1)
+        await ended(upstream)
+    await all_gone(proxy)
 
 
 # Clients that are half gone

@@ -127,3 +127,19 @@ async def test_reset_without_a_tcp_socket() -> None:
     closing.close()
     reset(closing)
     assert closing.aborted
+
+
+def test_what_the_kernel_keeps_waits_too() -> None:
+    """Until the peer has taken it; the same over a Unix socket."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire = MemoryTransport(hold=True, extra={"socket": ours})
+        flow = Flow(wire)
+        assert flow.waiting() == 0
+        wire.write(b"in our buffer")
+        assert flow.waiting() == len(b"in our buffer")
+        ours.send(b"in the kernel's")
+        assert flow.waiting() > len(b"in our buffer")
+        wire.drain()
+        theirs.recv(100)
+        assert flow.waiting() == 0

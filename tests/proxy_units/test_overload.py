@@ -9,12 +9,13 @@ import pytest
 
 from sidecar.auth.policy import Access, RouteRule
 from sidecar.auth.reason import Reason
-from sidecar.proxy import client, listener
+from sidecar.proxy import client
 from sidecar.proxy.shared import Limits
 from tests.proxy_units.memory_plane import OK, Plane, rest
 
 if TYPE_CHECKING:
     from tests.peers.memory_transport import MemoryTransport
+    from tests.proxy_units.crank import Crank
 
 GET: Final = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST: Final = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
@@ -101,28 +102,6 @@ async def test_a_flood_of_connections() -> None:
 
 
 SLOW: Final = Limits(body_rate=500.0, body_grace=20.0, upstream_timeout=60.0)
-
-
-class Crank:
-    """The monotonic clock, turned by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = monotonic()
-        for module in ("relay", "exchange", "client", "downstream"):
-            monkeypatch.setattr(f"sidecar.proxy.{module}.monotonic", lambda: self.now)
-
-    def turn(self, plane: Plane, seconds: float) -> None:
-        """Let time pass; the sweep looks at it every half second."""
-        end = self.now + seconds
-        while self.now < end:
-            self.now = min(end, self.now + listener.SWEEP_INTERVAL)
-            plane.listener.sweep(self.now)
-
-
-@pytest.fixture
-def crank(monkeypatch: pytest.MonkeyPatch) -> Crank:
-    """A clock to turn."""
-    return Crank(monkeypatch)
 
 
 async def uploading(plane: Plane) -> tuple[MemoryTransport, MemoryTransport]:

@@ -35,9 +35,11 @@ class Pair:
         self.closed: list[str] = []
         self.client = client = Plane().listener.make_protocol()
         self.left, self.right = (MemoryTransport(hold=True) for _ in range(2))
-        a = TunnelEnd(client, self.left, Flow(self.left), lambda: self.closed.append("left"))
+        client.connection_made(self.left)
+        a = TunnelEnd(client, self.left, client.flow, lambda: self.closed.append("left"))
         b = TunnelEnd(client, self.right, Flow(self.right), lambda: self.closed.append("right"))
         a.peer, b.peer = b, a
+        client.become(a)
         for wire, end in ((self.left, a), (self.right, b)):
             wire.set_protocol(end)
             wire.set_write_buffer_limits(high=10, low=2)
@@ -63,6 +65,7 @@ def test_a_full_side_stops_the_other() -> None:
     assert not pair.left.reading
     pair.right.drain()
     assert pair.left.reading
+    pair.client.sweep(monotonic())
     assert pair.client.send_deadline == float("inf")
 
 
@@ -248,6 +251,68 @@ async def test_a_side_that_takes_nothing_is_given_up() -> None:
     assert not wire.lost
     plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout + 1)
     assert wire.aborted
+
+
+async def left_by_its_client(plane: Plane) -> MemoryTransport:
+    """The upstream's end of a tunnel whose client has gone, and of which it takes nothing."""
+    wire = plane.connect()
+    wire.feed(ASK)
+    await rest()
+    upstream = plane.connector.wires[0]
+    upstream.feed(SWITCH)
+    upstream.hold = True
+    wire.feed(b"x" * 200_000)
+    wire.feed_eof()
+    await rest()
+    assert wire.lost
+    assert plane.shared.metrics.connections == {"downstream": 0, "upstream": 1}
+    assert not upstream.lost
+    return upstream
+
+
+async def test_an_upstream_that_takes_nothing_of_what_a_client_left() -> None:
+    """The sweep finds the one end also when the other is gone."""
+    plane = Plane()
+    upstream = await left_by_its_client(plane)
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout - 1)
+    assert not upstream.lost
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout + 1)
+    await rest()
+    assert upstream.aborted
+    assert plane.shared.metrics.connections == {"downstream": 0, "upstream": 0}
+    assert repr(plane.listener) == "<Listener closed connections=0>"
+
+
+async def test_stopping_gives_an_upstream_what_a_client_left() -> None:
+    """It is waited for as any other work."""
+    plane = Plane()
+    upstream = await left_by_its_client(plane)
+    stopping = plane.shared.tasks.spawn(plane.listener.stop(60.0), name="stop")
+    await rest()
+    assert not stopping.done()
+    assert upstream.drain() == b"x" * 200_000
+    await stopping
+    assert not upstream.aborted
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_stopping_does_not_wait_for_ever_for_a_tunnel(*, left: bool) -> None:
+    """Both ends are cut after the grace, and the upstream's also if it is the only one."""
+    plane = Plane()
+    if left:
+        upstream = await left_by_its_client(plane)
+    else:
+        wire = plane.connect()
+        wire.feed(ASK)
+        await rest()
+        upstream = plane.connector.wires[0]
+        upstream.hold = True
+        upstream.feed(SWITCH)
+        wire.feed(b"part of a frame")
+    await plane.listener.stop(0.0)
+    assert upstream.aborted
+    assert upstream.lost
+    assert plane.shared.metrics.connections == {"downstream": 0, "upstream": 0}
 
 
 async def test_a_lost_side_is_closed_once() -> None:
