@@ -72,8 +72,7 @@ async def _serve(signals: Signals, reloads: Reloads | None) -> None:
     try:
         await signals.leave.wait()
     finally:
-        reloading.cancel()
-        await asyncio.wait((reloading,))
+        reloading.cancel()  # not waited for: the draining begins in this very turn
 
 
 async def _start(sidecar: Sidecar, signals: Signals) -> bool:
