@@ -273,6 +273,21 @@ def test_a_bad_secret_is_refused_with_the_command_for_a_good_one(
     assert problems(env=env) == expected
 
 
+def test_the_file_of_a_previous_secret_may_be_missing(tmp_path: Path) -> None:
+    """Then there is none; that of a secret in use may not, and one that is there holds one."""
+    file = tmp_path / "previous"
+    env = {**SECRETS, "JWT_SECRET_PREVIOUS_FILE": str(file)}
+    found = settings_from(env=env)
+    assert (found.jwt_secret_previous, found.jwt_secret_previous_file) == (Secret(""), str(file))
+    file.write_text("")
+    where = "environment JWT_SECRET_PREVIOUS_FILE"
+    assert problems(env=env) == [f"{where}: expected a secret in the file; it is empty"]
+    file.write_text(ACCESS[::-1])
+    assert settings_from(env=env).jwt_secret_previous == Secret(ACCESS[::-1])
+    missing = {"REFRESH_SECRET": REFRESH, "JWT_SECRET_FILE": str(tmp_path / "none")}
+    assert "cannot be read" in problems(env=missing)[0]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

@@ -51,6 +51,7 @@ class Kind:
     show: Callable[[Any], object] = _as_it_is  # what TOML can hold; `read` takes it back
     empty: bool = False
     path: bool = False  # names a file, which stands relative to the file that names it
+    absent: bool = False  # of such a path: the file may be missing, and then there is nothing in it
     folder: bool = False  # of such a path: it names a folder, which need not be there yet
     secret: bool = False  # neither the value nor its text is ever shown
 
@@ -166,15 +167,15 @@ def switch() -> Kind:
     return Kind("true or false", read)
 
 
-def file_path() -> Kind:
-    """The path of a file; empty means none."""
+def file_path(*, absent: bool = False) -> Kind:
+    """The path of a file, which may be missing where it may be `absent`; empty means none."""
 
     def read(raw: object) -> str:
         if not isinstance(raw, str) or not raw.isprintable():
             raise Unfit
         return raw
 
-    return Kind("the path of a file", read, empty=True, path=True)
+    return Kind("the path of a file", read, empty=True, path=True, absent=absent)
 
 
 def folder_path() -> Kind:

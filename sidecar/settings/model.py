@@ -76,11 +76,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_secret: Hidden
     jwt_secret_file: File = ""
     jwt_secret_previous: Hidden = NO_SECRET
-    jwt_secret_previous_file: File = ""
+    jwt_secret_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     refresh_secret: Hidden
     refresh_secret_file: File = ""
     refresh_secret_previous: Hidden = NO_SECRET
-    refresh_secret_previous_file: File = ""
+    refresh_secret_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     allow_weak_secrets: Annotated[bool, kinds.switch()] = False
     jwt_private_key_file: File = ""
     jwt_algorithm: Annotated[str, kinds.choice("", *SYMMETRIC, *ASYMMETRIC)] = ""

@@ -61,7 +61,7 @@ class Reader:
         if not kind.path or not isinstance(value, str) or not value:
             return value
         path = one.folder / value
-        if kind.folder:
+        if kind.folder or (kind.absent and not path.exists()):
             return str(path)
         try:
             with path.open("rb"):

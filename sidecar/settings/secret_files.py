@@ -52,7 +52,9 @@ def read_secret_files(
         found[name] = source
         path = values.get(source_name := f"{name}_file")
         values.pop(name, None)
-        if isinstance(path, str):
+        if kinds[source_name].absent and isinstance(path, str) and not Path(path).exists():
+            values[name] = Secret("")
+        elif isinstance(path, str):
             try:
                 values[name] = read_secret(path)
             except Refused as refusal:
