@@ -11,13 +11,21 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 from sidecar.cli import main as sidecar_main
+
+# What `sidecar run` imports first, and what it imports where the sessions are in Redis.
+MODULES: Final = (
+    *("sidecar.cli.serving", "sidecar.sessions.connect", "sidecar.sessions.journal_file"),
+    *("sidecar.sessions.redis", "sidecar.sessions.tiered", "sidecar.sessions.tracking"),
+)
 
 
 def main() -> None:
     """Until the end of standard input."""
-    import_module("sidecar.cli.serving")  # what `sidecar run` would import first
+    for module in MODULES:
+        import_module(module)
     for line in sys.stdin:
         command, argument = line.split()
         answer = run(argument) if command == "run" else wait(int(argument))

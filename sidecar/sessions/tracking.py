@@ -99,15 +99,19 @@ class Tracking:
     async def _follow(self) -> str:
         """One watch, from connecting to its end; why it ended."""
         stretch = _Stretch(self._connect, self._lose)
+        moment = _SILENCE
         try:
             await self._hear(stretch)
+        except asyncio.CancelledError:
+            moment = 0.0  # the process ends, and has no look-up under way any more
+            raise
         except TimeoutError:
             return Fault.TIMEOUT
         except _FAULTS as error:
             return classify(error)
         finally:
             self._lose()
-            await stretch.close(self._sleep)
+            await stretch.close(self._sleep, moment)
         return Fault.BROKEN
 
     async def _hear(self, stretch: _Stretch) -> None:
@@ -189,15 +193,16 @@ class _Stretch:
         # Taken at once, so that each idle connection gets one; the others show by their use.
         await asyncio.gather(*(self.reader.ping() for _ in self._readers))
 
-    async def close(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Close all; what is being read at this moment gets a moment to end."""
+    async def close(self, sleep: Callable[[float], Awaitable[None]], moment: float) -> None:
+        """Close all; what is being read now gets `moment` seconds to end."""
         try:
             with suppress(*_FAULTS):
                 await self._pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py's gap
         finally:
             try:
                 await _close(self._link)
-                await sleep(_SILENCE)
+                if moment:
+                    await sleep(moment)
             finally:
                 await _close(self.reader)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
+from tests.peers.key_server import KeyServer
 from tests.peers.patience import until
 from tests.peers.process import process
-from tests.peers.raw_client import TruncatedError, build, connect
+from tests.peers.raw_client import TruncatedError, build, connect, fetch
 from tests.peers.redis_server import RedisServer, free_port
 from tests.peers.scripted_upstream import OK, STALL, ScriptedUpstream
 from tests.peers.stack import PUBLIC
+from tests.proxy.stalling import at_rest
 
 if TYPE_CHECKING:
     from tests.peers.process import Process
@@ -149,14 +153,23 @@ async def test_who_waits_to_be_accepted_is_served() -> None:
         assert await one.ended() == 0
 
 
+def send_queue(port: int) -> int:
+    """Octets that the kernel keeps of what was sent from this local port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].partition(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}"))
+
+
 async def test_who_does_not_read_the_metrics_keeps_nobody() -> None:
     """The process leaves all the same, long before what a web server would wait by itself."""
+    ask = build("GET", "/metrics")
     async with (
         process("http://127.0.0.1:1", **OPEN) as one,
         connect(one.admin_port, receive_buffer=2048) as deaf,
     ):
-        await deaf.send(build("GET", "/metrics") * 3000)
-        await asyncio.sleep(1)  # by then it is in the middle of an answer
+        whole = 3000 * len((await fetch(one.admin_port, ask)).body)
+        await deaf.send(ask * 3000)
+        await until(lambda: send_queue(one.admin_port) > 0)
+        assert await at_rest(lambda: send_queue(one.admin_port)) < whole / 2  # amid an answer
         one.tell(signal.SIGTERM)
         assert await one.ended() == 0
 
@@ -195,7 +208,10 @@ async def test_web_sockets() -> None:
 
 
 async def test_started_without_anything_behind() -> None:
-    """Neither Redis nor the application is there; both are found when they come."""
+    """Neither Redis nor the application is there; both are found when they come.
+
+    Then a login at one process counts at another, and lets its user in to the application.
+    """
     with RedisServer() as redis:
         redis.kill()
         port = free_port()
@@ -203,19 +219,57 @@ async def test_started_without_anything_behind() -> None:
             "session_store": "redis",
             "redis_port": redis.port,
             "redis_host": "127.0.0.1",
+            "routes": ({"path": "/open", "access": "public"},),
         }
-        async with process(f"http://127.0.0.1:{port}", **settings, **OPEN) as one:
-            assert await one.ready() == 200
-            assert (await one.get()).status == 503
+        upstream = f"http://127.0.0.1:{port}"
+        async with process(upstream, **settings) as one, process(upstream, **settings) as other:
+            for each in (one, other):
+                assert await each.ready() == 200
+                assert (await each.get("/open")).status == 503
             async with ScriptedUpstream(port=port):
-                assert (await one.get()).status == 200
-            await asyncio.to_thread(redis.start)
-            await one.said("Redis available again, using the shared session cache")
+                assert (await one.get("/open")).status == 200
+                await asyncio.to_thread(redis.start)
+                for each in (one, other):
+                    await each.said("Redis available again, using the shared session cache")
+                answer = await one.login()
+                assert answer.status == 200
+                token = answer.json()["access_token"]
+                assert (await other.get("/", token=token)).status == 200
+                assert (await other.get("/")).status == 401
+
+
+async def test_a_signal_before_there_is_a_loop(tmp_path: Path) -> None:
+    """It ends the process as any: here while it reads a secret that does not come."""
+    fifo = tmp_path / "secret"
+    os.mkfifo(fifo)
+    environ = {"JWT_SECRET_PREVIOUS_FILE": str(fifo)}
+    ends: list[int] = []
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):  # nobody has opened it yet
+            ends.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(ends)
+
+    async with process("http://127.0.0.1:1", listens=False, environ=environ, **OPEN) as one:
+        await until(is_read)
+        one.tell(signal.SIGTERM)
+        assert await one.ended() == -signal.SIGTERM
+    os.close(*ends)
 
 
 async def test_a_signal_while_it_starts() -> None:
-    """It is heard as soon as there is a loop to hear it, and ends the process all the same."""
-    async with process("http://127.0.0.1:1", listens=False, **OPEN) as one:
-        await asyncio.sleep(0)  # before or after, as it comes: both must end it
-        one.tell(signal.SIGTERM)
-        assert await one.ended() in {0, -signal.SIGTERM}
+    """It is heard while something is waited for, and ends the process in order."""
+
+    async def say_nothing(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError("it was waited for")
+
+    async with KeyServer() as keys:
+        keys.answer = say_nothing
+        async with process(
+            "http://127.0.0.1:1", listens=False, jwks_url=keys.url, session_mode="none", **OPEN
+        ) as one:
+            await until(lambda: keys.fetches == 1)
+            one.tell(signal.SIGTERM)
+            assert await one.ended() == 0
+            assert one.messages == ["stopped"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tests.peers.stack import configure
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from tests.peers.raw_client import Response
 
@@ -56,9 +57,15 @@ class Process:
         """The status of /readyz."""
         return (await fetch(self.admin_port, build("GET", "/readyz"))).status
 
-    async def get(self, target: str = "/") -> Response:
+    async def get(self, target: str = "/", *, token: str | None = None) -> Response:
         """One request on a connection of its own."""
-        return await fetch(self.port, build("GET", target))
+        return await fetch(self.port, build("GET", target, token=token))
+
+    async def login(self) -> Response:
+        """What alice gets for her password."""
+        body = b'{"username": "alice", "password": "pw-alice"}'
+        json_ = "Content-Type: application/json"
+        return await fetch(self.port, build("POST", "/auth/login", json_, body=body))
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -74,14 +81,22 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def process(
-    upstream_url: str, *, listens: bool = True, **settings: Any
+    upstream_url: str,
+    *,
+    listens: bool = True,
+    environ: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Process]:
-    """`sidecar run` in front of this upstream; unless `listens`, it is not waited for."""
+    """`sidecar run` in front of this upstream; unless `listens`, it is not waited for.
+
+    `environ` are variables that it has beside ours.
+    """
     with tempfile.TemporaryDirectory() as folder:
         configure(Path(folder), upstream_url, **settings)
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sidecar", "run", "--config", f"{folder}/sidecar.toml"),
             stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **(environ or {})},
         )
         running = Process(child, Path(folder))
         try:

@@ -258,15 +258,35 @@ def now() -> float:
     return time.time()
 
 
-async def test_a_login_that_is_let_in_without_asking_is_seen(server: RedisServer) -> None:
-    """Its listing says when, although Redis was not asked for it."""
-    clock = Clock(now())
+async def by_hand(server: RedisServer, clock: Clock) -> tuple[RedisStore, TieredStore]:
+    """A shared store, and one that follows its Redis: both go by this clock."""
     config = RedisConfig(host="127.0.0.1", port=server.port, timeout=PATIENT)
     metrics = Metrics()
     remote = RedisStore(connect(config), metrics, clock=clock, timeout=PATIENT)
-    store = TieredStore(*(remote, Breaker(), metrics), clock=clock, connect=tracked(config))
+    store = TieredStore(
+        *(remote, Breaker(), metrics), clock=clock, sleep=clock.sleep, connect=tracked(config)
+    )
     await store.start()
     await until(lambda: store.near.coherent, SOON)
+    return remote, store
+
+
+async def test_closing_waits_for_nothing(server: RedisServer) -> None:
+    """Nobody looks anything up any more for whom what is being read would have to end."""
+    clock = Clock(now())
+    _, store = await by_hand(server, clock)
+    closing = asyncio.create_task(store.close())
+    try:
+        await until(closing.done, SOON)
+    finally:
+        await clock.turn(1.0)
+        await closing
+
+
+async def test_a_login_that_is_let_in_without_asking_is_seen(server: RedisServer) -> None:
+    """Its listing says when, although Redis was not asked for it."""
+    clock = Clock(now())
+    remote, store = await by_hand(server, clock)
     grant = new_login(clock.now)
     assert await store.write(grant)
     assert await store.get(grant.session.id) is not None
