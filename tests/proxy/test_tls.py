@@ -20,7 +20,7 @@ from tests.peers.certificates import certificate
 from tests.peers.patience import PATIENCE, until
 from tests.peers.raw_client import RawClient, Response, TruncatedError, build, connect
 from tests.peers.scripted_upstream import RESET, WATCH, reply
-from tests.peers.stack import PUBLIC, Stack, stack
+from tests.peers.stack import PUBLIC, Stack, mint, stack
 from tests.proxy.handshake import ASK, SWITCH
 from tests.proxy.test_upgrades import mirror
 
@@ -198,6 +198,18 @@ async def test_a_good_certificate(upstream: ScriptedUpstream, tmp_path: Path, au
             for _ in range(2):
                 assert (await client.ask(build("GET", "/", *FORGED))).status == 200
                 assert shown(upstream) == [der(pem)]
+
+
+async def test_a_certificate_is_no_token(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Who has shown a good one is nobody yet where a token is required."""
+    pem = certificate(tmp_path, "client.test")
+    settings: dict[str, Any] = {"routes": (), "session_mode": "none", **asks(pem, "required")}
+    async with secure(upstream, tmp_path, **settings) as tls:
+        tls.context.load_cert_chain(pem)
+        assert (await tls.ask(build("GET", "/"))).status == 401
+        assert upstream.requests == []
+        assert (await tls.ask(build("GET", "/", token=mint()))).status == 200
+    assert shown(upstream) == [der(pem)]
 
 
 @pytest.mark.parametrize("auth", ["off", "optional"])
