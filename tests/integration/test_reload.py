@@ -214,6 +214,19 @@ async def test_a_stream_that_may_not_go_on(
             assert await client.ended() == "reset"
 
 
+async def test_a_stream_that_began_too_late(tmp_path: Path) -> None:
+    """What was let in by the old rules, and answered after the new ones came, is held to these."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+    async with changing(tmp_path, routes=[rule("/*")]) as one, one.proxy.client() as client:
+        one.upstream.scripts = [[STALL, head, WATCH]]
+        token = (await one.proxy.login("alice")).access
+        await client.send(build("GET", "/", token=token))
+        await one.upstream.arrived()
+        await one.change(routes=[rule("/*", roles=["admin"])])
+        one.upstream.release.set()
+        assert await client.ended() == "reset"
+
+
 async def test_the_upstream_s_certificates(tmp_path: Path) -> None:
     """New connections to the application are made by them; its address waits for a restart."""
     good, bad = certificate(tmp_path, "localhost"), certificate(tmp_path, "other.test")
