@@ -70,16 +70,10 @@ class Client(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self.flow = Flow(self.transport)
         shared = self._shared
-        tls = transport.get_extra_info("ssl_object")
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != AF_UNIX:
             sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)  # else a vanished client is never missed
-        peer = transport.get_extra_info("peername")
-        address = peer[0] if isinstance(peer, tuple) else ""
-        trusted = is_trusted(address, shared.trusted_proxies)
-        self.forwarding = Forwarding(
-            address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
-        )
+        self.identify()
         self.half_close = self.transport.can_write_eof()
         self.deadline = monotonic() + shared.limits.header_timeout
         if self._home.closing:  # it arrived as the port closed, and is about to ask
@@ -92,6 +86,16 @@ class Client(asyncio.Protocol):
                 self.transport.abort()
             else:
                 self.refuse(PeerError(503, "too many connections"))
+
+    def identify(self) -> None:
+        """See who the peer is, and whether it is a proxy to be believed by what holds now."""
+        peer = self.transport.get_extra_info("peername")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        tls = self.transport.get_extra_info("ssl_object")
+        trusted = is_trusted(address, self._shared.trusted_proxies)
+        self.forwarding = Forwarding(
+            address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
+        )
 
     # Time limits
 

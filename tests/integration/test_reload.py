@@ -169,6 +169,20 @@ async def test_limits(tmp_path: Path) -> None:
             assert (await busy.response()).status == 200
 
 
+async def test_a_proxy_that_is_trusted_no_more(tmp_path: Path) -> None:
+    """It is believed nothing from the next request on, also on a connection that was there."""
+    settings = {"routes": PUBLIC}
+    async with changing(tmp_path, trusted_proxies=["127.0.0.0/8"], **settings) as one:
+        one.upstream.scripts = [[OK], [OK]]
+        request = build("GET", "/", "X-Forwarded-For: 192.0.2.1")
+        async with one.proxy.client() as client:
+            await client.ask(request)
+            await one.change(trusted_proxies=[], **settings)
+            await client.ask(request)
+    told = [each.fields.one("x-forwarded-for") for each in one.upstream.requests]
+    assert told == [b"192.0.2.1, 127.0.0.1", b"127.0.0.1"]
+
+
 async def test_a_tunnel_that_may_not_go_on(tmp_path: Path) -> None:
     """What lasts is looked at under the new rules, and ends when they do not let it in."""
     async with changing(tmp_path, routes=[rule("/*")]) as one:
