@@ -147,6 +147,8 @@ class Sidecar:
         self.metrics.certificates = parts.expiries
         if self._shared is not None:
             _use(self._shared, merged, parts)
+        if self._listener is not None:
+            self._listener.identify()
         return waiting
 
     async def stop(self, *, delay: float = 0.0, hurry: asyncio.Event | None = None) -> None:

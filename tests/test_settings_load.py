@@ -284,6 +284,8 @@ def test_the_file_of_a_previous_secret_may_be_missing(tmp_path: Path) -> None:
     assert problems(env=env) == [f"{where}: expected a secret in the file; it is empty"]
     file.write_text(ACCESS[::-1])
     assert settings_from(env=env).jwt_secret_previous == Secret(ACCESS[::-1])
+    unreadable = problems(env={**SECRETS, "JWT_SECRET_PREVIOUS_FILE": str(tmp_path / ("n" * 300))})
+    assert "cannot be read: File name too long" in unreadable[0]
     missing = {"REFRESH_SECRET": REFRESH, "JWT_SECRET_FILE": str(tmp_path / "none")}
     assert "cannot be read" in problems(env=missing)[0]
 

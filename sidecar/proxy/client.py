@@ -70,16 +70,10 @@ class Client(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self.flow = Flow(self.transport)
         shared = self._shared
-        tls = transport.get_extra_info("ssl_object")
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != AF_UNIX:
             sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)  # else a vanished client is never missed
-        peer = transport.get_extra_info("peername")
-        address = peer[0] if isinstance(peer, tuple) else ""
-        trusted = is_trusted(address, shared.trusted_proxies)
-        self.forwarding = Forwarding(
-            address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
-        )
+        self.identify()
         self.half_close = self.transport.can_write_eof()
         self.deadline = monotonic() + shared.limits.header_timeout
         if self._home.closing:  # it arrived as the port closed, and is about to ask
@@ -92,6 +86,16 @@ class Client(asyncio.Protocol):
                 self.transport.abort()
             else:
                 self.refuse(PeerError(503, "too many connections"))
+
+    def identify(self) -> None:
+        """See who the peer is, and whether it is a proxy to be believed by what holds now."""
+        peer = self.transport.get_extra_info("peername")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        tls = self.transport.get_extra_info("ssl_object")
+        trusted = is_trusted(address, self._shared.trusted_proxies)
+        self.forwarding = Forwarding(
+            address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
+        )
 
     # Time limits
 
@@ -114,9 +118,9 @@ class Client(asyncio.Protocol):
                 self.exchange.on_deadline()
             elif not self.full:  # while it does not take what waits, `send_deadline` holds
                 self.exchange.abandon()
-        elif self._lingering:
+        elif self._lingering or self.transport.is_closing():
             self._linger_on()
-        elif self._held and not self.transport.is_closing():
+        elif self._held:
             self.refuse(PeerError(408, "request head not complete in time"))
         else:
             self._close_idle()
@@ -166,7 +170,7 @@ class Client(asyncio.Protocol):
 
         With request bytes still coming, closing at once would make the kernel reset the connection
         and take the answer from the client (RFC 9112 section 9.6): end our side, and read on for a
-        while. With TLS, uvloop's way of closing does just that.
+        while. With TLS, uvloop's way of closing does just that, and `await_end` bounds it.
         """
         self._held, self._at = b"", 0
         if unread and not self.ended and self.half_close:
@@ -188,12 +192,23 @@ class Client(asyncio.Protocol):
     def _close(self) -> None:
         """Close once what is written has been sent, which the client must take."""
         self.deadline = NEVER
-        self.await_taking(self.flow)
+        self.await_end(self.flow)
         self.transport.close()
 
+    def await_end(self, flow: Flow) -> None:
+        """What waits there must be taken; a client that speaks TLS must then end its side, too."""
+        self.await_taking(flow)
+        if flow is self.flow and not self.half_close:
+            self.deadline = monotonic() + self._shared.limits.linger
+
     def _close_idle(self) -> None:
-        """Close, unless a request has come meanwhile: the loop reads it in its next turn."""
-        if self.transport.is_closing() or not self.flow.unread():
+        """Close, unless something has come meanwhile: the loop reads it in its next turn.
+
+        Of TLS that may be no request yet, or never one.
+        """
+        if self.flow.unread():
+            self.deadline = min(self.deadline, monotonic() + self._shared.limits.header_timeout)
+        else:
             self._close()
 
     def go_away(self, now: float) -> None:
@@ -206,7 +221,7 @@ class Client(asyncio.Protocol):
         elif self.exchange is None and not self._lingering and not self._held:
             if self._parser.unused:
                 self.deadline = min(self.deadline, now + _FIRST_REQUEST)
-            else:
+            elif not self.transport.is_closing():
                 self._close_idle()
 
     def become(self, tunnel: TunnelEnd) -> bytes:

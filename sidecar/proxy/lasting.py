@@ -40,7 +40,7 @@ class Lasting(Relay):
         live, allow = self.shared.live, self.allow
         if live is None or allow is None or self.route.target != "upstream":
             return None
-        return live.watch(self.route, self.head, allow, end)
+        return live.watch(self.route, self.head, allow, end, began=self.began)
 
     def _on_session_over(self) -> None:
         self.fault = "session_ended"

@@ -57,6 +57,11 @@ class Listener:
         """The protocol of one accepted connection."""
         return Downstream(self._shared, self._home)
 
+    def identify(self) -> None:
+        """Other proxies are trusted from here on, also on the connections that are there."""
+        for each in self._home.connections:
+            each.identify()
+
     def sweep(self, now: float) -> None:
         """Strike whatever is past its deadline; `now` is monotonic seconds."""
         for each in [

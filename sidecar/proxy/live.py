@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from heapq import heappop, heappush
 from itertools import count
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.gate import Allow, NeedSession
 from sidecar.auth.reason import Reason
+from sidecar.auth.session import FOREVER
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.check import authenticate
 from sidecar.tasks import happened
@@ -87,6 +88,8 @@ class Live:
         self._ends: list[tuple[float, int, Watched]] = []  # a heap; what was released stays a while
         self._numbers = count()
         self._earlier = asyncio.Event()  # an end came before all that were known
+        self._routes: RouteTable | None = None  # None: those it began with hold
+        self._changed = -FOREVER  # when a session or a rule did last, in monotonic seconds
         self.ended = 0
         store.on_ended(self._on_ended)
 
@@ -102,9 +105,21 @@ class Live:
         self._tasks.spawn(self._poll(), "live check")
 
     def watch(
-        self, route: Route, head: RequestHead, allow: Allow, end: Callable[[], None]
+        self,
+        route: Route,
+        head: RequestHead,
+        allow: Allow,
+        end: Callable[[], None],
+        *,
+        began: float,
     ) -> Watched | None:
-        """`end` is called once when the session is over. None for what has none to end with."""
+        """`end` is called once when the session is over. None for what has none to end with.
+
+        It was let in after `began`, in monotonic seconds; what changed since then holds for it.
+        """
+        late = began <= self._changed
+        if late and self._routes is not None:
+            route = self._routes.match(head.method, head.host, head.path)
         if allow.expires is None or not route.ends_live:
             return None
         watched = Watched(self, route, head, allow, end)
@@ -112,10 +127,13 @@ class Live:
         if isinstance(need, NeedSession):
             watched.token = need.token_id
         self._keep(watched)
+        if late:
+            self._look_at(watched)
         return watched
 
     def use(self, routes: RouteTable) -> None:
         """Other rules, and maybe other keys: look at each again, under the rule it is now under."""
+        self._routes, self._changed = routes, monotonic()
         for same in tuple(self._by_token.values()):
             for watched in tuple(same):
                 head = watched.head
@@ -151,6 +169,7 @@ class Live:
 
     def _on_ended(self, token_id: str | None) -> None:
         """This session changed; None: any may have."""
+        self._changed = monotonic()
         if token_id is not None:
             for watched in tuple(self._by_token.get(token_id, ())):
                 self._look_at(watched)
@@ -209,7 +228,8 @@ class Live:
         now = self._clock()
         decision = await authenticate(self._gate, self._store, watched.route, watched.head, now)
         if isinstance(decision, Allow):
-            return self._prolong(watched, watched.token, decision.expires or now)
+            expires = FOREVER if decision.expires is None else decision.expires
+            return self._prolong(watched, watched.token, expires)
         if decision.reason is Reason.STORE_UNAVAILABLE:
             return watched.expires > now  # until that is known, as before; and no longer
         if not watched.sid or decision.reason not in _ENDED:

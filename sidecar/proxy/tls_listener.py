@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 32  # accepted in one turn of the loop
 PAUSE: Final = 1.0  # seconds, when this process may open no more files
+_DAY: Final = 86400.0  # seconds for what is left to be taken: `Client` looks how fast that goes
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -94,7 +95,7 @@ class TlsListener:
                 client,
                 ssl=shared.tls,
                 ssl_handshake_timeout=shared.limits.header_timeout,
-                ssl_shutdown_timeout=shared.limits.linger,
+                ssl_shutdown_timeout=_DAY,
             )
         except ssl.SSLError as fault:
             counts["refused"] += 1

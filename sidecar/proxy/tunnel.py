@@ -154,7 +154,7 @@ class TunnelEnd(asyncio.Protocol):
     def close(self) -> None:
         """Write out what is buffered, then close; not for ever."""
         if not self.transport.is_closing():
-            self._client.await_taking(self.flow)
+            self._client.await_end(self.flow)
             self.transport.close()
 
     def abort(self) -> None:

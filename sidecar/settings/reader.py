@@ -61,12 +61,14 @@ class Reader:
         if not kind.path or not isinstance(value, str) or not value:
             return value
         path = one.folder / value
-        if kind.folder or (kind.absent and not path.exists()):
+        if kind.folder:
             return str(path)
         try:
             with path.open("rb"):
                 return str(path)
         except OSError as fault:
+            if kind.absent and isinstance(fault, FileNotFoundError):
+                return str(path)
             raise Refused(f"cannot be read: {fault.strerror} ({shown(str(path))})") from None
 
 

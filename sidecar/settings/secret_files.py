@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 LARGEST: Final = 65536  # bytes
 
 
-def read_secret(path: str) -> Secret:
-    """A file's text without its last line break. Raises Refused when it holds no secret."""
+def read_secret(path: str, *, absent: bool = False) -> Secret:
+    """A file's text without its last line break; an empty one if it may be `absent`, and is.
+
+    Raises Refused when it holds no secret.
+    """
     try:
         with Path(path).open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as fault:
+        if absent and isinstance(fault, FileNotFoundError):
+            return Secret("")
         raise Refused(f"cannot be read: {fault.strerror}") from None
     if len(content) > LARGEST:
         raise Refused(f"expected a file of at most {LARGEST} bytes")
@@ -52,11 +57,9 @@ def read_secret_files(
         found[name] = source
         path = values.get(source_name := f"{name}_file")
         values.pop(name, None)
-        if kinds[source_name].absent and isinstance(path, str) and not Path(path).exists():
-            values[name] = Secret("")
-        elif isinstance(path, str):
+        if isinstance(path, str):
             try:
-                values[name] = read_secret(path)
+                values[name] = read_secret(path, absent=kinds[source_name].absent)
             except Refused as refusal:
                 values.pop(source_name)
                 reader.report(source.where, str(refusal))

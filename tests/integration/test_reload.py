@@ -169,6 +169,20 @@ async def test_limits(tmp_path: Path) -> None:
             assert (await busy.response()).status == 200
 
 
+async def test_a_proxy_that_is_trusted_no_more(tmp_path: Path) -> None:
+    """It is believed nothing from the next request on, also on a connection that was there."""
+    settings = {"routes": PUBLIC}
+    async with changing(tmp_path, trusted_proxies=["127.0.0.0/8"], **settings) as one:
+        one.upstream.scripts = [[OK], [OK]]
+        request = build("GET", "/", "X-Forwarded-For: 192.0.2.1")
+        async with one.proxy.client() as client:
+            await client.ask(request)
+            await one.change(trusted_proxies=[], **settings)
+            await client.ask(request)
+    told = [each.fields.one("x-forwarded-for") for each in one.upstream.requests]
+    assert told == [b"192.0.2.1, 127.0.0.1", b"127.0.0.1"]
+
+
 async def test_a_tunnel_that_may_not_go_on(tmp_path: Path) -> None:
     """What lasts is looked at under the new rules, and ends when they do not let it in."""
     async with changing(tmp_path, routes=[rule("/*")]) as one:
@@ -212,6 +226,19 @@ async def test_a_stream_that_may_not_go_on(
                 assert (await one.proxy.ask(request)).status == 200
             await one.change(**change)
             assert await client.ended() == "reset"
+
+
+async def test_a_stream_that_began_too_late(tmp_path: Path) -> None:
+    """What was let in by the old rules, and answered after the new ones came, is held to these."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+    async with changing(tmp_path, routes=[rule("/*")]) as one, one.proxy.client() as client:
+        one.upstream.scripts = [[STALL, head, WATCH]]
+        token = (await one.proxy.login("alice")).access
+        await client.send(build("GET", "/", token=token))
+        await one.upstream.arrived()
+        await one.change(routes=[rule("/*", roles=["admin"])])
+        one.upstream.release.set()
+        assert await client.ended() == "reset"
 
 
 async def test_the_upstream_s_certificates(tmp_path: Path) -> None:

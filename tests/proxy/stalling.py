@@ -55,13 +55,19 @@ def strike(proxy: Stack, limit: float) -> None:
     sweep(proxy, monotonic() + limit + 1)
 
 
+def thin_socket() -> socket.socket:
+    """One behind a thin link, not connected yet."""
+    sock = socket.socket()
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return sock
+
+
 @contextlib.asynccontextmanager
 async def thin_client(proxy: Stack) -> AsyncIterator[RawClient]:
     """A client behind a thin link, of whose answers the kernel keeps little."""
-    sock = socket.socket()
+    sock = thin_socket()
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", proxy.port))
     client = RawClient(*await asyncio.open_connection(sock=sock, limit=1024))
     try:

@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,8 @@ from tests.peers.raw_client import RawClient, Response, TruncatedError, build, c
 from tests.peers.scripted_upstream import RESET, WATCH, reply
 from tests.peers.stack import PUBLIC, Stack, mint, stack
 from tests.proxy.handshake import ASK, SWITCH
+from tests.proxy.stalling import SETTLE, strike, thin_socket, unswept
+from tests.proxy.test_time_limits import BETWEEN
 from tests.proxy.test_upgrades import mirror
 
 if TYPE_CHECKING:
@@ -348,6 +351,71 @@ def _send_all_then_read(tls: Secure) -> bytes:
         for _ in range(30):
             client.sendall(b"x" * 10_000)
         return client.recv(65536)
+
+
+async def test_the_rest_of_a_last_answer(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Whoever takes it at its pace gets all; whoever then does not end its side is cut."""
+    upstream.scripts = [[reply(BETWEEN)]]
+    async with secure(upstream, tmp_path) as tls:
+        shared = tls.proxy.sidecar._shared  # noqa: SLF001 (no setting says so)
+        assert shared is not None
+        shared.limits = replace(shared.limits, linger=0.01)
+        unswept(tls.proxy)
+        with contextlib.closing(await asyncio.to_thread(_thin, tls)) as client:
+            await asyncio.to_thread(client.sendall, build("GET", "/", "Connection: close"))
+            await until(lambda: tls.proxy.sidecar.metrics.allowed == 1 and not in_flight(tls))
+            await asyncio.sleep(10 * shared.limits.linger)
+            strike(tls.proxy, shared.limits.linger)
+            answer = await asyncio.to_thread(_take_all, client)
+            assert answer.endswith(b"\r\n\r\n" + BETWEEN)
+            assert tls.connections == 1
+            await _struck(tls, shared.limits.linger)
+
+
+async def test_half_a_record_is_no_request(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """With it there when an idle connection's time is over, it has HEADER_TIMEOUT for more."""
+    async with secure(upstream, tmp_path) as tls:
+        shared = tls.proxy.sidecar._shared  # noqa: SLF001 (nothing else tells what holds)
+        assert shared is not None
+        unswept(tls.proxy)
+        with contextlib.closing(await asyncio.to_thread(_thin, tls)) as client:
+            await asyncio.to_thread(client.sendall, build("GET", "/"))
+            assert await asyncio.to_thread(client.recv, 12) == b"HTTP/1.1 200"
+            socket.socket.send(client, b"\x17\x03\x03")  # past TLS
+            strike(tls.proxy, shared.limits.idle_timeout)
+            await asyncio.sleep(SETTLE)
+            assert tls.connections == 1
+            await _struck(tls, shared.limits.header_timeout)
+
+
+async def _struck(tls: Secure, limit: float) -> None:
+    """Wait until a client for whom this many seconds have passed is cut."""
+
+    def gone() -> bool:
+        strike(tls.proxy, limit)
+        return not tls.connections
+
+    await until(gone)
+
+
+def in_flight(tls: Secure) -> int:
+    """How many requests are not answered yet."""
+    return tls.proxy.sidecar.metrics.in_flight
+
+
+def _thin(tls: Secure) -> ssl.SSLSocket:
+    """A client behind a thin link."""
+    sock = thin_socket()
+    sock.connect(("127.0.0.1", tls.proxy.port))
+    return tls.context.wrap_socket(sock, server_hostname="localhost")
+
+
+def _take_all(client: ssl.SSLSocket) -> bytes:
+    """Until the end of TLS, and leave it open."""
+    answer = bytearray()
+    while part := client.recv(65536):
+        answer += part
+    return bytes(answer)
 
 
 async def test_who_ends_its_side_has_left(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -12,10 +13,10 @@ from sidecar.auth.gate import Allow, Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing, secret_key
-from sidecar.auth.policy import Route
-from sidecar.auth.session import SessionKey
+from sidecar.auth.policy import Access, Route, RouteRule, RouteTable
+from sidecar.auth.session import FOREVER, SessionKey
 from sidecar.auth.tokens import IssuerConfig, Verifier
-from sidecar.proxy.live import Live
+from sidecar.proxy.live import Live, Watched
 from sidecar.sessions.local import LocalStore
 from sidecar.tasks import Tasks
 from sidecar.wire.head import RequestHead
@@ -54,16 +55,25 @@ class Lasting:
         pair = issue_pair(issuer, login, client, clock.now, session_key=SessionKey.SHA256)
         store.put(pair.grant)
         self.head = RequestHead()
+        self.head.method, self.head.path = b"GET", "/"
         self.head.authorization = f"Bearer {pair.access_token}".encode()
         self.tasks = Tasks()
         self.live = Live(gate, store, self.tasks, clock=clock, sleep=clock.sleep)
+        self.store, self.sid = store, login.sid
         self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp)
         self.ended: list[str] = []
 
-    def watch(self, name: str, *, until: float | None = None) -> None:
+    def watch(
+        self, name: str, *, until: float | None = None, began: float | None = None
+    ) -> Watched:
         """One more; by one that ends before the others all are looked at."""
         allow = self.allow if until is None else replace(self.allow, expires=until)
-        self.live.watch(ROUTE, self.head, allow, lambda: self.ended.append(name))
+        watched = self.live.watch(
+            *(ROUTE, self.head, allow, lambda: self.ended.append(name)),
+            began=monotonic() if began is None else began,
+        )
+        assert watched is not None
+        return watched
 
 
 @pytest.fixture
@@ -113,3 +123,25 @@ async def test_a_clock_that_was_wrong_for_a_moment(lasting: Lasting, clock: Glim
     lasting.watch("another", until=START)
     await clock.turn()
     assert sorted(lasting.ended) == ["another", "other", "tunnel"]
+
+
+async def test_a_logout_before_an_answer_began(lasting: Lasting, clock: Glimpse) -> None:
+    """What was let in before it, and goes on only after it, ends like the rest."""
+    began = monotonic()
+    await lasting.store.revoke_session(lasting.sid)
+    await clock.turn()
+    lasting.watch("late", began=began)
+    await clock.turn()
+    assert lasting.ended == ["tunnel", "late"]
+
+
+async def test_rules_that_ask_nothing_for_a_while(lasting: Lasting, clock: Glimpse) -> None:
+    """Under a public rule it has no end, and is not looked at again and again."""
+    watched = lasting.watch("stream")
+    lasting.live.use(RouteTable([RouteRule(path="/*", access=Access.PUBLIC)]))
+    await clock.turn()
+    assert watched.expires == FOREVER
+    lasting.live.use(RouteTable([RouteRule(path="/*")]))
+    await clock.turn()
+    assert watched.expires == START + TTL
+    assert lasting.ended == []
