@@ -128,7 +128,9 @@ class Client(asyncio.Protocol):
         elif self.send_deadline <= now:
             self.on_send_deadline()
         sock = self.transport.get_extra_info("socket")
-        if self.flow.held and sock is not None and sock.getsockopt(SOL_SOCKET, SO_ERROR):
+        if not self.flow.held or sock is None or self.transport.is_closing():
+            return
+        if sock.getsockopt(SOL_SOCKET, SO_ERROR):
             self.transport.abort()  # without reading, nothing else shows it
 
     # Ending
@@ -187,6 +189,18 @@ class Client(asyncio.Protocol):
         return held
 
     def leave(self) -> None:
-        """The connection, or the tunnel that it became, is gone."""
-        self._home.remove(self)
+        """The connection is gone."""
         self._shared.metrics.connections["downstream"] -= 1
+        if self._tunnel is None:
+            self._home.remove(self)
+
+    def on_tunnel_over(self) -> None:
+        """Both ends of the tunnel that it became are gone: until then their time was kept here."""
+        self._tunnel = None
+        self._home.remove(self)
+
+    def cut(self) -> None:
+        """End it now, and its tunnel, whatever is left to be written."""
+        reset(self.transport)
+        if self._tunnel is not None:
+            self._tunnel.abort()

@@ -12,7 +12,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sidecar.proxy.downstream import Downstream
-from sidecar.proxy.flow import reset
 from sidecar.proxy.home import Home
 from sidecar.tasks import happened
 
@@ -80,7 +79,7 @@ class Listener:
             each.go_away(monotonic())
         await happened(grace, self._home.empty, hurry)
         for each in list(self._home.connections):
-            reset(each.transport)
+            each.cut()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for origin in self._shared.origins.values():

@@ -57,6 +57,8 @@ class Watched:
         registry, self.registry = self.registry, None
         if registry is not None:
             registry.forget(self)
+            # It may stay in a heap for a while, and what it watched must not stay with it.
+            del self.head, self.end
 
 
 class Live:
@@ -171,15 +173,16 @@ class Live:
         try:
             allowed = True
             watched.again = True
-            while watched.again and allowed:
+            while watched.again and allowed and watched.registry is not None:
                 watched.again = False
                 allowed = await self._is_allowed(watched)
         finally:
             watched.checking = False
         if not allowed and watched.registry is not None:
+            end = watched.end
             watched.release()
             self.ended += 1
-            watched.end()
+            end()
 
     async def _is_allowed(self, watched: Watched) -> bool:
         """Whether it may go on; then for how long is set."""

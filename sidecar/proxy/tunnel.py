@@ -36,7 +36,7 @@ class TunnelEnd(asyncio.Protocol):
 
     __slots__ = (
         *("transport", "watched"),
-        *("_client", "_code", "_flow", "_frames", "_on_closed", "due", "ending", "parting"),
+        *("_client", "_code", "_flow", "_frames", "_on_closed", "due", "ending", "lost", "parting"),
         "peer",
     )
 
@@ -55,6 +55,7 @@ class TunnelEnd(asyncio.Protocol):
         self._code = POLICY_VIOLATION  # why it ends, once it does
         self.ending = False  # at the end of the frame under way
         self.parting = False  # its Close was sent
+        self.lost = False  # its connection is gone
         self.watched: Watched | None = None  # what may end it
         self.due = math.inf  # when this side must have taken something; monotonic seconds
         self.peer: TunnelEnd = self  # until it is joined to the other side
@@ -144,7 +145,11 @@ class TunnelEnd(asyncio.Protocol):
             self.peer.transport.abort()
         elif not self.parting:
             self.peer.close()
+        self.lost = True
         self._on_closed()
+        if self.peer.lost:
+            self._client.on_tunnel_over()
+            del self.peer.peer, self.peer  # else only the garbage collector could free them
 
     def close(self) -> None:
         """Write out what is buffered, then close; not for ever."""
@@ -163,8 +168,8 @@ class TunnelEnd(asyncio.Protocol):
         self.peer.hold(full=True)
 
     def resume_writing(self) -> None:
-        """It does again."""
-        self._expect(math.inf)
+        """It does again; the last of it, too, must be taken some time."""
+        self._expect(self._client.send_due() if self.transport.is_closing() else math.inf)
         self.peer.hold(full=False)
 
     def _expect(self, due: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import Final
 
@@ -233,17 +234,77 @@ async def test_another_protocol_is_cut() -> None:
     assert pair.right.aborted
 
 
-async def test_a_side_that_takes_nothing_is_given_up() -> None:
-    """What is left to be written may not keep a tunnel open for ever; the sweep's clock decides."""
+async def asked(*, hold: bool = False) -> tuple[Plane, MemoryTransport, MemoryTransport]:
+    """A client's wire and its upstream's, which is about to answer."""
     plane = Plane()
-    wire = plane.connect(hold=True)
+    wire = plane.connect(hold=hold)
     wire.feed(ASK)
     await rest()
-    upstream = plane.connector.wires[0]
+    return plane, wire, plane.connector.wires[0]
+
+
+async def test_a_side_that_takes_nothing_is_given_up() -> None:
+    """What is left to be written may not keep a tunnel open for ever; the sweep's clock decides."""
+    plane, wire, upstream = await asked(hold=True)
     upstream.feed(SWITCH + b"x")
     upstream.feed_eof()
     await rest()
     assert wire.is_closing()
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout - 1)
+    assert not wire.lost
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout + 1)
+    assert wire.aborted
+
+
+async def left_behind() -> tuple[Plane, MemoryTransport]:
+    """A tunnel whose client has gone, and whose upstream does not take the last of it yet."""
+    plane, wire, upstream = await asked()
+    upstream.feed(SWITCH)
+    upstream.hold = True
+    wire.feed(b"last")
+    wire.feed_eof()
+    await rest()
+    assert wire.lost
+    assert plane.shared.metrics.connections == {"downstream": 0, "upstream": 1}
+    return plane, upstream
+
+
+async def test_an_upstream_that_takes_nothing_is_given_up() -> None:
+    """Nor may it, when its client has gone: that one's time is kept until both have."""
+    plane, upstream = await left_behind()
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout - 1)
+    assert not upstream.lost
+    plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout + 1)
+    await rest()
+    assert upstream.aborted
+    assert plane.shared.metrics.connections == {"downstream": 0, "upstream": 0}
+    assert repr(plane.listener) == "<Listener closed connections=0>"
+
+
+async def test_leaving_waits_for_what_a_client_left_behind() -> None:
+    """The upstream gets it; after the time for that, it is cut."""
+    plane, upstream = await left_behind()
+    leaving = asyncio.create_task(plane.listener.stop(60.0))
+    await rest()
+    assert not leaving.done()
+    assert upstream.drain() == b"last"
+    await leaving
+    assert not upstream.aborted
+    plane, upstream = await left_behind()
+    await plane.listener.stop(0.0)
+    assert upstream.aborted
+
+
+async def test_a_side_that_takes_some_and_stops_is_given_up() -> None:
+    """Once a tunnel ends, the time begins anew with each piece that is taken, and never stops."""
+    plane, wire, upstream = await asked(hold=True)
+    upstream.feed(SWITCH)
+    wire.set_write_buffer_limits(high=100, low=50)
+    upstream.feed(b"x" * 200)
+    upstream.feed_eof()
+    await rest()
+    wire.drain(wire.get_write_buffer_size() - 20)
+    assert wire.get_write_buffer_size() == 20
     plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout - 1)
     assert not wire.lost
     plane.listener.sweep(monotonic() + plane.shared.limits.send_timeout + 1)
@@ -286,11 +347,7 @@ async def test_opening() -> None:
 
 async def test_opening_while_the_client_is_full() -> None:
     """A hold from before the 101 is released by who takes over."""
-    plane = Plane()
-    wire = plane.connect(hold=True)
-    wire.feed(ASK)
-    await rest()
-    upstream = plane.connector.wires[0]
+    _, wire, upstream = await asked(hold=True)
     wire.set_write_buffer_limits(high=100)
     upstream.feed(SWITCH + b"x" * 200)
     upstream.feed(b"y") if upstream.reading else None
