@@ -151,7 +151,9 @@ class Client(asyncio.Protocol):
         elif self.send_deadline != NEVER:
             self._look_at_sending(now)
         sock = self.transport.get_extra_info("socket")
-        if self.flow.held and sock is not None and sock.getsockopt(SOL_SOCKET, SO_ERROR):
+        if not self.flow.held or sock is None or self.transport.is_closing():
+            return
+        if sock.getsockopt(SOL_SOCKET, SO_ERROR):
             self.transport.abort()  # without reading, nothing else shows it
 
     # Ending
@@ -246,6 +248,7 @@ class Client(asyncio.Protocol):
 
     def leave(self) -> None:
         """Nothing is left of it."""
+        self._tunnel = None
         self._home.remove(self)
 
 

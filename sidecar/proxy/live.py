@@ -64,6 +64,8 @@ class Watched:
         registry, self.registry = self.registry, None
         if registry is not None:
             registry.forget(self)
+            # It may stay in a heap for a while, and what it watched must not stay with it.
+            del self.head, self.end
 
 
 class Live:
@@ -209,7 +211,7 @@ class Live:
         try:
             allowed = True
             watched.again = True
-            while watched.again and allowed:
+            while watched.again and allowed and watched.registry is not None:
                 watched.again = False
                 allowed = await self._is_allowed(watched)
         finally:
@@ -217,9 +219,10 @@ class Live:
         if watched.registry is None:
             return
         if not allowed:
+            end = watched.end
             watched.release()
             self.ended += 1
-            watched.end()
+            end()
         elif not watched.listed:  # its end had come, and has yet to come again: a clock set back
             self._list(watched)
 

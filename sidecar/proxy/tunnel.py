@@ -150,6 +150,7 @@ class TunnelEnd(asyncio.Protocol):
         self._on_closed()
         if self.peer.gone:
             self._client.leave()  # it stands for both: to be swept, and waited for
+            del self.peer.peer, self.peer  # else only the garbage collector could free them
 
     def close(self) -> None:
         """Write out what is buffered, then close; not for ever."""

@@ -7,12 +7,13 @@ RFC 9110 section 9.2.2, RFC 9112 sections 6.3, 9.3 and 9.3.1.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.peers.http_text import chunked
-from tests.peers.raw_client import TruncatedError, build
+from tests.peers.patience import until
+from tests.peers.raw_client import TruncatedError, build, fetch
 from tests.peers.scripted_upstream import CLOSE, EARLY, OK, RESET, WATCH, YIELD, reply
 from tests.peers.stack import PUBLIC, Stack, stack
 
@@ -199,3 +200,21 @@ async def test_idle_connections_are_given_up(upstream: ScriptedUpstream) -> None
         await upstream.wait(lambda: upstream.connections[0].ended_how == "eof", 2)
         assert (await proxy.get("/")).status == 200
     assert len(upstream.connections) == 2
+
+
+async def test_an_idle_control_plane_is_given_up(proxy: Stack) -> None:
+    """Once nobody logs in any more, no task and no file is left of it; /status counts tasks."""
+
+    async def status() -> dict[str, Any]:
+        answer = await fetch(proxy.sidecar.admin_port, build("GET", "/status"))
+        found: dict[str, Any] = answer.json()
+        return found
+
+    before = await status()
+    for _ in range(3):
+        await proxy.login()
+    there = await status()
+    assert there["connections"]["upstream"] == 1
+    assert there["tasks"] > before["tasks"]
+    await until(lambda: not proxy.sidecar.metrics.connections["upstream"])
+    assert (await status())["tasks"] == before["tasks"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -145,3 +146,21 @@ async def test_rules_that_ask_nothing_for_a_while(lasting: Lasting, clock: Glimp
     await clock.turn()
     assert watched.expires == START + TTL
     assert lasting.ended == []
+
+
+async def test_one_that_ends_by_itself_is_looked_at_no_more(
+    lasting: Lasting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While somebody is about to look: nothing is left to look at, and nobody is told."""
+    watched = lasting.watch("one", until=START - 1)
+    for _ in range(10):  # turns, until it is seen that its time is over
+        if watched.checking:
+            break
+        await asyncio.sleep(0)
+    assert watched.checking
+    watched.release()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not watched.checking
+    assert (lasting.ended, lasting.live.ended, len(lasting.live)) == ([], 0, 1)
+    assert caplog.messages == []

@@ -1,0 +1,120 @@
+"""What has ended is freed at once, by its references, without the garbage collector.
+
+The collector looks at old objects but rarely (`sidecar.collector`): what only it can free piles up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.peers.patience import until
+from tests.peers.raw_client import build
+from tests.peers.scripted_upstream import CLOSE, RESET, STALL, WATCH
+from tests.peers.stack import Stack, stack
+from tests.proxy.handshake import ASK, SWITCH
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from tests.peers.scripted_upstream import Script, ScriptedUpstream
+
+BEGUN = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+KINDS = {
+    *("Downstream", "Exchange", "Flow", "Frames", "RequestHead", "RequestParser"),
+    *("ResponseHead", "TunnelEnd", "UpstreamConnection"),
+}
+PLAIN = ()
+BODY = ("Content-Length: 10",)  # which does not come
+
+
+@pytest.fixture
+async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
+    """A sidecar that wants a session, and keeps no connection to its upstream."""
+    async with stack(upstream.url, upstream_idle_timeout="1ms") as running:
+        yield running
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is freed but by its last reference."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def left() -> Counter[str]:
+    """What there is of requests and connections, by class."""
+    names = (type(each).__name__ for each in gc.get_objects())
+    return Counter(name for name in names if name in KINDS)
+
+
+class Leaves(Enum):
+    """What the client does at last."""
+
+    ANSWERED = auto()  # it goes when it has its whole answer
+    CLOSE = auto()
+    RESET = auto()
+    LOGOUT = auto()  # its session ends
+    WAIT = auto()  # until the other side has ended it
+
+
+ANSWERED, CLOSES, RESETS, LOGOUT, WAITS = Leaves
+
+
+@pytest.mark.parametrize(
+    ("sent", "script", "leaves"),
+    [
+        pytest.param(PLAIN, [b"HTTP/1.1 204 No Content\r\n\r\n"], ANSWERED, id="answered"),
+        pytest.param(PLAIN, [BEGUN + b"0\r\n\r\n"], ANSWERED, id="streamed"),
+        pytest.param(PLAIN, [BEGUN, WATCH], CLOSES, id="leaves-a-stream"),
+        pytest.param(PLAIN, [BEGUN, WATCH], RESETS, id="resets-a-stream"),
+        pytest.param(PLAIN, [BEGUN, RESET], WAITS, id="broken-stream"),
+        pytest.param(PLAIN, [STALL], RESETS, id="leaves-before-the-answer"),
+        pytest.param(BODY, [STALL], RESETS, id="leaves-its-body"),
+        pytest.param(ASK, [SWITCH, WATCH], CLOSES, id="leaves-a-tunnel"),
+        pytest.param(ASK, [SWITCH, WATCH], RESETS, id="resets-a-tunnel"),
+        pytest.param(ASK, [SWITCH, CLOSE], WAITS, id="ended-tunnel"),
+        pytest.param(ASK, [SWITCH, RESET], WAITS, id="reset-tunnel"),
+        pytest.param(PLAIN, [BEGUN, WATCH], LOGOUT, id="stream-of-a-session-that-ends"),
+        pytest.param(ASK, [SWITCH, WATCH], LOGOUT, id="tunnel-of-a-session-that-ends"),
+    ],
+)
+@pytest.mark.usefixtures("uncollected")
+async def test_nothing_is_left(
+    upstream: ScriptedUpstream,
+    guarded: Stack,
+    sent: Sequence[str],
+    script: Script,
+    leaves: Leaves,
+) -> None:
+    """Whichever side ends it, and wherever, no object of it waits for the collector."""
+    upstream.scripts = [script]
+    token = (await guarded.login()).access
+    connections = guarded.sidecar.metrics.connections
+    await until(lambda: not connections["downstream"])
+    before, idle = left(), connections["upstream"]  # to the control plane, for a while yet
+    async with guarded.client() as client:
+        await client.send(build("GET", "/x", *sent, token=token))
+        if leaves is ANSWERED:
+            await client.response()
+        elif STALL in script:
+            await until(lambda: len(upstream.connections) > 0)
+        else:
+            await client.some()
+        if leaves is LOGOUT:
+            await guarded.logout(token)
+        if leaves in {LOGOUT, WAITS}:
+            await client.rest()
+        elif leaves is RESETS:
+            client.reset()
+    await until(lambda: not connections["downstream"])
+    await until(lambda: connections["upstream"] <= idle)
+    await asyncio.sleep(0)
+    assert left() <= before
