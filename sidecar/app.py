@@ -261,6 +261,7 @@ class Sidecar:
             trusted_proxies=settings.trusted_proxies,
             tls=parts.tls,
             login_url=assembly.login_url(settings),
+            pages=assembly.error_pages(settings),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
             on_unknown_key=self._policy.ask,
@@ -285,6 +286,7 @@ def _use(shared: Shared, settings: Settings, parts: Parts) -> None:
     shared.limits = assembly.make_limits(settings)
     shared.trusted_proxies = settings.trusted_proxies
     shared.login_url = assembly.login_url(settings)
+    shared.pages = assembly.error_pages(settings)
     shared.tls = parts.tls
     shared.origins["upstream"].use(parts.upstream)
     if shared.live is not None:

@@ -83,6 +83,15 @@ def test_help_teaches_by_examples(arguments: list[str], capsys: pytest.CaptureFi
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_the_help_of_run_tells_of_reloads_and_tls(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads nothing else knows what a changed file and each signal do, and how to speak TLS."""
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    for word in ("SIGHUP", "SIGTERM", "read again when they change", "TLS_CERT_FILE"):
+        assert word in text
+
+
 def test_every_example_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
     """What the help shows is what the parser takes."""
     examples = set()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from sidecar.api import jwks, login, logout, refresh, userinfo
-from sidecar.api.problems import problem_middleware
+from sidecar.api.problems import SIGN_IN, problem_middleware
 from sidecar.api.requests import BODY_LIMIT
 from sidecar.api.services import SERVICES
 
@@ -28,6 +28,7 @@ def build_api(services: Services) -> web.Application:
     """
     app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
     app[SERVICES] = services
+    app[SIGN_IN] = "/auth/login"
     app.router.add_get("/auth/login", login.show_login)
     app.router.add_post("/auth/login", login.log_in)
     app.router.add_post("/auth/refresh", refresh.refresh)

@@ -32,6 +32,8 @@ _PAGE: Final = _template("page.html")
 _SIGN_IN: Final = _template("sign_in.html")
 _SIGNED_IN: Final = _template("signed_in.html")
 _ERROR: Final = _template("error.html")
+_WAY: Final = Template('<a class="button quiet" href="$address">$text</a>')
+_SIGN_IN_HELPS: Final = frozenset({400, 401, 403, 404, 405})  # wrong address, or wrong user
 
 
 def signed_out(rd: str = "") -> str:
@@ -66,8 +68,18 @@ def sign_in_page(
     return _PAGE.substitute(window=window, title="Sign in", style=_STYLE, content=content)
 
 
-def error_page(*, status: int, title: str, detail: str, request_id: str) -> str:
-    """A page for a browser that ran into an error; all of its text is ours but the request id."""
-    content = _ERROR.substitute(status=status, detail=escape(detail), request_id=escape(request_id))
+def error_page(*, status: int, title: str, detail: str, request_id: str, sign_in: str = "") -> str:
+    """A page for a browser that ran into an error; all of its text is ours but the request id.
+
+    It leads on where that may help: to the page `sign_in`, or to another try.
+    """
+    way = ""
+    if status >= 500 or status == 408:
+        way = _WAY.substitute(address="", text="Try again")  # the page's own address
+    elif sign_in and status in _SIGN_IN_HELPS:
+        way = _WAY.substitute(address=escape(sign_in), text="Go to the sign-in page")
+    content = _ERROR.substitute(
+        status=status, detail=escape(detail), way=way, request_id=escape(request_id)
+    )
     heading = escape(title)
     return _PAGE.substitute(window=heading, title=heading, style=_STYLE, content=content)

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = "1"  # seconds
 CHALLENGE: Final = 'Bearer realm="sidecar"'
+# The address that an error's page leads to; an application without it has no such page.
+SIGN_IN: Final = web.AppKey("sign_in", str)
 
 _MADE_ID: Final = web.RequestKey("made_id", str)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
@@ -141,6 +143,7 @@ def _answer(request: web.Request, refusal: Refusal) -> web.Response:
             title=title,
             detail=refusal.detail,
             request_id=request_id(request),
+            sign_in=request.app.get(SIGN_IN, ""),
         )
         response = web.Response(status=refusal.status, text=page, content_type="text/html")
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY

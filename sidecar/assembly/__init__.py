@@ -6,9 +6,9 @@ that cannot be used, with the place of each and what was expected there.
 
 from __future__ import annotations
 
+from sidecar.assembly.pages import error_pages, login_url
 from sidecar.assembly.parts import (
     Parts,
-    login_url,
     make_limits,
     make_origin_limits,
     make_parts,
@@ -27,6 +27,7 @@ from sidecar.assembly.trust import (
 __all__ = [
     "Keys",
     "Parts",
+    "error_pages",
     "login_url",
     "longest",
     "make_issuer",

@@ -191,10 +191,3 @@ def _make_head_limits(settings: Settings) -> HeadLimits:
 def make_redirect_origins(settings: Settings) -> frozenset[str]:
     """The other origins that a login may lead back to."""
     return frozenset(filter(None, map(parse_origin, settings.redirect_origins)))
-
-
-def login_url(settings: Settings) -> bytes:
-    """Where a browser signs in: a page of another, our own if there are users, or nowhere."""
-    if settings.login_url:
-        return settings.login_url.encode()
-    return b"/auth/login" if settings.users_file else b""

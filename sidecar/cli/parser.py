@@ -26,8 +26,12 @@ examples:
   sidecar run --upstream http://127.0.0.1:3000
   sidecar run --config /etc/sidecar/sidecar.toml --log-level debug
   SESSION_STORE=local sidecar run         without Redis, for one replica
+  TLS_CERT_FILE=tls.crt TLS_KEY_FILE=tls.key sidecar run      clients come by HTTPS
 
-SIGTERM and SIGINT end it cleanly: requests that are being served are finished first.
+The configuration file and the files it names are read again when they change, and at SIGHUP; what
+is wrong then is in the log, and nothing of it is used. Some settings wait for a restart, and the
+log says which. SIGTERM and SIGINT end it cleanly: requests that are being served are finished
+first.
 """
 DEMO: Final = """\
 The users are alice (password demo-alice) and admin (demo-admin). Sessions live in this process

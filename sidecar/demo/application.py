@@ -38,7 +38,7 @@ _PAGE: Final = Template(
 @media (prefers-color-scheme: dark) { :root { --accent: #8db2ff; } }
 body { max-width: 42rem; margin: 3rem auto; padding: 0 1.25rem;
   font: 1rem/1.5 system-ui, sans-serif; }
-h1 { margin: 0 0 .25rem; font-size: 1.75rem; line-height: 1.25; overflow-wrap: anywhere; }
+h1 { margin: 0 0 .5rem; font-size: 1.75rem; line-height: 1.25; overflow-wrap: anywhere; }
 p { margin: 0 0 1.5rem; }
 .roles span { padding: .1rem .6rem; border: 1px solid var(--line); border-radius: 1rem; }
 table { width: 100%; margin: 0 0 1.5rem; border-collapse: collapse; }
@@ -76,8 +76,7 @@ $session
 """
 )
 _SIGN_OUT: Final = (
-    '<form method="post" action="/auth/logout"><input type="hidden" name="rd" value="/">'
-    '<button type="submit">Sign out</button></form>'
+    '<form method="post" action="/auth/logout"><button type="submit">Sign out</button></form>'
 )
 _SIGN_IN: Final = '<a href="/auth/login?rd=/">Sign in</a>'
 

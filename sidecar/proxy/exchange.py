@@ -17,7 +17,7 @@ from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.lasting import Lasting
 from sidecar.sessions import outage
 from sidecar.sessions.check import look_up
-from sidecar.wire.replies import RETRY_AFTER, problem, redirect
+from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, problem, redirect
 
 if TYPE_CHECKING:
     import asyncio
@@ -175,8 +175,7 @@ class Exchange(Lasting):
                 close = not self._may_keep()
                 self._reply(302, redirect(self.request_id, headers=headers, close=close))
                 return
-        headers += RETRY_AFTER if status == 503 else b""
-        self._problem(status, headers)
+        self._problem(status, headers + (RETRY_AFTER if status == 503 else b""))
 
     # Answers of our own
 
@@ -190,8 +189,9 @@ class Exchange(Lasting):
         return keep
 
     def _problem(self, status: int, headers: bytes = b"") -> None:
+        forms = self.shared.pages if verify.shows_page(self.asked or self.head) else DOCUMENTS
         close, body = not self._may_keep(), not self.to_head
-        reply = problem(status, self.request_id, headers=headers, close=close, body=body)
+        reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)
 
     def _reply(self, status: int, reply: bytes) -> None:

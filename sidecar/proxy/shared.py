@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sidecar.wire.head import HeadLimits
+from sidecar.wire.replies import DOCUMENTS
 
 if TYPE_CHECKING:
     import logging
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.tasks import Tasks
     from sidecar.wire.forwarded import Network
     from sidecar.wire.headers import FieldLines
+    from sidecar.wire.replies import Form
     from sidecar.wire.target import Paths
 
 _SUFFIXES: Final = tuple(b"%03x" % number for number in range(4096))
@@ -75,6 +77,7 @@ class Shared:
     trusted_proxies: Sequence[Network] = ()
     tls: ssl.SSLContext | None = None  # what clients agree on, if they speak TLS
     login_url: bytes = b""  # where a browser signs in; empty: nowhere
+    pages: Mapping[int, Form] = field(default_factory=lambda: DOCUMENTS)  # errors for a person
     access_log: AccessLog | None = None
     log_all: bool = False  # also what was allowed
     on_unknown_key: Callable[[], None] | None = None  # told of a token that names one

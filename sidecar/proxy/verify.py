@@ -197,9 +197,12 @@ def origin_for(dialect: Dialect | None, asked: RequestHead, forwarding: Forwardi
 
 
 def is_navigation(head: RequestHead) -> bool:
-    """Whether a person waits for a page: a browser says so, others ask for HTML."""
-    if head.method not in {b"GET", b"HEAD"}:
-        return False
+    """Whether a person may be sent to another page, and back to this one."""
+    return head.method in {b"GET", b"HEAD"} and shows_page(head)
+
+
+def shows_page(head: RequestHead) -> bool:
+    """Whether a person will see the answer as a page: a browser says so, others ask for HTML."""
     accepts = False
     for line in head.lines.splitlines():
         name, _, value = line.partition(b":")

@@ -1,14 +1,19 @@
 """The answers this proxy gives by itself, as bytes: problem documents (RFC 9457) and redirects.
 
-Pure: no answer echoes a byte of the request but its checked request id.
+Pure: how a page looks comes from outside. No answer echoes a byte of the request but its checked
+request id.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_DETAILS: Final = {
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DETAILS: Final = {
     400: "The request is malformed.",
     401: "Valid credentials are required.",
     403: "The credentials do not allow this.",
@@ -32,41 +37,67 @@ RETRY_AFTER: Final = b"Retry-After: 1\r\n"
 ALLOW: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
 
-def _template(status: int) -> tuple[bytes, bytes, int]:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An error's answer but for its request: how the head starts, and the body around the id."""
+
+    start: bytes
+    before: bytes
+    after: bytes
+
+
+def _document(status: int) -> Form:
     title = HTTPStatus(status).phrase
-    start = (
-        f"HTTP/1.1 {status} {title}\r\n"
-        "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n"
-        "X-Content-Type-Options: nosniff\r\n"
-    )
     body = (
         f'{{"type":"about:blank","title":"{title}","status":{status},'
-        f'"detail":"{_DETAILS[status]}","request_id":"'
+        f'"detail":"{DETAILS[status]}","request_id":"'
     )
-    return start.encode(), body.encode(), len(body) + len('"}\n')
+    return Form(_start(status, "application/problem+json"), body.encode(), b'"}\n')
 
 
-_TEMPLATES: Final = {status: _template(status) for status in _DETAILS}
+def page(status: int, before: str, after: str, policy: str) -> Form:
+    """The same for a person: HTML around the request's id, and its Content-Security-Policy."""
+    start = _start(status, "text/html; charset=utf-8")
+    policy_line = f"Content-Security-Policy: {policy}\r\n"
+    return Form(start + policy_line.encode(), before.encode(), after.encode())
+
+
+def _start(status: int, content_type: str) -> bytes:
+    lines = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        f"Content-Type: {content_type}\r\nCache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+    )
+    return lines.encode()
+
+
+DOCUMENTS: Final = {status: _document(status) for status in DETAILS}
 
 
 def problem(
-    status: int, request_id: bytes, *, headers: bytes = b"", close: bool = False, body: bool = True
+    status: int,
+    request_id: bytes,
+    forms: Mapping[int, Form] = DOCUMENTS,
+    *,
+    headers: bytes = b"",
+    close: bool = False,
+    body: bool = True,
 ) -> bytes:
-    """A whole response: problem document, request id, more header lines, and the wish to close.
+    """A whole response: an error in its form, more header lines, and the wish to close.
 
     `body=False` answers a HEAD request: the same head, nothing behind it. KeyError for an unknown
     status.
     """
-    start, text, length = _TEMPLATES[status]
+    form = forms[status]
     return b"".join(
         (
-            start,
+            form.start,
             headers,
-            b"Content-Length: %d\r\n" % (length + len(request_id)),
+            b"Content-Length: %d\r\n" % (len(form.before) + len(request_id) + len(form.after)),
             b"X-Request-Id: ",
             request_id,
             b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n",
-            b'%b%b"}\n' % (text, request_id) if body else b"",
+            b"%b%b%b" % (form.before, request_id, form.after) if body else b"",
         )
     )
 

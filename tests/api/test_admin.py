@@ -121,3 +121,11 @@ async def test_nothing_else(client: Client) -> None:
     answer = await client.post("/metrics")
     assert answer.status == 405
     assert answer.content_type == "application/problem+json"
+
+
+async def test_its_errors_lead_to_no_sign_in_page(client: Client) -> None:
+    """A person who mistypes an address here is told so; nobody signs in on this port."""
+    answer = await client.get("/nothing", headers={"Accept": "text/html"})
+    page = await answer.text()
+    assert (answer.status, answer.content_type) == (404, "text/html")
+    assert "<a " not in page

@@ -289,6 +289,13 @@ async def test_no_session_is_taken_over(api: Api) -> None:
     assert session.sub == "alice"
 
 
+async def test_errors_lead_to_the_page(api: Api) -> None:
+    """Who asks with a browser for what needs a session is shown where to sign in."""
+    answer = await api.client.get("/auth/userinfo", headers=BROWSER)
+    assert (answer.status, answer.content_type) == (401, "text/html")
+    assert 'href="/auth/login">Go to the sign-in page</a>' in await answer.text()
+
+
 async def test_the_page(api: Api) -> None:
     """The page carries an allowed target on, drops a foreign one, and may not run scripts."""
     answer = await api.client.get("/auth/login?rd=/x%3Fy", headers=BROWSER)

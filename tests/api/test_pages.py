@@ -69,6 +69,24 @@ def test_signed_in() -> None:
     assert page.named("input")[0]["value"] == "/auth/login?signed-out&rd=/x"
 
 
+@pytest.mark.parametrize(
+    ("status", "sign_in", "href", "text"),
+    [
+        pytest.param(403, "/auth/login", "/auth/login", "Go to the sign-in page", id="forbidden"),
+        pytest.param(403, "", None, "", id="nowhere-to-sign-in"),
+        pytest.param(413, "/auth/login", None, "", id="too-large"),
+        pytest.param(408, "/auth/login", "", "Try again", id="too-slow"),
+        pytest.param(502, "/auth/login", "", "Try again", id="broken"),
+    ],
+)
+def test_an_error_leads_on(status: int, sign_in: str, href: str | None, text: str) -> None:
+    """To the sign-in page, or to the same address again: where it may help, and only there."""
+    made = error_page(status=status, title="x", detail="x", request_id="x", sign_in=sign_in)
+    links = [link["href"] for link in _Reader(made).named("a")]
+    assert links == ([] if href is None else [href])
+    assert f">{text}</a>" in made or not links
+
+
 @settings(deadline=None)
 @given(st.text() | st.just(NASTY))
 def test_everything_is_escaped(text: str) -> None:

@@ -143,6 +143,20 @@ def refresh(tokens: Tokens) -> bytes:
     return build("POST", "/auth/refresh", "Content-Type: application/json", body=body)
 
 
+async def test_where_people_sign_in(tmp_path: Path) -> None:
+    """Another sign-in page: the redirect and the page of an error lead there."""
+    routes = [rule("/admin/*", roles=["admin"])]
+    lines = ("Accept: text/html", "Sec-Fetch-Mode: navigate")
+    async with changing(tmp_path, routes=routes) as one:
+        token = (await one.proxy.login()).access
+        await one.change(routes=routes, login_url="https://sso.example/")
+        answer = await one.proxy.get("/", *lines)
+        assert answer.fields.one("location") == b"https://sso.example/?rd=%2F"
+        answer = await one.proxy.get("/admin/", *lines, token=token)
+        assert answer.status == 403
+        assert b'href="https://sso.example/"' in answer.body
+
+
 async def test_secrets(tmp_path: Path) -> None:
     """A secret that goes takes its tokens with it, also those remembered; one kept does not."""
     async with changing(tmp_path, session_mode="none") as one, one.proxy.client() as client:

@@ -431,3 +431,4 @@ def test_is_navigation(method: str, lines: list[bytes], navigates: bool) -> None
     """Only a person who waits for a page is sent to one."""
     head = read_request(*lines, first=f"{method} / HTTP/1.1".encode())
     assert verify.is_navigation(head) is navigates
+    assert verify.shows_page(head) is (navigates or method == "POST")  # which cannot be repeated

@@ -10,7 +10,7 @@ import pytest
 from sidecar import errors
 from sidecar.auth.reason import Reason
 from sidecar.wire.head import Framing, RequestHead, ResponseHead
-from sidecar.wire.replies import RETRY_AFTER, options, problem, redirect
+from sidecar.wire.replies import RETRY_AFTER, options, page, problem, redirect
 from tests.wire.readers import passed_on, response_parser
 
 STATUSES = (400, 401, 403, 405, 408, 413, 431, 500, 501, 502, 503, 504, 505)
@@ -50,6 +50,19 @@ def test_problem_with_everything() -> None:
     assert b"Retry-After: 1" in passed_on(head)
     assert full == problem(503, b"i", headers=RETRY_AFTER, close=True, body=False) + body
     assert read(problem(401, b"i", body=False), to_head=True)[1] == b""
+
+
+def test_page() -> None:
+    """The same error for a person: HTML with the request's id in its place, and its policy."""
+    forms = {503: page(503, "<p>ö ", "</p>", "default-src 'none'")}
+    head, body = read(problem(503, b"id-1:x", forms, headers=RETRY_AFTER))
+    assert (head.status, head.framing, head.length) == (503, Framing.LENGTH, len(body))
+    assert body.decode() == "<p>ö id-1:x</p>"
+    lines = passed_on(head)
+    assert b"Content-Type: text/html; charset=utf-8" in lines
+    assert b"Content-Security-Policy: default-src 'none'" in lines
+    assert b"X-Content-Type-Options: nosniff" in lines
+    assert b"Retry-After: 1" in lines
 
 
 def test_options() -> None:
