@@ -26,6 +26,9 @@ def make_listener_tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_client_auth != "off":
         required = settings.tls_client_auth == "required"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        # With a ticket, and with the next one that it brings, a client would come back without its
+        # certificate's being looked at, also when that has ended. TLS 1.2 has them for 5 minutes.
+        context.num_tickets = 0
         with placed(f"tls_client_ca_file {settings.tls_client_ca_file}"):
             context.load_verify_locations(cafile=settings.tls_client_ca_file)
     return context

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 _UNQUOTED: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~=;,:\[\] \t-]*"
 _FORWARDED: Final = re.compile(rb'%b(?:"%b"%b)*\Z' % (_UNQUOTED, _UNQUOTED, _UNQUOTED))
 _ADDRESSES: Final = re.compile(rb"[0-9A-Fa-f.:\[\], \t_a-zA-Z-]*\Z")
-_CERTIFICATES: Final = re.compile(rb":[A-Za-z0-9+/]+={0,2}:(?:, ?:[A-Za-z0-9+/]+={0,2}:)*\Z")
+_CERTIFICATE: Final = rb":[A-Za-z0-9+/]+={0,2}:"
 _NODE: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,100}\Z")  # one of them, as a log may hold it
-# RFC 9440 sections 2.2 and 2.3.
+# RFC 9440 sections 2.2 and 2.3: one certificate, and a list of them. Of two, the first may be the
+# client's own word, which a proxy has only added to.
 _TOLD: Final = {
-    b"client-cert": b"Client-Cert: %b\r\n",
-    b"client-cert-chain": b"Client-Cert-Chain: %b\r\n",
+    b"client-cert": (re.compile(rb"%b\Z" % _CERTIFICATE), b"Client-Cert: %b\r\n"),
+    b"client-cert-chain": (
+        re.compile(rb"%b(?:, ?%b)*\Z" % (_CERTIFICATE, _CERTIFICATE)),
+        b"Client-Cert-Chain: %b\r\n",
+    ),
 }
 
 
@@ -100,9 +104,9 @@ class Forwarding:
         before = said.get(b"forwarded", b"")
         before = before if _FORWARDED.match(before) else b""
         block = self._serialize(addresses, scheme, host, before)
-        for name, line in _TOLD.items():
+        for name, (form, line) in _TOLD.items():
             value = said.get(name, b"")
-            if _CERTIFICATES.match(value):
+            if form.match(value):
                 block += line % value
         return block
 

@@ -717,7 +717,7 @@ RULES: Final = (
     Rule(
         "a certificate is a byte sequence",
         FORWARDED,
-        "if _CERTIFICATES.match(value):",
+        "if form.match(value):",
         "if value:",
         ("identity/certificate-junk-of-a-trusted-proxy",),
     ),
