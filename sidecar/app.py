@@ -243,6 +243,7 @@ class Sidecar:
             )
         live = Live(gate, self._store, self._tasks)
         live.start()
+        self._policy.on_change = live.look_again
         self._count(parts.routes)
         return Shared(
             routes=parts.routes,

@@ -14,7 +14,7 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.session import SessionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sidecar.api.key_source import KeyPlace, KeySource
     from sidecar.assembly import Parts
@@ -63,6 +63,7 @@ class Policy:
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self.settings = settings
         self.parts = parts
+        self.on_change: Callable[[], None] = _nothing  # told of other keys, once they are in use
         self._foreign = Foreign(settings, parts.foreign, self)
         verifier = assembly.make_verifier(settings, parts.keys, parts.foreign)
         self.gate = Gate(
@@ -109,8 +110,13 @@ class Policy:
             verifier = assembly.make_verifier(self.settings, self.parts.keys, foreign.ring)
             self.gate.use(verifier)
             self.current.verifier = verifier
+            self.on_change()
 
     def _show(self) -> None:
         keys = self.parts.keys.access
         self.current.published_keys = tuple(key for key in keys if not key.is_symmetric)
         self.current.redirect_origins = assembly.make_redirect_origins(self.settings)
+
+
+def _nothing() -> None:
+    pass

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sidecar.reload")
 
 _NOT_USED: Final = "the new configuration is not used"
+# Looks between two tries of one that is not good: what it names may have come meanwhile.
+_LOOKS: Final = 30
 
 
 class Reloads:
@@ -40,6 +42,8 @@ class Reloads:
         self._path = path
         self._every = every
         self._watch = FileWatch(self._files())
+        self._looks = 0  # since the last try
+        self._problems: list[str] = []  # of the last try
 
     def __repr__(self) -> str:
         return f"<Reloads {self._watch!r}>"
@@ -48,18 +52,27 @@ class Reloads:
         """Go on for ever; once `asked` is set, reload and clear it."""
         while True:
             await happened(self._every, asked)
-            if asked.is_set() or (self._sidecar.settings.watch_files and self._watch.has_changed()):
+            if asked.is_set() or (self._sidecar.settings.watch_files and self._is_due()):
                 asked.clear()
                 await self.reload()
 
+    def _is_due(self) -> bool:
+        self._looks += 1
+        failed = self._sidecar.metrics.reload_failed
+        return self._watch.has_changed() or (failed and self._looks >= _LOOKS)
+
     async def reload(self) -> None:
-        """Once, now. What is wrong is logged and counted."""
+        """Once, now. What is wrong is logged, once for as long as it is the same, and counted."""
         metrics = self._sidecar.metrics
+        self._looks = 0
         self._watch.take()
+        before, self._problems = self._problems, []
         try:
             waiting = await self._sidecar.reload(await asyncio.to_thread(self._reread))
         except ConfigError as fault:
-            logger.warning(_NOT_USED, extra={"problems": [str(each) for each in fault.problems]})
+            self._problems = [str(each) for each in fault.problems]
+            if self._problems != before:
+                logger.warning(_NOT_USED, extra={"problems": self._problems})
         except Exception:  # the process serves on by the old one, and the next may be good
             logger.exception(_NOT_USED)
         else:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.tunnel import TunnelEnd
 
 _REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
-_FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
+FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
 TOLD: Final = 1024  # connections beyond the limit that are told so before they are closed
 _LINGER_OCTETS: Final = 1024 * 1024  # dropped of what a client still sends after its last answer
 
@@ -222,7 +222,7 @@ class Client(asyncio.Protocol):
             self._tunnel.peer.go_away()
         elif self.exchange is None and not self._lingering and not self._held:
             if self._parser.unused:
-                self.deadline = min(self.deadline, now + _FIRST_REQUEST)
+                self.deadline = min(self.deadline, now + FIRST_REQUEST)
             elif not self.transport.is_closing():
                 self._close_idle()
 

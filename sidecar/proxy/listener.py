@@ -11,6 +11,7 @@ import select
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from sidecar.proxy.client import FIRST_REQUEST
 from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.flow import NEVER
 from sidecar.proxy.home import Home
@@ -88,6 +89,8 @@ class Listener:
         self._home.closing = True
         for each in list(self._home.connections):
             each.go_away(monotonic())
+        for arrival in self._home.arriving:
+            asyncio.get_running_loop().call_later(FIRST_REQUEST, arrival.cancel)
         await happened(grace, self._home.empty, hurry)
         for arrival in self._home.arriving:
             arrival.cancel()

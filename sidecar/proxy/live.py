@@ -142,6 +142,10 @@ class Live:
                 watched.route = routes.match(head.method, head.host, head.path)
                 self._look_at(watched)
 
+    def look_again(self) -> None:
+        """Anything may have changed but the rules."""
+        self._on_ended(None)
+
     def forget(self, watched: Watched) -> None:
         """It has ended."""
         same = self._by_token.get(watched.token)

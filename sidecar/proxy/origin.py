@@ -146,8 +146,11 @@ class Origin:
         return f"<Origin {self.name} {self.pool!r}>"
 
     def use(self, connector: Connector) -> None:
-        """New connections are opened so; those there are go on."""
-        self._connector = connector
+        """Connections are opened so from now on; none of before is lent again that lies idle."""
+        if connector != self._connector:
+            self._connector = connector
+            for connection in list(self.pool.idle):
+                connection.abort()
 
     def obtain(self, client: Client) -> None:
         """Open a connection for `client`, or put it in line; one of its callbacks tells it."""

@@ -51,7 +51,7 @@ class Changing:
     def __init__(self, folder: Path, upstream: ScriptedUpstream, **settings: Any) -> None:
         self.folder = folder
         self.upstream = upstream
-        self.issuers: Sequence[IssuerSettings] = ()
+        self.issuers: Sequence[IssuerSettings] | None = settings.pop("issuers", ())
         self.asked = asyncio.Event()
         self.write(**settings)
         self.sidecar = Sidecar(self.read())
@@ -66,6 +66,8 @@ class Changing:
     def read(self) -> Settings:
         """What is in the files now."""
         settings = settings_from(env={}, file=self.folder / "sidecar.toml")
+        if self.issuers is None:  # those of the file
+            return settings
         return structs.replace(settings, issuer=tuple(self.issuers))
 
     async def change(self, **settings: Any) -> None:
@@ -420,6 +422,39 @@ async def test_a_certificate_that_changes(tmp_path: Path) -> None:
             with pytest.raises(ssl.SSLCertVerificationError):
                 await connect(one.sidecar.port, tls=first).__aenter__()
             assert (await kept.ask(build("GET", "/"))).status == 200
+
+
+async def test_a_file_that_comes_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What names it is tried again by itself, and said to be wrong only once."""
+    async with changing(tmp_path) as one:
+        later = tmp_path / "later.pem"
+        issuer = {"issuer": FOREIGN, "key_file": str(later), "session_mode": "none"}
+        text = (tmp_path / "sidecar.toml").read_text()
+        lines = "".join(f'{name} = "{value}"\n' for name, value in issuer.items())
+        (tmp_path / "sidecar.toml").write_text(f"{text}\n[[issuer]]\n{lines}")
+        one.issuers = None
+        await until(lambda: one.counts["failure"] >= 2)
+        later.write_bytes(forge.public_pem(forge.private_key("RS256")))
+        await until(lambda: one.counts["success"] == 1)
+        assert (await one.proxy.ask(build("GET", "/", token=foreign()))).status == 200
+        said = [each.message for each in caplog.records if each.name == "sidecar.reload"]
+        assert said.count("the new configuration is not used") == 1
+
+
+async def test_a_key_that_is_withdrawn(tmp_path: Path) -> None:
+    """What lasts by it ends, too, when its issuer no longer publishes it."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+    async with KeyServer() as server:
+        server.publish(rsa="RS256")
+        issuer = IssuerSettings(issuer=FOREIGN, jwks_url=server.url, session_mode="none")
+        async with changing(tmp_path, issuers=[issuer]) as one, one.proxy.client() as client:
+            one.upstream.scripts = [[head, WATCH]]
+            await client.send(build("GET", "/", token=foreign()))
+            await client.until(b"data: 1")
+            server.publish(other="RS256")
+            other = forge.token({"iss": FOREIGN}, {"kid": "x"}, alg="RS256").decode()
+            await one.proxy.ask(build("GET", "/", token=other))  # lets the keys be fetched
+            assert await client.ended() == "reset"
 
 
 # A process

@@ -490,11 +490,12 @@ async def test_leaving_while_one_arrives(upstream: ScriptedUpstream, tmp_path: P
         await leaving
 
 
+@pytest.mark.parametrize("timeout", ["50ms", "1h"])
 async def test_leaving_does_not_wait_for_who_says_nothing(
-    upstream: ScriptedUpstream, tmp_path: Path
+    upstream: ScriptedUpstream, tmp_path: Path, timeout: str
 ) -> None:
-    """A handshake that does not end is cut with the rest, when DRAIN_TIMEOUT is over."""
-    settings = {"drain_timeout": "50ms", "header_timeout": "1h"}
+    """A handshake that does not end is cut with the rest, when DRAIN_TIMEOUT is over; or sooner."""
+    settings = {"drain_timeout": timeout, "header_timeout": "1h"}
     async with secure(upstream, tmp_path, **settings) as tls, tls.proxy.client() as silent:
         await until(lambda: arriving() == 1)
         async with asyncio.timeout(PATIENCE):
