@@ -22,6 +22,7 @@ examples:
   python -m bench --redis --write-results              everything, into bench/RESULTS.md
   python -m bench checks                               no errors, bounded memory, many connections
   python -m bench checks --only near,cold              what a session in Redis costs
+  python -m bench checks --only soak                   ten minutes amid clients that break off
   python -m bench profile --scenario small             where the sidecar's time goes
 
 Every program runs on loopback with one worker and ends with the run. CPU is the time of the proxy's

@@ -31,10 +31,11 @@ from bench import (
     restarts,
     revocation,
     sidecar,
+    soak,
     transfer,
     usage,
 )
-from bench.children import Children, StartError, free_port
+from bench.children import Children, StartError
 from bench.lab import Lab
 from bench.outcome import Finding, Outcome, below, outcome_table, p99
 from bench.scenarios import MIB, SCENARIOS
@@ -51,7 +52,8 @@ FIRST_EVENT_LIMIT = 0.050
 SMALL = SCENARIOS[0]
 FAULTS = (
     *(holding.HoldError, load.LoadError, live.LiveError, polling.PollError),
-    *(transfer.TransferError, restarts.RestartError, RedisError, StartError, OSError),
+    *(transfer.TransferError, restarts.RestartError, soak.SoakError),
+    *(RedisError, StartError, OSError),
     asyncio.TimeoutError,
 )
 
@@ -163,12 +165,14 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "revocation": revocation.check,
     "restarts": restarts.check,
 }
-UNPINNED = frozenset({"revocation", "restarts"})  # more sidecars than there are CPUs
+# Longer than all the others together: only when it is asked for, for so many seconds.
+LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
+UNPINNED = frozenset({"revocation", "restarts", "soak"})  # more busy programs than there are CPUs
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The `checks` command."""
-    known = [*CHECKS, *SHARED]
+    known = [*CHECKS, *SHARED, *LONG]
     parser = commands.add_parser(
         "checks",
         help="no errors, bounded memory, live streams, shared sessions; exit 1 when one misses",
@@ -184,19 +188,32 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--idle", type=compare.positive, default=10_000, metavar="N", help="connections (10000)"
     )
     parser.add_argument(
+        "--seconds",
+        type=compare.positive,
+        default=soak.SECONDS,
+        metavar="N",
+        help=f"of load for soak ({soak.SECONDS}), which runs only when --only names it",
+    )
+    parser.add_argument(
         "--write-results", action="store_true", help="put the table into bench/RESULTS.md"
     )
     parser.set_defaults(run=run)
 
 
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """The checks that are to run."""
+    only: list[str] | None = arguments.only
+    return only or [*CHECKS, *SHARED]
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks and print each outcome; exit status 1 when one missed its bar."""
     compare.require_load_tools()
-    chosen = arguments.only or [*CHECKS, *SHARED]
-    alone = [name for name in chosen if name in CHECKS]
+    names = chosen(arguments)
+    alone = [name for name in names if name in CHECKS]
     outcomes = run_alone(alone, arguments) if alone else []
-    for name in chosen:
-        if name in SHARED:
+    for name in names:
+        if name not in CHECKS:
             outcomes += run_shared(name, arguments)
     return 0 if all(outcome.held for outcome in outcomes) else 1
 
@@ -218,8 +235,9 @@ def run_alone(names: list[str], arguments: argparse.Namespace) -> list[Outcome]:
 
 
 def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
-    """One check of shared sessions."""
+    """One check of shared sessions, or the long one."""
     details: list[str] = []
+    begin = SHARED[name] if name in SHARED else lambda lab: LONG[name](lab, arguments.seconds)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as directory,
         Children(Path(directory)) as children,
@@ -228,7 +246,7 @@ def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
         lab.start_upstream()
 
         def check() -> list[Outcome]:
-            found = SHARED[name](lab)
+            found = begin(lab)
             details.extend(found.details)
             return found.outcomes
 
@@ -237,7 +255,8 @@ def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
     sys.stdout.flush()
     if arguments.write_results:
         parts = [outcome_table(outcomes), *details]
-        write(arguments.results, f"check {name}", f"Shared sessions: `{name}`", parts)
+        title = "Shared sessions" if name in SHARED else "A long load"
+        write(arguments.results, f"check {name}", f"{title}: `{name}`", parts)
     return outcomes
 
 
@@ -265,9 +284,7 @@ def prepare(children: Children, sizes: Sizes) -> Subject:
     """Start both upstreams and a sidecar before each, and log in."""
     lab = Lab(children)
     lab.start_upstream()
-    port = free_port()
-    argv = [sys.executable, "-m", "bench.stream_upstream", str(port)]
-    children.spawn("stream-upstream", argv).wait_listening(port)
+    port = lab.start_streams()
     plain = sidecar.start(lab, "sidecar")
     streaming = sidecar.start(lab, "sidecar-streaming", upstream_port=port)
     tokens = sidecar.login(plain.port), sidecar.login(streaming.port)

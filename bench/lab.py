@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,10 +53,22 @@ class Lab:
         (files / "1m").write_bytes(b"x" * MIB)
         for path in (self.directory, files):
             path.chmod(0o755)  # nginx's worker drops to another user
-        self.upstream_port = free_port()
-        config = self.fill("upstream.conf", "upstream.conf", {"PORT": str(self.upstream_port)})
+        self.upstream_port = self.start_nginx("upstream", {})
+
+    def start_nginx(self, name: str, values: Mapping[str, str]) -> int:
+        """Start an nginx by the template of this name, with `values` beside its port; the port."""
+        port = free_port()
+        config = self.fill(f"{name}.conf", f"{name}.conf", {**values, "PORT": str(port)})
         argv = ["nginx", "-c", str(config), "-p", str(self.directory), "-g", "daemon off;"]
-        self.children.spawn("upstream", argv, cpu=self.other_cpu).wait_listening(self.upstream_port)
+        self.children.spawn(name, argv, cpu=self.other_cpu).wait_listening(port)
+        return port
+
+    def start_streams(self) -> int:
+        """Start the application that streams (`stream_upstream`); its port."""
+        port = free_port()
+        argv = [sys.executable, "-m", "bench.stream_upstream", str(port)]
+        self.children.spawn("stream-upstream", argv).wait_listening(port)
+        return port
 
     def start_redis(self) -> None:
         """Start a Redis that keeps nothing on disk."""

@@ -42,6 +42,7 @@ def start(
     redis: bool = False,
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
+    template: str = "sidecar.toml",
 ) -> Started:
     """Start it before `upstream_port` (default: the lab's); `module` may put a profiler first."""
     users = lab.directory / "users.toml"
@@ -56,7 +57,7 @@ def start(
         "STORE": "redis" if redis else "local",
         "REDIS_LINE": f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"' if redis else "",
     }
-    config = lab.fill("sidecar.toml", f"{name}.toml", values)
+    config = lab.fill(template, f"{name}.toml", values)
     env = {"JWT_SECRET": lab.secret, "REFRESH_SECRET": lab.refresh_secret}
     argv = [sys.executable, *module, "run", "--config", str(config)]
     child = lab.children.spawn(name, argv, env=env, cpu=lab.proxy_cpu)

@@ -67,6 +67,18 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def cut(request: web.Request) -> web.StreamResponse:
+    """An answer that breaks off in the middle; chunked where the query asks for it."""
+    response = web.StreamResponse()
+    if "chunked" not in request.query:
+        response.content_length = 2 * len(CHUNK)
+    await response.prepare(request)
+    await response.write(CHUNK)
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
 def build() -> web.Application:
     """The application."""
     app = web.Application()
@@ -74,6 +86,7 @@ def build() -> web.Application:
     app.router.add_post("/sink", sink)
     app.router.add_get("/echo", echo)
     app.router.add_get("/events", events)
+    app.router.add_get("/cut", cut)
     return app
 
 

@@ -33,7 +33,7 @@ def test_unset_mark_is_an_error() -> None:
 def test_every_template_can_be_filled(name: str, tmp_path: Path) -> None:
     """The suite has a value for each mark that a template uses."""
     names = ["PORT", "NAME", "SESSION", "ADMIN", "STORE", "REDIS_LINE", "DRAIN"]
-    names += ["FIRST", "FIRST_ADMIN", "SECOND", "SECOND_ADMIN"]
+    names += ["FIRST", "FIRST_ADMIN", "SECOND", "SECOND_ADMIN", "APP"]
     own = dict.fromkeys(names, "x")
     path = Lab(Children(tmp_path)).fill(name, "filled", own)
     assert "@" not in path.read_text().replace("@type", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import compare
+from bench import checks, compare
 from bench.__main__ import build_parser
 from bench.proxies import PROXIES
 from bench.scenarios import SCENARIOS
@@ -29,6 +29,13 @@ def test_named_peers_and_scenarios_are_taken() -> None:
 def test_checks_of_shared_sessions_can_be_run_alone(name: str) -> None:
     """Each by its name, as all checks."""
     assert build_parser().parse_args(["checks", "--only", name]).only == [name]
+
+
+def test_the_long_check_is_run_only_when_it_is_named() -> None:
+    """It takes as long as all the others."""
+    assert build_parser().parse_args(["checks", "--only", "soak"]).seconds == 600
+    assert "soak" not in checks.chosen(build_parser().parse_args(["checks"]))
+    assert checks.chosen(build_parser().parse_args(["checks", "--only", "soak"])) == ["soak"]
 
 
 def test_quick_is_three_scenarios() -> None:

@@ -1,0 +1,119 @@
+"""What a sidecar holds: memory, tasks, open files and connections, each from where it is known.
+
+Memory, files and sockets are the kernel's word, the rest is the sidecar's own (/status). Must not
+know what was done to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench import usage
+
+if TYPE_CHECKING:
+    from bench.sidecar import Started
+
+ESTABLISHED, CLOSE_WAIT = 1, 8  # the states in which either end can still hold on (proc(5))
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """A line of /proc/net/tcp; ports in host order."""
+
+    local: int
+    remote: int
+    state: int
+    inode: int
+
+
+class Connections(msgspec.Struct, frozen=True):
+    """How many the sidecar says are open; those to its own control plane are `upstream`, too."""
+
+    downstream: int
+    upstream: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What /status says, as far as it matters here."""
+
+    connections: Connections
+    requests_in_flight: int
+    tasks: int
+    store_transitions: list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """All of it. `rss` in bytes; `files` without those to Redis; `at_upstream` as it has them."""
+
+    rss: int
+    files: int
+    to_redis: int
+    at_upstream: int
+    in_flight: int
+    clients: int
+    upstream: int
+    tasks: int
+    transitions: int  # between the shared store and local memory
+
+    def as_idle_as(self, before: Vitals) -> bool:
+        """Whether no request and no connection is left, nor more tasks and files than before."""
+        busy = self.in_flight or self.clients or self.upstream or self.at_upstream
+        return not busy and self.tasks <= before.tasks and self.files <= before.files
+
+
+def read(started: Started, *, upstream_port: int, redis_port: int) -> Vitals:
+    """Look at it once. Raises OSError when it has ended or does not answer."""
+    pid = started.child.pid
+    files = open_files(pid)  # first: asking opens one, and it is not closed at once
+    status = ask(started.admin_port)
+    sockets = parse_sockets((usage.PROC / "net" / "tcp").read_text())
+    open_now = [each for each in sockets if each.state in (ESTABLISHED, CLOSE_WAIT)]
+    to_redis = [
+        each for each in open_now if each.remote == redis_port and f"socket:[{each.inode}]" in files
+    ]
+    return Vitals(
+        rss=usage.rss([pid]),
+        files=len(files) - len(to_redis),
+        to_redis=len(to_redis),
+        at_upstream=sum(each.local == upstream_port for each in open_now),
+        in_flight=status.requests_in_flight,
+        clients=status.connections.downstream,
+        upstream=status.connections.upstream,
+        tasks=status.tasks,
+        transitions=len(status.store_transitions),
+    )
+
+
+def open_files(pid: int) -> set[str]:
+    """What the process's descriptors lead to."""
+    files = set()
+    for entry in (usage.PROC / str(pid) / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we were looking
+            files.add(str(entry.readlink()))
+    return files
+
+
+def ask(admin_port: int) -> Status:
+    """What it says of itself."""
+    connection = http.client.HTTPConnection("127.0.0.1", admin_port, timeout=10)
+    try:
+        connection.request("GET", "/status")
+        return msgspec.json.decode(connection.getresponse().read(), type=Status)
+    finally:
+        connection.close()
+
+
+def parse_sockets(table: str) -> list[Socket]:
+    """The lines of /proc/net/tcp."""
+    sockets = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        local, remote = (int(address.rpartition(":")[2], 16) for address in fields[1:3])
+        sockets.append(Socket(local, remote, int(fields[3], 16), int(fields[9])))
+    return sockets

@@ -1,0 +1,32 @@
+"""Full load amid clients that leave, stall and reset: the benchmark suite's check, shorter."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bench.children import Children
+from bench.lab import Lab
+from bench.soak import soaked
+from bench.steady import Plan, judge
+
+# So short a time begins while caches and buffers are still growing into their bounds.
+PLAN: Final = Plan(seconds=10, warm_up=4.0, window=2.0)
+
+
+@pytest.mark.needs("nginx", "redis-server", "wrk")
+@pytest.mark.timeout(120)
+async def test_nothing_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, connection, task or file; no fault in the log; and none who behaves is failed."""
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")  # nginx's, for non-root
+    # Not below pytest's own folder: nginx's worker is another user, who may not look into that.
+    with tempfile.TemporaryDirectory() as folder, Children(Path(folder)) as children:
+        lab = Lab(children)
+        lab.start_upstream()
+        lab.start_redis()
+        seen = await soaked(lab, PLAN)
+    assert [outcome.line() for outcome in judge(seen, PLAN) if not outcome.held] == []
