@@ -103,6 +103,7 @@ class Lab:
             "sid": secrets.token_urlsafe(16),
             "jti": secrets.token_urlsafe(16),
             "iat": now,
+            "nbf": now,
             "exp": now + TOKEN_SECONDS,
             "roles": ["user"],
         }

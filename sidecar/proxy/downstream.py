@@ -53,15 +53,13 @@ class Downstream(Client):
         """The client sends no more; it may still read the answer it waits for."""
         self.ended = True
         exchange = self.exchange
-        if not self.half_close:  # nothing can be written any more: it has left
-            if exchange is not None:
-                exchange.abandon()
-            return False
         if exchange is None:
             # With requests in line `_read_held` goes on, and closes; else the transport does.
-            return bool(self._held) and (self.full or self._scheduled)
-        if exchange.body is not None and not exchange.body.done:
-            exchange.abandon()
+            return self.half_close and bool(self._held) and (self.full or self._scheduled)
+        unfinished = exchange.body is not None and not exchange.body.done
+        if unfinished or not self.half_close:  # with TLS, nothing can be written to it any more
+            exchange.on_client_gone()
+            reset(self.transport)
             return False
         now = monotonic()
         self.expect(now, self.deadline - now)

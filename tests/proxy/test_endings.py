@@ -206,3 +206,17 @@ async def test_early_answer_to_a_client_that_has_left(
         await ended(upstream)
         assert await client.ended() == "reset"
     await all_gone(proxy)
+
+
+async def test_end_of_a_client_within_its_body(upstream: ScriptedUpstream, proxy: Stack) -> None:
+    """It has left: counted so, and the upstream does not take what came for the whole."""
+    async with proxy.client() as client:
+        await client.send(build("POST", "/", "Content-Length: 10") + b"half")
+        await upstream.arrived()
+        client.end()
+        assert await client.ended() == "reset"
+    await until(lambda: not proxy.sidecar.metrics.connections["downstream"])
+    codes = proxy.sidecar.metrics.routes["all"].codes
+    assert dict(codes) == {499: 1}
+    assert proxy.sidecar.metrics.in_flight == 0
+    await until(lambda: upstream.connections[0].ended_how is not None)
