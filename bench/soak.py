@@ -68,7 +68,7 @@ async def soaked(lab: Lab, plan: Plan) -> Seen:
         )
     )
     look = partial(vitals.read, started, upstream_port=port, redis_port=lab.redis_port)
-    before = await asyncio.to_thread(look)
+    before = await at_start(look)
     fresh = await asyncio.to_thread(fill, lab, started)
     token = await asyncio.to_thread(sidecar.login, started.port)
     crowd = unruly.Crowd(started.port, token, itertools.cycle(fresh))
@@ -171,6 +171,16 @@ async def note(name: str, child: Child, answered: Count) -> None:
     answered.answered[name] += found.requests - found.status
     if errors:
         answered.failures[f"{name}: {found}"] += errors
+
+
+async def at_start(look: Callable[[], Vitals]) -> Vitals:
+    """What it holds before anybody asks: once all has begun that it does by itself."""
+    while True:
+        first = await asyncio.to_thread(look)
+        await asyncio.sleep(1)
+        second = await asyncio.to_thread(look)
+        if second.tasks <= first.tasks:
+            return first
 
 
 async def at_rest(look: Callable[[], Vitals], before: Vitals) -> Vitals:
