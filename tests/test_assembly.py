@@ -236,7 +236,9 @@ def test_libraries_are_loaded_for_those_who_need_them(
     assert found.stdout.strip() == loaded
 
 
-def test_uptime_when_the_clock_is_set(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_uptime_when_the_clock_is_set(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is time that has passed."""
     sidecar = Sidecar(settings)
     monkeypatch.setattr(time, "time", lambda: 0.0)

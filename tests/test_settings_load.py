@@ -273,6 +273,42 @@ def test_a_bad_secret_is_refused_with_the_command_for_a_good_one(
     assert problems(env=env) == expected
 
 
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        pytest.param(
+            {"TLS_CERT_FILE": "a"},
+            "environment TLS_CERT_FILE: expected tls_cert_file and tls_key_file together; only one"
+            " is set",
+            id="half-a-pair",
+        ),
+        pytest.param(
+            {"TLS_CLIENT_AUTH": "required", "TLS_CLIENT_CA_FILE": "a"},
+            "environment TLS_CLIENT_AUTH: expected off, for tls_cert_file is not set; got required",
+            id="without-tls",
+        ),
+        pytest.param(
+            {"TLS_CERT_FILE": "a", "TLS_KEY_FILE": "a", "TLS_CLIENT_AUTH": "optional"},
+            "environment TLS_CLIENT_AUTH: expected tls_client_ca_file to be set: who signs the"
+            " certificates of clients",
+            id="without-an-authority",
+        ),
+        pytest.param(
+            {"TLS_CERT_FILE": "a", "TLS_KEY_FILE": "a", "TLS_CLIENT_CA_FILE": "a"},
+            "tls_client_auth: expected optional or required, for tls_client_ca_file is set; got off",
+            id="an-authority-for-nothing",
+        ),
+    ],
+)
+def test_what_does_not_go_together_in_tls(
+    tmp_path: Path, env: dict[str, str], expected: str
+) -> None:
+    """A listener that would not do what somebody wanted is none."""
+    (tmp_path / "a").touch()
+    paths = {name: str(tmp_path / "a") for name, value in env.items() if value == "a"}
+    assert problems(env={**SECRETS, **env, **paths}) == [expected]
+
+
 def test_the_file_of_a_previous_secret_may_be_missing(tmp_path: Path) -> None:
     """Then there is none; that of a secret in use may not, and one that is there holds one."""
     file = tmp_path / "previous"
