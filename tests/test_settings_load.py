@@ -295,7 +295,8 @@ def test_a_bad_secret_is_refused_with_the_command_for_a_good_one(
         ),
         pytest.param(
             {"TLS_CERT_FILE": "a", "TLS_KEY_FILE": "a", "TLS_CLIENT_CA_FILE": "a"},
-            "tls_client_auth: expected optional or required, for tls_client_ca_file is set; got off",
+            "tls_client_auth: expected optional or required, for tls_client_ca_file is set; got"
+            " off",
             id="an-authority-for-nothing",
         ),
     ],
