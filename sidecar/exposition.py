@@ -110,14 +110,13 @@ class MetricsCollector(Collector):
         for state in BREAKER_STATES:
             breaker.add_metric((state,), float(state == metrics.breaker_state))
         yield breaker
-        transitions = CounterMetricFamily(
+        yield _labelled(
+            CounterMetricFamily,
             "sidecar_degraded_transitions_total",
             "Changes between the shared session store and what is known here alone.",
-            labels=("to",),
+            "to",
+            metrics.transitions,
         )
-        for state, count in metrics.transitions.items():
-            transitions.add_metric((state,), count)
-        yield transitions
         if metrics.near is not None:
             yield from _near_cache(metrics.near)
         if metrics.journal is not None:
@@ -128,18 +127,20 @@ class MetricsCollector(Collector):
         yield GaugeMetricFamily(
             "sidecar_requests_in_flight", "Requests not answered yet.", value=metrics.in_flight
         )
-        connections = GaugeMetricFamily(
-            "sidecar_connections", "Open connections.", labels=("side",)
+        yield _labelled(
+            GaugeMetricFamily,
+            "sidecar_connections",
+            "Open connections.",
+            "side",
+            metrics.connections,
         )
-        for side, count in metrics.connections.items():
-            connections.add_metric((side,), count)
-        yield connections
-        reloads = CounterMetricFamily(
-            "sidecar_config_reloads_total", "Readings of a new configuration.", labels=("result",)
+        yield _labelled(
+            CounterMetricFamily,
+            "sidecar_config_reloads_total",
+            "Readings of a new configuration.",
+            "result",
+            metrics.reloads,
         )
-        for result, count in metrics.reloads.items():
-            reloads.add_metric((result,), count)
-        yield reloads
         yield GaugeMetricFamily(
             "sidecar_config_last_reload_successful",
             "0 while the newest configuration is not used, for it cannot be.",
@@ -150,22 +151,20 @@ class MetricsCollector(Collector):
             "When the configuration in use was read.",
             value=metrics.reloaded,
         )
-        handshakes = CounterMetricFamily(
+        yield _labelled(
+            CounterMetricFamily,
             "sidecar_tls_handshakes_total",
             "Clients that TLS was agreed on with, that were refused it, or that broke it off.",
-            labels=("result",),
+            "result",
+            metrics.handshakes,
         )
-        for result, count in metrics.handshakes.items():
-            handshakes.add_metric((result,), count)
-        yield handshakes
-        certificates = GaugeMetricFamily(
+        yield _labelled(
+            GaugeMetricFamily,
             "sidecar_certificate_expiry_timestamp_seconds",
             "When a certificate of this sidecar ends, by the setting that names its file.",
-            labels=("setting",),
+            "setting",
+            metrics.certificates,
         )
-        for setting, end in metrics.certificates.items():
-            certificates.add_metric((setting,), end)
-        yield certificates
         yield CounterMetricFamily(
             "sidecar_access_log_dropped_total",
             "Access log lines dropped because standard output did not take them in time.",
@@ -228,6 +227,19 @@ def _by_label(codes: Mapping[int, int]) -> dict[str, int]:
     for code, count in codes.items():
         counts[str(code) if 100 <= code <= 599 else "other"] += count
     return counts
+
+
+def _labelled(
+    kind: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    text: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    family = kind(name, text, labels=(label,))
+    for value, figure in values.items():
+        family.add_metric((value,), figure)
+    return family
 
 
 def _counters(

@@ -136,11 +136,10 @@ class Live:
     def use(self, routes: RouteTable) -> None:
         """Other rules, and maybe other keys: look at each again, under the rule it is now under."""
         self._routes, self._changed = routes, monotonic()
-        for same in tuple(self._by_token.values()):
-            for watched in tuple(same):
-                head = watched.head
-                watched.route = routes.match(head.method, head.host, head.path)
-                self._look_at(watched)
+        for watched in self._all():
+            head = watched.head
+            watched.route = routes.match(head.method, head.host, head.path)
+            self._look_at(watched)
 
     def look_again(self) -> None:
         """Anything may have changed but the rules."""
@@ -176,13 +175,11 @@ class Live:
     def _on_ended(self, token_id: str | None) -> None:
         """This session changed; None: any may have."""
         self._changed = monotonic()
-        if token_id is not None:
-            for watched in tuple(self._by_token.get(token_id, ())):
-                self._look_at(watched)
-            return
-        for same in tuple(self._by_token.values()):
-            for watched in tuple(same):
-                self._look_at(watched)
+        for watched in self._all() if token_id is None else tuple(self._by_token.get(token_id, ())):
+            self._look_at(watched)
+
+    def _all(self) -> tuple[Watched, ...]:
+        return tuple(watched for same in self._by_token.values() for watched in same)
 
     def _look_at(self, watched: Watched) -> None:
         if watched.checking:
