@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from tests.peers.stack import Tokens
 
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
 OTHER_SECRET = "another secret of at least thirty-two bytes"
 
 
@@ -227,9 +228,8 @@ async def test_a_stream_that_may_not_go_on(
     tmp_path: Path, change: dict[str, Any], *, refreshed: bool
 ) -> None:
     """Also when its login has gone on with another token meanwhile, but for a secret that went."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
     async with changing(tmp_path, routes=[rule("/*")]) as one:
-        one.upstream.scripts = [[head, WATCH]]
+        one.upstream.scripts = [[EVENTS, WATCH]]
         tokens = await one.proxy.login("alice")
         async with one.proxy.client() as client:
             await client.send(build("GET", "/", token=tokens.access))
@@ -246,9 +246,8 @@ async def test_a_stream_that_may_not_go_on(
 
 async def test_a_stream_that_began_too_late(tmp_path: Path) -> None:
     """What was let in by the old rules, and answered after the new ones came, is held to these."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
     async with changing(tmp_path, routes=[rule("/*")]) as one, one.proxy.client() as client:
-        one.upstream.scripts = [[STALL, head, WATCH]]
+        one.upstream.scripts = [[STALL, EVENTS, WATCH]]
         token = (await one.proxy.login("alice")).access
         await client.send(build("GET", "/", token=token))
         await one.upstream.arrived()
@@ -443,12 +442,11 @@ async def test_a_file_that_comes_later(tmp_path: Path, caplog: pytest.LogCapture
 
 async def test_a_key_that_is_withdrawn(tmp_path: Path) -> None:
     """What lasts by it ends, too, when its issuer no longer publishes it."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
     async with KeyServer() as server:
         server.publish(rsa="RS256")
         issuer = IssuerSettings(issuer=FOREIGN, jwks_url=server.url, session_mode="none")
         async with changing(tmp_path, issuers=[issuer]) as one, one.proxy.client() as client:
-            one.upstream.scripts = [[head, WATCH]]
+            one.upstream.scripts = [[EVENTS, WATCH]]
             await client.send(build("GET", "/", token=foreign()))
             await client.until(b"data: 1")
             server.publish(other="RS256")
