@@ -10,10 +10,10 @@ import asyncio
 import sys
 
 from bench.seeding import invented
-from sidecar.metrics import Metrics
 from sidecar.secret import Secret
-from sidecar.sessions.connect import RedisConfig, connect
-from sidecar.sessions.redis import RedisStore
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.telemetry.metrics import Metrics
 
 TICK = 0.01  # seconds
 

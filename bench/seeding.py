@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from bench.children import StartError
 from bench.lab import AUDIENCE, ISSUER, TOKEN_SECONDS, Lab
-from sidecar.api.grants import Client, TokenPair, issue_pair, new_login
+from sidecar.api.grants import ClientInfo, TokenPair, issue_pair, new_login
 from sidecar.auth.issue import Issuer
-from sidecar.auth.keys import secret_key
 from sidecar.auth.session import (
     Grant,
     RefreshRecord,
@@ -25,8 +24,9 @@ from sidecar.auth.session import (
     encode_refresh,
     encode_session,
 )
-from sidecar.sessions import login_hash
-from sidecar.sessions.keyspace import LOGIN, RECORD, REFRESH, TOKEN, USER
+from sidecar.auth.symmetric import secret_key
+from sidecar.sessions.redis import login_hash
+from sidecar.sessions.redis.keyspace import LOGIN, RECORD, REFRESH, TOKEN, USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 7 * 86400
 PER_CHUNK = 5_000
-CLIENT = Client("bench", "127.0.0.1")
+CLIENT = ClientInfo("bench", "127.0.0.1")
 CLAIMS = {"roles": ["user"]}
 
 

@@ -17,8 +17,16 @@ from sidecar.cli import main as sidecar_main
 
 # What `sidecar run` imports first, and what it imports where the sessions are in Redis.
 MODULES: Final = (
-    *("sidecar.cli.serving", "sidecar.sessions.connect", "sidecar.sessions.journal_file"),
-    *("sidecar.sessions.redis", "sidecar.sessions.tiered", "sidecar.sessions.tracking"),
+    *(
+        "sidecar.cli.serving",
+        "sidecar.sessions.redis.connect",
+        "sidecar.sessions.revocation.journal_file",
+    ),
+    *(
+        "sidecar.sessions.redis.store",
+        "sidecar.sessions.tiered.store",
+        "sidecar.sessions.redis.tracking",
+    ),
 )
 
 

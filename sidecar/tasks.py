@@ -35,7 +35,7 @@ async def patient_timeout(seconds: float, moment: float = 0.002) -> AsyncIterato
             last.cancel()
 
 
-async def happened(seconds: float, *events: asyncio.Event | None) -> None:
+async def wait_any(seconds: float, *events: asyncio.Event | None) -> None:
     """Wait until one of these events is set, `seconds` at most."""
     waiters = [asyncio.create_task(event.wait()) for event in events if event is not None]
     if not waiters:

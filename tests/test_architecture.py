@@ -14,6 +14,7 @@ import yaml
 
 from sidecar.auth.reason import Reason
 from sidecar.settings import Settings
+from sidecar.telemetry.exposition import render
 from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def shown_metrics() -> set[str]:
     metrics.lookups["redis", "hit"] += 1
     metrics.lookup_duration["redis"].observe(0.1)
     metrics.logins["password", "ok"] += 1
-    text = metrics.render()[0].decode()
+    text = render(metrics)[0].decode()
     return set(re.findall(r"(?m)^[a-z_]+", text)) | set(re.findall(r"(?m)^# TYPE (\S+)", text))
 
 

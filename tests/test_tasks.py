@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from sidecar.tasks import Tasks, happened
+from sidecar.tasks import Tasks, wait_any
 
 
 async def forever() -> None:
@@ -91,11 +91,11 @@ async def test_waiting_for_events() -> None:
     """It ends with the first that is set, or with the time; and leaves no task behind."""
     one, other = asyncio.Event(), asyncio.Event()
     before = asyncio.all_tasks()
-    await happened(0.0, one, other)
-    waiting = asyncio.create_task(happened(60.0, one, None, other))
+    await wait_any(0.0, one, other)
+    waiting = asyncio.create_task(wait_any(60.0, one, None, other))
     await asyncio.sleep(0)
     assert not waiting.done()
     other.set()
     await waiting
-    await happened(0.0, None)
+    await wait_any(0.0, None)
     assert asyncio.all_tasks() == before

@@ -11,11 +11,12 @@ from aiohttp import web
 
 from sidecar import __version__
 from sidecar.api.problems import RETRY_AFTER, json_response, problem_middleware
+from sidecar.telemetry.exposition import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.metrics import Metrics
+    from sidecar.telemetry.metrics import Metrics
 
 
 class Health(Protocol):
@@ -55,7 +56,7 @@ def build_admin(metrics: Metrics, health: Health) -> web.Application:
 
 async def scrape(request: web.Request) -> web.Response:
     """Every metric, as Prometheus reads it."""
-    body, content_type = request.app[_METRICS].render()
+    body, content_type = render(request.app[_METRICS])
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 

@@ -17,7 +17,7 @@ from sidecar.api.services import SERVICES
 
 if TYPE_CHECKING:
     from sidecar.api.services import Services
-    from sidecar.metrics import Metrics
+    from sidecar.telemetry.metrics import Metrics
 
 
 def build_api(services: Services) -> web.Application:

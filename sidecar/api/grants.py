@@ -31,7 +31,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientInfo:
     """What a listing of logins shows of the client."""
 
     user_agent: str
@@ -57,7 +57,7 @@ def new_login(sub: str, claims: Mapping[str, Any], now: float) -> Login:
 def issue_pair(
     issuer: Issuer,
     login: Login,
-    client: Client,
+    client: ClientInfo,
     now: float,
     *,
     session_key: SessionKey,
@@ -93,7 +93,7 @@ def issue_pair(
 
 
 def issue_cookie(
-    issuer: Issuer, login: Login, client: Client, now: float, *, session_key: SessionKey
+    issuer: Issuer, login: Login, client: ClientInfo, now: float, *, session_key: SessionKey
 ) -> tuple[str, Grant]:
     """An opaque cookie value (256 random bits), good for as long as a refresh token would be."""
     value = secrets.token_urlsafe(32)

@@ -36,7 +36,7 @@ from sidecar.api.requests import (
 )
 from sidecar.api.services import SERVICES
 from sidecar.auth.credentials import SessionCookie, parse_credentials
-from sidecar.auth.origin import is_same_origin
+from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
 

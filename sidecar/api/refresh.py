@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from sidecar.api.grants import Client
+    from sidecar.api.grants import ClientInfo
     from sidecar.api.services import Services
     from sidecar.api.users import Users
     from sidecar.auth.session import RefreshRecord
@@ -91,7 +91,7 @@ class Rotation:
 
     __slots__ = ("_client", "_id", "_now", "_services", "_token", "sid")
 
-    def __init__(self, services: Services, token: bytes, client: Client, now: float) -> None:
+    def __init__(self, services: Services, token: bytes, client: ClientInfo, now: float) -> None:
         self._services = services
         self._token = token
         self._id = refresh_id(token)

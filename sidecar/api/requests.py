@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from sidecar.api.grants import Client
+from sidecar.api.grants import ClientInfo
 from sidecar.api.problems import Refusal
 from sidecar.api.redirects import parse_origin, safe_redirect
 from sidecar.api.services import SERVICES
@@ -102,10 +102,10 @@ def scheme(request: web.Request) -> str:
     return "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
 
 
-def client_of(request: web.Request) -> Client:
+def client_of(request: web.Request) -> ClientInfo:
     """What to show of the client in a listing of logins; its address is the first passed on."""
     addresses = request.headers.get("X-Forwarded-For", "")
-    return Client(
+    return ClientInfo(
         user_agent=_printable(request.headers.get("User-Agent", "")),
         address=_printable(addresses.partition(",")[0].strip()),
     )

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from sidecar.auth.issue import Issuer
     from sidecar.auth.keys import Key
     from sidecar.auth.tokens import Verifier
-    from sidecar.metrics import Metrics
     from sidecar.sessions.store import SessionStore
+    from sidecar.telemetry.metrics import Metrics
 
 
 @dataclass(slots=True)
-class Reloadable:
+class LiveConfig:
     """What a reload replaces, each as a whole; handlers read it anew for every request.
 
     `published_keys` are those whose public halves the JWKS shows: our own, never another issuer's.
@@ -51,7 +51,7 @@ class Services:
 
     gate: Gate
     store: SessionStore
-    current: Reloadable
+    current: LiveConfig
     passwords: PasswordChecker
     metrics: Metrics
     clock: Callable[[], float] = time.time

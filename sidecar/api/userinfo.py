@@ -18,7 +18,7 @@ from sidecar.api.services import SERVICES
 from sidecar.auth.claims import ROLES, roles_of, scopes_of
 from sidecar.auth.credentials import find_cookies
 from sidecar.auth.issue import RESERVED
-from sidecar.logs import rfc3339
+from sidecar.telemetry.logs import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

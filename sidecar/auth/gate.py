@@ -14,9 +14,9 @@ import msgspec
 
 from sidecar.auth.claims import holds, roles_of, scopes_of, set_of
 from sidecar.auth.credentials import SessionCookie, parse_credentials
-from sidecar.auth.denial import claimed_by
-from sidecar.auth.origin import changes_state, is_same_origin
+from sidecar.auth.denylist import revocable_token
 from sidecar.auth.reason import Reason
+from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import FOREVER, SessionKey, token_id
 from sidecar.auth.strict_json import read_again
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
@@ -72,7 +72,7 @@ class NeedSession:
     """
 
     __slots__ = (
-        *("allow", "claimed", "decided", "digest", "expires", "not_before", "session"),
+        *("allow", "decided", "digest", "expires", "not_before", "revocable", "session"),
         *("token_id", "until", "verified", "verifier"),
     )
     allow: Allow
@@ -86,7 +86,7 @@ class NeedSession:
         self.verified = verified
         self.session: Session | None = None
         self.decided = verified is not None and verified.session_mode is SessionMode.NONE
-        self.claimed = claimed_by(verified, token_id, digest)
+        self.revocable = revocable_token(verified, token_id, digest)
         self.expires = self.until = FOREVER if verified is None else verified.expires
         self.not_before = 0.0 if verified is None else verified.not_before
 
@@ -96,8 +96,9 @@ class NeedSession:
 
 
 class Gate:
-    """Decides about requests. `use` replaces its keys; what was remembered under the old ones goes.
+    """Decides about requests.
 
+    `replace_verifier` replaces the keys and forgets the tokens remembered under the old ones.
     `cache_size` bounds the remembered bearer tokens, and again the remembered cookies.
     """
 
@@ -132,7 +133,7 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate bearers={self._bearers!r} cookies={self._cookies!r}>"
 
-    def use(self, verifier: Verifier) -> None:
+    def replace_verifier(self, verifier: Verifier) -> None:
         """Verify with these keys from now on."""
         self._verifier = verifier
         self._bearers.clear()
@@ -159,7 +160,7 @@ class Gate:
     ) -> Allow | Deny:
         """The decision, now that the session (None: there is none) is known."""
         if session is None:
-            return self._missing if need.claimed is None else self._revoked
+            return self._missing if need.revocable is None else self._revoked
         if session is not need.session:
             denied = self._bind(need, session, now)
             if denied is not None:

@@ -20,7 +20,7 @@ FOREIGN: Final = "foreign"  # the `method` of a session that another program wro
 FOREVER: Final = 253402300799.0  # the end of the year 9999: the store's own TTL says when it ends
 
 
-class Moments(dict[float, float]):
+class TimestampInterner(dict[float, float]):
     """One object for equal times: `moments[time]` is that time.
 
     Tokens end at whole seconds, so that those of 100,000 sessions are a few hundred moments, which

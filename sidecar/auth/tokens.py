@@ -20,7 +20,7 @@ from sidecar.auth.claims import roles_of, scopes_of
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
-from sidecar.auth.session import Moments, Session
+from sidecar.auth.session import Session, TimestampInterner
 from sidecar.auth.strict_json import parse_object, read_again
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Verifier:
         self._refresh = {} if refresh is None else {refresh.issuer: refresh}
         self._refresh_keys = refresh_keys
         self._leeway = leeway
-        self._moments = Moments()
+        self._moments = TimestampInterner()
 
     def __repr__(self) -> str:
         return f"<Verifier {list(self._access)} {self._access_keys!r}>"

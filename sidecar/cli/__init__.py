@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from sidecar.cli.parser import build_parser
-from sidecar.cli.terminal import Impossible, Misused, complain
+from sidecar.cli.terminal import CommandFailed, UsageError, complain
 from sidecar.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as fault:
         complain(*map(str, fault.problems))
         return WRONG
-    except Misused as fault:
+    except UsageError as fault:
         complain(f"sidecar: {fault}")
         return WRONG
-    except Impossible as fault:
+    except CommandFailed as fault:
         complain(f"sidecar: {fault}")
         return FAILED
     except KeyboardInterrupt:

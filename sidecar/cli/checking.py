@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar import assembly
+from sidecar.app import build
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import say
 from sidecar.settings import print_config
@@ -17,7 +17,7 @@ def check(arguments: Namespace) -> bool:
     """Read the configuration and everything it names. Raises ConfigError."""
     loaded = load_arguments(arguments)
     settings = loaded.settings
-    assembly.make_parts(settings)
+    build.make_components(settings)
     if arguments.print_config:
         say(print_config(settings, loaded.origins), end="")
         return True

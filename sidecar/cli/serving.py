@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from sidecar.app_serve import serve
+from sidecar.app.process import give_memory_back, raise_file_limit
+from sidecar.app.serve import serve
 from sidecar.cli.loading import config_path, load_arguments
-from sidecar.cli.process import give_memory_back, raise_file_limit
-from sidecar.cli.terminal import Impossible, Misused, say
+from sidecar.cli.terminal import CommandFailed, UsageError, say
 from sidecar.demo.stack import HOST, demo_settings, run_demo
-from sidecar.logs import Redactor, configure
 from sidecar.settings import Address, secrets_of
+from sidecar.telemetry.logs import Redactor, configure
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -48,7 +48,7 @@ def demo(arguments: Namespace) -> bool:
     }
     chosen = [number for number in ports.values() if number]
     if len(set(chosen)) < len(chosen):
-        raise Misused(f"expected three different ports; got {', '.join(map(str, chosen))}")
+        raise UsageError(f"expected three different ports; got {', '.join(map(str, chosen))}")
     settings = demo_settings(arguments.port, arguments.admin_port)
     work = run_demo(settings, arguments.app_port, _start_logs(settings), say)
     return _run(work, {flag: Address(HOST, number) for flag, number in ports.items()})
@@ -69,7 +69,7 @@ def _run(work: Coroutine[Any, Any, bool], addresses: Mapping[str, Address]) -> b
         return uvloop.run(work)
     except OSError as fault:
         if refusals := _refusals(addresses):
-            raise Impossible("\n".join(refusals)) from fault
+            raise CommandFailed("\n".join(refusals)) from fault
         raise
 
 

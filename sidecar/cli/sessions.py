@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 from redis.exceptions import RedisError
 
-from sidecar import assembly
-from sidecar.auth.denial import EVERYTHING, Denial, Kind, denial_name
+from sidecar.app import build
+from sidecar.auth.denylist import EVERYTHING, Kind, Revocation, revocation_name
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.cli.loading import load_arguments
-from sidecar.cli.terminal import Impossible, Misused, complain, read_line, say
-from sidecar.sessions.browse import Browser
-from sidecar.sessions.faults import RedisUnavailable, classify
+from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
+from sidecar.sessions.redis.faults import RedisUnavailable, classify
+from sidecar.sessions.redis.scanner import SessionScanner
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Awaitable, Callable
 
     from sidecar.auth.session import SessionInfo
-    from sidecar.sessions.redis import RedisStore
+    from sidecar.sessions.redis.store import RedisStore
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ _COLUMNS: Final = (
 def sessions_list(arguments: Namespace) -> bool:
     """Print live logins, as they are found. No: there are none."""
 
-    async def work(browser: Browser, _: RedisStore) -> int:
+    async def work(browser: SessionScanner, _: RedisStore) -> int:
         number = 0
         async for info in browser.logins(arguments.user):
             if number == 0 and not arguments.json:
@@ -64,7 +64,7 @@ def sessions_list(arguments: Namespace) -> bool:
 def sessions_show(arguments: Namespace) -> bool:
     """Print one login. No: there is none under this sid."""
 
-    async def work(browser: Browser, _: RedisStore) -> SessionInfo | None:
+    async def work(browser: SessionScanner, _: RedisStore) -> SessionInfo | None:
         return await browser.login(arguments.sid)
 
     info = _with_redis(arguments, work)
@@ -83,14 +83,14 @@ def sessions_revoke(arguments: Namespace) -> bool:
     """End logins, at every pod. No: there was none. Raises Misused."""
     before = None if arguments.before is None else _moment(arguments.before)
     if before is not None and arguments.user is None:
-        raise Misused("--before: expected --user with it")
+        raise UsageError("--before: expected --user with it")
     if arguments.issuer is not None:
         return _deny(arguments, before)
     if arguments.jti is not None:
-        raise Misused("--jti: expected --issuer with it")
+        raise UsageError("--jti: expected --issuer with it")
     token = read_line("token").strip() if arguments.token else ""
 
-    async def work(_: Browser, store: RedisStore) -> int:
+    async def work(_: SessionScanner, store: RedisStore) -> int:
         if arguments.user is not None:
             return await store.revoke_user(arguments.user, before)
         if arguments.sid is not None:
@@ -111,24 +111,24 @@ def _deny(arguments: Namespace, before: float | None) -> bool:
     issuer = arguments.issuer
     if modes.get(issuer) != "denylist":
         known = ", ".join(name for name, mode in modes.items() if mode == "denylist") or "none"
-        raise Misused(
+        raise UsageError(
             f'--issuer: expected one with session_mode = denylist ({known}); got "{issuer}"'
         )
     if arguments.token:
-        raise Misused("--issuer: expected --jti, --sid or --user with it")
+        raise UsageError("--issuer: expected --jti, --sid or --user with it")
     now = time.time()
     if arguments.user is not None:
-        name = denial_name(Kind.USER, issuer, arguments.user)
+        name = revocation_name(Kind.USER, issuer, arguments.user)
         moment = now if before is None else before
     else:
         kind, value = (
             (Kind.SID, arguments.sid) if arguments.jti is None else (Kind.JTI, arguments.jti)
         )
-        name, moment = denial_name(kind, issuer, value), EVERYTHING
-    denials = {name: Denial(moment, now + assembly.longest(settings))}
+        name, moment = revocation_name(kind, issuer, value), EVERYTHING
+    revocations = {name: Revocation(moment, now + build.longest(settings))}
 
-    async def work(_: Browser, store: RedisStore) -> None:
-        await store.denials.deny(denials)
+    async def work(_: SessionScanner, store: RedisStore) -> None:
+        await store.revocations.revoke(revocations)
 
     _with_redis(arguments, work)
     say("revoked")
@@ -138,23 +138,25 @@ def _deny(arguments: Namespace, before: float | None) -> bool:
 def sessions_count(arguments: Namespace) -> bool:
     """Print how many logins are live."""
 
-    async def work(browser: Browser, _: RedisStore) -> int:
+    async def work(browser: SessionScanner, _: RedisStore) -> int:
         return sum([1 async for _ in browser.logins(arguments.user)])
 
     say(str(_with_redis(arguments, work)))
     return True
 
 
-def _with_redis(arguments: Namespace, work: Callable[[Browser, RedisStore], Awaitable[T]]) -> T:
+def _with_redis(
+    arguments: Namespace, work: Callable[[SessionScanner, RedisStore], Awaitable[T]]
+) -> T:
     """Do it. Raises ConfigError, Misused, and Impossible without a usable Redis."""
     settings = load_arguments(arguments).settings
     if settings.session_store != "redis":
-        raise Misused("sessions are in each pod's memory: expected session_store = redis")
+        raise UsageError("sessions are in each pod's memory: expected session_store = redis")
 
     async def run() -> T:
-        client, store = assembly.make_remote(settings, timeout=_PATIENCE)
+        client, store = build.make_remote(settings, timeout=_PATIENCE)
         try:
-            return await work(Browser(client), store)
+            return await work(SessionScanner(client), store)
         finally:
             await store.close()
 
@@ -164,7 +166,7 @@ def _with_redis(arguments: Namespace, work: Callable[[Browser, RedisStore], Awai
         fault = str(unavailable.fault)
     except (RedisError, OSError) as error:
         fault = str(classify(error))
-    raise Impossible(f"Redis cannot be used: {fault}")
+    raise CommandFailed(f"Redis cannot be used: {fault}")
 
 
 def _values(info: SessionInfo) -> list[str]:
@@ -210,7 +212,7 @@ def _moment(text: str) -> float:
         except ValueError:
             moment = math.nan
     if not math.isfinite(moment):
-        raise Misused(
+        raise UsageError(
             f'--before: expected a time such as 2026-01-31T12:00:00Z, or seconds; got "{text}"'
         )
     return moment

@@ -12,11 +12,11 @@ from typing import Final
 LONGEST: Final = 65536  # bytes of a password or a token
 
 
-class Impossible(Exception):
+class CommandFailed(Exception):
     """The command cannot be carried out; the text says why."""
 
 
-class Misused(Exception):
+class UsageError(Exception):
     """The command is wrong; the text says how."""
 
 
@@ -35,13 +35,13 @@ def read_line(what: str) -> str:
     """Standard input, which must be one line, without its line break."""
     raw = sys.stdin.buffer.read(LONGEST + 1)
     if len(raw) > LONGEST:
-        raise Impossible(f"expected a {what} of at most {LONGEST} bytes")
+        raise CommandFailed(f"expected a {what} of at most {LONGEST} bytes")
     try:
         text = raw.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise Impossible(f"expected a {what} in UTF-8") from None
+        raise CommandFailed(f"expected a {what} in UTF-8") from None
     if not text or "\n" in text:
-        raise Impossible(f"expected one line with a {what} on standard input")
+        raise CommandFailed(f"expected one line with a {what} on standard input")
     return text
 
 
@@ -51,7 +51,7 @@ def ask_password() -> str:
         return read_line("password")
     password = getpass("Password: ")
     if not password:
-        raise Impossible("expected a password; it is empty")
+        raise CommandFailed("expected a password; it is empty")
     if password != getpass("Once more: "):
-        raise Impossible("expected the same password twice")
+        raise CommandFailed("expected the same password twice")
     return password

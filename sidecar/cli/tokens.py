@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from sidecar import assembly
+from sidecar.app import build
 from sidecar.auth.issue import RESERVED
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.session import Grant, Session, SessionKey, token_id
 from sidecar.cli.loading import load_arguments
-from sidecar.cli.terminal import Impossible, Misused, complain, read_line, say
+from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
 from sidecar.cli.verdict import judge, show
-from sidecar.metrics import Metrics
-from sidecar.sessions.local import LocalStore
+from sidecar.sessions.memory.local import LocalStore
 from sidecar.settings.kinds import seconds
+from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,13 +39,13 @@ def mint(arguments: Namespace) -> bool:
     if arguments.ttl is not None:
         settings = structs.replace(settings, access_token_expiry=_read_ttl(arguments.ttl))
     if arguments.store and settings.session_store != "redis":
-        raise Misused("--store needs session_store = redis; sessions are in local memory")
-    issuer = assembly.make_issuer(settings, assembly.Keys(settings))
+        raise UsageError("--store needs session_store = redis; sessions are in local memory")
+    issuer = build.make_issuer(settings, build.Keys(settings))
     now, sid = time.time(), secrets.token_urlsafe(16)
     try:
         token = issuer.access(arguments.sub, sid, claims, now, secrets.token_urlsafe(16))
     except ValueError as fault:
-        raise Misused(str(fault)) from None
+        raise UsageError(str(fault)) from None
     if arguments.store:
         session = Session(
             id=token_id(token.encode(), SessionKey(settings.session_key)),
@@ -71,8 +71,8 @@ def inspect(arguments: Namespace) -> bool:
     now = time.time()
     say("\n".join(show(token, now)))
     settings = load_arguments(arguments).settings
-    keys = KeyRing(assembly.read_foreign_keys(settings))
-    verdict = judge(token, assembly.make_verifier(settings, assembly.Keys(settings), keys), now)
+    keys = KeyRing(build.read_foreign_keys(settings))
+    verdict = judge(token, build.make_verifier(settings, build.Keys(settings), keys), now)
     say("\n".join(verdict.lines))
     return verdict.accepted
 
@@ -80,13 +80,13 @@ def inspect(arguments: Namespace) -> bool:
 async def _write(settings: Settings, grant: Grant) -> None:
     """Write a session to Redis, and nowhere else."""
     settings = structs.replace(settings, state_dir="")  # which is the running sidecar's
-    store = assembly.make_store(settings, Metrics(()))
+    store = build.make_store(settings, Metrics(()))
     if isinstance(store, LocalStore):
         raise TypeError("the store is not the shared one")
     try:
         await store.start()
         if store.degraded or not await store.write(grant) or store.degraded:
-            raise Impossible("the session could not be written to Redis; no token was made")
+            raise CommandFailed("the session could not be written to Redis; no token was made")
     finally:
         await store.close()
 
@@ -97,7 +97,7 @@ def _read_ttl(text: str) -> float:
     except ValueError:
         value = 0.0
     if value < 1.0:
-        raise Misused(f'--ttl: expected a duration such as 5m or 12h; got "{text}"')
+        raise UsageError(f'--ttl: expected a duration such as 5m or 12h; got "{text}"')
     return value
 
 
@@ -107,9 +107,9 @@ def _read_claims(arguments: Namespace) -> dict[str, Any]:
     for text in arguments.claim:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise Misused(f'--claim: expected NAME=VALUE; got "{text}"')
+            raise UsageError(f'--claim: expected NAME=VALUE; got "{text}"')
         if name in RESERVED or name in claims:
-            raise Misused(f"--claim: {name} is not for you to choose here, or was given before")
+            raise UsageError(f"--claim: {name} is not for you to choose here, or was given before")
         try:
             claims[name] = json.loads(value)
         except (ValueError, RecursionError):

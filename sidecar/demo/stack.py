@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from msgspec import structs
 
-from sidecar.app import Sidecar
-from sidecar.app_signals import Signals
+from sidecar.app.sidecar import Sidecar
+from sidecar.app.signals import Signals
 from sidecar.demo.application import build_application
 from sidecar.secret import Secret
 from sidecar.settings import Address, RouteSettings, Settings, Upstream
@@ -23,7 +23,7 @@ from sidecar.settings import Address, RouteSettings, Settings, Upstream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.logs import Redactor
+    from sidecar.telemetry.logs import Redactor
 
 HOST: Final = "127.0.0.1"
 ROUTES: Final = (

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import PeerError
-from sidecar.proxy.client import Client
+from sidecar.proxy.client_base import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.proxy.options import KINDS
@@ -27,7 +27,7 @@ _NONE: Final = Framing.NONE
 _LENGTH: Final = Framing.LENGTH
 
 
-class Downstream(Client):
+class Downstream(ClientConnection):
     """A client's connection; reads ahead while a request is answered, within a bound."""
 
     __slots__ = ()
@@ -95,7 +95,7 @@ class Downstream(Client):
 
     def _read_head(self, data: bytes, at: int) -> None:
         """Read the request that begins at this place of `data`, and begin to answer it."""
-        limit = self._shared.limits.head.size
+        limit = self._context.limits.head.size
         end = data.find(HEAD_END, at, at + limit) + 4
         if end < 4:
             self._wait_for_head(data[at:], limit)
@@ -109,7 +109,7 @@ class Downstream(Client):
             self.refuse(error)
             return
         kind = Exchange if head.method == b"GET" else KINDS.get(head.method, Exchange)
-        exchange = self.exchange = kind(self._shared, self, head)
+        exchange = self.exchange = kind(self._context, self, head)
         if head.framing is not _NONE:
             self._start_with_body(exchange, head, data[end:])
             return
@@ -123,7 +123,7 @@ class Downstream(Client):
         if head.framing is _LENGTH:
             body = LengthBody(head.length)
         else:
-            body = ChunkedBody(self._shared.fields)
+            body = ChunkedBody(self._context.fields)
         exchange.body = body
         if rest:
             try:
@@ -145,7 +145,7 @@ class Downstream(Client):
             # No method begins so: no need to wait for the rest of, say, a TLS handshake.
             self.refuse(PeerError(400, "not an HTTP/1.1 request"))
         else:
-            self.deadline = min(self.deadline, monotonic() + self._shared.limits.header_timeout)
+            self.deadline = min(self.deadline, monotonic() + self._context.limits.header_timeout)
             self._held = data
             self._at = 0
 
@@ -174,7 +174,7 @@ class Downstream(Client):
         """Put off what cannot be read yet; a bound on it is a pause for the client."""
         self._held = self._held[self._at :] + data
         self._at = 0
-        if len(self._held) > self._shared.limits.backlog:
+        if len(self._held) > self._context.limits.backlog:
             self.flow.hold(BACKLOG)
 
     def _read_held(self) -> None:
@@ -184,7 +184,7 @@ class Downstream(Client):
             return
         data, at = self._held, self._at
         self._held, self._at = b"", 0
-        if len(data) - at <= self._shared.limits.backlog:
+        if len(data) - at <= self._context.limits.backlog:
             self.flow.release(BACKLOG)
         if data:
             self._read_head(data, at)
@@ -213,9 +213,9 @@ class Downstream(Client):
         elif not exchange.keep_alive:
             unfinished = exchange.body is not None and not exchange.body.done
             self._end(unread=unfinished or bool(self._held))
-        elif self._home.closing and not self._held:
+        elif self._connections.closing and not self._held:
             self._close()  # the answer began before it could say so
         else:
-            self.deadline = now + self._shared.limits.idle_timeout
+            self.deadline = now + self._context.limits.idle_timeout
             if self._held or self.ended:
                 self._schedule()

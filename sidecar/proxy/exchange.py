@@ -22,12 +22,12 @@ from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, problem, redirect
 if TYPE_CHECKING:
     import asyncio
 
-    from sidecar.access_log import AccessLog
     from sidecar.auth.policy import Route
     from sidecar.errors import PeerError, UpstreamError
+    from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.downstream import Downstream
-    from sidecar.proxy.shared import Shared
     from sidecar.proxy.verify import Dialect
+    from sidecar.telemetry.access_log import AccessLog
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
 
@@ -42,13 +42,15 @@ class Exchange(Lasting):
     _wanted: Body | None = None  # the request's, which is gathered before it goes on
     _gathered = 0  # octets of it
 
-    def __init__(self, shared: Shared, downstream: Downstream, head: RequestHead) -> None:
-        self.shared = shared
+    def __init__(
+        self, context: DataPlaneContext, downstream: Downstream, head: RequestHead
+    ) -> None:
+        self.context = context
         self.downstream = downstream
         self.head = head
         self.began = monotonic()
-        self.request_id = head.request_id or next(shared.request_ids)
-        shared.metrics.in_flight += 1
+        self.request_id = head.request_id or next(context.request_ids)
+        context.metrics.in_flight += 1
 
     def __repr__(self) -> str:
         return f"<Exchange {self.head!r} status={self.status} over={self.over}>"
@@ -57,12 +59,12 @@ class Exchange(Lasting):
 
     def start(self) -> None:
         """Decide, and act on it at once if the session is known here."""
-        shared = self.shared
+        context = self.context
         head = self.head
-        route = self.route = shared.routes.match(head.method, head.host, head.path)
-        if shared.metrics.in_flight > shared.limits.requests:
+        route = self.route = context.routes.match(head.method, head.host, head.path)
+        if context.metrics.in_flight > context.limits.requests:
             self.dialect = verify.find_dialect(head) if route.target == "verify" else None
-            self._deny(shared.gate.deny(Reason.OVERLOADED))  # before anything is decided or read
+            self._deny(context.gate.deny(Reason.OVERLOADED))  # before anything is decided or read
             return
         if route.target == "verify":
             dialect = self.dialect = verify.find_dialect(head)
@@ -70,7 +72,7 @@ class Exchange(Lasting):
                 self._problem(404)
                 return
             forwarding = self.downstream.forwarding
-            subject = verify.read_subject(dialect, head, shared.routes, forwarding)
+            subject = verify.read_subject(dialect, head, context.routes, forwarding)
             if isinstance(subject, Deny):
                 self._deny(subject)
                 return
@@ -79,22 +81,22 @@ class Exchange(Lasting):
                 self.on_preflight()
             head = self.asked or head
         now = time()
-        decision = shared.gate.decide(route, head, now)
+        decision = context.gate.decide(route, head, now)
         if isinstance(decision, NeedSession):
-            claimed = decision.claimed
+            revocable = decision.revocable
             session = (
-                shared.store.peek(decision.token_id)
-                if claimed is None
-                else shared.store.denials.peek(claimed)
+                context.store.peek(decision.token_id)
+                if revocable is None
+                else context.store.revocations.peek(revocable)
             )
             if session is not None:
-                decision = shared.gate.resume(route, decision, session, now)
-            elif shared.store.degraded:
-                decision = outage.decide(shared.gate, shared.store, route, decision, now)
+                decision = context.gate.resume(route, decision, session, now)
+            elif context.store.degraded:
+                decision = outage.decide(context.gate, context.store, route, decision, now)
             else:
                 if self.body is not None:
                     self.downstream.flow.hold(NO_PEER)
-                self.task = shared.tasks.spawn(
+                self.task = context.tasks.spawn(
                     self._look_up(route, decision), name="session look-up"
                 )
                 return
@@ -102,13 +104,13 @@ class Exchange(Lasting):
 
     async def _look_up(self, route: Route, need: NeedSession) -> None:
         """Ask the store, then go on; cancelled when the client leaves."""
-        shared = self.shared
+        context = self.context
         try:
-            session = await look_up(shared.store, need)
+            session = await look_up(context.store, need)
         except StoreUnavailable:
-            decision = outage.decide(shared.gate, shared.store, route, need, time())
+            decision = outage.decide(context.gate, context.store, route, need, time())
         else:
-            decision = shared.gate.resume(route, need, session, time())
+            decision = context.gate.resume(route, need, session, time())
         self.task = None
         if not self.over:
             self._decided(decision)
@@ -118,8 +120,8 @@ class Exchange(Lasting):
             self._deny(decision)
             return
         self.allow = decision
-        shared = self.shared
-        shared.metrics.allowed += 1
+        context = self.context
+        context.metrics.allowed += 1
         route = self.route
         target = route.target
         if target == "verify":
@@ -132,12 +134,12 @@ class Exchange(Lasting):
             # Its few connections are not for clients that send an octet a second.
             self._wanted = self.body
             self._gathered = sum(map(len, self.unsent or ()))
-            self.downstream.expect(self.began, shared.limits.form_timeout)
+            self.downstream.expect(self.began, context.limits.form_timeout)
             if self.head.expect_continue and self.head.minor:
                 self.continued = True
                 self.downstream.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         else:
-            self.forward(shared.origins[target], decision.identity, route.upgrades)
+            self.forward(context.upstreams[target], decision.identity, route.upgrades)
 
     def on_request_body(self, data: bytes) -> None:
         """More of the body: gathered for the control plane, else for the relay."""
@@ -148,30 +150,30 @@ class Exchange(Lasting):
             self.unsent = []
         self.unsent.append(data)
         self._gathered += len(data)
-        if self._gathered > self.shared.limits.form_size:
+        if self._gathered > self.context.limits.form_size:
             self._problem(413)
         elif self._wanted.done:
             self._wanted = None
-            self.forward(self.shared.origins["api"], self.allow.identity, frozenset())
+            self.forward(self.context.upstreams["api"], self.allow.identity, frozenset())
 
     def _deny(self, deny: Deny) -> None:
-        shared = self.shared
+        context = self.context
         reason = self.reason = deny.reason
-        shared.metrics.denied[reason.label] += 1
-        if reason is Reason.KEY_UNKNOWN and shared.on_unknown_key is not None:
-            shared.on_unknown_key()
+        context.metrics.denied[reason.label] += 1
+        if reason is Reason.KEY_UNKNOWN and context.on_unknown_key is not None:
+            context.on_unknown_key()
         status = reason.status
         headers = b"WWW-Authenticate: %b\r\n" % deny.challenge if deny.challenge else b""
         dialect = self.dialect
         if dialect is not None:
             status = dialect.statuses.get(status, status)
         asked = self.head if dialect is None else self.asked
-        if status == 401 and shared.login_url and asked is not None:
+        if status == 401 and context.login_url and asked is not None:
             if dialect is not None and not dialect.redirects:
-                headers += verify.login_location(shared.login_url, asked.target)
+                headers += verify.login_location(context.login_url, asked.target)
             elif verify.is_navigation(asked):
                 origin = verify.origin_for(dialect, asked, self.downstream.forwarding)
-                headers += verify.login_location(shared.login_url, asked.target, origin)
+                headers += verify.login_location(context.login_url, asked.target, origin)
                 close = not self._may_keep()
                 self._reply(302, redirect(self.request_id, headers=headers, close=close))
                 return
@@ -182,14 +184,14 @@ class Exchange(Lasting):
     def _may_keep(self) -> bool:
         """Whether the client's connection can serve another request after a reply of our own."""
         head = self.head
-        keep = head.keep_alive and head.minor == 1 and not self.shared.draining
+        keep = head.keep_alive and head.minor == 1 and not self.context.draining
         if self.body is not None and not self.body.done:
             keep = False  # what is left of the body would be read as the next request
         self.keep_alive = keep
         return keep
 
     def _problem(self, status: int, headers: bytes = b"") -> None:
-        forms = self.shared.pages if verify.shows_page(self.asked or self.head) else DOCUMENTS
+        forms = self.context.pages if verify.shows_page(self.asked or self.head) else DOCUMENTS
         close, body = not self._may_keep(), not self.to_head
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)
@@ -203,7 +205,7 @@ class Exchange(Lasting):
         """The upstream cannot answer: say so if nothing was said yet, else break off visibly."""
         self.fault = error.word
         extra = {"fault": error.word, "request_id": self.request_id.decode("latin-1")}
-        self.shared.log.warning("%s", error, extra=extra)
+        self.context.log.warning("%s", error, extra=extra)
         if self.status:
             self.abandon()
         else:
@@ -233,7 +235,7 @@ class Exchange(Lasting):
     def on_refused(self) -> None:
         """The body was malformed before anything had begun; its connection has answered it."""
         self.over = True
-        self.shared.metrics.in_flight -= 1
+        self.context.metrics.in_flight -= 1
 
     def on_client_gone(self) -> None:
         """Nobody waits for the answer any more."""
@@ -289,17 +291,17 @@ class Exchange(Lasting):
 
     def count(self, now: float) -> None:
         """Count the request, and write it down where that is wanted."""
-        shared = self.shared
+        context = self.context
         if self.watched is not None:
             self.watched.release()
-        shared.metrics.in_flight -= 1
-        counted = shared.route_metrics[self.route.name]
+        context.metrics.in_flight -= 1
+        counted = context.route_metrics[self.route.name]
         counted.codes[self.status] += 1
         counted.duration.observe(now - self.began)
         if self.upstream_time:
             counted.upstream.observe(self.upstream_time)
-        if shared.access_log is not None and (shared.log_all or self.reason is not None):
-            self._log(shared.access_log, now)
+        if context.access_log is not None and (context.log_all or self.reason is not None):
+            self._log(context.access_log, now)
 
     def _log(self, log: AccessLog, now: float) -> None:
         head = self.head

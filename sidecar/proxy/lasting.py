@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from sidecar.auth.gate import Allow
     from sidecar.auth.policy import Route
-    from sidecar.proxy.live import Watched
+    from sidecar.proxy.session_watch import WatchedStream
     from sidecar.proxy.tunnel import TunnelEnd
 
 
@@ -21,12 +21,12 @@ class Lasting(Relay):
     route: Route
     allow: Allow | None = None
     fault: str = ""  # what went wrong, beside a denial; or "preflight": nobody was asked
-    watched: Watched | None = None  # once the answer has begun and goes on
+    watched: WatchedStream | None = None  # once the answer has begun and goes on
 
     def on_preflight(self) -> None:
         """It passes without a decision on who sent it."""
         self.fault = "preflight"
-        self.shared.metrics.preflights += 1
+        self.context.metrics.preflights += 1
 
     def on_stream(self) -> None:
         """The answer has begun, and goes on: no longer than the session."""
@@ -36,8 +36,8 @@ class Lasting(Relay):
         """The same for a tunnel."""
         tunnel.watched = self._watch(tunnel.end)
 
-    def _watch(self, end: Callable[[], None]) -> Watched | None:
-        live, allow = self.shared.live, self.allow
+    def _watch(self, end: Callable[[], None]) -> WatchedStream | None:
+        live, allow = self.context.live, self.allow
         if live is None or allow is None or self.route.target != "upstream":
             return None
         return live.watch(self.route, self.head, allow, end, began=self.began)

@@ -11,17 +11,17 @@ import select
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sidecar.proxy.client import FIRST_REQUEST
+from sidecar.proxy.client_base import FIRST_REQUEST
+from sidecar.proxy.connections import ConnectionSet
 from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.flow import NEVER
-from sidecar.proxy.home import Home
 from sidecar.proxy.tls_listener import TlsListener
-from sidecar.tasks import happened
+from sidecar.tasks import wait_any
 
 if TYPE_CHECKING:
     import socket
 
-    from sidecar.proxy.shared import Shared
+    from sidecar.proxy.context import DataPlaneContext
 
 SWEEP_INTERVAL: Final = 0.5  # seconds: how late a time limit may strike
 _BACKLOG: Final = 1024
@@ -30,53 +30,53 @@ _BACKLOG: Final = 1024
 class Listener:
     """Client connections on one listening socket."""
 
-    __slots__ = ("_home", "_server", "_shared", "_sock", "_sweeper")
+    __slots__ = ("_connections", "_context", "_server", "_sock", "_sweeper")
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._home = Home()
+    def __init__(self, context: DataPlaneContext) -> None:
+        self._context = context
+        self._connections = ConnectionSet()
         self._server: asyncio.Server | TlsListener | None = None
         self._sock: socket.socket | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "listening" if self._server is not None else "closed"
-        return f"<Listener {state} connections={len(self._home.connections)}>"
+        return f"<Listener {state} connections={len(self._connections.open)}>"
 
     async def start(self, sock: socket.socket) -> None:
         """Accept on a bound socket."""
-        if self._shared.tls is None:
+        if self._context.tls is None:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(self.make_protocol, sock=sock, backlog=_BACKLOG)
         else:
-            self._server = TlsListener(self._shared, self._home, sock)
+            self._server = TlsListener(self._context, self._connections, sock)
             self._server.start(_BACKLOG)
         self._sock = sock
         self._schedule()
 
     def make_protocol(self) -> Downstream:
         """The protocol of one accepted connection."""
-        return Downstream(self._shared, self._home)
+        return Downstream(self._context, self._connections)
 
     def identify(self) -> None:
         """Other proxies are trusted from here on, also on the connections that are there."""
-        for each in self._home.connections:
+        for each in self._connections.open:
             each.identify()
 
     def sweep(self, now: float) -> None:
         """Strike whatever is past its deadline; `now` is monotonic seconds."""
         for each in [
             each
-            for each in self._home.connections
+            for each in self._connections.open
             if each.deadline <= now or each.send_deadline != NEVER or each.flow.held
         ]:
             each.sweep(now)
-        for origin in self._shared.origins.values():
-            origin.sweep(now)
+        for pool in self._context.upstreams.values():
+            pool.sweep(now)
 
     def announce(self) -> None:
         """From here on each answer says that its connection ends, so that clients go elsewhere."""
-        self._shared.draining = True
+        self._context.draining = True
 
     async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
         """Accept no more, and let what runs end; cut it after `grace` seconds, or at `hurry`."""
@@ -86,21 +86,21 @@ class Listener:
             self._server.close()
             self._server = self._sock = None
             await asyncio.sleep(0)  # the last one taken in becomes one of ours
-        self._home.closing = True
-        for each in list(self._home.connections):
+        self._connections.closing = True
+        for each in list(self._connections.open):
             each.go_away(monotonic())
-        for arrival in self._home.arriving:
+        for arrival in self._connections.arriving:
             asyncio.get_running_loop().call_later(FIRST_REQUEST, arrival.cancel)
-        await happened(grace, self._home.empty, hurry)
-        for arrival in self._home.arriving:
+        await wait_any(grace, self._connections.empty, hurry)
+        for arrival in self._connections.arriving:
             arrival.cancel()
-        for each in list(self._home.connections):
+        for each in list(self._connections.open):
             each.cut()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for origin in self._shared.origins.values():
-            origin.close()
-        await self._home.empty.wait()
+        for pool in self._context.upstreams.values():
+            pool.close()
+        await self._connections.empty.wait()
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from sidecar.wire.replies import options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.proxy.origin import Origin
+    from sidecar.proxy.upstream_pool import UpstreamPool
 
 
 class HeadExchange(Exchange):
@@ -31,18 +31,18 @@ class OptionsExchange(Exchange):
 
     def start(self) -> None:
         """Let a preflight pass where a rule says so; decide about anything else."""
-        shared = self.shared
-        overloaded = shared.metrics.in_flight > shared.limits.requests
-        route = None if overloaded else preflight.find_route(shared.routes, self.head)
+        context = self.context
+        overloaded = context.metrics.in_flight > context.limits.requests
+        route = None if overloaded else preflight.find_route(context.routes, self.head)
         if route is None:
             super().start()
             return
         self.route = route
         self.head = preflight.without_credentials(self.head)
         self.on_preflight()
-        self._decided(shared.gate.anonymous)
+        self._decided(context.gate.anonymous)
 
-    def forward(self, origin: Origin, identity: bytes, upgrades: frozenset[bytes]) -> None:
+    def forward(self, pool: UpstreamPool, identity: bytes, upgrades: frozenset[bytes]) -> None:
         """Send it on, if it may go further than to this proxy (RFC 9110 section 7.6.2)."""
         if self.route.target == "upstream":  # else it is here already
             try:
@@ -54,7 +54,7 @@ class OptionsExchange(Exchange):
                 self._reply(200, options(self.request_id, close=not self._may_keep()))
                 return
             self.head = head
-        super().forward(origin, identity, upgrades)
+        super().forward(pool, identity, upgrades)
 
 
 # What a request other than a GET becomes, where that is no plain exchange.

@@ -17,11 +17,11 @@ from sidecar.wire.head import Framing
 
 if TYPE_CHECKING:
     from sidecar.errors import UpstreamError
+    from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.downstream import Downstream
-    from sidecar.proxy.origin import Origin
-    from sidecar.proxy.shared import Shared
     from sidecar.proxy.tunnel import TunnelEnd
     from sidecar.proxy.upstream import UpstreamConnection
+    from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead, ResponseHead
 
@@ -36,13 +36,13 @@ _NEVER: Final = float("inf")
 class Relay:
     """State of the upstream half; the defaults stand on the class, as on `RequestHead`."""
 
-    shared: Shared
+    context: DataPlaneContext
     downstream: Downstream
     head: RequestHead
     request_id: bytes
     began: float  # monotonic seconds
     body: Body | None = None  # of the request, None when it has none
-    origin: Origin | None = None
+    pool: UpstreamPool | None = None
     connection: UpstreamConnection | None = None
     request: bytes = b""  # the head as sent upstream, kept for the retry
     upgrade: bytes | None = None  # what the upstream was asked to switch to
@@ -84,12 +84,12 @@ class Relay:
 
     # Towards the upstream
 
-    def forward(self, origin: Origin, identity: bytes, upgrades: frozenset[bytes]) -> None:
+    def forward(self, pool: UpstreamPool, identity: bytes, upgrades: frozenset[bytes]) -> None:
         """Send the request, with `identity` lines, to `origin`."""
         head = self.head
-        shared = self.shared
+        context = self.context
         downstream = self.downstream
-        self.origin = origin
+        self.pool = pool
         # With a body beside it an upgrade is ambiguous: such a request goes on as a plain one.
         if head.upgrade is not None and head.framing is _NONE and head.upgrade in upgrades:
             self.upgrade = head.upgrade
@@ -102,25 +102,25 @@ class Relay:
         self.request = b"".join(
             (
                 *(head.method, b" ", head.target, b" HTTP/1.1\r\n", head.lines, identity),
-                *(forwarded, shared.via[head.minor], self.request_id, end),
+                *(forwarded, context.via[head.minor], self.request_id, end),
             )
         )
         if not head.minor:
             self.decodes = True
-        connection = origin.pool.take()
+        connection = pool.pool.take()
         if connection is not None:
             self._send(connection, self.began)
             return
         if self.body is not None:
             downstream.flow.hold(NO_PEER)
-        downstream.expect(self.began, shared.limits.queue_timeout)
-        origin.obtain(self)
+        downstream.expect(self.began, context.limits.queue_timeout)
+        pool.obtain(self)
 
     def _send(self, connection: UpstreamConnection, now: float) -> None:
         downstream = self.downstream
         self.connection = connection
         self.began_upstream = now
-        limits = self.shared.limits
+        limits = self.context.limits
         downstream.expect(now, limits.upstream_timeout)
         if self.body is None:
             connection.send(self, self.request)
@@ -138,8 +138,8 @@ class Relay:
         """The connection that was asked for is here."""
         if not self.over:
             self._send(connection, monotonic())
-        elif self.origin is not None:
-            self.origin.release(connection, monotonic())
+        elif self.pool is not None:
+            self.pool.release(connection, monotonic())
 
     def on_not_connected(self, error: UpstreamError) -> None:
         """There will be none."""
@@ -152,7 +152,7 @@ class Relay:
             return
         if self.connection is not None:
             now = monotonic()
-            limits = self.shared.limits
+            limits = self.context.limits
             if limits.body_rate:
                 # Its first octets start the count; being ahead of the rate gains no more than this.
                 due = self.body_due + len(data) / limits.body_rate
@@ -167,8 +167,8 @@ class Relay:
     def _patience(self, now: float) -> float:
         """Seconds to wait for more of the request, or the head; for an answer's body, no limit."""
         if self.body is None or self.body.done:
-            return _NEVER if self.status else self.shared.limits.upstream_timeout
-        return min(self.shared.limits.upstream_timeout, self.body_due - now)
+            return _NEVER if self.status else self.context.limits.upstream_timeout
+        return min(self.context.limits.upstream_timeout, self.body_due - now)
 
     def on_downstream_full(self, *, full: bool) -> None:
         """The client takes no more of the answer, or does again."""
@@ -193,7 +193,7 @@ class Relay:
         self.status = head.status
         downstream = self.downstream
         downstream.expect(now, _NEVER if self.body is None else self._patience(now))
-        keep = self.head.keep_alive and not self.shared.draining
+        keep = self.head.keep_alive and not self.context.draining
         framing = head.framing
         coding = b""
         if framing is _CHUNKED:
@@ -244,18 +244,18 @@ class Relay:
         self.connection = None
         self.over = True
         self.count(now)
-        if self.origin is not None:
-            self.origin.let_go(connection)
+        if self.pool is not None:
+            self.pool.let_go(connection)
         frames = rest if wanted == b"websocket" else None
         self.on_tunnel(open_tunnel(self.downstream, connection, frames))
 
     def on_upstream_lost(self, error: UpstreamError, *, stale: bool) -> None:
         """The connection broke before the answer's end; `stale`: it was an idle one, and silent."""
         self.connection = None
-        if stale and self._can_resend() and self.origin is not None:
+        if stale and self._can_resend() and self.pool is not None:
             # It was closed while our request was on its way (RFC 9112 section 9.3.1.1).
             self.retried = True
-            self.origin.obtain(self)
+            self.pool.obtain(self)
         else:
             self.fail(error)
 
@@ -272,11 +272,11 @@ class Relay:
         now = monotonic()
         if full:
             self.downstream.flow.hold(PEER_FULL)
-            self.downstream.expect(now, self.shared.limits.upstream_timeout)
+            self.downstream.expect(now, self.context.limits.upstream_timeout)
         else:
             self.downstream.flow.release(PEER_FULL)
             if self.body_due != _NEVER:  # it was not the client that was slow
-                self.body_due = now + self.shared.limits.body_grace
+                self.body_due = now + self.context.limits.body_grace
             self.downstream.expect(now, self._patience(now))
 
     # The end
@@ -286,16 +286,16 @@ class Relay:
         if self.connection is not None:
             self.connection.abort()
             self.connection = None
-        elif self.origin is not None:
-            self.origin.forget(self)
+        elif self.pool is not None:
+            self.pool.forget(self)
 
     def release_upstream(self, now: float) -> None:
         """The answer is complete: the connection can serve another exchange."""
         connection, self.connection = self.connection, None
-        if connection is None or self.origin is None:
+        if connection is None or self.pool is None:
             return
         if self.body is not None and not self.body.done:
             connection.reusable = False
         if connection.flow.held:
             connection.flow.release(PEER_FULL)
-        self.origin.release(connection, now)
+        self.pool.release(connection, now)

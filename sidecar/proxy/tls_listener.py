@@ -14,14 +14,14 @@ import ssl
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Final
 
-from sidecar.proxy.client import TOLD
+from sidecar.proxy.client_base import TOLD
 from sidecar.proxy.downstream import Downstream
 
 if TYPE_CHECKING:
     import socket
 
-    from sidecar.proxy.home import Home
-    from sidecar.proxy.shared import Shared
+    from sidecar.proxy.connections import ConnectionSet
+    from sidecar.proxy.context import DataPlaneContext
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +34,19 @@ _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 class TlsListener:
     """Accepts on one bound socket."""
 
-    __slots__ = ("_home", "_later", "_loop", "_shared", "_sock")
+    __slots__ = ("_connections", "_context", "_later", "_loop", "_sock")
 
-    def __init__(self, shared: Shared, home: Home, sock: socket.socket) -> None:
-        self._shared = shared
-        self._home = home
+    def __init__(
+        self, context: DataPlaneContext, connections: ConnectionSet, sock: socket.socket
+    ) -> None:
+        self._context = context
+        self._connections = connections
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._later: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<TlsListener arriving={len(self._home.arriving)}>"
+        return f"<TlsListener arriving={len(self._connections.arriving)}>"
 
     def start(self, backlog: int) -> None:
         """Accept from here on."""
@@ -78,29 +80,29 @@ class TlsListener:
             self._welcome(client)
 
     def _welcome(self, client: socket.socket) -> None:
-        home, shared = self._home, self._shared
-        most = shared.limits.connections
-        if 0 < most <= len(home.connections) + len(home.arriving) - TOLD:
+        connections, context = self._connections, self._context
+        most = context.limits.connections
+        if 0 < most <= len(connections.open) + len(connections.arriving) - TOLD:
             client.close()
             return
-        agreeing = shared.tasks.spawn(self._agree(client), "TLS handshake")
-        home.expect(agreeing)
+        agreeing = context.tasks.spawn(self._agree(client), "TLS handshake")
+        connections.expect(agreeing)
 
     async def _agree(self, client: socket.socket) -> None:
-        shared = self._shared
-        counts = shared.metrics.handshakes
+        context = self._context
+        counts = context.metrics.handshakes
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Downstream(shared, self._home),
+                lambda: Downstream(context, self._connections),
                 client,
-                ssl=shared.tls,
-                ssl_handshake_timeout=shared.limits.header_timeout,
+                ssl=context.tls,
+                ssl_handshake_timeout=context.limits.header_timeout,
                 ssl_shutdown_timeout=_DAY,
             )
         except ssl.SSLError as fault:
-            counts["refused"] += 1
+            counts["failed"] += 1
             logger.debug("TLS not agreed on: %s", fault.reason)
         except OSError:  # it left, or took too long
-            counts["broken_off"] += 1
+            counts["aborted"] += 1
         else:
-            counts["agreed"] += 1
+            counts["ok"] += 1

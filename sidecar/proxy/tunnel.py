@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.proxy.downstream import Downstream
-    from sidecar.proxy.live import Watched
+    from sidecar.proxy.session_watch import WatchedStream
     from sidecar.proxy.upstream import UpstreamConnection
 
 _GOODBYE: Final = 1.0  # seconds for a client to close, once it was told
@@ -55,7 +55,7 @@ class TunnelEnd(asyncio.Protocol):
         self.ending = False  # at the end of the frame under way
         self.parting = False  # its Close was sent
         self.gone = False
-        self.watched: Watched | None = None  # what may end it
+        self.watched: WatchedStream | None = None  # what may end it
         self.peer: TunnelEnd = self  # until it is joined to the other side
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ _VERSION: Final = b"HTTP/1."
 _MAX_INTERIM: Final = 16  # 1xx responses before a final one; a flood of them is an attack
 
 
-class Answered(Protocol):
+class ResponseReceiver(Protocol):
     """Who a connection serves: told of the answer, piece by piece, in order."""
 
     to_head: bool  # the request was a HEAD
@@ -52,7 +52,7 @@ class Answered(Protocol):
         """The upstream takes no more of the request, or does again."""
 
 
-class Home(Protocol):
+class ConnectionOwner(Protocol):
     """Where a connection belongs: told when it is gone."""
 
     def on_lost(self, connection: UpstreamConnection) -> None:
@@ -66,15 +66,30 @@ class UpstreamConnection(asyncio.Protocol):
     """One keep-alive connection, serving one exchange at a time."""
 
     __slots__ = (
-        "_body", "_ended", "_fields", "_head_seen", "_held", "_home", "_interim", "_limits",
-        "_parser", "_until_close", "answering", "exchange", "flow", "idle_since", "lost",
-        "reusable", "served", "transport",
+        "_body",
+        "_ended",
+        "_fields",
+        "_head_seen",
+        "_held",
+        "_interim",
+        "_limits",
+        "_owner",
+        "_parser",
+        "_until_close",
+        "answering",
+        "exchange",
+        "flow",
+        "idle_since",
+        "lost",
+        "reusable",
+        "served",
+        "transport",
     )  # fmt: skip
 
     def __init__(
-        self, home: Home, parser: ResponseParser, fields: FieldLines, limits: HeadLimits
+        self, owner: ConnectionOwner, parser: ResponseParser, fields: FieldLines, limits: HeadLimits
     ) -> None:
-        self._home = home
+        self._owner = owner
         self._parser = parser
         self._fields = fields
         self._limits = limits
@@ -85,7 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = False
         self._ended = False  # the upstream said that it ends
         self.answering = False  # some byte of the answer is here
-        self.exchange: Answered | None = None
+        self.exchange: ResponseReceiver | None = None
         self.idle_since = 0.0
         self.lost = False
         self.reusable = True
@@ -99,7 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     # Called by the exchange
 
-    def send(self, exchange: Answered, data: bytes) -> None:
+    def send(self, exchange: ResponseReceiver, data: bytes) -> None:
         """Begin a request: `data` is its head and what is there of its body."""
         self.exchange = exchange
         self._head_seen = self.answering = False
@@ -122,7 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_tunnel_closed(self) -> None:
         """The tunnel this connection became has ended."""
-        self._home.on_tunnel_closed()
+        self._owner.on_tunnel_closed()
 
     # Called by the event loop
 
@@ -165,7 +180,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.lost = True
         self.reusable = False
         exchange, self.exchange = self.exchange, None
-        self._home.on_lost(self)
+        self._owner.on_lost(self)
         if exchange is None:
             return
         # Over TLS that is a close_notify (RFC 9112 section 9.8); a FIN may be anybody's.
@@ -188,7 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     # Inside
 
-    def _read_head(self, exchange: Answered, data: bytes) -> None:
+    def _read_head(self, exchange: ResponseReceiver, data: bytes) -> None:
         self.answering = True
         if self._held:
             data = self._held + data
@@ -222,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
         self._begin_body(exchange, head, data)
 
-    def _begin_body(self, exchange: Answered, head: ResponseHead, data: bytes) -> None:
+    def _begin_body(self, exchange: ResponseReceiver, head: ResponseHead, data: bytes) -> None:
         self._head_seen = True
         self._interim = 0
         if not head.keep_alive:
@@ -255,6 +270,6 @@ class UpstreamConnection(asyncio.Protocol):
             self.reusable = False
         self._body = None
 
-    def _break(self, exchange: Answered, error: UpstreamBroken) -> None:
+    def _break(self, exchange: ResponseReceiver, error: UpstreamBroken) -> None:
         self.abort()
         exchange.on_upstream_lost(error, stale=False)

@@ -38,6 +38,6 @@ async def look_up(store: SessionStore, need: NeedSession) -> Session | None:
 
     Raises StoreUnavailable.
     """
-    if need.claimed is None:
+    if need.revocable is None:
         return await store.get(need.token_id)
-    return await store.denials.get(need.claimed)
+    return await store.revocations.get(need.revocable)

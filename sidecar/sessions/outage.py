@@ -32,16 +32,16 @@ def decide(
     mode = route.outage
     if mode is Outage.STRICT:
         return gate.deny(Reason.STORE_UNAVAILABLE)
-    if need.claimed is not None and store.denials.covers(need.claimed):
+    if need.revocable is not None and store.revocations.is_revoked(need.revocable):
         return gate.deny(Reason.REVOKED)
     session = store.known(need.token_id)
     if session is not None:
         decision = gate.resume(route, need, session, now)
-    elif need.claimed is not None and need.verified is not None and _trusts(mode, store):
+    elif need.revocable is not None and need.verified is not None and _trusts(mode, store):
         decision = gate.trust(route, need.verified)
     elif mode is Outage.SIGNATURE and need.verified is not None:
-        claimed = need.verified.as_session(need.token_id)
-        if store.ended_here(claimed):
+        revocable = need.verified.as_session(need.token_id)
+        if store.ended_here(revocable):
             return gate.deny(Reason.SESSION_MISSING)
         decision = gate.trust(route, need.verified)
     elif mode is Outage.LOCAL and store.degraded:

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sidecar.auth.denial import Claimed, Denial
+    from sidecar.auth.denylist import RevocableToken, Revocation
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
-    from sidecar.sessions.near import Reading
+    from sidecar.sessions.coherence import PendingLookup
 
 
-class Denials(Protocol):
+class RevocationStore(Protocol):
     """Of tokens that count unless they are denied, which those are. What was denied stays so.
 
     A token that is not denied has a session, that of its claims, for who asks for one.
     """
 
-    def peek(self, claimed: Claimed) -> Session | None:
+    def peek(self, revocable: RevocableToken) -> Session | None:
         """The session if that is certain without waiting; None says only "ask `get`"."""
 
-    def covers(self, claimed: Claimed) -> bool:
+    def is_revoked(self, revocable: RevocableToken) -> bool:
         """Whether this process knows that the token is denied."""
 
-    async def get(self, claimed: Claimed) -> Session | None:
+    async def get(self, revocable: RevocableToken) -> Session | None:
         """The session, or None: the token is denied. Raises StoreUnavailable."""
 
-    async def deny(self, denials: Mapping[str, Denial]) -> None:
+    async def revoke(self, revocations: Mapping[str, Revocation]) -> None:
         """Deny these, by name. Raises StoreUnavailable; a second call does what was not done."""
 
 
@@ -42,7 +42,7 @@ class SessionStore(Protocol):
     """
 
     @property
-    def denials(self) -> Denials:
+    def revocations(self) -> RevocationStore:
         """What is denied of tokens that need no session."""
 
     @property
@@ -134,18 +134,18 @@ class LookupMetrics(Protocol):
 class Observer(Protocol):
     """Who remembers what look-ups found; told in the moment in which the answer came."""
 
-    def begin(self) -> Reading:
+    def begin(self) -> PendingLookup:
         """A look-up is about to be sent."""
 
-    def confirm(self, token_id: str, session: Session | None, reading: Reading) -> None:
+    def confirm(self, token_id: str, session: Session | None, lookup: PendingLookup) -> None:
         """What it found under one token id."""
 
     def admit(
-        self, claimed: Claimed, found: Sequence[Denial | None], reading: Reading
+        self, revocable: RevocableToken, found: Sequence[Revocation | None], lookup: PendingLookup
     ) -> Session | None:
         """What it found under each name of a token; the session of one that is not denied."""
 
-    def end(self, reading: Reading) -> None:
+    def end(self, lookup: PendingLookup) -> None:
         """It is over."""
 
 
@@ -171,7 +171,3 @@ class SharedStore(SessionStore, Protocol):
 
     def read_through(self, client: Any) -> None:
         """Look sessions up by this client of Redis, or (None) by its own."""
-
-
-def nobody(_: str | None) -> None:
-    """Nobody listens."""

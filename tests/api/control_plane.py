@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import argon2
 
 from sidecar.api.passwords import PasswordChecker
-from sidecar.api.services import Reloadable, Services
+from sidecar.api.services import LiveConfig, Services
 from sidecar.api.users import Users, parse_users
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
-from sidecar.auth.keys import KeyRing, secret_key
+from sidecar.auth.keys import KeyRing
+from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verifier
-from sidecar.metrics import Metrics
-from sidecar.sessions.local import LocalStore
+from sidecar.sessions.memory.local import LocalStore
+from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,7 +83,7 @@ class Api:
         return self.services.store
 
     @property
-    def current(self) -> Reloadable:
+    def current(self) -> LiveConfig:
         """What a reload replaces."""
         return self.services.current
 
@@ -153,7 +154,7 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
     services = Services(
         gate=Gate(verifier, IdentityHeaders()),
         store=LocalStore(clock) if store is None else store,
-        current=Reloadable(users_of(), issuer, verifier, (), frozenset({"https://other.example"})),
+        current=LiveConfig(users_of(), issuer, verifier, (), frozenset({"https://other.example"})),
         passwords=PasswordChecker(),
         metrics=Metrics(),
         clock=clock,

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar import __version__
 from sidecar.api.admin import build_admin
-from sidecar.metrics import Metrics
+from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sidecar.auth.asymmetric import pem_key
-from sidecar.auth.keys import secret_key
+from sidecar.auth.symmetric import secret_key
 from tests.api.control_plane import ISSUER, problem
 
 if TYPE_CHECKING:

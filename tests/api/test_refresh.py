@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from sidecar.api.grants import Client, Login, issue_pair
+from sidecar.api.grants import ClientInfo, Login, issue_pair
 from sidecar.api.users import Users
 from sidecar.auth.session import Grant, SessionKey, refresh_id
 from sidecar.errors import StoreUnavailable
-from sidecar.sessions.local import LocalStore
+from sidecar.sessions.memory.local import LocalStore
 from tests.api.control_plane import bearer, problem, users_of, with_cookie
 
 if TYPE_CHECKING:
@@ -241,11 +241,11 @@ class RacingStore(LocalStore):
     """A local store in which somebody else's logout can come just before a write."""
 
     ends_before_writing = False
-    claimed: RefreshRecord | None = None
+    revocable: RefreshRecord | None = None
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
         """As ever, and keep what was claimed."""
-        self.claimed = used
+        self.revocable = used
         return await super().claim_refresh(refresh_id, used)
 
     async def write(self, grant: Grant) -> bool:
@@ -264,8 +264,8 @@ async def test_logout_wins_over_a_repeat(start: Starter, clock: Clock) -> None:
     await api.refresh(old["refresh_token"])
     used = await store.get_refresh(refresh_id(old["refresh_token"].encode()))
     assert used is None  # this store forgets; others keep it
-    assert store.claimed is not None
-    store.put_refresh(refresh_id(old["refresh_token"].encode()), store.claimed)
+    assert store.revocable is not None
+    store.put_refresh(refresh_id(old["refresh_token"].encode()), store.revocable)
     store.ends_before_writing = False
     assert await refused(await api.refresh(old["refresh_token"]))
     assert api.logins("refresh", "ended") == 2
@@ -439,7 +439,9 @@ async def test_logins_from_elsewhere_keep_their_claims(api: Api) -> None:
     """A login that was not by password is not looked up among the users of the file."""
     now = api.clock.now
     login = Login(sid="s" * 22, sub="alice", claims={"roles": ["x"]}, created=now, method="oidc")
-    pair = issue_pair(api.current.issuer, login, Client("", ""), now, session_key=SessionKey.SHA256)
+    pair = issue_pair(
+        api.current.issuer, login, ClientInfo("", ""), now, session_key=SessionKey.SHA256
+    )
     await api.store.write(pair.grant)
     api.current.users = Users()
     tokens = await (await api.refresh(pair.refresh_token)).json()

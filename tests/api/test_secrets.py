@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from sidecar.api.grants import Client, issue_pair, new_login
+from sidecar.api.grants import ClientInfo, issue_pair, new_login
 from sidecar.api.login import Credentials
 from sidecar.api.logout import LogoutRequest
 from sidecar.api.refresh import RefreshRequest, Rotation
 from sidecar.auth.session import SessionKey
-from sidecar.sessions.local import LocalStore
+from sidecar.sessions.memory.local import LocalStore
 from tests.api.control_plane import BROWSER, bearer, make_services, with_cookie
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def test_reprs_show_no_secret(clock: Clock) -> None:
     pair = issue_pair(
         services.current.issuer,
         new_login("alice", {}, clock.now),
-        Client("agent", "192.0.2.7"),
+        ClientInfo("agent", "192.0.2.7"),
         clock.now,
         session_key=SessionKey.SHA256,
     )
@@ -110,7 +110,7 @@ def test_reprs_show_no_secret(clock: Clock) -> None:
         Credentials(username="alice", password=secret),
         RefreshRequest(secret),
         LogoutRequest(secret),
-        Rotation(services, secret.encode(), Client("", ""), clock.now),
+        Rotation(services, secret.encode(), ClientInfo("", ""), clock.now),
         services.current.users,
         services.passwords,
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
-from sidecar.sessions.local import LocalStore
+from sidecar.sessions.memory.local import LocalStore
 from tests.api.control_plane import bearer, problem, with_cookie
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
 from sidecar.auth.identity import IdentityHeaders
-from sidecar.auth.keys import KeyRing, secret_key
+from sidecar.auth.keys import KeyRing
 from sidecar.auth.policy import Access, Requirement, Route
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
+from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, SessionMode, Verifier
 from tests.auth.forge import (
     AUDIENCE,
@@ -591,9 +592,11 @@ def test_new_keys() -> None:
     """With other keys everything is verified anew: what the old ones signed is good no more."""
     on = gate()
     assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
-    on.use(Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)])))
+    on.replace_verifier(
+        Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)]))
+    )
     assert why(decided(on, REQUIRED, request(BEARER), session())) is Reason.SIGNATURE
-    on.use(VERIFIER)
+    on.replace_verifier(VERIFIER)
     assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
 
 
@@ -617,7 +620,9 @@ def test_same_head_again_with_other_keys() -> None:
     on, head = gate(), request(BEARER)
     for _ in range(2):
         assert isinstance(decided(on, REQUIRED, head, session()), Allow)
-    on.use(Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)])))
+    on.replace_verifier(
+        Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)]))
+    )
     assert why(decided(on, REQUIRED, head, session())) is Reason.SIGNATURE
     assert why(decided(gate(), REQUIRED, head, session(id="x"))) is Reason.SESSION_MISMATCH
 
@@ -735,7 +740,7 @@ class Crowd(RuleBasedStateMachine):
     @rule()
     def reload(self) -> None:
         """The same keys come again."""
-        self.gate.use(VERIFIER)
+        self.gate.replace_verifier(VERIFIER)
 
     @rule(
         user=st.sampled_from(USERS),

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.issue import NONCE_BYTES, Issuer, seal, unseal
-from sidecar.auth.keys import Key, KeyRing, secret_key
+from sidecar.auth.keys import Key, KeyRing
 from sidecar.auth.reason import Reason
+from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verified, Verifier
 from tests.auth.forge import (
     AUDIENCE,

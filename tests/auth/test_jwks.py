@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.jwks import MAX_KEYS, JwksKeys, jwks_keys
-from sidecar.auth.keys import public_jwks, secret_key
+from sidecar.auth.keys import public_jwks
+from sidecar.auth.symmetric import secret_key
 from tests.auth.forge import GONE, ISSUER, SECRET, b64, private_key, private_pem, sign, unhurried
 
 ALGORITHMS = ["RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA"]

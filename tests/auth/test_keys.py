@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sidecar.auth.asymmetric import pem_key
-from sidecar.auth.keys import Hmac, Key, KeyRing, public_jwks, secret_key
+from sidecar.auth.keys import Key, KeyRing, public_jwks
 from sidecar.auth.reason import Reason
+from sidecar.auth.symmetric import Hmac, secret_key
 from tests.auth.forge import ISSUER, SECRET, private_key, private_pem, public_pem, sign
 
 if TYPE_CHECKING:

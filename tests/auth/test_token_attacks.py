@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sidecar.auth.asymmetric import pem_key
-from sidecar.auth.keys import KeyRing, public_jwks, secret_key
+from sidecar.auth.keys import KeyRing, public_jwks
 from sidecar.auth.reason import Reason
+from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verified, Verifier
 from tests.auth.forge import (
     CLAIMS,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.credentials import MAX_TOKEN
-from sidecar.auth.keys import ALGORITHMS, KeyRing, secret_key
+from sidecar.auth.keys import ALGORITHMS, KeyRing
 from sidecar.auth.reason import Reason
+from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import (
     FOREIGN_TYPES,
     MAX_DATE,

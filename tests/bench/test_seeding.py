@@ -10,10 +10,10 @@ import pytest
 from bench import seeding
 from bench.children import Children, StartError
 from bench.lab import Lab
-from sidecar.metrics import Metrics
 from sidecar.secret import Secret
-from sidecar.sessions.connect import RedisConfig, connect
-from sidecar.sessions.redis import RedisStore
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.telemetry.metrics import Metrics
 from tests.peers.redis_server import RedisServer
 
 if TYPE_CHECKING:

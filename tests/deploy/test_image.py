@@ -121,7 +121,7 @@ def test_nothing_of_the_build_is_left(image: Rehearsal) -> None:
 def test_bytecode_is_there_and_is_not_checked(image: Rehearsal) -> None:
     """Each module has bytecode made in the build, marked as one whose source is not looked at."""
     package = Path(image.path("/opt/venv/lib"))
-    (module,) = package.glob("python*/site-packages/sidecar/app.py")
+    (module,) = package.glob("python*/site-packages/sidecar/app/sidecar.py")
     (compiled,) = (module.parent / "__pycache__").glob("app.*.pyc")
     assert compiled.read_bytes()[4:8] == b"\x01\x00\x00\x00"  # PEP 552: hash-based, unchecked
 

@@ -13,13 +13,14 @@ import yaml
 
 from sidecar.api import login, refresh
 from sidecar.auth.reason import Reason
+from sidecar.telemetry.exposition import MetricsCollector, render
 from tests.deploy.manifests import ROOT
 from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sidecar.metrics import Metrics
+    from sidecar.telemetry.metrics import Metrics
 
 CONFIG: Final = ROOT / "config"
 TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
@@ -60,7 +61,7 @@ def _metrics() -> Metrics:
 def _samples() -> dict[str, set[str]]:
     """Each sample's name and its labels, of our own metrics and the process's."""
     found: dict[str, set[str]] = {}
-    for line in _metrics().render()[0].decode().splitlines():
+    for line in render(_metrics())[0].decode().splitlines():
         if line and line[0] != "#":
             name, _, labels = line.rpartition(" ")[0].partition("{")
             found[name] = set(re.findall(r'(\w+)="', labels))
@@ -128,7 +129,7 @@ def test_scrape_configuration_for_kubernetes(tmp_path: Path) -> None:
 @needs_promtool
 def test_metrics_are_well_formed() -> None:
     """The real promtool finds nothing to say about the names and types of our own metrics."""
-    text = _metrics().render()[0].decode()
+    text = render(_metrics())[0].decode()
     ours = re.compile(r"(# (HELP|TYPE) )?sidecar_")
     kept = [line for line in text.splitlines(keepends=True) if ours.match(line)]
     _promtool("check", "metrics", stdin="".join(kept))
@@ -175,7 +176,7 @@ def test_an_unknown_metric_would_be_found() -> None:
 def test_dashboard_shows_every_metric() -> None:
     """Nothing that the sidecar counts is missing from the dashboard."""
     shown = {name for expression in _dashboard_expressions() for name in NAME.findall(expression)}
-    families = {family.name for family in _metrics().collector().collect()}
+    families = {family.name for family in MetricsCollector(_metrics()).collect()}
     suffixes = ("", "_total", "_bucket")
     assert [f for f in families if not any(f + suffix in shown for suffix in suffixes)] == []
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from sidecar.settings import Settings
+from sidecar.telemetry.exposition import MetricsCollector
 from tests.deploy.manifests import ROOT
 from tests.docs.pages import anchors, blocks, links
 from tests.peers.all_metrics import all_metrics
@@ -51,7 +52,7 @@ def test_settings_exist(page: Path) -> None:
 @every_page
 def test_metrics_exist(page: Path) -> None:
     """Each metric that is named is one."""
-    families = [family.name for family in all_metrics().collector().collect()]
+    families = [family.name for family in MetricsCollector(all_metrics()).collect()]
     known = {name + suffix for name in families for suffix in ("", "_total", "_bucket", "_sum")}
     named = re.findall(r"`(sidecar_[a-z_]+)", page.read_text())
     assert [name for name in named if name not in known] == []

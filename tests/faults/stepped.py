@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sidecar.app_serve import Addresses
+    from sidecar.app.serve import Addresses
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
 
     import uvloop  # noqa: PLC0415 (after the clock)
 
-    from sidecar.app_serve import serve  # noqa: PLC0415 (the same)
+    from sidecar.app.serve import serve  # noqa: PLC0415 (the same)
     from sidecar.settings import settings_from  # noqa: PLC0415 (the same)
 
     uvloop.run(serve(settings_from(env={}, file=Path(sys.argv[1])), ready=ready))

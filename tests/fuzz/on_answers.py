@@ -12,7 +12,7 @@ from typing import Final
 import h11
 
 from tests.fuzz.targets import cut
-from tests.proxy_units.memory_plane import Plane, rest
+from tests.proxy.memory_plane import Plane, rest
 
 REQUESTS: Final = {
     b"G": b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",

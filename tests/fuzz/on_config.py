@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from sidecar.assembly.parts import make_routes
+from sidecar.app.build.components import make_routes
 from sidecar.errors import ConfigError
 from sidecar.settings import load
 from sidecar.settings.model import Settings, kinds_of

@@ -15,7 +15,7 @@ import h11
 from sidecar.wire.headers import fold
 from tests.fuzz.second_reader import Message, Reader, read_by_llhttp
 from tests.fuzz.targets import cut
-from tests.proxy_units.memory_plane import Plane, rest
+from tests.proxy.memory_plane import Plane, rest
 
 if TYPE_CHECKING:
     from tests.peers.memory_transport import MemoryTransport

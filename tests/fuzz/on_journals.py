@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from sidecar.sessions.journal_file import HEADER, NAME, JournalFile
+from sidecar.sessions.revocation.journal_file import HEADER, NAME, JournalFile
 from tests.fuzz.targets import MEMORY
 
 if TYPE_CHECKING:
-    from sidecar.sessions.journal import Entry
+    from sidecar.sessions.revocation.journal import Entry
 
 
 def check(data: bytes) -> None:

@@ -13,9 +13,10 @@ from typing import Any, Final
 import jwt
 
 from sidecar.auth.asymmetric import asymmetric_key
-from sidecar.auth.keys import KeyRing, secret_key
+from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.strict_json import parse_object
+from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verified, Verifier
 from tests.auth import forge
 

@@ -12,7 +12,7 @@ from typing import Final
 from sidecar.wire.websocket import Frames
 from tests.fuzz.on_answers import read
 from tests.fuzz.targets import cut
-from tests.proxy_units.memory_plane import Plane, rest
+from tests.proxy.memory_plane import Plane, rest
 
 REQUEST: Final = (
     b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from sidecar.app import Sidecar
+from sidecar.app.sidecar import Sidecar
 from sidecar.settings.model import IssuerSettings
 from tests.auth import forge
 from tests.peers.key_server import KeyServer

@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
-from sidecar.app import Sidecar
-from sidecar.app_reload import Reloads
+from sidecar.app.reload import Reloader
+from sidecar.app.sidecar import Sidecar
 from sidecar.errors import ConfigError
 from sidecar.settings import IssuerSettings, Settings, settings_from
 from tests.auth import forge
@@ -56,7 +56,7 @@ class Changing:
         self.asked = asyncio.Event()
         self.write(**settings)
         self.sidecar = Sidecar(self.read())
-        self.reloads = Reloads(self.sidecar, self.read, f"{folder}/sidecar.toml", every=0.01)
+        self.reloads = Reloader(self.sidecar, self.read, f"{folder}/sidecar.toml", every=0.01)
         self.proxy = Stack(self.sidecar, self.sidecar.settings)
 
     def write(self, **settings: Any) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sidecar.assembly import make_parts
+from sidecar.app.build import make_components
 from sidecar.errors import ConfigError
 from tests.peers.certificates import certificate
 from tests.peers.raw_client import build
@@ -160,7 +160,7 @@ def test_what_is_wrong_with_certificates(
         for name, value in changed.items()
     }
     with pytest.raises(ConfigError) as raised:
-        make_parts(configure(tmp_path, **{"upstream_url": "https://localhost:1", **named}))
+        make_components(configure(tmp_path, **{"upstream_url": "https://localhost:1", **named}))
     assert [str(one) for one in raised.value.problems if problem in str(one)]
     assert "secret" not in str(raised.value)
 

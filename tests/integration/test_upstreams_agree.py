@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from sidecar.assembly.parts import make_paths
+from sidecar.app.build.components import make_paths
 from sidecar.errors import PeerError
 from sidecar.wire.head import HEAD_END, RequestHead
 from sidecar.wire.target import Paths

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.metrics import Metrics
-from sidecar.sessions.journal import Journal
-from sidecar.sessions.near import Near
+from sidecar.sessions.memory.near import NearCache
+from sidecar.sessions.revocation.journal import Journal
+from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 def all_metrics(reasons: Iterable[str] = ()) -> Metrics:
     """Nothing is counted in them yet."""
     metrics = Metrics(reasons)
-    metrics.near = Near(lambda: 0.0, lambda: 0.0, max_sessions=1, max_stale=1.0)
+    metrics.near = NearCache(lambda: 0.0, lambda: 0.0, max_sessions=1, max_stale=1.0)
     metrics.journal = Journal()
     return metrics

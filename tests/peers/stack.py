@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import argon2
 
-from sidecar.app import Sidecar
+from sidecar.app.sidecar import Sidecar
 from sidecar.settings import settings_from
 from tests.peers.raw_client import RawClient, Response, build, connect
 

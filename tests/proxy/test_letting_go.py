@@ -1,6 +1,6 @@
 """What has ended is freed at once, by its references, without the garbage collector.
 
-The collector looks at old objects but rarely (`sidecar.collector`): what only it can free piles up.
+The collector looks at old objects but rarely (`sidecar.app.gc_tuning`): what only it can free piles up.
 """
 
 from __future__ import annotations

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.access_log import AccessLog
 from sidecar.auth.policy import Access, RouteRule
 from sidecar.auth.reason import Reason
-from sidecar.logs import Redactor
-from sidecar.proxy.shared import Limits
+from sidecar.proxy.context import Limits
+from sidecar.telemetry.access_log import AccessLog
+from sidecar.telemetry.logs import Redactor
 from tests.peers.raw_client import build
 from tests.peers.scripted_upstream import ScriptedUpstream, reply
 from tests.peers.stack import Stack, mint, stack
+from tests.proxy.memory_plane import OK, Plane, rest
 from tests.proxy.test_identity import NAMES, identity, variants
-from tests.proxy_units.memory_plane import OK, Plane, rest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -263,9 +263,9 @@ async def test_the_access_log_says_why_it_passed(tmp_path: Path) -> None:
     plane = Plane(RULES)
     with file.open("wb") as output:
         fd = os.dup(output.fileno())
-        log = AccessLog(plane.shared.metrics, Redactor(()), lambda *_: None, form="text", fd=fd)
-        plane.shared.access_log = log
-        plane.shared.log_all = True
+        log = AccessLog(plane.context.metrics, Redactor(()), lambda *_: None, form="text", fd=fd)
+        plane.context.access_log = log
+        plane.context.log_all = True
         await plane.ask(plane.connect(), RAW)
         log.close()
         os.close(fd)
@@ -282,8 +282,8 @@ async def test_beyond_the_bound_it_is_turned_away() -> None:
     other = plane.connect()
     other.feed(RAW)
     assert other.take().startswith(b"HTTP/1.1 503 ")
-    assert plane.shared.metrics.denied[Reason.OVERLOADED.label] == 1
-    assert plane.shared.metrics.preflights == 1
+    assert plane.context.metrics.denied[Reason.OVERLOADED.label] == 1
+    assert plane.context.metrics.preflights == 1
     plane.connector.wires[0].feed(OK)
     await rest()
-    assert plane.shared.metrics.in_flight == 0
+    assert plane.context.metrics.in_flight == 0

@@ -87,7 +87,7 @@ async def test_requests_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> 
     async with secure(upstream, tmp_path) as tls, tls.client() as client:
         assert (await client.ask(build("GET", "/"))).body == b"ok"
         assert (await client.ask(build("POST", "/", body=body))).body == body
-        assert tls.handshakes == {"agreed": 1, "refused": 0, "broken_off": 0}
+        assert tls.handshakes == {"ok": 1, "failed": 0, "aborted": 0}
     assert upstream.requests[0].fields.one("x-forwarded-proto") == b"https"
     assert b"proto=https" in upstream.requests[0].fields.one("forwarded")
     assert upstream.requests[1].body == body
@@ -144,7 +144,7 @@ async def test_versions(
             return
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await tls.ask(build("GET", "/"))
-        await until(lambda: tls.handshakes["refused"] == 1)
+        await until(lambda: tls.handshakes["failed"] == 1)
 
 
 async def test_http_1_1_is_what_is_spoken(upstream: ScriptedUpstream, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ async def test_plain_http_is_no_handshake(upstream: ScriptedUpstream, tmp_path: 
         async with tls.proxy.client() as client:
             await client.send(build("GET", "/"))
             await client.rest()
-        await until(lambda: tls.handshakes["refused"] == 1)
+        await until(lambda: tls.handshakes["failed"] == 1)
         assert not upstream.requests
 
 
@@ -240,7 +240,7 @@ async def test_a_bad_certificate(
             return
         with pytest.raises((ssl.SSLError, ConnectionError, TruncatedError)):
             await tls.ask(build("GET", "/"))
-        await until(lambda: tls.handshakes["refused"] == 1)
+        await until(lambda: tls.handshakes["failed"] == 1)
     assert not upstream.requests
 
 
@@ -292,7 +292,7 @@ async def test_who_says_nothing_is_cut(upstream: ScriptedUpstream, tmp_path: Pat
     async with secure(upstream, tmp_path, header_timeout="100ms") as tls:
         async with tls.proxy.client() as silent:
             assert await silent.rest() == b""
-        await until(lambda: tls.handshakes["broken_off"] == 1)
+        await until(lambda: tls.handshakes["aborted"] == 1)
         assert (await tls.ask(build("GET", "/"))).status == 200
 
 
@@ -318,7 +318,7 @@ async def test_a_flood_of_handshakes(
                 await silent.enter_async_context(tls.proxy.client())
             async with tls.proxy.client() as one_more:
                 assert await one_more.rest() == b""
-        await until(lambda: tls.handshakes["broken_off"] == 3)
+        await until(lambda: tls.handshakes["aborted"] == 3)
 
 
 async def test_no_more_files(
@@ -381,7 +381,7 @@ async def test_the_rest_of_a_last_answer(upstream: ScriptedUpstream, tmp_path: P
     """Whoever takes it at its pace gets all; whoever then does not end its side is cut."""
     upstream.scripts = [[reply(BETWEEN)]]
     async with secure(upstream, tmp_path) as tls:
-        shared = tls.proxy.sidecar._shared  # noqa: SLF001 (no setting says so)
+        shared = tls.proxy.sidecar._context  # noqa: SLF001 (no setting says so)
         assert shared is not None
         shared.limits = replace(shared.limits, linger=0.01)
         unswept(tls.proxy)
@@ -399,7 +399,7 @@ async def test_the_rest_of_a_last_answer(upstream: ScriptedUpstream, tmp_path: P
 async def test_half_a_record_is_no_request(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """With it there when an idle connection's time is over, it has HEADER_TIMEOUT for more."""
     async with secure(upstream, tmp_path) as tls:
-        shared = tls.proxy.sidecar._shared  # noqa: SLF001 (nothing else tells what holds)
+        shared = tls.proxy.sidecar._context  # noqa: SLF001 (nothing else tells what holds)
         assert shared is not None
         unswept(tls.proxy)
         with contextlib.closing(await asyncio.to_thread(_thin, tls)) as client:

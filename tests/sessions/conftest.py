@@ -9,12 +9,12 @@ import fakeredis
 import pytest
 import uvloop
 
-from sidecar.metrics import Metrics
-from sidecar.sessions.breaker import Breaker
-from sidecar.sessions.connect import RedisConfig, connect
-from sidecar.sessions.local import LocalStore
-from sidecar.sessions.redis import RedisStore
-from sidecar.sessions.tiered import TieredStore
+from sidecar.sessions.memory.local import LocalStore
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.sessions.tiered.breaker import Breaker
+from sidecar.sessions.tiered.store import TieredStore
+from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
 from tests.peers.redis_server import RedisServer, free_port
 from tests.sessions.contract import Subject

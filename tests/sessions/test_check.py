@@ -8,16 +8,17 @@ import pytest
 
 from sidecar.auth.gate import Allow, Deny, Gate
 from sidecar.auth.identity import IdentityHeaders
-from sidecar.auth.keys import KeyRing, secret_key
+from sidecar.auth.keys import KeyRing
 from sidecar.auth.policy import Access, Outage, Route
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import Grant, Session, token_id
+from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier
-from sidecar.metrics import Metrics
 from sidecar.sessions.check import authenticate
-from sidecar.sessions.connect import RedisConfig, connect
-from sidecar.sessions.local import LocalStore
-from sidecar.sessions.redis import RedisStore
+from sidecar.sessions.memory.local import LocalStore
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.telemetry.metrics import Metrics
 from sidecar.wire.head import RequestHead
 from tests.auth.forge import AUDIENCE, ISSUER, NOW, SECRET, token
 from tests.peers.redis_server import free_port

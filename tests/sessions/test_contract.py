@@ -103,10 +103,10 @@ async def test_a_used_refresh_token_is_remembered(subject: Subject) -> None:
 async def test_writing_twice_is_writing_once(subject: Subject) -> None:
     """A write whose answer was lost can be repeated; a claimed token stays claimed."""
     grant = await subject.login()
-    claimed = used(grant.refresh, 1.0)
-    await subject.claim(grant.refresh_id, claimed)
+    revocable = used(grant.refresh, 1.0)
+    await subject.claim(grant.refresh_id, revocable)
     assert await subject.store.write(grant)
-    assert await subject.record(grant.refresh_id) == claimed
+    assert await subject.record(grant.refresh_id) == revocable
     assert len(await subject.store.sessions_of("alice")) == 1
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from sidecar.errors import StoreUnavailable
-from sidecar.metrics import Metrics
-from sidecar.sessions.breaker import Breaker
-from sidecar.sessions.redis import RedisStore
-from sidecar.sessions.tiered import TieredStore
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.sessions.tiered.breaker import Breaker
+from sidecar.sessions.tiered.store import TieredStore
+from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
 from tests.peers.patience import until
 from tests.sessions.contract import Subject
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sidecar.auth.session import Session
-    from sidecar.sessions.journal import Journal
+    from sidecar.sessions.revocation.journal import Journal
 
 MAX_STALE = 3600.0
 THRESHOLD = 3

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from sidecar.metrics import Metrics
-from sidecar.sessions.breaker import Breaker
-from sidecar.sessions.connect import RedisConfig, connect, tracked
-from sidecar.sessions.redis import RedisStore
-from sidecar.sessions.tiered import TieredStore
+from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.sessions.tiered.breaker import Breaker
+from sidecar.sessions.tiered.store import TieredStore
+from sidecar.telemetry.metrics import Metrics
 from tests.peers.patience import until
 from tests.sessions.contract import new_login
 

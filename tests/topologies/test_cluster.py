@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from sidecar.assembly import make_store
+from sidecar.app.build import make_store
 from sidecar.errors import StoreUnavailable
-from sidecar.metrics import Metrics
 from sidecar.secret import Secret
-from sidecar.sessions.browse import Browser
-from sidecar.sessions.tiered import TieredStore
-from sidecar.sessions.tracking import UNHEARD
+from sidecar.sessions.redis.scanner import SessionScanner
+from sidecar.sessions.redis.tracking import UNHEARD
+from sidecar.sessions.tiered.store import TieredStore
 from sidecar.settings import settings_from
+from sidecar.telemetry.metrics import Metrics
 from tests.peers.patience import until
 from tests.peers.redis_server import RedisServer, free_port
 from tests.sessions.contract import new_login, successor_of
@@ -97,7 +97,7 @@ async def test_what_a_pod_does(nodes: list[Node]) -> None:
         left = [each.session for each in grants if each.session.sub != "user0"]
         found = await asyncio.gather(*(pod.store.get(each.session.id) for each in grants))
         assert [session for session in found if session is not None] == left
-        listed = [info.sid async for info in Browser(pod.client).logins()]
+        listed = [info.sid async for info in SessionScanner(pod.client).logins()]
         assert sorted(listed) == sorted(session.sid for session in left)
         for user in ("user1", "user2"):
             await pod.store.revoke_user(user)

@@ -1,0 +1,193 @@
+"""What settings and the files they name give, made once; or all that is wrong with them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sidecar.api.redirects import parse_origin
+from sidecar.api.users import Users, load_users
+from sidecar.app.build.certificates import (
+    check_redis_tls,
+    make_listener_tls,
+    make_upstream_tls,
+    read_expiries,
+)
+from sidecar.app.build.config_errors import config_errors_at
+from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
+from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.keys import KeyRing
+from sidecar.auth.policy import Access, Outage, RouteRule, RouteTable
+from sidecar.errors import ConfigError, Problem
+from sidecar.proxy.context import Limits
+from sidecar.proxy.upstream_pool import Connector, TcpConnector, UnixConnector, UpstreamPoolLimits
+from sidecar.wire.head import HeadLimits
+from sidecar.wire.target import NormalisingPaths, Paths
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from sidecar.auth.issue import Issuer
+    from sidecar.settings import Settings
+
+T = TypeVar("T")
+
+# What the sidecar answers itself, before any configured route is asked.
+OWN_ROUTES = (
+    RouteRule(path="/auth/verify/*", name="verify", access=Access.PUBLIC, target="verify"),
+    RouteRule(path="/auth/*", name="auth", access=Access.PUBLIC, target="api", upgrades=()),
+    RouteRule(
+        path="/.well-known/jwks.json", name="jwks", access=Access.PUBLIC, target="api", upgrades=()
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """What is made of settings alone, without metrics or an event loop.
+
+    `foreign` are the keys of other issuers, as far as they stand in files; `tls` is what clients
+    agree on; `expiries` are the ends of our own certificates, as `read_expiries` gives them.
+    """
+
+    keys: Keys
+    issuer: Issuer
+    foreign: KeyRing
+    users: Users
+    routes: RouteTable
+    identity: IdentityHeaders
+    upstream: Connector
+    tls: ssl.SSLContext | None
+    expiries: Mapping[str, float]
+
+
+def make_components(settings: Settings) -> Components:
+    """Read every file that settings name. Raises ConfigError with the problems of all."""
+    problems: list[Problem] = []
+
+    def attempt(make: Callable[[Settings], T]) -> T | None:
+        try:
+            return make(settings)
+        except ConfigError as fault:
+            problems.extend(fault.problems)
+        return None
+
+    signing = attempt(_make_signing)
+    foreign = attempt(read_foreign_keys)
+    users = attempt(_make_users)
+    routes = attempt(make_routes)
+    identity = attempt(_make_identity)
+    connector = attempt(_make_connector)
+    tls = attempt(make_listener_tls)
+    attempt(check_redis_tls)
+    expiries = {} if problems else attempt(read_expiries)
+    if (
+        (signing is None or foreign is None or users is None)
+        or (routes is None or identity is None or connector is None)
+        or (expiries is None or problems)
+    ):
+        raise ConfigError(problems)
+    return Components(
+        *signing,
+        KeyRing(foreign),
+        users=users,
+        routes=routes,
+        identity=identity,
+        upstream=connector,
+        tls=tls,
+        expiries=expiries,
+    )
+
+
+def _make_signing(settings: Settings) -> tuple[Keys, Issuer]:
+    keys = Keys(settings)
+    return keys, make_issuer(settings, keys)
+
+
+def _make_users(settings: Settings) -> Users:
+    """The users of the users file; nobody without one."""
+    return load_users(Path(settings.users_file)) if settings.users_file else Users()
+
+
+def make_routes(settings: Settings) -> RouteTable:
+    """Our own routes, then those of the file."""
+    rules = [
+        RouteRule(
+            path=each.path,
+            access=Access(each.access),
+            name=each.name,
+            methods=each.methods,
+            hosts=each.hosts,
+            roles=each.roles,
+            scopes=each.scopes,
+            claims=each.claims,
+            upgrades=each.upgrades,
+            outage=Outage(each.session_outage) if each.session_outage else None,
+            ends_live=each.session_end == "close",
+            preflight=each.preflight == "pass",
+        )
+        for each in settings.route
+    ]
+    return RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
+
+
+def _make_identity(settings: Settings) -> IdentityHeaders:
+    with config_errors_at("identity"):
+        return IdentityHeaders(settings.identity)
+
+
+def _make_connector(settings: Settings) -> Connector:
+    """How the application is reached."""
+    upstream = settings.upstream_url
+    if upstream.scheme == "unix":
+        return UnixConnector(upstream.path)
+    return TcpConnector(
+        upstream.host,
+        upstream.port,
+        make_upstream_tls(settings),
+        settings.upstream_server_name,
+    )
+
+
+def make_upstream_pool_limits(settings: Settings) -> UpstreamPoolLimits:
+    """Bounds of the application's connections."""
+    return UpstreamPoolLimits(
+        connections=settings.upstream_max_connections,
+        connect_timeout=settings.upstream_connect_timeout,
+        idle_timeout=settings.upstream_idle_timeout,
+        head=_make_head_limits(settings),
+    )
+
+
+def make_limits(settings: Settings) -> Limits:
+    """Bounds of the clients' connections."""
+    return Limits(
+        head=_make_head_limits(settings),
+        header_timeout=settings.header_timeout,
+        idle_timeout=settings.idle_timeout,
+        upstream_timeout=settings.upstream_timeout,
+        queue_timeout=settings.upstream_queue_timeout,
+        connections=settings.max_connections,
+        requests=settings.max_requests or sys.maxsize,
+        body_rate=settings.min_body_rate,
+        send_rate=settings.min_send_rate,
+    )
+
+
+def make_paths(settings: Settings) -> Paths:
+    """How the paths of requests are read."""
+    if settings.paths_ambiguous == "reject":
+        return Paths()
+    return NormalisingPaths(tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES))
+
+
+def _make_head_limits(settings: Settings) -> HeadLimits:
+    return HeadLimits(settings.max_head_size, settings.max_headers)
+
+
+def make_redirect_origins(settings: Settings) -> frozenset[str]:
+    """The other origins that a login may lead back to."""
+    return frozenset(filter(None, map(parse_origin, settings.redirect_origins)))

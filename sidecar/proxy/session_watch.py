@@ -1,0 +1,266 @@
+"""What is under way for a session ends with it: tunnels and answers that take their time.
+
+Owns when to look again whether each is still allowed, and ends those that are not. A login that
+goes on with another token (a refresh) goes on; the decision itself is the gate's, as for a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import heappop, heappush
+from itertools import count
+from time import monotonic, time
+from typing import TYPE_CHECKING, Final
+
+from sidecar.auth.gate import Allow, NeedSession
+from sidecar.auth.reason import Reason
+from sidecar.auth.session import FOREVER
+from sidecar.errors import StoreUnavailable
+from sidecar.sessions.check import authenticate
+from sidecar.tasks import wait_any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sidecar.auth.gate import Gate
+    from sidecar.auth.policy import Route, RouteTable
+    from sidecar.sessions.store import SessionStore
+    from sidecar.tasks import Tasks
+    from sidecar.wire.head import RequestHead
+
+_LONGEST: Final = 60.0  # seconds that a timer runs: the wall clock may be moved meanwhile
+# What a token comes to by itself, while its login may go on with another.
+_ENDED: Final = frozenset((Reason.EXPIRED, Reason.SESSION_MISSING))
+UNTOLD: Final = 5.0  # seconds between two looks where nobody tells of changes
+
+
+class WatchedStream:
+    """One of them. `release` it when it has ended by itself."""
+
+    __slots__ = (
+        *("again", "checking", "end", "expires", "head", "listed", "registry", "route", "sid"),
+        "token",
+    )
+
+    def __init__(
+        self,
+        registry: SessionWatcher,
+        route: Route,
+        head: RequestHead,
+        allow: Allow,
+        end: Callable[[], None],
+    ) -> None:
+        self.registry: SessionWatcher | None = registry
+        self.route = route
+        self.head = head
+        self.end = end
+        self.sid = allow.session_id
+        self.expires = allow.expires or 0.0
+        self.token = ""  # the id that its session is known by now
+        self.listed = False  # among those whose end is waited for
+        self.checking = False
+        self.again = False  # something changed while it was being looked at
+
+    def __repr__(self) -> str:
+        return f"<WatchedStream on {self.route.name} until {self.expires}>"
+
+    def release(self) -> None:
+        """It is over: look no more."""
+        registry, self.registry = self.registry, None
+        if registry is not None:
+            registry.forget(self)
+            # It may stay in a heap for a while, and what it watched must not stay with it.
+            del self.head, self.end
+
+
+class SessionWatcher:
+    """All of one data plane. `sleep` is in seconds."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        store: SessionStore,
+        tasks: Tasks,
+        *,
+        clock: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._gate = gate
+        self._store = store
+        self._tasks = tasks
+        self._clock = clock
+        self._sleep = sleep
+        self._by_token: dict[str, set[WatchedStream]] = {}
+        self._size = 0  # of all these sets: many may be one token's
+        self._ends: list[
+            tuple[float, int, WatchedStream]
+        ] = []  # a heap; what was released stays a while
+        self._numbers = count()
+        self._earlier = asyncio.Event()  # an end came before all that were known
+        self._routes: RouteTable | None = None  # None: those it began with hold
+        self._changed = -FOREVER  # when a session or a rule did last, in monotonic seconds
+        self.ended = 0
+        store.on_ended(self._on_ended)
+
+    def __repr__(self) -> str:
+        return f"<SessionWatcher {len(self)} under way, {self.ended} ended>"
+
+    def __len__(self) -> int:
+        return self._size
+
+    def start(self) -> None:
+        """Look after them from here on."""
+        self._tasks.spawn(self._run(), "live expiry")
+        self._tasks.spawn(self._poll(), "live check")
+
+    def watch(
+        self,
+        route: Route,
+        head: RequestHead,
+        allow: Allow,
+        end: Callable[[], None],
+        *,
+        began: float,
+    ) -> WatchedStream | None:
+        """`end` is called once when the session is over. None for what has none to end with.
+
+        It was let in after `began`, in monotonic seconds; what changed since then holds for it.
+        """
+        late = began <= self._changed
+        if late and self._routes is not None:
+            route = self._routes.match(head.method, head.host, head.path)
+        if allow.expires is None or not route.ends_live:
+            return None
+        watched = WatchedStream(self, route, head, allow, end)
+        need = self._gate.decide(route, head, self._clock())
+        if isinstance(need, NeedSession):
+            watched.token = need.token_id
+        self._keep(watched)
+        if late:
+            self._look_at(watched)
+        return watched
+
+    def replace_routes(self, routes: RouteTable) -> None:
+        """Other rules, and maybe other keys: look at each again, under the rule it is now under."""
+        self._routes, self._changed = routes, monotonic()
+        for watched in self._all():
+            head = watched.head
+            watched.route = routes.match(head.method, head.host, head.path)
+            self._look_at(watched)
+
+    def look_again(self) -> None:
+        """Anything may have changed but the rules."""
+        self._on_ended(None)
+
+    def forget(self, watched: WatchedStream) -> None:
+        """It has ended."""
+        same = self._by_token.get(watched.token)
+        if same is not None and watched in same:
+            same.remove(watched)
+            self._size -= 1
+            if not same:
+                del self._by_token[watched.token]
+        if len(self._ends) > 2 * self._size + 1000:
+            self._ends = [
+                each
+                for each in self._ends
+                if each[2].registry is not None and each[0] == each[2].expires
+            ]
+            self._ends.sort()  # a sorted list is a heap
+
+    def _keep(self, watched: WatchedStream) -> None:
+        self._by_token.setdefault(watched.token, set()).add(watched)
+        self._size += 1
+        self._list(watched)
+
+    def _list(self, watched: WatchedStream) -> None:
+        watched.listed = True
+        heappush(self._ends, (watched.expires, next(self._numbers), watched))
+        if self._ends[0][2] is watched:
+            self._earlier.set()
+
+    def _on_ended(self, token_id: str | None) -> None:
+        """This session changed; None: any may have."""
+        self._changed = monotonic()
+        for watched in self._all() if token_id is None else tuple(self._by_token.get(token_id, ())):
+            self._look_at(watched)
+
+    def _all(self) -> tuple[WatchedStream, ...]:
+        return tuple(watched for same in self._by_token.values() for watched in same)
+
+    def _look_at(self, watched: WatchedStream) -> None:
+        if watched.checking:
+            watched.again = True
+        else:
+            watched.checking = True
+            self._tasks.spawn(self._check(watched), "live check")
+
+    async def _run(self) -> None:
+        """Look at each when its time is over."""
+        while True:
+            self._earlier.clear()
+            now = self._clock()
+            while self._ends and self._ends[0][0] <= now:
+                watched = heappop(self._ends)[2]
+                if watched.registry is not None and watched.expires <= now:
+                    watched.listed = False
+                    self._look_at(watched)
+            delay = min(_LONGEST, self._ends[0][0] - now) if self._ends else _LONGEST
+            await wait_any(delay, self._earlier)
+
+    async def _poll(self) -> None:
+        """Where the store tells nothing, ask."""
+        while True:
+            await self._sleep(UNTOLD)
+            if not self._store.tells and not self._store.degraded:
+                self._on_ended(None)
+
+    async def _check(self, watched: WatchedStream) -> None:
+        try:
+            allowed = True
+            watched.again = True
+            while watched.again and allowed and watched.registry is not None:
+                watched.again = False
+                allowed = await self._is_allowed(watched)
+        finally:
+            watched.checking = False
+        if watched.registry is None:
+            return
+        if not allowed:
+            end = watched.end
+            watched.release()
+            self.ended += 1
+            end()
+        elif not watched.listed:  # its end had come, and has yet to come again: a clock set back
+            self._list(watched)
+
+    async def _is_allowed(self, watched: WatchedStream) -> bool:
+        """Whether it may go on; then for how long is set."""
+        now = self._clock()
+        decision = await authenticate(self._gate, self._store, watched.route, watched.head, now)
+        if isinstance(decision, Allow):
+            expires = FOREVER if decision.expires is None else decision.expires
+            return self._prolong(watched, watched.token, expires)
+        if decision.reason is Reason.STORE_UNAVAILABLE:
+            return watched.expires > now  # until that is known, as before; and no longer
+        if not watched.sid or decision.reason not in _ENDED:
+            return False
+        try:
+            token_id = await self._store.token_of(watched.sid)
+            session = None if token_id is None else await self._store.get(token_id)
+        except StoreUnavailable:
+            return watched.expires > now
+        if session is None or session.sid != watched.sid or session.exp <= now:
+            return False
+        if not self._gate.admits(watched.route, session):
+            return False
+        return self._prolong(watched, session.id, session.exp)
+
+    def _prolong(self, watched: WatchedStream, token_id: str, expires: float) -> bool:
+        if watched.registry is not None and (
+            token_id != watched.token or expires != watched.expires
+        ):
+            self.forget(watched)
+            watched.token, watched.expires = token_id, expires
+            self._keep(watched)
+        return True

@@ -1,0 +1,135 @@
+"""One use of Redis: a connection, one total deadline, one more try, and the fault as one word.
+
+Callers never see the client library's errors, and a caller that goes away never leaves a connection
+with half a conversation on it. Knows nothing of sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+from sidecar.sessions.redis.faults import MOVED, RETRIED, Fault, RedisUnavailable, classify
+from sidecar.tasks import Tasks, patient_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from redis.asyncio import Redis
+
+T = TypeVar("T")
+
+# What the library raises; the last is uvloop's, for a write to a connection reset just before.
+_FAULTS: Final = (RedisError, RedisClusterException, OSError, RuntimeError)
+
+logger = logging.getLogger("sidecar.sessions")
+
+
+class RedisLink:
+    """Runs work on a client, at most `slots` at a time, each within `timeout` seconds in total."""
+
+    __slots__ = ("_client", "_free", "_nodes", "_operations", "_slots", "_tasks", "_timeout")
+
+    def __init__(self, client: Redis, *, timeout: float, slots: int) -> None:
+        # Never more than the pool has: waiting for a connection is better than being refused one.
+        self._nodes = client.nodes_manager if isinstance(client, RedisCluster) else None
+        if self._nodes is None:
+            slots = min(slots, client.connection_pool.max_connections)
+        self._slots = max(1, slots)
+        self._free = asyncio.Semaphore(self._slots)
+        self._client = client
+        self._timeout = timeout
+        self._operations = 0
+        self._tasks = Tasks()
+
+    def __repr__(self) -> str:
+        pool = None if self._nodes else self._client.connection_pool
+        to = pool.connection_kwargs if pool else {}
+        where = to.get("path") or f"{to.get('host', 'localhost')}:{to.get('port', 6379)}"
+        where = getattr(pool, "service_name", where) if pool else "cluster"
+        return f"<RedisLink {where}/{to.get('db', 0)}, {self._operations} operations>"
+
+    @property
+    def tasks(self) -> Tasks:
+        """What runs on this link beside the requests; ends with it."""
+        return self._tasks
+
+    @property
+    def slots(self) -> int:
+        """How many operations can be under way at once."""
+        return self._slots
+
+    async def run(
+        self,
+        work: Callable[[Redis], Awaitable[T]],
+        *,
+        waited: float = 0.0,
+        client: Redis | None = None,
+    ) -> T:
+        """The outcome of `work`. It may run twice, so it must be safe to repeat.
+
+        `waited` seconds of its time are gone already; `client` takes the place of the link's own.
+        Raises RedisUnavailable. Only for tasks that no caller can cancel: see `detached`.
+        """
+        self._operations += 1
+        number = self._operations
+        fault = Fault.BUSY
+        try:
+            async with patient_timeout(self._timeout - waited), self._free:
+                fault = Fault.TIMEOUT
+                return await self._twice(work, self._client if client is None else client)
+        except TimeoutError:
+            # The library has closed the connection: a late answer has nobody to go to.
+            raise RedisUnavailable(fault, number) from None
+        except _FAULTS as error:
+            raise RedisUnavailable(classify(error), number) from None
+
+    async def detached(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Run this in a task of its own: a caller that is cancelled stops waiting, no more."""
+        outcome = await asyncio.shield(self._tasks.spawn(_outcome(work), name))
+        if isinstance(outcome, RedisUnavailable):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None:
+        """End what runs, close every connection."""
+        await self._tasks.close()
+        try:
+            await self._client.aclose()
+        except _FAULTS as error:
+            logger.debug("redis connection not closed in order", extra={"fault": classify(error)})
+
+    async def _twice(self, work: Callable[[Redis], Awaitable[T]], client: Redis) -> T:
+        try:
+            return await work(client)
+        except _FAULTS as error:
+            fault = classify(error)
+            if fault not in (RETRIED if self._nodes is None else MOVED):
+                raise
+        if self._nodes is not None:
+            await self._nodes.initialize()
+        elif fault is Fault.READONLY:
+            await self._renew()
+        # The pool gives the connection released last, which the fault has closed: it is made anew.
+        return await work(client)
+
+    async def _renew(self) -> None:
+        """Close the connection that is next in the pool: the master may have moved."""
+        pool = self._client.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's gap
+        try:
+            await connection.disconnect(nowait=True)
+        finally:
+            await pool.release(connection)
+
+
+async def _outcome(work: Coroutine[Any, Any, T]) -> T | RedisUnavailable:
+    """A fault as a value: its waiter may be gone, and then nobody is to hear of it."""
+    try:
+        return await work
+    except RedisUnavailable as fault:
+        return fault

@@ -1,0 +1,189 @@
+"""One line per request on standard output, written in batches, never waiting for the reader.
+
+A reader of standard output that stalls costs lines, which are counted, and not requests. Which
+requests are recorded is the caller's choice. No credential has a field here.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from sidecar.telemetry.logs import printable, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.telemetry.logs import Format, Redactor
+    from sidecar.telemetry.metrics import Metrics
+
+BATCH: Final = 128  # lines that are written at once: about 0.3 ms of encoding
+LIMIT: Final = 10_000  # lines that may wait
+INTERVAL: Final = 0.1  # seconds
+_LONGEST: Final = 512  # characters of one field
+# What a pipe takes without waiting once poll says that it is writable.
+_ATOM: Final = select.PIPE_BUF
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+# As `record` gets them. A tuple costs 0.05 µs, an object 0.5; one line may never be asked for.
+_Line = tuple[
+    *tuple[float, str | bytes, str, str | bytes, str, str, int, str],
+    *tuple[float, float | None, str, str],
+]
+
+
+class AccessLog:
+    """Lines not written yet. `call_later` is the loop's; while nothing waits, no timer runs."""
+
+    __slots__ = (
+        "_call_later",
+        "_encode",
+        "_fd",
+        "_limit",
+        "_lines",
+        "_metrics",
+        "_redact",
+        "_rest",
+        "_timed",
+    )
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        redactor: Redactor,
+        call_later: Callable[[float, Callable[[], None]], object],
+        *,
+        form: Format = "json",
+        fd: int = 1,
+        limit: int = LIMIT,
+    ) -> None:
+        self._metrics = metrics
+        self._redact = redactor
+        self._call_later = call_later
+        self._encode = _json if form == "json" else _text
+        self._fd = fd
+        self._limit = limit
+        self._lines: list[_Line] = []
+        self._rest = b""  # encoded, and not taken by the reader until now
+        self._timed = False
+
+    def __repr__(self) -> str:
+        return f"<AccessLog {len(self._lines)} lines and {len(self._rest)} octets waiting>"
+
+    def record(  # noqa: PLR0917 - keywords would double its cost
+        self,
+        ts: float,
+        request_id: str | bytes,
+        client: str,
+        method: str | bytes,
+        path: str,
+        route: str,
+        status: int,
+        reason: str,
+        duration: float,
+        upstream: float | None,
+        subject: str,
+        sid: str,
+    ) -> None:
+        """Note one request; 0.3 µs, for nothing is formatted here.
+
+        `ts` is in seconds since the epoch; `duration` in seconds until the answer's last byte;
+        `upstream` in seconds until the upstream's head, None when it was not asked; `reason` the
+        denial's label, empty when there was none.
+        """
+        lines = self._lines
+        waiting = len(lines)
+        if waiting >= self._limit:
+            self._metrics.access_log_dropped += 1
+            return
+        lines.append(
+            (
+                *(ts, request_id, client, method, path, route, status, reason),
+                *(duration, upstream, subject, sid),
+            )
+        )
+        if not self._timed:
+            self._timed = True
+            self._call_later(INTERVAL, self._tick)
+        elif waiting >= BATCH and not self._rest:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as far as the reader takes it now."""
+        try:
+            while self._write_rest() and self._lines:
+                batch, self._lines = self._lines[:BATCH], self._lines[BATCH:]
+                self._rest = b"".join(self._encode(line, self._redact) + b"\n" for line in batch)
+        except OSError:  # nobody reads any more
+            self._drop()
+
+    def close(self) -> None:
+        """Write what the reader takes now, and count the rest as dropped."""
+        self.flush()
+        self._drop()
+
+    def _tick(self) -> None:
+        self._timed = False
+        self.flush()
+        if self._rest:
+            self._timed = True
+            self._call_later(INTERVAL, self._tick)
+
+    def _write_rest(self) -> bool:
+        """Whether everything encoded is written; in whole lines, as other writers' come between."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        while self._rest:
+            if not poll.poll(0):
+                return False
+            end = self._rest.rfind(b"\n", 0, _ATOM) + 1 or self._rest.find(b"\n") + 1
+            try:
+                written = os.write(self._fd, self._rest[:end])
+            except BlockingIOError:
+                return False
+            self._rest = self._rest[written:]
+        return True
+
+    def _drop(self) -> None:
+        self._metrics.access_log_dropped += self._rest.count(b"\n") + len(self._lines)
+        self._rest = b""
+        self._lines = []
+
+
+def _json(line: _Line, redact: Redactor) -> bytes:
+    ts, request_id, client, method, path, route, status, reason, duration, upstream, sub, sid = line
+    return _ENCODER.encode(
+        {
+            "ts": rfc3339(ts),
+            "logger": "access",
+            "request_id": redact(_short(request_id)),
+            "client": client,
+            "method": _short(method),
+            "path": redact(_short(path)),
+            "route": route,
+            "status": status,
+            "reason": reason,
+            "duration_ms": round(duration * 1000, 3),
+            "upstream_ms": None if upstream is None else round(upstream * 1000, 3),
+            "subject": redact(_short(sub)),
+            "sid": sid,
+        }
+    )
+
+
+def _text(line: _Line, redact: Redactor) -> bytes:
+    ts, _, _, method, path, _, status, reason, duration, _, subject, _ = line
+    text = (
+        f"{rfc3339(ts)[11:19]} access: {_short(method)} {_short(path)} {status}"
+        f" {f'({reason}) ' if reason else ''}{duration * 1000:.1f} ms {_short(subject) or '-'}"
+    )
+    return printable(redact(text)).encode()
+
+
+def _short(value: str | bytes) -> str:
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

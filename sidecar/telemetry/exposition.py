@@ -1,0 +1,281 @@
+"""Renders what this process counts as the metric families that Prometheus scrapes.
+
+Reads `Metrics` at scrape time and adds the figures of the process itself.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from sidecar import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    from sidecar.telemetry.metrics import Histogram, JournalFigures, Metrics, NearCacheFigures
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+BREAKER_STATES: Final = ("closed", "open", "half-open")
+
+
+def render(metrics: Metrics) -> tuple[bytes, str]:
+    """The body of a scrape and its content type, including the figures of this process."""
+    registry = CollectorRegistry()
+    registry.register(MetricsCollector(metrics))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return generate_latest(registry), CONTENT_TYPE
+
+
+class MetricsCollector(Collector):
+    """Turns the integers of one `Metrics` into families, at scrape time."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: tells the registry not to collect at registration."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, in the order of the documentation."""
+        yield from self._requests()
+        yield from self._decisions()
+        yield from self._sessions()
+        yield from self._process()
+
+    def _requests(self) -> Iterator[Metric]:
+        routes = tuple(self._metrics.routes.values())
+        requests = CounterMetricFamily(
+            "sidecar_requests_total", "Requests answered.", labels=("route", "code")
+        )
+        for route in routes:
+            for code, count in _by_label(route.codes).items():
+                requests.add_metric((route.name, code), count)
+        yield requests
+        yield _histograms(
+            "sidecar_request_duration_seconds",
+            "From a request's head to the last byte of its answer.",
+            "route",
+            {route.name: route.duration for route in routes},
+        )
+        yield _histograms(
+            "sidecar_upstream_duration_seconds",
+            "From passing a request on to the head of the upstream's answer.",
+            "route",
+            {route.name: route.upstream for route in routes},
+        )
+
+    def _decisions(self) -> Iterator[Metric]:
+        decisions = CounterMetricFamily(
+            "sidecar_decisions_total",
+            "Requests allowed and denied; a denial has its one reason, a preflight passes as such.",
+            labels=("decision", "reason"),
+        )
+        passed = self._metrics.preflights
+        decisions.add_metric(("allow", "none"), self._metrics.allowed - passed)
+        decisions.add_metric(("allow", "preflight"), passed)
+        for reason, count in self._metrics.denied.items():
+            decisions.add_metric(("deny", reason), count)
+        yield decisions
+        yield _counters(
+            "sidecar_logins_total",
+            "Attempts to log in.",
+            ("method", "result"),
+            self._metrics.logins,
+        )
+
+    def _sessions(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield _counters(
+            "sidecar_session_lookups_total",
+            "Sessions asked for, by who answered.",
+            ("source", "result"),
+            metrics.lookups,
+        )
+        yield _histograms(
+            "sidecar_session_lookup_duration_seconds",
+            "How long a session look-up took.",
+            "source",
+            metrics.lookup_duration,
+        )
+        yield GaugeMetricFamily(
+            "sidecar_degraded",
+            "1 while the shared session store cannot be used.",
+            value=metrics.degraded,
+        )
+        breaker = GaugeMetricFamily(
+            "sidecar_breaker_state",
+            "1 for the state that the session store's circuit breaker is in.",
+            labels=("state",),
+        )
+        for state in BREAKER_STATES:
+            breaker.add_metric((state,), float(state == metrics.breaker_state))
+        yield breaker
+        yield _labelled(
+            CounterMetricFamily,
+            "sidecar_degraded_transitions_total",
+            "Changes between the shared session store and what is known here alone.",
+            "to",
+            metrics.transitions,
+        )
+        if metrics.near is not None:
+            yield from _near_cache(metrics.near)
+        if metrics.journal is not None:
+            yield from _journal(metrics.journal)
+
+    def _process(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield GaugeMetricFamily(
+            "sidecar_requests_in_flight", "Requests not answered yet.", value=metrics.in_flight
+        )
+        yield _labelled(
+            GaugeMetricFamily,
+            "sidecar_connections",
+            "Open connections.",
+            "side",
+            metrics.connections,
+        )
+        yield _labelled(
+            CounterMetricFamily,
+            "sidecar_config_reloads_total",
+            "Readings of a new configuration.",
+            "result",
+            metrics.reloads,
+        )
+        yield GaugeMetricFamily(
+            "sidecar_config_last_reload_successful",
+            "0 while the newest configuration is not used, for it cannot be.",
+            value=float(not metrics.reload_failed),
+        )
+        yield GaugeMetricFamily(
+            "sidecar_config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was read.",
+            value=metrics.reloaded,
+        )
+        yield _labelled(
+            CounterMetricFamily,
+            "sidecar_tls_handshakes_total",
+            "TLS handshakes with clients, by outcome.",
+            "result",
+            metrics.handshakes,
+        )
+        yield _labelled(
+            GaugeMetricFamily,
+            "sidecar_certificate_expiry_timestamp_seconds",
+            "When a certificate of this sidecar ends, by the setting that names its file.",
+            "setting",
+            metrics.certificates,
+        )
+        yield CounterMetricFamily(
+            "sidecar_access_log_dropped_total",
+            "Access log lines dropped because standard output did not take them in time.",
+            value=metrics.access_log_dropped,
+        )
+        build = GaugeMetricFamily(
+            "sidecar_build_info", "What is running; always 1.", labels=("version", "python")
+        )
+        build.add_metric((__version__, platform.python_version()), 1)
+        yield build
+
+
+def _journal(journal: JournalFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "sidecar_journal_pending",
+        "Logouts and other revocations that Redis has not heard of yet.",
+        value=len(journal),
+    )
+    yield GaugeMetricFamily(
+        "sidecar_journal_broken",
+        "1 while they cannot be written to STATE_DIR.",
+        value=float(journal.broken),
+    )
+    yield CounterMetricFamily(
+        "sidecar_journal_dropped_total",
+        "Revocations that Redis will not hear of, for there were too many.",
+        value=journal.dropped,
+    )
+
+
+def _near_cache(near: NearCacheFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "sidecar_near_cache_entries", "Logins remembered here.", value=len(near)
+    )
+    yield GaugeMetricFamily(
+        "sidecar_near_cache_coherent",
+        "1 while Redis tells of changes, so that known sessions need not be asked for.",
+        value=float(near.coherent),
+    )
+    yield GaugeMetricFamily(
+        "sidecar_near_cache_staleness_seconds",
+        "Since the link that tells of changes was last known to be alive.",
+        value=near.staleness,
+    )
+    yield CounterMetricFamily(
+        "sidecar_near_cache_invalidations_total",
+        "Changes that Redis told of.",
+        value=near.invalidations,
+    )
+    yield CounterMetricFamily(
+        "sidecar_near_cache_flushes_total",
+        "Times that nothing remembered was certain any more.",
+        value=near.flushes,
+    )
+
+
+def _by_label(codes: Mapping[int, int]) -> dict[str, int]:
+    """Counts by label. An upstream may answer with any three digits; those beyond 599 are one."""
+    counts: dict[str, int] = defaultdict(int)
+    for code, count in codes.items():
+        counts[str(code) if 100 <= code <= 599 else "other"] += count
+    return counts
+
+
+def _labelled(
+    kind: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    text: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    family = kind(name, text, labels=(label,))
+    for value, figure in values.items():
+        family.add_metric((value,), figure)
+    return family
+
+
+def _counters(
+    name: str, text: str, labels: tuple[str, str], counts: Mapping[tuple[str, str], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _histograms(
+    name: str, text: str, label: str, histograms: Mapping[str, Histogram]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=(label,))
+    for value, histogram in histograms.items():
+        family.add_metric((value,), histogram.buckets(), histogram.total)
+    return family

@@ -1,0 +1,163 @@
+"""Denials: their names, what they refuse, and how they are stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.auth.denylist import (
+    EVERYTHING,
+    UNREADABLE,
+    Kind,
+    Revocation,
+    decode_revocation,
+    denials_of_token,
+    encode_revocation,
+    is_revoked,
+    revocable_token,
+    revocation_name,
+)
+from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
+from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.keys import KeyRing
+from sidecar.auth.policy import Route
+from sidecar.auth.reason import Reason
+from sidecar.auth.symmetric import secret_key
+from sidecar.auth.tokens import MAX_DATE, IssuerConfig, SessionMode, Verified, Verifier
+from tests.auth.forge import GONE, ISSUER, NOW, SECRET, request, token, unhurried
+
+if TYPE_CHECKING:
+    from sidecar.auth.denylist import RevocableToken
+
+OTHER = "https://other.test"
+DIGEST = b"\x01" * 32
+VERIFIER = Verifier(
+    [IssuerConfig(issuer=name, session_mode=SessionMode.DENYLIST) for name in (ISSUER, OTHER)],
+    KeyRing([secret_key(name, SECRET) for name in (ISSUER, OTHER)]),
+)
+
+
+def verified(**claims: Any) -> Verified:
+    """A good token's claims."""
+    found = VERIFIER.verify_access(token(claims), NOW)
+    assert isinstance(found, Verified)
+    return found
+
+
+def revocable(**claims: Any) -> RevocableToken:
+    """What such a token claims."""
+    made = revocable_token(verified(**claims), "id", DIGEST)
+    assert made is not None
+    return made
+
+
+def test_names_are_of_a_kind_an_issuer_and_a_value() -> None:
+    """No two of them meet, wherever one ends and the next begins."""
+    names = {
+        revocation_name(kind, issuer, value)
+        for kind in Kind
+        for issuer in ("a", "ab", "")
+        for value in ("b", "", "ab", "a")
+    }
+    assert len(names) == len(Kind) * 3 * 4
+    assert all(len(name) == 64 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("changed", "number"),
+    [
+        pytest.param({}, 3, id="jti, sid and user"),
+        pytest.param({"sid": GONE}, 2, id="no login"),
+        pytest.param({"jti": GONE}, 3, id="by its digest"),
+        pytest.param({"jti": GONE, "sid": GONE}, 2, id="by its digest, no login"),
+    ],
+)
+def test_what_a_token_is_denied_by(changed: dict[str, Any], number: int) -> None:
+    """What ends a token is among what is asked for; so is its user. Another issuer's is not."""
+    mine, theirs = revocable(**changed), revocable(**changed, iss=OTHER)
+    assert len(mine.names) == number
+    ends = denials_of_token(verified(**changed), DIGEST, NOW)
+    assert {*ends, revocation_name(Kind.USER, ISSUER, "alice")} == set(mine.names)
+    if "jti" in changed:
+        assert revocation_name(Kind.TOKEN, ISSUER, DIGEST.hex()) in mine.names
+    assert set(mine.names).isdisjoint(theirs.names)
+
+
+def test_how_long_a_token_is_denied() -> None:
+    """The token until it ends, its login as long as another token of it may live."""
+    shown = verified(exp=NOW + 900)
+    ends = denials_of_token(shown, DIGEST, NOW + 5000)
+    assert ends[revocation_name(Kind.JTI, ISSUER, "t1")].until == shown.expires
+    assert ends[revocation_name(Kind.SID, ISSUER, "s1")].until == NOW + 5000
+    ends = denials_of_token(shown, DIGEST, NOW)
+    assert ends[revocation_name(Kind.SID, ISSUER, "s1")].until == shown.expires
+
+
+@pytest.mark.parametrize(
+    ("issued", "before", "refused"),
+    [
+        pytest.param(NOW, NOW + 0.5, True, id="earlier"),
+        pytest.param(NOW, NOW, False, id="at that moment"),
+        pytest.param(NOW + 1, NOW, False, id="later"),
+        pytest.param(GONE, 1.0, True, id="does not say when"),
+        pytest.param(MAX_DATE, EVERYTHING, True, id="everything"),
+    ],
+)
+def test_before(issued: object, before: float, refused: bool) -> None:  # noqa: FBT001
+    """What was issued before a moment."""
+    found = [None, Revocation(before, NOW + 900)]
+    assert is_revoked(revocable(iat=issued), found) is refused
+
+
+def test_only_tokens_of_that_mode_are_claimed() -> None:
+    """The others need a session, or nothing."""
+    assert revocable_token(None, "id", DIGEST) is None
+    for mode in (SessionMode.REQUIRED, SessionMode.NONE):
+        config = IssuerConfig(issuer=ISSUER, session_mode=mode)
+        found = Verifier([config], KeyRing([secret_key(ISSUER, SECRET)])).verify_access(
+            token(), NOW
+        )
+        assert isinstance(found, Verified)
+        assert revocable_token(found, "id", DIGEST) is None
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, EVERYTHING))
+def test_it_is_read_as_it_was_written(before: float, until: float) -> None:
+    """Every number of them."""
+    assert decode_revocation(encode_revocation(Revocation(before, until))) == Revocation(
+        before, until
+    )
+
+
+@unhurried
+@given(st.binary())
+def test_what_cannot_be_read_denies(value: bytes) -> None:
+    """Somebody put it there; nothing raises."""
+    found = decode_revocation(value)
+    assert found is UNREADABLE or isinstance(found, Revocation)
+    assert decode_revocation(b"x" + value) is UNREADABLE
+    assert is_revoked(revocable(), [UNREADABLE])
+
+
+def test_the_stronger_of_each() -> None:
+    """Of two denials of one name."""
+    assert Revocation(2.0, 3.0).joined(Revocation(1.0, 4.0)) == Revocation(2.0, 4.0)
+
+
+def test_the_gate_asks_and_obeys() -> None:
+    """The token is let in by what stands for it, and refused as revoked without."""
+    gate, route = Gate(VERIFIER, IdentityHeaders()), Route("required")
+    need = gate.decide(route, request(b"Bearer " + token()), NOW)
+    assert isinstance(need, NeedSession)
+    assert need.revocable is not None
+    decision = gate.resume(route, need, need.revocable.session, NOW)
+    assert isinstance(decision, Allow)
+    assert (decision.subject, decision.session_id) == ("alice", "s1")
+    assert gate.resume(route, need, need.revocable.session, NOW) is decision
+    refused = gate.resume(route, need, None, NOW)
+    assert isinstance(refused, Deny)
+    assert refused.reason is Reason.REVOKED
+    assert "s1" not in repr(need.revocable)

@@ -1,0 +1,355 @@
+"""The command `sidecar`: what it prints where, and how it exits."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import sidecar
+from sidecar.api.passwords import verify
+from sidecar.cli import main
+from sidecar.cli.parser import SETTING_FLAGS, build_parser
+from sidecar.settings.model import Settings, kinds_of
+from sidecar.settings.sources import FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
+SECRETS = {
+    "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
+    "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmn",
+}
+COMMANDS = ("run", "demo", "check", "hash-password", "token", "sessions", "version")
+
+
+def command(
+    *arguments: str, stdin: str = "", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it, with nothing of this process's environment but the path."""
+    return subprocess.run(
+        [sys.executable, "-m", "sidecar", *arguments],
+        input=stdin,
+        env={"PATH": os.environ["PATH"]} | (env or {}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with two good secrets and no other setting."""
+    for name in kinds_of(Settings):
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Give these bytes on standard input."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
+
+
+# ── Help and arguments ──
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], *([name] for name in COMMANDS), ["token", "mint"], ["token", "inspect"]],
+    ids=lambda arguments: " ".join(arguments) or "sidecar",
+)
+def test_help_teaches_by_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command says what it does, and shows a line to copy."""
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: sidecar")
+    assert arguments == ["version"] or "examples:\n  " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_help_of_run_tells_of_reloads_and_tls(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads nothing else knows what a changed file and each signal do, and how to speak TLS."""
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    for word in ("SIGHUP", "SIGTERM", "read again when they change", "TLS_CERT_FILE"):
+        assert word in text
+
+
+def test_every_example_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the help shows is what the parser takes."""
+    examples = set()
+    for arguments in ([], *([name] for name in COMMANDS), ["token", "mint"], ["token", "inspect"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--help"])
+        shown = capsys.readouterr().out.partition("examples:\n")[2]
+        examples |= set(
+            re.findall(r"(?m)^  [^\n]*?\bsidecar ([a-z][^\n<]*?)(?:  .*| <.*)?$", shown)
+        )
+    assert len(examples) > 10
+    for example in examples:
+        assert build_parser().parse_args(example.split()).command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param([], "required: COMMAND", id="nothing"),
+        pytest.param(["token"], "required: COMMAND", id="half"),
+        pytest.param(["serve"], "invalid choice: 'serve'", id="unknown"),
+        pytest.param(["run", "--lis", ":1"], "unrecognized arguments: --lis", id="abbreviated"),
+        pytest.param(["demo", "--port", "x"], 'expected a port 0-65535; got "x"', id="port-text"),
+        pytest.param(["demo", "--port", "65536"], "expected a port 0-65535", id="port-large"),
+        pytest.param(["demo", "--port", "²"], "expected a port 0-65535", id="port-digit"),
+        pytest.param(["hash-password", "hunter2"], "unrecognized arguments", id="password"),
+        pytest.param(["token", "mint"], "required: --sub", id="no-subject"),
+    ],
+)
+def test_a_wrong_command_exits_with_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was wrong stands on standard error, after the usage."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_the_flags_are_those_that_problems_name() -> None:
+    """A problem that says `flag --upstream` speaks of a flag that exists."""
+    assert {name: flag for flag, name, _, _ in SETTING_FLAGS} == FLAGS
+
+
+def test_help_tells_the_real_defaults() -> None:
+    """A default in a flag's help is the setting's."""
+    defaults = {
+        name: str(kinds_of(Settings)[name].show(Settings.__struct_defaults__[position]))
+        for position, name in enumerate(_optional_fields())
+        if name in FLAGS
+    }
+    for _, name, _, about in SETTING_FLAGS:
+        assert f"(default: {defaults[name]})" in about
+
+
+def _optional_fields() -> Sequence[str]:
+    """The fields that have a default, in the order of `__struct_defaults__`."""
+    return Settings.__struct_fields__
+
+
+# ── version ──
+
+
+def test_version_is_fast_and_loads_no_server() -> None:
+    """It imports nothing but the parser: no settings, no event loop, no crypto."""
+    code = (
+        "import sys; from sidecar.cli import main; code = main(['version']);"
+        "print(sorted({'asyncio', 'aiohttp', 'uvloop', 'redis', 'jwt', 'msgspec'}"
+        " & set(sys.modules)));"
+        "sys.exit(code)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == f"sidecar {sidecar.__version__}\n[]\n"
+
+
+def test_the_module_is_the_command() -> None:
+    """`python -m sidecar` does what the installed command does."""
+    found = command("version")
+    assert (found.returncode, found.stdout) == (0, f"sidecar {sidecar.__version__}\n")
+
+
+# ── check ──
+
+
+def test_check_says_that_all_is_well(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 0."""
+    environment.setenv("SESSION_STORE", "local")
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out == (
+        "no problems: 0.0.0.0:5005 to http://127.0.0.1:8080, 0 routes, sessions in local memory\n"
+    )
+
+
+def test_check_of_the_shipped_file(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The annotated file passes as it is, with the demo's users too."""
+    environment.setenv("USERS_FILE", str(ROOT / "config" / "users.toml"))
+    assert main(["check", "--config", str(ROOT / "config" / "sidecar.toml")]) == 0
+    assert "sessions in Redis" in capsys.readouterr().out
+
+
+def test_check_prints_what_holds(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TOML with origins, flags included, secrets masked."""
+    environment.setenv("REDIS_PORT", "7000")
+    assert main(["check", "--print-config", "--listen", "127.0.0.1:1"]) == 0
+    text = capsys.readouterr().out
+    assert tomllib.loads(text)["redis_port"] == 7000
+    assert 'listen = "127.0.0.1:1"  # flag --listen' in text
+    assert not [value for value in SECRETS.values() if value in text]
+
+
+def test_check_names_every_problem_on_standard_error() -> None:
+    """Exit code 2, one line each, nothing on standard output."""
+    found = command(
+        "check", "--log-level", "loud", env={"JWT_SECRET": "hunter2", "REDIS_PORT": "x"}
+    )
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert len(found.stderr.splitlines()) == 4
+    for place in ("flag --log-level: ", "environment REDIS_PORT: ", "environment JWT_SECRET: "):
+        assert f"{place}expected " in found.stderr
+    assert "openssl rand -base64 48" in found.stderr
+    assert "hunter2" not in found.stderr
+
+
+@pytest.mark.parametrize("name", ["check", "run"])
+def test_a_bad_users_file_is_a_problem_of_the_configuration(
+    name: str, environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the configuration names is read as well, before anything is started."""
+    users = tmp_path / "users.toml"
+    users.write_text('[[user]]\nname = "alice"\npassword_hash = "demo-alice"\n')
+    environment.setenv("USERS_FILE", str(users))
+    assert main([name]) == 2
+    assert "password_hash" in capsys.readouterr().err
+
+
+# ── hash-password ──
+
+
+def test_a_password_from_a_pipe_is_hashed() -> None:
+    """One line in, one line out: the hash that a users file takes."""
+    found = command("hash-password", stdin="pässword with spaces \n")
+    assert found.returncode == 0
+    assert found.stdout.startswith("$argon2id$")
+    assert verify(found.stdout.strip(), "pässword with spaces ")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(b"", "expected one line with a password on standard input", id="nothing"),
+        pytest.param(b"\n", "expected one line with a password on standard input", id="empty"),
+        pytest.param(b"a\nb\n", "expected one line with a password", id="two-lines"),
+        pytest.param(b"\xff\n", "expected a password in UTF-8", id="not-utf-8"),
+        pytest.param(b"x" * 70000, "expected a password of at most 65536 bytes", id="large"),
+    ],
+)
+def test_what_is_no_password_is_refused(
+    data: bytes,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 1 and the reason, without the input."""
+    feed(monkeypatch, data)
+    assert main(["hash-password"]) == 1
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert found.err.startswith(f"sidecar: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "expected"),
+    [
+        pytest.param(("hunter2", "hunter2"), 0, "$argon2id$", id="same"),
+        pytest.param(("hunter2", "hunter3"), 1, "expected the same password twice", id="different"),
+        pytest.param(("",), 1, "expected a password; it is empty", id="empty"),
+    ],
+)
+def test_at_a_terminal_a_password_is_asked_for_twice(
+    answers: Sequence[str], code: int, expected: str
+) -> None:
+    """Without echo; the two have to be the same."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "sidecar", "hash-password"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        shown = ""
+        for answer, prompt in zip(answers, ("Password: ", "Once more: "), strict=False):
+            while not shown.endswith(prompt):
+                shown += os.read(ours, 1024).decode()
+            os.write(ours, f"{answer}\n".encode())
+        shown += read_rest(ours)
+        assert process.wait(10) == code
+    assert expected in shown
+    assert not any(answer in shown for answer in answers if answer)
+    os.close(ours)
+
+
+def read_rest(terminal: int) -> str:
+    """What is still to come, until the other side is closed."""
+    text = ""
+    while True:
+        try:
+            text += os.read(terminal, 1024).decode()
+        except OSError:  # Linux's way to say that nobody holds the other side
+            return text
+
+
+# ── run ──
+
+
+def test_run_says_which_port_is_taken(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1 and the flag to choose another with."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment.setenv("SESSION_STORE", "local")
+        environment.setenv("ADMIN_LISTEN", "127.0.0.1:0")
+        assert main(["run", "--listen", f"127.0.0.1:{port}"]) == 1
+    assert capsys.readouterr().err == (
+        f"sidecar: port {port} is taken (another program listens on 127.0.0.1:{port}); "
+        "choose another with --listen\n"
+    )
+
+
+def test_run_says_what_else_stands_against_listening(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An address of another machine, a name that nobody knows."""
+    environment.setenv("SESSION_STORE", "local")
+    arguments = ["--listen", "192.0.2.1:0", "--admin-listen", "absent.invalid:0"]
+    assert main(["run", *arguments]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("sidecar: cannot listen on 192.0.2.1:0 (")
+    assert first.endswith("; see --listen")
+    assert second.startswith("cannot listen on absent.invalid:0 (")
+    assert second.endswith("; see --admin-listen")
+
+
+def test_demo_needs_three_ports(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2 when one is given twice."""
+    assert main(["demo", "--port", "8080"]) == 2
+    assert (
+        capsys.readouterr().err == "sidecar: expected three different ports; got 8080, 9105, 8080\n"
+    )

@@ -1,0 +1,301 @@
+"""`sidecar sessions`, on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.auth.denylist import EVERYTHING, Kind, decode_revocation, revocation_name
+from sidecar.auth.session import token_id
+from sidecar.cli import main
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.settings.model import Settings, kinds_of
+from sidecar.telemetry.metrics import Metrics
+from tests.peers.redis_server import RedisServer, free_port
+from tests.sessions.contract import new_login
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sidecar.auth.session import Grant
+
+NOW = 1_790_000_000.0
+TOKEN = "the.token.itself"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """One for all of these."""
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+def redis(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+    """That one, empty, and an environment that leads to it."""
+    server.admin.flushall()
+    server.forget_calls()
+    for name in kinds_of(Settings):
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("JWT_SECRET", "access-secret-0123456789abcdefghijklmnop")
+    monkeypatch.setenv("REFRESH_SECRET", "refresh-secret-0123456789abcdefghijklmn")
+    monkeypatch.setenv("REDIS_HOST", "127.0.0.1")
+    monkeypatch.setenv("REDIS_PORT", str(server.port))
+    return server
+
+
+def log_in(server: RedisServer, grants: Sequence[Grant]) -> None:
+    """Write these as the sidecar does."""
+
+    async def write() -> None:
+        client = connect(RedisConfig(host="127.0.0.1", port=server.port, timeout=5.0))
+        store = RedisStore(client, Metrics(), clock=lambda: NOW, timeout=5.0)
+        for start in range(0, len(grants), 200):
+            await asyncio.gather(*map(store.write, grants[start : start + 200]))
+        await store.close()
+
+    asyncio.run(write())
+
+
+def test_the_list(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table, with times that can be read; nothing that could be shown as a credential."""
+    grant = new_login(NOW)
+    log_in(redis, [grant])
+    assert main(["sessions", "list"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["SID", "USER", "CREATED"]
+    assert row.split()[:3] == [grant.session.sid, "alice", "2026-09-21T14:13:20Z"]
+    assert row.endswith("curl/8")
+    assert grant.session.id not in row
+    assert (grant.refresh_id or "") not in row
+
+
+def test_the_list_as_json(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object a line."""
+    log_in(redis, [new_login(NOW), new_login(NOW, "bob")])
+    assert main(["sessions", "list", "--json", "--user", "bob"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert (found["sub"], found["created"], found["address"]) == ("bob", NOW, "192.0.2.1")
+
+
+def test_many(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part at a time, and without KEYS."""
+    log_in(redis, [new_login(NOW, f"user-{number}") for number in range(3000)])
+    assert main(["sessions", "count"]) == 0
+    assert capsys.readouterr().out == "3000\n"
+    assert main(["sessions", "list", "--limit", "7"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
+    commands = redis.admin.info("commandstats")
+    assert isinstance(commands, dict)
+    assert "cmdstat_keys" not in commands
+    assert commands["cmdstat_scan"]["calls"] > 1
+
+
+def test_a_hostile_user_agent(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says nothing to the terminal."""
+    log_in(redis, [replace(new_login(NOW), user_agent="\x1b[2Jx\r\ny\u202e")])
+    assert main(["sessions", "list"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].endswith(r"\x1b[2Jx\r\ny\u202e")
+    assert len(out.splitlines()) == 2
+
+
+def test_what_is_not_ours(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other values under such keys are no logins."""
+    redis.admin.set("session:sid:text", "x")
+    redis.admin.hset("session:sid:hash", "a", "b")
+    assert main(["sessions", "list"]) == 1
+    assert capsys.readouterr().err == "no sessions\n"
+
+
+def test_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its sid."""
+    grant = new_login(NOW)
+    log_in(redis, [grant])
+    assert main(["sessions", "show", grant.session.sid]) == 0
+    out = capsys.readouterr().out
+    assert f"sid         {grant.session.sid}\n" in out
+    assert "user agent  curl/8" in out
+    assert main(["sessions", "show", grant.session.sid, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sid"] == grant.session.sid
+    assert main(["sessions", "show", "nobody's"]) == 1
+    assert capsys.readouterr().err == "no such session\n"
+
+
+def test_revoking_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it ends; again, there is none."""
+    grant = new_login(NOW)
+    log_in(redis, [grant])
+    assert main(["sessions", "revoke", "--sid", grant.session.sid]) == 0
+    assert capsys.readouterr().out == "1 session ended\n"
+    assert redis.admin.keys("*") == []
+    assert main(["sessions", "revoke", "--sid", grant.session.sid]) == 1
+    assert capsys.readouterr().out == "0 sessions ended\n"
+
+
+def test_revoking_by_token(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is read from standard input, and not shown."""
+    grant = new_login(NOW)
+    session = replace(grant.session, id=token_id(TOKEN.encode()))
+    log_in(redis, [replace(grant, session=session)])
+    monkeypatch.setattr("sidecar.cli.sessions.read_line", lambda _: TOKEN + "\n")
+    assert main(["sessions", "revoke", "--token"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "1 session ended\n"
+    assert redis.admin.keys("*") == []
+
+
+@pytest.mark.parametrize("moment", [f"{NOW + 50}", "2026-09-21T14:14:10Z", "2026-09-21T14:14:10"])
+def test_revoking_what_began_before(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], moment: str
+) -> None:
+    """The user's later logins go on, and others'."""
+    old = [new_login(NOW + number / 1000) for number in range(1200)]
+    new, bobs = new_login(NOW + 100), new_login(NOW, "bob")
+    log_in(redis, [*old, new, bobs])
+    assert main(["sessions", "revoke", "--user", "alice", "--before", moment]) == 0
+    assert capsys.readouterr().out == "1200 sessions ended\n"
+    assert main(["sessions", "count"]) == 0
+    assert main(["sessions", "show", new.session.sid]) == 0
+    assert main(["sessions", "show", bobs.session.sid]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(
+            ["revoke", "--user", "alice", "--before", "noon"],
+            "sidecar: --before: expected a time such as 2026-01-31T12:00:00Z, or seconds;"
+            ' got "noon"',
+            id="time",
+        ),
+        pytest.param(
+            ["revoke", "--sid", "x", "--before", "5"],
+            "sidecar: --before: expected --user with it",
+            id="without-user",
+        ),
+    ],
+)
+def test_what_cannot_be_meant(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """It is said what was expected, and nothing is ended."""
+    log_in(redis, [new_login(NOW)])
+    assert main(["sessions", *arguments]) == 2
+    assert capsys.readouterr().err == said + "\n"
+    assert redis.admin.zcard("session:user:alice") == 1
+
+
+def test_without_redis(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says why in a word; in local memory there is nothing to be shared."""
+    monkeypatch.setenv("REDIS_PORT", str(free_port()))
+    for arguments in (["list"], ["count"], ["revoke", "--sid", "x"], ["show", "x"]):
+        assert main(["sessions", *arguments]) == 1
+        assert capsys.readouterr().err == "sidecar: Redis cannot be used: refused\n"
+    monkeypatch.setenv("SESSION_STORE", "local")
+    assert main(["sessions", "list"]) == 2
+    assert "expected session_store = redis" in capsys.readouterr().err
+
+
+def test_a_wrong_password(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is not shown."""
+    monkeypatch.setenv("REDIS_USERNAME", "nobody")
+    monkeypatch.setenv("REDIS_PASSWORD", "not-this-one")
+    assert main(["sessions", "list"]) == 1
+    assert capsys.readouterr().err == "sidecar: Redis cannot be used: auth\n"
+
+
+ISSUERS = """
+[[issuer]]
+issuer = "https://id.example"
+jwks_url = "https://id.example/keys"
+session_mode = "denylist"
+
+[[issuer]]
+issuer = "https://other.example"
+jwks_url = "https://other.example/keys"
+session_mode = "none"
+"""
+
+
+@pytest.fixture
+def issuers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A configuration that believes two others; the issuer whose tokens can be revoked."""
+    file = tmp_path / "sidecar.toml"
+    file.write_text(ISSUERS)
+    monkeypatch.setenv("SIDECAR_CONFIG", str(file))
+    return "https://id.example"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "before"),
+    [
+        pytest.param(["--jti", "alice"], Kind.JTI, EVERYTHING, id="token"),
+        pytest.param(["--sid", "alice"], Kind.SID, EVERYTHING, id="login"),
+        pytest.param(
+            ["--user", "alice", "--before", "2026-09-21T14:13:20Z"],
+            *(Kind.USER, NOW),
+            id="user",
+        ),
+    ],
+)
+def test_revoking_a_foreign_one(
+    redis: RedisServer, issuers: str, arguments: list[str], kind: Kind, before: float
+) -> None:
+    """One key, which every pod reads; a login of ours of that name goes on."""
+    log_in(redis, [new_login(NOW)])
+    assert main(["sessions", "revoke", "--issuer", issuers, *arguments]) == 0
+    key = f"session:denied:{revocation_name(kind, issuers, 'alice')}"
+    assert decode_revocation(redis.value(key)).before == before
+    assert redis.admin.zcard("session:user:alice") == 1
+
+
+def test_revoking_all_of_a_foreign_user(redis: RedisServer, issuers: str) -> None:
+    """What was issued before now."""
+    began = time.time()
+    assert main(["sessions", "revoke", "--issuer", issuers, "--user", "alice"]) == 0
+    name = revocation_name(Kind.USER, issuers, "alice")
+    found = decode_revocation(redis.value(f"session:denied:{name}"))
+    assert began <= found.before <= time.time()
+    assert found.until > found.before + 86400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--jti", "x"], "--jti: expected --issuer with it", id="whose"),
+        pytest.param(
+            ["--issuer", "https://other.example", "--jti", "x"],
+            "--issuer: expected one with session_mode = denylist (https://id.example);"
+            ' got "https://other.example"',
+            id="another-mode",
+        ),
+        pytest.param(
+            ["--issuer", "https://id.example", "--token"],
+            "--issuer: expected --jti, --sid or --user with it",
+            id="token",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("issuers")
+def test_what_cannot_be_revoked(
+    redis: RedisServer, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """It is said what was expected, and nothing is written."""
+    assert main(["sessions", "revoke", *arguments]) == 2
+    assert capsys.readouterr().err == f"sidecar: {said}\n"
+    assert redis.admin.keys("*") == []

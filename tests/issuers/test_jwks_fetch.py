@@ -1,0 +1,307 @@
+"""Keys by URL: fetched at start, from time to time, when asked for; and what goes wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from sidecar.issuers.jwks_fetch import (
+    ASKED_AT_ONCE,
+    ASKED_EVERY,
+    LAST_RETRY,
+    LONGEST,
+    REFRESH,
+    JwksEndpoint,
+    JwksFetcher,
+)
+from sidecar.tasks import Tasks
+from tests.peers.clock import Clock
+from tests.peers.key_server import KeyServer
+from tests.peers.patience import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sidecar.auth.keys import Key
+
+ISSUER = "https://id.example"
+
+
+class Reader:
+    """Who wants the keys: what was installed, and the source that installs it."""
+
+    def __init__(self, *places: JwksEndpoint, timeout: float = 5.0) -> None:
+        self.clock = Clock()
+        self.installed: list[tuple[str, list[str]]] = []
+        self.pauses: list[float] = []
+        self.tasks = Tasks()
+        self.source = JwksFetcher(
+            places,
+            self._install,
+            timeout=timeout,
+            clock=self.clock,
+            sleep=self._sleep,
+            draw=lambda: 1.0,
+        )
+
+    @property
+    def kids(self) -> list[str]:
+        """The keys installed last."""
+        return self.installed[-1][1]
+
+    def _install(self, issuer: str, keys: Sequence[Key]) -> None:
+        self.installed.append((issuer, [key.kid for key in keys]))
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await self.clock.sleep(seconds)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[KeyServer]:
+    """A server with one key."""
+    async with KeyServer() as running:
+        running.publish(one="ES256")
+        yield running
+
+
+@pytest.fixture
+async def reader(server: KeyServer) -> AsyncIterator[Reader]:
+    """One who has fetched it."""
+    made = Reader(JwksEndpoint(ISSUER, server.url), timeout=0.2)
+    await made.source.start(made.tasks)
+    yield made
+    await made.tasks.close()
+
+
+async def paused(reader: Reader, times: int) -> None:
+    """Wait until it waits for its next fetch, for the so manieth time."""
+    await until(lambda: len(reader.pauses) == times)
+
+
+async def settled(reader: Reader, server: KeyServer, fetches: int) -> None:
+    """Wait until so many fetches have been answered and dealt with."""
+    await until(lambda: server.fetches == len(reader.pauses) == fetches)
+
+
+async def test_start(reader: Reader, server: KeyServer) -> None:
+    """The keys are there when the start is over."""
+    assert reader.installed == [(ISSUER, ["one"])]
+    assert server.fetches == 1
+    assert repr(reader.source) == f"<JwksFetcher [<1 keys of {ISSUER!r}, 0 failures>]>"
+
+
+async def test_what_is_asked_for() -> None:
+    """Nothing that is packed, no cookies; one name for whoever looks into the server's log."""
+    seen: list[web.Request] = []
+
+    async def show(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        return web.json_response({"keys": []}, headers={"Set-Cookie": "a=b"})
+
+    async with KeyServer() as server:
+        server.answer = show
+        reader = Reader(JwksEndpoint(ISSUER, server.url))
+        await reader.source.start(reader.tasks)
+        reader.source.ask()
+        await until(lambda: len(seen) == 2)
+        await reader.tasks.close()
+    headers = seen[1].headers
+    assert headers["Accept-Encoding"] == "identity"
+    assert headers["User-Agent"].startswith("auth-sidecar/")
+    assert "Cookie" not in headers
+
+
+async def test_rotation(reader: Reader, server: KeyServer) -> None:
+    """A new key is known, and one that was taken out is not, after the next fetch."""
+    server.publish(one="ES256", two="RS256")
+    await reader.clock.turn(REFRESH)
+    await until(lambda: reader.kids == ["one", "two"])
+    server.publish(two="RS256")
+    await reader.clock.turn(REFRESH)
+    await until(lambda: reader.kids == ["two"])
+
+
+async def test_nothing_new(reader: Reader, server: KeyServer) -> None:
+    """The same keys again are not installed anew: what was verified with them stays remembered."""
+    await reader.clock.turn()
+    await reader.clock.turn(REFRESH)
+    await settled(reader, server, 2)
+    assert len(reader.installed) == 1
+
+
+async def test_all_keys_withdrawn(
+    reader: Reader, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An issuer that publishes no key any more is taken at its word, and not silently."""
+    server.publish()
+    await reader.clock.turn(REFRESH)
+    await until(lambda: reader.kids == [])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_asked(reader: Reader, server: KeyServer) -> None:
+    """A key that a token names is looked for at once."""
+    server.publish(one="ES256", two="EdDSA")
+    reader.source.ask()
+    await until(lambda: reader.kids == ["one", "two"])
+
+
+async def test_asked_by_everybody(reader: Reader, server: KeyServer) -> None:
+    """Unknown keys, however many, are looked for only so often; and the last is not forgotten."""
+    for _ in range(60):
+        reader.source.ask()
+        await reader.clock.turn()
+        await asyncio.sleep(0.001)
+    await until(lambda: server.fetches == 1 + ASKED_AT_ONCE)
+    await reader.clock.turn(ASKED_EVERY - 1)
+    assert server.fetches == 1 + ASKED_AT_ONCE
+    server.publish(two="EdDSA")
+    await reader.clock.turn(1)
+    await until(lambda: reader.kids == ["two"])
+    assert server.fetches == 2 + ASKED_AT_ONCE
+
+
+async def test_two_places() -> None:
+    """Each issuer has its own keys, and one that is away does not keep the other's from coming."""
+    async with KeyServer() as server:
+        server.publish(one="ES256")
+        gone = KeyServer()
+        await gone.begin()
+        await gone.stop()
+        reader = Reader(
+            JwksEndpoint("https://gone.example", gone.url), JwksEndpoint(ISSUER, server.url)
+        )
+        await reader.source.start(reader.tasks)
+        assert reader.installed == [(ISSUER, ["one"])]
+        await reader.tasks.close()
+
+
+async def test_away_at_start(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    """No error: it is tried again after ever longer pauses, and said once that it is away."""
+    caplog.set_level(logging.INFO)
+    await server.stop()
+    reader = Reader(JwksEndpoint(ISSUER, server.url))
+    await reader.source.start(reader.tasks)
+    assert reader.installed == []
+    for number in range(1, 9):
+        await paused(reader, number)
+        await reader.clock.turn(reader.pauses[-1])
+    assert reader.pauses[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, LAST_RETRY, LAST_RETRY]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"keys of {ISSUER} cannot be fetched, its tokens are refused" in caplog.text
+    await paused(reader, 9)
+    await server.begin()
+    await reader.clock.turn(LAST_RETRY)
+    await until(lambda: reader.installed == [(ISSUER, ["one"])])
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+    await reader.tasks.close()
+
+
+async def _error(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=500)
+
+
+async def _redirect(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("/elsewhere")
+
+
+async def _garbage(_: web.Request) -> web.StreamResponse:
+    return web.Response(body=b"<html>\xff" * 100)
+
+
+async def _no_set(_: web.Request) -> web.StreamResponse:
+    return web.json_response({"keys": {"kid": "one"}})
+
+
+async def _packed(_: web.Request) -> web.StreamResponse:
+    body = gzip.compress(b'{"keys": []}')
+    return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+
+async def _huge(_: web.Request) -> web.StreamResponse:
+    return web.Response(body=b" " * (LONGEST + 1))
+
+
+async def _endless(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b" " * 65536)
+
+
+async def _silent(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+async def _dripping(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b" ")
+        await asyncio.sleep(0.01)
+
+
+async def _broken(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Length": "100"})
+    await answer.prepare(request)
+    await answer.write(b'{"keys": []')
+    if request.transport is not None:
+        request.transport.abort()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        pytest.param(_error, "expected status 200 (redirects are not followed); got 500", id="500"),
+        pytest.param(_redirect, "expected status 200", id="redirect"),
+        pytest.param(_garbage, "expected a JWK set", id="garbage"),
+        pytest.param(_no_set, "expected a JWK set", id="no-set"),
+        pytest.param(_packed, "expected a JWK set", id="packed"),
+        pytest.param(_huge, f"expected a document of at most {LONGEST} bytes", id="huge"),
+        pytest.param(_endless, f"expected a document of at most {LONGEST} bytes", id="endless"),
+        pytest.param(_silent, "no whole answer within 0.2 s", id="silent"),
+        pytest.param(_dripping, "no whole answer within 0.2 s", id="dripping"),
+        pytest.param(_broken, "", id="broken-off"),
+    ],
+)
+async def test_no_keys_there(
+    reader: Reader, server: KeyServer, answer: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever comes in their place, the keys that are known stay; and they come again."""
+    caplog.set_level(logging.INFO)
+    await reader.clock.turn()
+    server.answer = answer
+    await reader.clock.turn(REFRESH)
+    await settled(reader, server, 2)
+    await reader.clock.turn(reader.pauses[-1])
+    await settled(reader, server, 3)
+    assert reader.installed == [(ISSUER, ["one"])]
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "those known stay in use until they can" in record.getMessage()
+    assert said in record.getMessage()
+    server.publish(two="ES256")
+    await reader.clock.turn(LAST_RETRY)
+    await until(lambda: reader.kids == ["two"])
+    assert [record.levelname for record in caplog.records[1:]] == ["INFO", "INFO"]
+
+
+async def test_keys_of_no_use(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A set may hold keys that are of no use here: the log says why, and the others count."""
+    caplog.set_level(logging.INFO)
+    server.publish(one="ES256", two="RS256")
+    reader = Reader(JwksEndpoint(ISSUER, server.url, ("RS256",)))
+    await reader.source.start(reader.tasks)
+    await reader.tasks.close()
+    assert reader.kids == ["two"]
+    [record] = caplog.records
+    assert record.getMessage() == f"keys of {ISSUER}: 1 in use"
+    assert record.__dict__["not_used"].startswith("key 1: expected an algorithm out of")

@@ -1,0 +1,92 @@
+"""Somebody who asks an origin for a connection and notes what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidecar.errors import UpstreamError
+    from sidecar.proxy.upstream import UpstreamConnection
+    from sidecar.proxy.upstream_pool import UpstreamPool
+    from sidecar.wire.head import ResponseHead
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+class Asker:
+    """A client of an origin; sends `REQUEST` on every connection it gets."""
+
+    to_head = False
+    decodes = False
+
+    def __init__(self, name: str = "", served: list[str] | None = None) -> None:
+        self.name = name
+        self.served = [] if served is None else served  # names, in the order of service
+        self.connection: UpstreamConnection | None = None
+        self.refused: UpstreamError | None = None
+        self.lost: UpstreamError | None = None
+        self.stale = False
+        self.interim: list[int] = []
+        self.upgraded = b""
+        self.status = 0
+        self.body = b""
+        self.complete = False
+        self.full: list[bool] = []
+
+    def __repr__(self) -> str:
+        return f"<Asker {self.name}>"
+
+    def ask(self, pool: UpstreamPool) -> Asker:
+        """As an exchange does: an idle connection, or a new one."""
+        connection = pool.pool.take()
+        if connection is None:
+            pool.obtain(self)
+        else:
+            self.on_connected(connection)
+        return self
+
+    def release(self, pool: UpstreamPool, now: float = 0.0) -> None:
+        """Give the connection back."""
+        assert self.connection is not None
+        connection, self.connection = self.connection, None
+        pool.release(connection, now)
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """Use it."""
+        self.served.append(self.name)
+        self.connection = connection
+        connection.send(self, REQUEST)
+
+    def on_not_connected(self, error: UpstreamError) -> None:
+        """Note it."""
+        self.refused = error
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Note it."""
+        self.interim.append(head.status)
+
+    def on_upgrade(self, head: ResponseHead, rest: bytes) -> None:
+        """Note what came behind it."""
+        self.status = head.status
+        self.upgraded = rest
+
+    def on_response(self, head: ResponseHead, first: bytes, *, complete: bool) -> None:
+        """Note it."""
+        self.status = head.status
+        self.body = first
+        self.complete = complete
+
+    def on_body(self, data: bytes, *, complete: bool) -> None:
+        """Note it."""
+        self.body += data
+        self.complete = complete
+
+    def on_upstream_lost(self, error: UpstreamError, *, stale: bool) -> None:
+        """Note it."""
+        self.lost = error
+        self.stale = stale
+        self.connection = None
+
+    def on_upstream_full(self, *, full: bool) -> None:
+        """Note it."""
+        self.full.append(full)

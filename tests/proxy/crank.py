@@ -1,0 +1,29 @@
+"""The data plane's monotonic clock, turned by hand."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sidecar.proxy import listener
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.proxy.memory_plane import Plane
+
+
+class Crank:
+    """What every module of the data plane takes for the time, from now on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = monotonic()
+        for module in ("relay", "exchange", "client_base", "downstream"):
+            monkeypatch.setattr(f"sidecar.proxy.{module}.monotonic", lambda: self.now)
+
+    def turn(self, plane: Plane, seconds: float) -> None:
+        """Let time pass; the sweep looks at it every half second."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + listener.SWEEP_INTERVAL)
+            plane.listener.sweep(self.now)

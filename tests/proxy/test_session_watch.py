@@ -1,0 +1,167 @@
+"""Tests of `sidecar.proxy.session_watch`: what lasts ends with its session, also by a clock that is set."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.api.grants import ClientInfo, issue_pair, new_login
+from sidecar.auth.gate import Allow, Gate
+from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.issue import Issuer
+from sidecar.auth.keys import KeyRing
+from sidecar.auth.policy import Access, Route, RouteRule, RouteTable
+from sidecar.auth.session import FOREVER, SessionKey
+from sidecar.auth.symmetric import secret_key
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.proxy.session_watch import SessionWatcher, WatchedStream
+from sidecar.sessions.memory.local import LocalStore
+from sidecar.tasks import Tasks
+from sidecar.wire.head import RequestHead
+from tests.auth.forge import ISSUER, REFRESH_SECRET, SECRET
+from tests.peers.clock import START, Clock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROUTE: Final = Route("r")
+TTL: Final = 900.0  # seconds
+HOUR: Final = 3600.0
+
+
+class Glimpse(Clock):
+    """A clock that may show another time once."""
+
+    shown: float | None = None
+
+    def __call__(self) -> float:
+        """The time, or what is shown once."""
+        shown, self.shown = self.shown, None
+        return self.now if shown is None else shown
+
+
+class Lasting:
+    """Whatever lasts, of one login."""
+
+    def __init__(self, clock: Clock) -> None:
+        key = secret_key(ISSUER, SECRET)
+        issuer = Issuer(key, secret_key(ISSUER, REFRESH_SECRET), issuer=ISSUER, access_ttl=TTL)
+        gate = Gate(Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([key])), IdentityHeaders())
+        store = LocalStore(clock)
+        login = new_login("alice", {}, clock.now)
+        client = ClientInfo("", "")
+        pair = issue_pair(issuer, login, client, clock.now, session_key=SessionKey.SHA256)
+        store.put(pair.grant)
+        self.head = RequestHead()
+        self.head.method, self.head.path = b"GET", "/"
+        self.head.authorization = f"Bearer {pair.access_token}".encode()
+        self.tasks = Tasks()
+        self.live = SessionWatcher(gate, store, self.tasks, clock=clock, sleep=clock.sleep)
+        self.store, self.sid = store, login.sid
+        self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp)
+        self.ended: list[str] = []
+
+    def watch(
+        self, name: str, *, until: float | None = None, began: float | None = None
+    ) -> WatchedStream:
+        """One more; by one that ends before the others all are looked at."""
+        allow = self.allow if until is None else replace(self.allow, expires=until)
+        watched = self.live.watch(
+            *(ROUTE, self.head, allow, lambda: self.ended.append(name)),
+            began=monotonic() if began is None else began,
+        )
+        assert watched is not None
+        return watched
+
+
+@pytest.fixture
+def clock() -> Glimpse:
+    """The wall clock."""
+    return Glimpse()
+
+
+@pytest.fixture
+async def lasting(clock: Glimpse) -> AsyncIterator[Lasting]:
+    """One login, and something of it that lasts."""
+    made = Lasting(clock)
+    made.live.start()
+    made.watch("tunnel")
+    await clock.turn()
+    yield made
+    await made.tasks.close()
+
+
+async def test_a_clock_set_forward(lasting: Lasting, clock: Glimpse) -> None:
+    """Its time is over: it ends, as a request would be refused."""
+    clock.advance(HOUR)
+    lasting.watch("other", until=START)
+    await clock.turn()
+    assert lasting.ended == ["other", "tunnel"]
+
+
+async def test_a_clock_set_back(lasting: Lasting, clock: Glimpse) -> None:
+    """It goes on, and ends when its time has come."""
+    clock.advance(-HOUR)
+    lasting.watch("other", until=START - 2 * HOUR)
+    await clock.turn()
+    assert lasting.ended == []
+    clock.advance(HOUR + TTL)
+    lasting.watch("another", until=START)
+    await clock.turn()
+    assert sorted(lasting.ended) == ["another", "other", "tunnel"]
+
+
+async def test_a_clock_that_was_wrong_for_a_moment(lasting: Lasting, clock: Glimpse) -> None:
+    """What seemed to be over and was not still ends when its time has come."""
+    lasting.watch("other", until=START)
+    clock.shown = START + HOUR
+    await clock.turn()
+    assert lasting.ended == []
+    clock.advance(TTL)
+    lasting.watch("another", until=START)
+    await clock.turn()
+    assert sorted(lasting.ended) == ["another", "other", "tunnel"]
+
+
+async def test_a_logout_before_an_answer_began(lasting: Lasting, clock: Glimpse) -> None:
+    """What was let in before it, and goes on only after it, ends like the rest."""
+    began = monotonic()
+    await lasting.store.revoke_session(lasting.sid)
+    await clock.turn()
+    lasting.watch("late", began=began)
+    await clock.turn()
+    assert lasting.ended == ["tunnel", "late"]
+
+
+async def test_rules_that_ask_nothing_for_a_while(lasting: Lasting, clock: Glimpse) -> None:
+    """Under a public rule it has no end, and is not looked at again and again."""
+    watched = lasting.watch("stream")
+    lasting.live.replace_routes(RouteTable([RouteRule(path="/*", access=Access.PUBLIC)]))
+    await clock.turn()
+    assert watched.expires == FOREVER
+    lasting.live.replace_routes(RouteTable([RouteRule(path="/*")]))
+    await clock.turn()
+    assert watched.expires == START + TTL
+    assert lasting.ended == []
+
+
+async def test_one_that_ends_by_itself_is_looked_at_no_more(
+    lasting: Lasting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While somebody is about to look: nothing is left to look at, and nobody is told."""
+    watched = lasting.watch("one", until=START - 1)
+    for _ in range(10):  # turns, until it is seen that its time is over
+        if watched.checking:
+            break
+        await asyncio.sleep(0)
+    assert watched.checking
+    watched.release()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not watched.checking
+    assert (lasting.ended, lasting.live.ended, len(lasting.live)) == ([], 0, 1)
+    assert caplog.messages == []

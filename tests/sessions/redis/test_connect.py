@@ -1,0 +1,101 @@
+"""The client as the sidecar needs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import SSLConnection, UnixDomainSocketConnection
+
+from sidecar.errors import ConfigError
+from sidecar.secret import Secret
+from sidecar.sessions.redis.connect import RedisConfig, connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def arguments(config: RedisConfig) -> dict[str, Any]:
+    """What connections are made with."""
+    return dict(connect(config).connection_pool.connection_kwargs)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        pytest.param(
+            RedisConfig(host="redis", port=6380, db=2, password=Secret("pw")),
+            {"host": "redis", "port": 6380, "db": 2, "password": "pw", "username": None},
+            id="parts",
+        ),
+        pytest.param(
+            RedisConfig(url=Secret("redis://bob:p%40w@redis:6381/3")),
+            {"host": "redis", "port": 6381, "db": 3, "password": "p@w", "username": "bob"},
+            id="URL",
+        ),
+        pytest.param(
+            RedisConfig(url=Secret("redis://redis"), password=Secret("pw"), db=4),
+            {"host": "redis", "db": 4, "password": "pw"},
+            id="URL and parts",
+        ),
+        pytest.param(
+            RedisConfig(url=Secret("unix:///run/redis.sock")),
+            {"path": "/run/redis.sock"},
+            id="unix",
+        ),
+        pytest.param(
+            RedisConfig(url=Secret("rediss://redis"), ca_file="/ca.pem"),
+            {"host": "redis", "ssl_ca_certs": "/ca.pem"},
+            id="TLS URL",
+        ),
+        pytest.param(
+            RedisConfig(host="redis", ca_file="/ca.pem"),
+            {"host": "redis", "ssl_ca_certs": "/ca.pem"},
+            id="TLS",
+        ),
+    ],
+)
+def test_where_it_connects_to(config: RedisConfig, expected: dict[str, Any]) -> None:
+    """By URL, or by the parts that the seed knows."""
+    made = arguments(config)
+    assert {name: made.get(name) for name in expected} == expected
+
+
+def test_how_it_connects() -> None:
+    """TLS and unix sockets have connections of their own."""
+    tls = connect(RedisConfig(url=Secret("rediss://redis"))).connection_pool
+    assert issubclass(tls.connection_class, SSLConnection)
+    assert connect(RedisConfig(ca_file="/ca.pem")).connection_pool.connection_class is SSLConnection
+    unix = connect(RedisConfig(url=Secret("unix:///run/redis.sock"))).connection_pool
+    assert unix.connection_class is UnixDomainSocketConnection
+
+
+def test_the_library_does_not_wait_on_its_own() -> None:
+    """Its retries and defaults would make 59 s of one look-up."""
+    made = arguments(RedisConfig(timeout=0.2))
+    assert made["socket_connect_timeout"] == 0.2
+    assert made["retry"].get_retries() == 0
+    assert made["protocol"] == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("redis://:hunter2/x@redis", id="slash in the password"),
+        pytest.param("http://:hunter2@redis", id="another scheme"),
+        pytest.param("redis://:hunter2@redis:port", id="port"),
+        pytest.param("redis://:hunter2@redis?db=x", id="database"),
+    ],
+)
+def test_a_bad_url_is_not_repeated(url: str) -> None:
+    """The problem names the setting and what was expected; a password may be in the rest."""
+    with pytest.raises(ConfigError, match="REDIS_URL: a URL such as redis://") as caught:
+        connect(RedisConfig(url=Secret(url)))
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_no_password_is_shown(tmp_path: Path) -> None:
+    """Neither the configuration nor the client tells it."""
+    config = RedisConfig(url=Secret("redis://:hunter2@redis"), password=Secret("hunter3"))
+    assert "hunter" not in repr(config) + repr(connect(config))

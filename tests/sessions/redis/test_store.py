@@ -1,0 +1,387 @@
+"""What the Redis store writes, how it asks, and what it makes of values that others wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from sidecar.auth.session import SessionKey
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.store import RedisStore
+from tests.peers.fault_proxy import FaultProxy
+from tests.peers.patience import until
+from tests.sessions.conftest import PATIENT
+from tests.sessions.contract import ACCESS_TTL, REFRESH_TTL, new_login, successor_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sidecar.telemetry.metrics import Metrics
+    from tests.peers.clock import Clock
+    from tests.peers.redis_server import RedisServer
+
+
+@pytest.fixture
+async def store(server: RedisServer, metrics: Metrics, clock: Clock) -> AsyncIterator[RedisStore]:
+    """A store on the real server."""
+    made = RedisStore(connect(RedisConfig(port=server.port)), metrics, clock=clock, timeout=PATIENT)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def shared(server: RedisServer, metrics: Metrics, clock: Clock) -> AsyncIterator[RedisStore]:
+    """A store under the keys of `SESSION_KEY=token`."""
+    made = RedisStore(
+        connect(RedisConfig(port=server.port)),
+        metrics,
+        clock=clock,
+        timeout=PATIENT,
+        session_key=SessionKey.TOKEN,
+    )
+    yield made
+    await made.close()
+
+
+async def test_the_keys_of_a_login(store: RedisStore, server: RedisServer, clock: Clock) -> None:
+    """Four keys, each with the life that the design gives it."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    assert server.lives() == {
+        f"session:token:{grant.session.id}": pytest.approx(ACCESS_TTL, abs=1),
+        f"session:refresh:{grant.refresh_id}": pytest.approx(REFRESH_TTL, abs=1),
+        f"session:sid:{grant.session.sid}": pytest.approx(REFRESH_TTL, abs=1),
+        "session:user:alice": pytest.approx(REFRESH_TTL, abs=1),
+    }
+    value = server.value(f"session:token:{grant.session.id}")
+    assert msgspec.json.decode(value) == msgspec.to_builtins(grant.session)
+    assert server.admin.zscore("session:user:alice", grant.session.sid) == clock.now + REFRESH_TTL
+
+
+async def test_no_key_outlives_the_longest_life(
+    server: RedisServer, metrics: Metrics, clock: Clock
+) -> None:
+    """A token that claims to live longer is not believed."""
+    client = connect(RedisConfig(port=server.port))
+    store = RedisStore(client, metrics, clock=clock, timeout=PATIENT, max_ttl=60.0)
+    await store.write(new_login(clock.now))
+    assert set(server.lives().values()) <= {59.0, 60.0}
+    await store.close()
+
+
+async def test_a_logout_leaves_no_key(store: RedisStore, server: RedisServer, clock: Clock) -> None:
+    """Nothing is left for Redis to keep."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    await store.revoke_session(grant.session.sid)
+    assert server.lives() == {}
+
+
+async def test_a_claim_of_nothing_leaves_no_key(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """Made-up refresh tokens do not fill Redis."""
+    record = new_login(clock.now).refresh
+    assert record is not None
+    assert await store.claim_refresh("made-up", record) is None
+    assert server.lives() == {}
+
+
+async def test_a_refresh_of_an_ended_login_leaves_no_key(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """What was written before the end was noticed is deleted again."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    await store.revoke_session(grant.session.sid)
+    assert not await store.write(successor_of(grant, clock.now))
+    assert server.lives() == {}
+
+
+async def test_a_logout_cut_short_is_finished_by_the_next(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """A login whose end had begun is no longer continued, and its tokens can still be found."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    server.admin.hdel(f"session:sid:{grant.session.sid}", "created")
+    assert await store.sessions_of("alice") == []
+    assert await store.revoke_session(grant.session.sid)
+    assert await store.get(grant.session.id) is None
+    assert server.lives() == {}
+
+
+async def test_look_ups_of_one_tick_are_one_command(
+    store: RedisStore, server: RedisServer, clock: Clock, metrics: Metrics
+) -> None:
+    """Sixty-four look-ups, each key asked for twice, cost Redis one MGET."""
+    grants = [new_login(clock.now) for _ in range(32)]
+    for grant in grants:
+        await store.write(grant)
+    server.forget_calls()
+    found = await asyncio.gather(*(store.get(grant.session.id) for grant in grants * 2))
+    assert found == [grant.session for grant in grants * 2]
+    assert {key: calls for key, calls in server.calls().items() if "get" in key} == {"mget": 1}
+    assert metrics.lookups["redis", "hit"] == 32
+
+
+async def test_many_more_look_ups_than_connections(store: RedisStore, clock: Clock) -> None:
+    """What cannot be sent at once gathers; every caller gets its own answer."""
+    grants = [new_login(clock.now) for _ in range(20)]
+    for grant in grants:
+        await store.write(grant)
+
+    async def ask(turns: int) -> None:
+        grant = grants[turns % len(grants)]
+        for _ in range(turns % 7):
+            await asyncio.sleep(0)
+        assert await store.get(grant.session.id) == grant.session
+        assert await store.get(f"{turns:064x}ff") is None
+
+    await asyncio.gather(*(ask(turns) for turns in range(500)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"true", id="not an object"),
+        pytest.param(b"\xff\xfe\x00", id="not text"),
+        pytest.param(b'{"id": "x"', id="cut"),
+        pytest.param(b'{"a":' + b"[" * 100_000, id="deep"),
+        pytest.param(b"x" * 1_000_000, id="large"),
+        pytest.param(b'{"id":1,"sid":2,"sub":3,"claims":4,"created":5,"exp":6}', id="types"),
+    ],
+)
+async def test_an_unreadable_value_is_no_session(
+    value: bytes, store: RedisStore, server: RedisServer, metrics: Metrics
+) -> None:
+    """Whatever stands there: it is counted, and nobody gets in with it."""
+    server.admin.set("session:token:t", value)
+    assert await store.get("t") is None
+    assert metrics.lookups["redis", "unreadable"] == 1
+    assert metrics.lookups["redis", "hit"] == 0
+
+
+async def test_an_unreadable_refresh_record_is_none(
+    store: RedisStore, server: RedisServer, metrics: Metrics
+) -> None:
+    """It can neither be read nor claimed."""
+    record = new_login().refresh
+    assert record is not None
+    server.admin.hset("session:refresh:r", "record", "not ours")
+    assert await store.get_refresh("r") is None
+    assert await store.claim_refresh("r", record) is None
+    assert metrics.lookups["redis", "unreadable"] == 2
+
+
+async def test_a_copied_value_is_no_session(
+    store: RedisStore, server: RedisServer, clock: Clock, metrics: Metrics
+) -> None:
+    """A session is bound to its token: under another key it gives nothing."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    server.admin.copy(f"session:token:{grant.session.id}", "session:token:another")
+    assert await store.get("another") is None
+    assert metrics.lookups["redis", "unreadable"] == 1
+
+
+async def test_values_of_another_type_are_no_sessions(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """A list, a set, a string where a hash belongs: misses, never errors."""
+    for key in ("session:token:t", "session:refresh:r", "session:sid:s", "session:user:alice"):
+        server.admin.rpush(key, "not ours")
+    record = new_login(clock.now).refresh
+    assert record is not None
+    assert await store.get("t") is None
+    assert await store.get_refresh("r") is None
+    assert await store.claim_refresh("r", record) is None
+    assert await store.sessions_of("alice") == []
+    assert await store.revoke_user("alice") == 0
+    assert not await store.revoke_session("s")
+    assert not await store.revoke_token("t")
+
+
+async def test_a_login_replaces_values_of_another_type(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """What stands in the way of a user's list would make the login one that no logout finds."""
+    server.admin.set("session:user:alice", "not ours")
+    grant = new_login(clock.now)
+    assert await store.write(grant)
+    assert await store.revoke_user("alice") == 1
+    assert await store.get(grant.session.id) is None
+
+
+async def test_logins_that_are_not_listed(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """A user's list that is lost, or not ours, hides no login from one who knows its sid."""
+    grants = [new_login(clock.now) for _ in range(3)]
+    for grant in grants:
+        assert await store.write(grant)
+    server.admin.delete("session:user:alice")
+    server.admin.set("session:user:alice", "not ours")
+    assert await store.revoke_session(grants[0].session.sid)
+    also = [grant.session.sid for grant in grants]
+    assert await store.revoke_user("alice", also=also) == 2
+    assert [await store.get(grant.session.id) for grant in grants] == [None] * 3
+
+
+async def test_any_value_is_a_session_under_the_token_itself(
+    shared: RedisStore, server: RedisServer, metrics: Metrics
+) -> None:
+    """`SESSION_KEY=token`: another service wrote it, and says no more than that it is live."""
+    server.admin.set("session:token:a.b.c", '{"userId": 7}', ex=60)
+    session = await shared.get("a.b.c")
+    assert session is not None
+    assert (session.id, session.sub, session.method) == ("a.b.c", "", "foreign")
+    assert metrics.lookups["redis", "hit"] == 1
+    assert await shared.revoke_token("a.b.c")
+    assert await shared.get("a.b.c") is None
+    assert server.lives() == {}
+
+
+@pytest.mark.parametrize("how", ["token", "sid", "user", "foreign"])
+async def test_an_answer_on_its_way_does_not_outlive_a_logout(
+    how: str, server: RedisServer, clock: Clock, metrics: Metrics
+) -> None:
+    """Who asks after the logout is not given an answer that was sent for before it."""
+    async with FaultProxy(server.port) as proxy:
+        client = connect(RedisConfig(host="127.0.0.1", port=proxy.port, timeout=PATIENT))
+        key = SessionKey.TOKEN if how == "foreign" else SessionKey.SHA256
+        store = RedisStore(client, metrics, clock=clock, timeout=PATIENT, session_key=key)
+        grant = new_login(clock.now)
+        await store.write(grant)
+        token = grant.session.id
+        if how == "foreign":
+            server.admin.set(f"session:token:{token}", "not ours")
+        server.forget_calls()
+        proxy.stall(1)
+        before = asyncio.ensure_future(store.get(token))
+        await until(lambda: "mget" in server.calls())
+        if how == "sid":
+            await store.revoke_session(grant.session.sid)
+        elif how == "user":
+            await store.revoke_user("alice")
+        else:
+            await store.revoke_token(token)
+        assert await store.get(token) is None
+        proxy.flow()
+        assert await before is not None
+        await store.close()
+
+
+async def test_the_list_of_a_user_is_trimmed(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """Logins that have expired are taken out by the next one."""
+    await store.write(new_login(clock.now))
+    clock.advance(REFRESH_TTL + 1)
+    await store.write(new_login(clock.now))
+    assert server.admin.zcard("session:user:alice") == 1
+
+
+async def test_seen_is_written_when_the_clock_was_set_back(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """It is not as if that had been done long after now."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    clock.advance(-3600)
+    server.forget_calls()
+    await store.touch([grant.session.sid])
+    await store.touch([grant.session.sid])
+    (info,) = await store.sessions_of("alice")
+    assert info.seen == clock.now
+    assert server.calls()["hset"] == 1
+
+
+async def test_seen_is_written_now_and_then(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """Not for each look-up, and never for a login that has ended."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    clock.advance(301)
+    server.forget_calls()
+    for _ in range(5):
+        await store.get(grant.session.id)
+
+    async def seen() -> bool:
+        (info,) = await store.sessions_of("alice")
+        return info.seen == clock.now
+
+    await until(seen)
+    assert server.calls()["hset"] == 1
+    server.admin.delete(f"session:sid:{grant.session.sid}")
+    clock.advance(301)
+    await store.get(grant.session.id)
+    await until(lambda: server.calls()["hset"] == 2)
+    await until(lambda: not server.admin.exists(f"session:sid:{grant.session.sid}"))
+
+
+async def test_no_command_looks_through_all_keys(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """However many keys there are, nothing here takes longer."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    await store.write(successor_of(grant, clock.now))
+    await store.sessions_of("alice")
+    await store.revoke_token(grant.session.id)
+    await store.revoke_user("alice")
+    assert {"keys", "scan", "eval", "flushall"} & set(server.calls()) <= {"flushall"}
+
+
+async def test_a_user_with_very_many_logins(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """The listing is bounded, the logout of all is not."""
+    for _ in range(1200):
+        await store.write(new_login(clock.now, cookie=True))
+    assert len(await store.sessions_of("alice")) == 500
+    assert await store.revoke_user("alice") == 1200
+    assert server.lives() == {}
+
+
+async def test_nothing_secret_is_shown(server: RedisServer, metrics: Metrics) -> None:
+    """Neither the store nor its link says a password."""
+    store = RedisStore(connect(RedisConfig(port=server.port)), metrics)
+    assert repr(store) == (
+        f"<RedisStore by sha256 on <RedisLink localhost:{server.port}/0, 0 operations>>"
+    )
+    await store.close()
+
+
+async def test_after_close_nothing_is_asked(server: RedisServer, metrics: Metrics) -> None:
+    """A look-up after the end is a fault of ours, said at once."""
+    store = RedisStore(connect(RedisConfig(port=server.port)), metrics)
+    await store.close()
+    with pytest.raises(RuntimeError, match="after close"):
+        await store.get("t")
+
+
+async def test_writes_are_finished_when_the_caller_leaves(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """A client that hangs up during its login leaves no half of one."""
+    grants = [new_login(clock.now) for _ in range(10)]
+    for turns, grant in enumerate(grants):
+        task = asyncio.ensure_future(store.write(grant))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def written() -> int:
+        return sum(server.admin.exists(f"session:token:{g.session.id}") for g in grants)
+
+    def whole() -> int:
+        return sum(server.admin.hexists(f"session:sid:{g.session.sid}", "token") for g in grants)
+
+    await until(lambda: written() == whole() >= 9)

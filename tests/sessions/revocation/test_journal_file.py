@@ -1,0 +1,239 @@
+"""The journal on disk: what was said to be safe is there again, whatever happened meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.sessions.revocation.journal import BROKEN, MENDED, Entry, Journal, Kind
+from sidecar.sessions.revocation.journal_file import HEADER, NAME, JournalFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+ENTRIES = [Entry(Kind.SESSION, f"sid-{number}", 1.0, 2.0) for number in range(3)]
+# Prints each entry when it is safe, until it is killed.
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from sidecar.sessions.revocation.journal import Entry, Journal, Kind
+from sidecar.sessions.revocation.journal_file import JournalFile
+
+async def main():
+    journal = Journal(JournalFile(Path(sys.argv[1])))
+    async def write(number):
+        await journal.add(Entry(Kind.SESSION, str(number), 1.0, 2.0))
+        print(number, flush=True)
+    number = 0
+    while True:
+        await asyncio.gather(*(write(number + more) for more in range(5)))
+        number += 5
+
+asyncio.run(main())
+"""
+
+
+def read_again(folder: Path) -> list[Entry]:
+    """What a sidecar that starts now finds."""
+    file = JournalFile(folder)
+    file.close()
+    return file.entries
+
+
+def filled(folder: Path, entries: Iterable[Entry] = ENTRIES) -> Path:
+    """A journal with these in it; its file."""
+    file = JournalFile(folder)
+    file.append(entries)
+    file.close()
+    return folder / NAME
+
+
+def test_what_was_written_is_there_again(tmp_path: Path) -> None:
+    """In order; for nobody else to read."""
+    path = filled(tmp_path / "state")
+    assert read_again(tmp_path / "state") == ENTRIES
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_new_one_is_empty(tmp_path: Path) -> None:
+    """Nothing was ended yet."""
+    assert read_again(tmp_path) == []
+
+
+def test_a_torn_end(tmp_path: Path) -> None:
+    """Wherever it was torn: what came before is there, the rest is set aside and reported."""
+    path = filled(tmp_path)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for end in range(last + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        file = JournalFile(tmp_path)
+        file.close()
+        assert file.entries == ENTRIES[:-1]
+        assert f"{end - last} of {end} octets" in file.damage
+        assert path.with_suffix(".damaged").read_bytes() == whole[last:end]
+        assert read_again(tmp_path) == ENTRIES[:-1]  # which it was rid of
+
+
+def test_a_spoiled_line(tmp_path: Path) -> None:
+    """Those around it are good."""
+    path = filled(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"sid-1", b"sid-7"))
+    assert read_again(tmp_path) == [ENTRIES[0], ENTRIES[2]]
+
+
+@given(spot=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_flipped_bit_invents_nothing(
+    tmp_path_factory: pytest.TempPathFactory, spot: int, bit: int
+) -> None:
+    """Whatever is read was written."""
+    folder = tmp_path_factory.mktemp("journal")
+    path = filled(folder)
+    data = bytearray(path.read_bytes())
+    data[spot % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+    assert set(map(str_of, read_again(folder))) <= set(map(str_of, ENTRIES))
+
+
+def str_of(entry: Entry) -> str:
+    """All of it."""
+    return f"{entry.kind} {entry.what} {entry.at} {entry.until}"
+
+
+def test_a_file_of_another_kind(tmp_path: Path) -> None:
+    """It is set aside, not overwritten."""
+    (tmp_path / NAME).write_bytes(b"auth-sidecar revocations 2\n?")
+    file = JournalFile(tmp_path)
+    file.close()
+    assert file.entries == []
+    assert "not a journal of this version" in file.damage
+    aside = (tmp_path / NAME).with_suffix(".damaged")
+    assert aside.read_bytes() == b"auth-sidecar revocations 2\n?"
+
+
+def test_two_cannot_have_it(tmp_path: Path) -> None:
+    """The second is told so, and may have it when the first is gone."""
+    first = JournalFile(tmp_path)
+    with pytest.raises(BlockingIOError, match="no other sidecar"):
+        JournalFile(tmp_path)
+    first.close()
+    read_again(tmp_path)
+
+
+def test_it_shows_nothing(tmp_path: Path) -> None:
+    """But where it is."""
+    filled(tmp_path)
+    file = JournalFile(tmp_path)
+    assert repr(file) == f"<JournalFile {tmp_path / NAME}, 3 lines>"
+    file.close()
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """Each entry that was said to be safe is there."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        said = [child.stdout.readline().strip() for _ in range(50)]
+        child.send_signal(signal.SIGKILL)
+        said += [line.strip() for line in child.stdout if line.endswith("\n")]
+    assert {entry.what for entry in read_again(tmp_path)} >= set(said)
+
+
+async def test_many_at_once_share_a_sync(tmp_path: Path) -> None:
+    """The disk is asked a few times, not once for each."""
+    file = Counting(tmp_path)
+    journal = Journal(file)
+    entries = [Entry(Kind.SESSION, str(number), 1.0, 2.0) for number in range(100)]
+    await asyncio.gather(*map(journal.add, entries))
+    assert file.appended < 10
+    await journal.close()
+    assert read_again(tmp_path) == entries
+
+
+async def test_what_redis_knows_is_not_kept(tmp_path: Path) -> None:
+    """When all is done the file is empty."""
+    journal = Journal(JournalFile(tmp_path))
+    for entry in ENTRIES:
+        await journal.add(entry)
+    for entry in ENTRIES:
+        await journal.done(entry)
+    assert (tmp_path / NAME).read_bytes() == HEADER
+    await journal.close()
+
+
+async def test_a_new_journal_has_what_the_old_one_had(tmp_path: Path) -> None:
+    """A restart in an outage."""
+    journal = Journal(JournalFile(tmp_path))
+    for entry in ENTRIES:
+        await journal.add(entry)
+    await journal.close()
+    again = Journal(JournalFile(tmp_path))
+    assert again.pending() == ENTRIES
+    await again.close()
+
+
+async def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Said once; nobody is refused; all is written when there is room again."""
+    file = Counting(tmp_path)
+    journal = Journal(file)
+    file.full = True
+    with caplog.at_level(logging.INFO, "sidecar.sessions"):
+        for entry in ENTRIES:
+            await journal.add(entry)
+        assert (journal.broken, journal.pending()) == (True, ENTRIES)
+        file.full = False
+        more = Entry(Kind.USER, "alice", 1.0, 2.0)
+        await journal.add(more)
+    assert caplog.messages == [BROKEN, MENDED]
+    assert not journal.broken
+    await journal.close()
+    assert read_again(tmp_path) == [*ENTRIES, more]
+
+
+async def test_it_does_not_grow_for_ever(tmp_path: Path) -> None:
+    """What was done is left out when it has become much."""
+    file = JournalFile(tmp_path)
+    journal = Journal(file)
+    stays = Entry(Kind.SESSION, "stays", 1.0, 2.0)
+    await journal.add(stays)
+    for start in range(0, 2000, 100):
+        entries = [Entry(Kind.SESSION, str(start + more), 1.0, 2.0) for more in range(100)]
+        await asyncio.gather(*map(journal.add, entries))
+        for entry in entries:
+            await journal.done(entry)
+    assert file.lines < 1500
+    await journal.close()
+    assert read_again(tmp_path)[0] == stays
+
+
+class Counting(JournalFile):
+    """Counts its syncs, and can be full."""
+
+    appended = 0
+    full = False
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Write them, if there is room."""
+        self.appended += 1
+        if self.full:
+            raise OSError(28, os.strerror(28))
+        super().append(entries)
+
+    def rewrite(self, entries: Iterable[Entry]) -> None:
+        """The same."""
+        if self.full:
+            raise OSError(28, os.strerror(28))
+        super().rewrite(entries)

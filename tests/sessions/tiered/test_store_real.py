@@ -1,0 +1,212 @@
+"""Two pods and a real Redis that is killed, frozen, cut off and started again under look-ups."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.store import RedisStore
+from sidecar.sessions.tiered.breaker import Breaker
+from sidecar.sessions.tiered.store import TieredStore
+from sidecar.telemetry.metrics import Metrics
+from tests.peers.clock import Clock
+from tests.peers.fault_proxy import FaultProxy
+from tests.peers.patience import until
+from tests.sessions.conftest import PATIENT
+from tests.sessions.contract import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from tests.peers.redis_server import RedisServer
+
+TIMEOUT = 0.15  # seconds; as in production, where a test is about what lasts no longer
+
+
+@asynccontextmanager
+async def pod(port: int, *, timeout: float = PATIENT) -> AsyncIterator[Subject]:
+    """A pod's store, with quicker probes than in production."""
+    clock = Clock(time.time())
+    metrics = Metrics()
+    client = connect(RedisConfig(host="127.0.0.1", port=port, timeout=timeout))
+    remote = RedisStore(client, metrics, timeout=timeout)
+    store = TieredStore(remote, Breaker(interval=0.05, longest=0.2), metrics)
+    await store.start()
+    try:
+        yield Subject(store, clock, clock.turn)
+    finally:
+        await store.close()
+
+
+def degraded(subject: Subject) -> bool:
+    """Whether this pod does without Redis."""
+    assert isinstance(subject.store, TieredStore)
+    return subject.store.degraded
+
+
+async def test_two_pods_share_their_sessions(server: RedisServer) -> None:
+    """A login at one is valid at the other, a logout at one ends it at the other."""
+    async with pod(server.port) as one, pod(server.port) as other:
+        grant = await one.login()
+        assert await other.found(grant.session.id) == grant.session
+        assert await other.store.revoke_session(grant.session.sid)
+        assert await one.found(grant.session.id) is None
+        assert await one.refresh(grant) is None
+
+
+async def test_of_two_pods_one_claims_a_refresh_token(server: RedisServer) -> None:
+    """Twenty attempts over two pods make one successor."""
+    async with pod(server.port) as one, pod(server.port) as other:
+        grant = await one.login()
+        found = await asyncio.gather(*(each.refresh(grant) for each in (one, other) * 10))
+        (successor,) = [each for each in found if each is not None]
+        assert await one.found(successor.session.id) == successor.session
+        assert await other.found(successor.session.id) == successor.session
+
+
+async def test_sessions_outlive_a_restart_of_the_pod(server: RedisServer) -> None:
+    """They are in Redis, not in the process."""
+    async with pod(server.port) as before:
+        grant = await before.login()
+    async with pod(server.port) as after:
+        assert await after.found(grant.session.id) == grant.session
+
+
+async def test_redis_dies_and_comes_back_under_load(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No look-up fails or waits; nobody known here is refused; logins of the time stay valid."""
+    caplog.set_level(logging.INFO, "sidecar.sessions")
+    async with pod(own_server.port) as here:
+        known = [await here.login() for _ in range(5)]
+        for grant in known:
+            await here.found(grant.session.id)
+        slowest, asked, ended = 0.0, 0, asyncio.Event()
+
+        async def ask() -> None:
+            nonlocal slowest, asked
+            while not ended.is_set():
+                grant = known[asked % len(known)]
+                began = time.monotonic()
+                assert await here.found(grant.session.id) == grant.session
+                slowest = max(slowest, time.monotonic() - began)
+                asked += 1
+                await asyncio.sleep(0.001)
+
+        askers = [asyncio.create_task(ask()) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        own_server.kill()
+        await until(lambda: degraded(here))
+        of_the_outage = await here.login()
+        await asyncio.get_running_loop().run_in_executor(None, own_server.start)
+        await until(lambda: not degraded(here))
+        assert await here.found(of_the_outage.session.id) == of_the_outage.session
+        later = await here.login()
+        await asyncio.sleep(0.05)
+        ended.set()
+        await asyncio.gather(*askers)
+        assert own_server.admin.exists(f"session:token:{later.session.id}")
+        assert not own_server.admin.exists(f"session:token:{of_the_outage.session.id}")
+    assert asked > 100
+    assert slowest < PATIENT / 2  # a killed server is refused at once: nobody waits for a deadline
+    assert caplog.messages == [
+        "Redis not available, using in-memory session cache",
+        "Redis available again, using the shared session cache",
+    ]
+
+
+async def test_redis_comes_back_empty(own_server: RedisServer) -> None:
+    """What is missing is no session: nobody gets in because something was lost."""
+    async with pod(own_server.port) as here:
+        grant = await here.login()
+        own_server.admin.flushall()
+        assert await here.found(grant.session.id) is None
+
+
+async def test_a_frozen_redis_is_given_up_and_found_again(own_server: RedisServer) -> None:
+    """A few look-ups wait for the deadline, all others do not; and a late write does no harm."""
+    async with (
+        pod(own_server.port, timeout=TIMEOUT) as here,
+        pod(own_server.port, timeout=TIMEOUT) as other,
+    ):
+        grant = await here.login()
+        own_server.freeze()
+        of_the_outage = await here.login()
+        while not degraded(here):
+            assert await here.found("unknown") is None
+        began = time.monotonic()
+        for number in range(1000):
+            assert await here.found(f"unknown{number}") is None
+            assert await here.found(grant.session.id) == grant.session
+        assert time.monotonic() - began < TIMEOUT + 0.25
+        assert await here.store.revoke_session(grant.session.sid)
+        own_server.thaw()
+        await until(lambda: not degraded(here) and not degraded(other))
+        assert await here.found(grant.session.id) is None
+        # Redis was sent this login, so that it is in Redis now: a logout elsewhere ends it here.
+        assert await other.found(of_the_outage.session.id) == of_the_outage.session
+        await other.store.revoke_session(of_the_outage.session.sid)
+        assert await here.found(of_the_outage.session.id) is None
+
+
+async def test_a_redis_that_refuses_writes(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reads go on; a login is kept here and written as soon as that can be."""
+    caplog.set_level(logging.INFO, "sidecar.sessions")
+    async with pod(own_server.port) as here, pod(own_server.port) as other:
+        known = await other.login()
+        own_server.admin.config_set("min-replicas-to-write", "1")
+        kept = [await here.login() for _ in range(2)]
+        assert not degraded(here)
+        assert await here.found(known.session.id) == known.session
+        for grant in kept:
+            assert await here.found(grant.session.id) == grant.session
+        assert await here.store.revoke_session(known.session.sid)
+        assert await here.found(known.session.id) is None
+        own_server.admin.config_set("min-replicas-to-write", "0")
+
+        async def shared() -> bool:
+            return all([await other.found(grant.session.id) for grant in kept])
+
+        await until(shared)
+        await here.login()
+    assert caplog.messages == [
+        "Redis refuses writes, keeping new sessions in memory",
+        "Redis takes writes again",
+    ]
+
+
+async def test_a_network_that_comes_and_goes(server: RedisServer) -> None:
+    """Resets, refusals and recoveries in a row: no fault reaches a caller."""
+    async with FaultProxy(server.port) as proxy, pod(proxy.port) as here:
+        grant = await here.login()
+        for _ in range(5):
+            await proxy.refuse()
+            assert await here.found(grant.session.id) == grant.session
+            await until(lambda: degraded(here))
+            await proxy.listen()
+            await until(lambda: not degraded(here))
+            assert await here.found(grant.session.id) == grant.session
+            proxy.reset()
+            assert await here.found(grant.session.id) == grant.session
+
+
+async def test_a_wrong_password_is_an_outage_with_a_name(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log's field tells the operator which."""
+    caplog.set_level(logging.INFO, "sidecar.sessions")
+    server.admin.config_set("requirepass", "other")
+    try:
+        async with pod(server.port) as here:
+            assert degraded(here)
+    finally:
+        server.admin.config_set("requirepass", "")
+    assert [getattr(record, "fault", None) for record in caplog.records] == ["auth"]

@@ -1,0 +1,76 @@
+"""Which settings a reload may change, and what becomes of the others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sidecar.errors import ConfigError
+from sidecar.settings import Settings, files_of, merge, settings_from
+from sidecar.settings.changes import CHANGEABLE
+
+SECRETS = {"JWT_SECRET": "abcdefgh" * 4, "REFRESH_SECRET": "ijklmnop" * 4}
+
+
+def settings(**changed: str) -> Settings:
+    """What holds with these variables."""
+    return settings_from(env={**SECRETS, **changed})
+
+
+def test_what_may_change_is_taken() -> None:
+    """The rest stays as it was, and its names are told."""
+    old = settings(JWT_LEEWAY="1s", REDIS_PORT="1")
+    new = settings(JWT_LEEWAY="2s", REDIS_PORT="2", LISTEN="127.0.0.1:1")
+    merged, waiting = merge(old, new)
+    assert (merged.jwt_leeway, merged.redis_port) == (2.0, 1)
+    assert waiting == ("listen", "redis_port")
+    assert merge(merged, new)[1] == waiting
+    assert merge(merged, merged) == (merged, ())
+
+
+def test_tls_is_switched_on_by_a_restart(tmp_path: Path) -> None:
+    """Its certificates change in operation, but not whether it is spoken."""
+    for name in "abc":
+        (tmp_path / name).touch()
+    tls = {"TLS_CERT_FILE": f"{tmp_path}/a", "TLS_KEY_FILE": f"{tmp_path}/b"}
+    plain, secure = settings(), settings(**tls)
+    assert merge(plain, secure) == (plain, ("tls_cert_file", "tls_key_file"))
+    assert merge(secure, plain) == (secure, ("tls_cert_file", "tls_key_file"))
+    other = settings(**tls | {"TLS_CERT_FILE": f"{tmp_path}/c"})
+    assert merge(secure, other) == (other, ())
+
+
+def test_what_does_not_go_together(tmp_path: Path) -> None:
+    """A change that is good by itself, and not with what has to wait, is refused."""
+    (tmp_path / "one.toml").write_text("")
+    (tmp_path / "two.toml").write_text(
+        'jwt_issuer = "other"\n[[issuer]]\nissuer = "auth-sidecar"\njwks_url = "https://x/keys"\n'
+    )
+    old, new = (
+        settings_from(env=SECRETS, file=tmp_path / name) for name in ("one.toml", "two.toml")
+    )
+    with pytest.raises(ConfigError, match="before a restart"):
+        merge(old, new)
+
+
+def test_every_file_is_found(tmp_path: Path) -> None:
+    """Those of the tables too."""
+    (tmp_path / "s").write_text("abcdefgh" * 4)
+    (tmp_path / "k.pem").touch()
+    (tmp_path / "u").touch()
+    (tmp_path / "c.toml").write_text(
+        'jwt_secret_file = "s"\n[[issuer]]\nissuer = "x"\nkey_file = "k.pem"\n'
+    )
+    refresh = {"REFRESH_SECRET": SECRETS["REFRESH_SECRET"], "USERS_FILE": f"{tmp_path}/u"}
+    found = settings_from(env=refresh, file=tmp_path / "c.toml")
+    assert set(files_of(found)) == {f"{tmp_path}/s", f"{tmp_path}/k.pem", f"{tmp_path}/u"}
+
+
+def test_the_manual_names_those_that_wait() -> None:
+    """Neither more nor fewer than there are."""
+    manual = (Path(__file__).parents[2] / "docs/operating.md").read_text("utf-8")
+    told = manual.partition("These wait for a restart:")[2].partition("\n\n")[0]
+    names = {name.lower() for name in re.findall(r"`\[?([A-Za-z_]+)\]?`", told)}
+    assert names == set(Settings.__struct_fields__) - CHANGEABLE

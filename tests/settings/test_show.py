@@ -1,0 +1,150 @@
+"""What holds, printed; and the annotated file, which names every option with its real default."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sidecar.secret import Secret
+from sidecar.settings import (
+    IssuerSettings,
+    RouteSettings,
+    Settings,
+    load,
+    print_config,
+    settings_from,
+)
+from sidecar.settings.model import TABLES, kinds_of
+
+ROOT = Path(__file__).parents[2]
+ANNOTATED = ROOT / "config" / "sidecar.toml"
+SECRETS = {
+    "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
+    "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmn",
+}
+EVERYTHING = """
+listen = "[::1]:5005"
+upstream_url = "unix:///run/app.sock"
+refresh_grace = 0
+redis_timeout = "250ms"
+trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
+redirect_origins = ["https://app.example"]
+jwt_issuer = 'it"s\\ ours'
+allow_weak_secrets = true
+[identity]
+X-Auth-Email = "email"
+[[route]]
+path = "/café/*"
+claims = {tenant = ["acme"], "urn:level" = [1, 2.5, true]}
+upgrades = []
+[[route]]
+path = "/y"
+access = "public"
+[[issuer]]
+issuer = "https://id.example"
+jwks_url = "https://id.example/jwks"
+algorithms = ["RS256", "ES256"]
+"""
+
+
+def uncommented() -> str:
+    """The annotated file with every option in force: `#name = …`, as against `# prose`."""
+    return re.sub(r"(?m)^#(?=[a-zA-Z\[])", "", ANNOTATED.read_text("utf-8"))
+
+
+# ── print_config ──
+
+
+def test_what_is_printed_means_the_same_when_it_is_read(tmp_path: Path) -> None:
+    """The output is a configuration file: with the same secrets it gives the same settings."""
+    file = tmp_path / "sidecar.toml"
+    file.write_text(EVERYTHING, "utf-8")
+    loaded = load(env=SECRETS, file=file)
+    for text in (print_config(loaded.settings), print_config(loaded.settings, loaded.origins)):
+        file.write_text(text, "utf-8")
+        assert settings_from(env=SECRETS, file=file) == loaded.settings
+
+
+def test_every_setting_is_printed_with_its_origin() -> None:
+    """An operator sees what holds and which source said so."""
+    loaded = load(env=SECRETS | {"REDIS_PORT": "7000"}, flags={"log_level": "debug"})
+    lines = print_config(loaded.settings, loaded.origins).splitlines()
+    assert "redis_port = 7000  # environment REDIS_PORT" in lines
+    assert 'log_level = "debug"  # flag --log-level' in lines
+    assert 'access_token_expiry = "15m"  # default' in lines
+    assert '# jwt_secret = "***"  # environment JWT_SECRET' in lines
+    assert '# redis_password = ""  # default' in lines
+    names = {line.removeprefix("# ").partition(" = ")[0] for line in lines}
+    assert names == set(kinds_of(Settings))
+
+
+def test_secrets_are_masked() -> None:
+    """The output may be shown to anyone."""
+    settings = settings_from(
+        env=SECRETS
+        | {
+            "JWT_SECRET_PREVIOUS": "previous-secret-0123456789abcdefghijkl",
+            "REFRESH_SECRET_PREVIOUS": "before-secret-0123456789abcdefghijklmn",
+            "REDIS_PASSWORD": "hunter2",
+            "REDIS_URL": "redis://:hunter2@r",
+        }
+    )
+    text = print_config(settings)
+    assert text.count('"***"') == 6
+    for field in msgspec.structs.fields(Settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, Secret):
+            assert value.reveal() not in text
+
+
+# ── config/sidecar.toml ──
+
+
+def test_the_annotated_file_loads_and_changes_nothing() -> None:
+    """As it stands it holds only defaults, and needs only the two secrets."""
+    assert tomllib.loads(ANNOTATED.read_text("utf-8")) == {}
+    assert settings_from(env=SECRETS, file=ANNOTATED) == settings_from(env=SECRETS)
+
+
+def test_the_annotated_file_names_every_option_once() -> None:
+    """No option is missing from the documentation, and none is documented that does not exist."""
+    assert set(tomllib.loads(uncommented())) == {*kinds_of(Settings), *TABLES}
+
+
+@pytest.mark.parametrize("name", kinds_of(Settings))
+def test_a_commented_default_is_the_real_one(name: str) -> None:
+    """What the file says an option is without a word from anyone is what the code does."""
+    kind = kinds_of(Settings)[name]
+    field = next(field for field in msgspec.structs.fields(Settings) if field.name == name)
+    default = Secret("") if field.required else field.default
+    assert kind.read(tomllib.loads(uncommented())[name]) == default
+
+
+def test_every_option_of_the_annotated_file_can_be_put_in_force(tmp_path: Path) -> None:
+    """With every "#" taken away the file still loads, examples and all."""
+    file = tmp_path / "sidecar.toml"
+    file.write_text(uncommented(), "utf-8")
+    settings = settings_from(env=SECRETS, file=file)
+    assert [route.path for route in settings.route] == ["/health", "/reports/*", "/admin/*"]
+    assert settings.identity == {"X-Auth-Email": "email", "X-Auth-Tenant": "tenant"}
+    assert settings.issuer[0].session_mode == "denylist"
+
+
+@pytest.mark.parametrize("struct", [RouteSettings, IssuerSettings])
+def test_the_annotated_file_explains_every_key_of_a_table(struct: type[msgspec.Struct]) -> None:
+    """Each key of a rule and of an issuer has its line or its place in one."""
+    prose = "\n".join(re.findall(r"(?m)^# .*$", ANNOTATED.read_text("utf-8")))
+    for name in kinds_of(struct):
+        assert re.search(rf"(^#|\s){name} +\S", prose), name
+
+
+def test_every_option_is_explained() -> None:
+    """A comment stands before each option, or before the group it is in."""
+    blocks = ANNOTATED.read_text("utf-8").split("\n\n")
+    for block in blocks:
+        if re.search(r"(?m)^#[a-z_]+ = ", block) and not block.startswith("#["):
+            assert block.startswith("# "), block

@@ -1,0 +1,280 @@
+"""Tests of `sidecar.telemetry.logs`."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import warnings
+from enum import StrEnum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.secret import Secret
+from sidecar.telemetry.logs import (
+    JsonFormatter,
+    Redactor,
+    TextFormatter,
+    configure,
+    printable,
+    rfc3339,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TOKEN = jwt.encode({"sub": "alice"}, "k" * 32, headers={"typ": "at+jwt"})
+ODD_TOKEN = "ewogICJhbGciOiJIUzI1NiIKfQ.eyAgInN1YiI6ICJhIn0.c2lnbmF0dXJl"  # header: "{\n  …"
+PASSWORD = 'p"ss wörd\\%'
+
+
+class Word(StrEnum):
+    """A text that is not exactly a `str`."""
+
+    BEARER = f"Bearer {TOKEN}"
+
+
+class Shown:
+    """An object whose text holds a token."""
+
+    def __repr__(self) -> str:
+        return f"<Shown {TOKEN}>"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what `configure` did to the process."""
+    root, hook = logging.getLogger(), sys.excepthook
+    handlers, level = root.handlers[:], root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:], sys.excepthook = handlers, hook
+    root.setLevel(level)
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    """What the process wrote, as JSON lines; a password is registered as a secret."""
+    stream = io.StringIO()
+    configure(level="debug", form="json", redactor=Redactor([Secret(PASSWORD)]), stream=stream)
+    return stream
+
+
+@pytest.fixture
+def lines(stream: io.StringIO) -> Callable[[], list[dict[str, Any]]]:
+    """The records written so far."""
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+logger = logging.getLogger("sidecar.test")
+
+
+def test_a_record_is_one_json_object(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    """Time, level, logger, message and the extras, typed as they were."""
+    logger.info("listening on %s", "a\nb", extra={"port": 5005, "tls": False, "who": None})
+    (line,) = lines()
+    assert line.pop("ts").endswith("Z")
+    assert line == {
+        "level": "info",
+        "logger": "sidecar.test",
+        "message": "listening on a\nb",
+        "port": 5005,
+        "tls": False,
+        "who": None,
+    }
+
+
+def test_an_exception_is_one_text(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    """Its traceback stands in `exc`, on the same line."""
+    try:
+        int("broken")
+    except ValueError:
+        logger.exception("failed", stack_info=True)
+    (line,) = lines()
+    assert line["exc"].startswith("Traceback (most recent call last):")
+    assert "'broken'\nStack (most recent call last)" in line["exc"]
+
+
+def test_an_extra_cannot_take_the_place_of_a_field(
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """It gets a name of its own."""
+    logger.warning("real", extra={"level": "forged", "ts": 0})
+    (line,) = lines()
+    assert (line["level"], line["level_"], line["ts_"]) == ("warning", "forged", 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(b"ab\xff", "ab\\xff", id="octets"),
+        pytest.param(10**30, "1" + "0" * 30, id="a huge number"),
+        pytest.param(float("nan"), None, id="no number"),
+        pytest.param((1, {2}, range(2)), [1, [2], [0, 1]], id="sequences and sets"),
+        pytest.param({1: {"a": Secret("xyzzy")}}, {"1": {"a": "***"}}, id="mappings"),
+        pytest.param(HTTPStatus.OK, 200, id="an enum's number"),
+        pytest.param("lone \ud800", "lone \\ud800", id="what cannot be encoded"),
+        pytest.param([[[[[[[1]]]]]]], [[[[[["[1]"]]]]]], id="deeper than six"),
+        pytest.param(ValueError("x"), "x", id="any object"),
+    ],
+)
+def test_any_value_can_be_logged(
+    lines: Callable[[], list[dict[str, Any]]], value: object, shown: object
+) -> None:
+    """What JSON has no type for is shown as text."""
+    logger.info("m", extra={"value": value})
+    assert lines()[0]["value"] == shown
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param(lambda: logger.debug("got %s", TOKEN), id="an argument"),
+        pytest.param(lambda: logger.debug("got %(t)s", {"t": TOKEN}), id="a named argument"),
+        pytest.param(lambda: logger.info("got " + TOKEN), id="the message"),  # noqa: G003
+        pytest.param(lambda: logger.info("%r", TOKEN.encode()), id="octets"),
+        pytest.param(lambda: logger.info("%s", [Shown()]), id="an object"),
+        pytest.param(lambda: logger.info("m", extra={"k": {"x": [TOKEN]}}), id="an extra"),
+        pytest.param(lambda: logger.info("m", extra={"k": Shown()}), id="an extra object"),
+        pytest.param(lambda: logger.info("m", extra={"k": Word.BEARER}), id="an enum"),
+        pytest.param(lambda: logger.info("m", extra={TOKEN: 1}), id="an extra's name"),
+        pytest.param(lambda: logger.info("m", exc_info=ValueError(TOKEN)), id="an exception"),
+        pytest.param(lambda: logger.info("%d", TOKEN), id="a wrong format"),
+        pytest.param(lambda: logger.info(*("m", TOKEN)), id="an argument too many"),
+        pytest.param(lambda: logging.getLogger(TOKEN).info("m"), id="a logger's name"),
+        pytest.param(lambda: logger.info("/x?token=%s&y=1", TOKEN), id="a query"),
+        pytest.param(lambda: logger.info("%s", TOKEN.split(".")[1]), id="the claims alone"),
+        pytest.param(lambda: logger.info("%s", ODD_TOKEN), id="an unusual header"),
+        pytest.param(lambda: logger.info("bEaReR  %s", "opaque.1"), id="any bearer"),
+        pytest.param(lambda: logger.info("{'a': b'Bearer opaque.1'}"), id="a header's repr"),
+        pytest.param(lambda: logger.info("Bearer%20opaque.1"), id="an encoded bearer"),
+        pytest.param(lambda: logger.info("Cookie: __Host-session=opaque.1; a=b"), id="a cookie"),
+        pytest.param(lambda: logger.info("redis://u:opaque.1@host/0"), id="a URL's password"),
+        pytest.param(lambda: logger.info("redis://:opaque.1@host/0"), id="without a user"),
+        pytest.param(lambda: logger.info("is %s", PASSWORD), id="a secret"),
+        pytest.param(lambda: logger.info("is %r", PASSWORD), id="a secret's repr"),
+        pytest.param(lambda: logger.info("is %s", json.dumps(PASSWORD)), id="a secret as JSON"),
+        pytest.param(lambda: logger.info("is p%%22ss%%20w%%C3%%B6rd%%5C%%25"), id="as a URL"),
+        pytest.param(lambda: logger.info("m", exc_info=KeyError(PASSWORD)), id="in a KeyError"),
+    ],
+)
+@pytest.mark.parametrize(
+    "formatter",
+    [pytest.param(JsonFormatter, id="json"), pytest.param(TextFormatter, id="text")],
+)
+def test_nothing_that_gives_entry_is_written(
+    log: Callable[[], None],
+    formatter: type[JsonFormatter | TextFormatter],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Wherever in a record a credential stands, neither stream shows it, in either format."""
+    stream = io.StringIO()
+    handler = configure(level="debug", form="json", redactor=Redactor(), stream=stream)
+    handler.setFormatter(formatter(Redactor([Secret(PASSWORD)])))
+    log()
+    written = stream.getvalue() + capsys.readouterr().err
+    assert written
+    for part in (*TOKEN.split("."), *ODD_TOKEN.split("."), "opaque.1"):
+        assert part not in written
+    for form in ("ss w", "wörd", "w\\u00f6rd", "w%C3%B6rd"):
+        assert form not in written
+
+
+@given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=4), st.text())
+def test_a_told_secret_is_found_anywhere(secret: str, around: str) -> None:
+    """Any text of four characters or more, in any surroundings."""
+    text = Redactor([Secret(secret)])(f"{around}{secret}{around}")
+    assert secret in "[redacted]" or secret in around or secret not in text
+
+
+def test_a_short_secret_blots_nothing_out() -> None:
+    """Taking out every "a" would leave no log to read, and protect nothing."""
+    redactor = Redactor([Secret("a"), Secret(""), Secret("  b  ")])
+    assert redactor("a banana bread") == "a banana bread"
+    assert repr(Redactor([Secret("a")])) == "<Redactor with 0 secret forms>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("GET /keys/view 200 from https://example.com:8443/a?b=c", id="a request"),
+        pytest.param("key newly rotated, everyone eyes it", id="words with ey and ew"),
+        pytest.param("redis://localhost:6379/0", id="a URL without a password"),
+    ],
+)
+def test_ordinary_text_stays(text: str) -> None:
+    """Redaction must not make logs useless."""
+    assert Redactor([Secret("hunter2")])(text) == text
+
+
+def test_a_record_that_cannot_be_written_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its place is told on standard error, its arguments are not."""
+    stream = io.StringIO()
+    configure(level="info", form="json", redactor=Redactor(), stream=stream)
+    logger.info("%d", "no number")
+    assert not stream.getvalue()
+    error = capsys.readouterr().err
+    assert error.startswith("log record of sidecar.test at test_logs.py:")
+    assert error.endswith("not written: TypeError\n")
+
+
+def test_text_is_one_line_a_record_for_a_person() -> None:
+    """Time of day, level, logger, message, extras; no client can forge a second line."""
+    formatter = TextFormatter(Redactor())
+    record = logging.makeLogRecord(
+        {"name": "sidecar.app", "levelname": "INFO", "created": 0.5, "msg": "a\r\nb\x1b[2J"}
+    )
+    record.port = 5005
+    assert formatter.format(record) == r"00:00:00 info sidecar.app: a\x0d\x0ab\x1b[2J port=5005"
+    record.exc_info = (ValueError, ValueError("broken"), None)
+    assert formatter.format(record).endswith("port=5005\nValueError: broken")
+
+
+def test_a_lower_level_is_left_out() -> None:
+    """The configured level is that of every logger."""
+    stream = io.StringIO()
+    configure(level="warning", form="text", redactor=Redactor(), stream=stream)
+    logger.info("quiet")
+    logger.warning("loud")
+    assert "quiet" not in stream.getvalue()
+    assert "loud" in stream.getvalue()
+
+
+def test_warnings_and_uncaught_faults_are_records_too(
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """What the interpreter would print bare goes the same way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"odd {TOKEN}", stacklevel=1)
+        logging.captureWarnings(capture=True)
+        warnings.warn(f"odd {TOKEN}", stacklevel=1)
+    sys.excepthook(ValueError, ValueError(TOKEN), None)
+    *_, fault = lines()
+    assert (fault["level"], fault["message"]) == ("critical", "uncaught ValueError")
+    assert fault["exc"] == "ValueError: [redacted]"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        pytest.param(0.0, "1970-01-01T00:00:00.000Z", id="the epoch"),
+        pytest.param(1769903999.9999, "2026-01-31T23:59:59.999Z", id="never rounded up"),
+    ],
+)
+def test_rfc3339(seconds: float, text: str) -> None:
+    """Milliseconds, and UTC as Z."""
+    assert rfc3339(seconds) == text
+
+
+def test_printable_escapes_control_characters() -> None:
+    """Both sets of them; other characters stay."""
+    assert printable("a\x00\x7f\x9b ö") == r"a\x00\x7f\x9b ö"
