@@ -1,4 +1,4 @@
-# Everything there is to do here. `make run` and `make test` need nothing set up before.
+# The project's commands; `make help` lists them. `make run` and `make test` need no prior setup.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,22 +18,22 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' sidecar/__init__.py)
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  PYTHON=/path/to/python3.11 chooses the Python of a new environment"
+	@echo "  PYTHON=/path/to/python3.11 selects the Python for a new environment"
 
 .PHONY: run
 run: $(VENV)/.run ## Start the demo: the sidecar in front of a small application
 	@exec $(BIN)/sidecar demo
 
 .PHONY: test
-test: $(VENV)/.dev servers lint types unit ## Everything that CI checks: servers, lint, types, tests
+test: $(VENV)/.dev servers lint types unit ## Run everything that CI checks: servers, lint, types, tests
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Check style and format
+lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check --quiet $(SOURCES)
 	$(BIN)/ruff format --check --quiet $(SOURCES)
 
 .PHONY: format
-format: $(VENV)/.dev ## Fix what the linter can fix
+format: $(VENV)/.dev ## Fix style and formatting automatically
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
@@ -42,15 +42,15 @@ types: $(VENV)/.dev ## Check types
 	$(BIN)/mypy $(SOURCES)
 
 .PHONY: unit
-unit: $(VENV)/.dev ## Run the tests with coverage; ARGS="tests/wire -x" narrows them
+unit: $(VENV)/.dev ## Run the tests with coverage; ARGS="tests/wire -x" selects some
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.fuzz ## Look for inputs that break a promise; FUZZ_SECONDS=600 ARGS="head token"
+fuzz: $(VENV)/.fuzz ## Search for inputs that violate an invariant; FUZZ_SECONDS=600 ARGS="head token"
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.dev servers ## Compare with the peers side by side; ARGS="--help" for choices
+bench: $(VENV)/.dev servers ## Compare the sidecar with other proxies; ARGS="--help" lists the options
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: bench-checks
@@ -58,37 +58,37 @@ bench-checks: $(VENV)/.dev servers ## Check memory, long bodies, 100,000 request
 	$(BIN)/python -m bench checks $(ARGS)
 
 .PHONY: servers
-servers: ## Install the real servers that tests and benchmarks use (Debian, as root)
+servers: ## Install the servers that tests and benchmarks use (Debian, as root)
 	@scripts/install-test-servers
 
 .PHONY: lock
-lock: ## Resolve pyproject.toml into the lock files; ARGS=--upgrade for the newest versions
+lock: ## Update the lock files from pyproject.toml; ARGS=--upgrade takes the newest versions
 	scripts/lock $(ARGS)
 
 .PHONY: image
 image: ## Build the container image
 	@builder=$$(command -v docker || command -v podman || true); \
-	if [[ -z $$builder ]]; then echo "docker or podman is needed to build the image" >&2; exit 1; fi; \
+	if [[ -z $$builder ]]; then echo "building the image requires docker or podman" >&2; exit 1; fi; \
 	set -x; "$$builder" build --tag "$(IMAGE):$(VERSION)" .
 
 .PHONY: clean
-clean: ## Remove everything that was made here
+clean: ## Remove everything that these commands generate
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov
 	rm -rf .coverage .coverage.* *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment is made anew only when what it is made from changes.
+# The environment is rebuilt only when one of the files that define it changes.
 $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml scripts/make-venv
 	@scripts/make-venv $(VENV)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
-	@echo "installing what the tests need"
+	@echo "installing the test dependencies"
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-dev.lock
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
-	@echo "installing what guides the fuzzer"
+	@echo "installing the fuzzing engine"
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-fuzz.lock \
-		|| echo "no wheel for this system: fuzzing goes on without a guide" >&2
+		|| echo "no wheel for this platform: fuzzing continues without coverage guidance" >&2
 	@touch $@

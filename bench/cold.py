@@ -74,8 +74,8 @@ def judge(colds: list[Pass], warms: list[Pass]) -> list[Outcome]:
         if enough
         else Outcome("CPU of a session look-up", "not known", f"at most {LIMIT:g} µs", held=False),
         Outcome(
-            "blocks in which cold passes ask for all and warm ones for none",
-            f"{len(costs)} of {len(pairs)} (keys a request: {cold_keys:.2f}, {warm_keys:.2f})",
+            "blocks in which cold passes read all sessions and warm passes none",
+            f"{len(costs)} of {len(pairs)} (keys per request: {cold_keys:.2f}, {warm_keys:.2f})",
             "more than half",
             enough,
         ),
@@ -87,16 +87,16 @@ def conditions() -> str:
     """What the table's rows are."""
     return (
         f"{TOKENS:,} tokens in blocks of {BLOCK:,}, {CONNECTIONS} connections, small GET, each"
-        f" token once in a pass; medians over {TURNS} turns. First use: the signature verified, the"
-        " session asked for, and that it was seen written. Cold: signature known, session not."
-        " Warm: both known."
+        f" token once per pass; medians over {TURNS} turns. First use: the signature is verified,"
+        " the session is read from Redis, and its last-seen time is written. Cold: the signature is"
+        " cached, the session is not. Warm: both are cached."
     )
 
 
 def table(firsts: list[Pass], colds: list[Pass], warms: list[Pass]) -> str:
     """A row for each kind of pass."""
     rows = [row("first use", firsts), row("cold", colds), row("warm", warms)]
-    header = ["pass", "CPU µs", "min-max", "Redis µs", "keys read each", "keys a command"]
+    header = ["pass", "CPU µs", "min-max", "Redis µs", "keys per request", "keys per command"]
     return report.table(header, rows)
 
 

@@ -193,10 +193,11 @@ def cost(passes: list[Pass]) -> float:
 def conditions() -> str:
     """What was done."""
     return (
-        f"{STORED:,} sessions in Redis, {KNOWN:,} of them known here; {OWN:,} on the local store;"
-        f" small GET; lower quartiles of {ROUNDS} rounds of {REQUESTS:,} requests, in alternation."
-        f" Of all sessions each of {TURNS} rounds uses others: what was not remembered would be"
-        " verified, or asked for."
+        f"{STORED:,} sessions in Redis, {KNOWN:,} of them in the near cache; {OWN:,} sessions in"
+        f" the local store. Small GET; lower quartiles of {ROUNDS} rounds of {REQUESTS:,} requests,"
+        f" in alternation. In the passes over all tokens, each of {TURNS} consecutive rounds uses"
+        " different ones: a token that was no longer cached would be verified again, and its"
+        " session read from Redis."
     )
 
 
@@ -221,7 +222,7 @@ def table(shared: Subject, local: Subject) -> str:
     )
     rows.append(["Redis ÷ local", *(f"{compared(*pair):.2f}" for pair in pairs), *[""] * 4])
     header = ["", f"CPU µs, {FEW} tokens", f"{SOME:,} tokens", "all tokens"]
-    header += [f"{SOME:,} ÷ {FEW}", f"all ÷ {FEW}", "keys read each", "RSS + MiB"]
+    header += [f"{SOME:,} ÷ {FEW}", f"all ÷ {FEW}", "keys per request", "RSS + MiB"]
     return report.table(header, rows)
 
 
@@ -229,9 +230,9 @@ def memory_lines(memory: Memory) -> str:
     """Where the memory goes, as far as it shows from outside."""
     kept = memory.tokens / memory.token if memory.token > 0 else 0.0
     return (
-        f"Memory: {KNOWN:,} shared sessions used once add {memory.shared / MIB:.1f} MiB, verified"
-        f" tokens alone (no session found) {memory.tokens / MIB:.1f} MiB; the difference is"
-        f" {memory.near:,.0f} bytes a session. The first {SOME:,} verified tokens take"
-        f" {memory.token:,.0f} bytes each, all as much as {kept:,.0f} of these."
-        " What the logins took on the local store is in no figure."
+        f"Memory: {KNOWN:,} shared sessions used once add {memory.shared / MIB:.1f} MiB; their"
+        f" verified tokens alone (no session found) add {memory.tokens / MIB:.1f} MiB. The"
+        f" difference is {memory.near:,.0f} bytes per session. The first {SOME:,} verified tokens"
+        f" take {memory.token:,.0f} bytes each; at that size, all of them take as much memory as"
+        f" {kept:,.0f} tokens. Memory that the logins took in the local store is not included."
     )

@@ -57,8 +57,8 @@ def check(lab: Lab) -> Finding:
     titles = {entry.proxy.name: entry.proxy.title for entry in measured}
     conditions = (
         f"Small GET, {SMALL.connections} connections, median of {ROUNDS} rounds of {SECONDS} s"
-        f" in alternation; other programs used {disturbance.others:.0%} of the machine meanwhile,"
-        f" its host withheld {disturbance.stolen:.0%}."
+        f" in alternation. During the run, other programs used {disturbance.others:.0%} of the"
+        f" machine, and its host withheld {disturbance.stolen:.0%}."
     )
     rows = report.scenario_table(figures[SMALL.name], titles)
     return Finding([*outcomes, outcome], [conditions, rows, sentence])
@@ -79,7 +79,7 @@ def count(lab: Lab, subject: suite.Measured) -> tuple[Outcome, str]:
         raise load.LoadError("there is no Redis to count at")
     return verdict(busy, quiet), (
         f"Commands in Redis during {REQUESTS:,} requests: {counters.listing(busy)};"
-        f" in as much time ({took:.1f} s) without requests: {counters.listing(quiet)}."
+        f" during the same time ({took:.1f} s) without requests: {counters.listing(quiet)}."
     )
 
 

@@ -128,8 +128,8 @@ def conditions(results: Results) -> str:
         f"- {results.date}, `{results.command}`\n"
         f"{machine_lines(results.machine)}\n"
         f"- median of {results.rounds} rounds of {results.seconds} s, in alternation; {pinned}\n"
-        f"- meanwhile other programs used {results.others:.0%} of the machine "
-        f"and its host withheld {results.stolen:.0%}; a quiet machine has 0 to 3 % of both"
+        f"- during the run, other programs used {results.others:.0%} of the machine, and its host "
+        f"withheld {results.stolen:.0%}; on a quiet machine both are 0 to 3 %"
     )
 
 

@@ -268,10 +268,11 @@ def judge(count: Count, codes: Counter[int], restarts: int) -> list[Outcome]:
 def conditions(seconds: float) -> str:
     """What was done."""
     return (
-        "Two sidecars on one Redis behind HAProxy (bench/peers/haproxy-restarts.cfg), told to leave"
-        f" in turn by SIGTERM, {RESTARTS} times in {seconds:.0f} s, each started again on the same"
-        f" ports once it had ended; DRAIN_DELAY {DELAY}; {CLIENTS} connections of each kind, kept"
-        " alive. No client asks twice, and HAProxy sends nothing again that was sent."
+        "Two sidecars on one Redis behind HAProxy (bench/peers/haproxy-restarts.cfg) are stopped in"
+        f" turn by SIGTERM, {RESTARTS} times in {seconds:.0f} s, and started again on the same"
+        f" ports after they have ended. DRAIN_DELAY {DELAY}; {CLIENTS} keep-alive connections for"
+        " each kind of request. Clients do not retry, and HAProxy does not resend requests that"
+        " were already sent."
     )
 
 

@@ -75,22 +75,22 @@ def judge(seen: Seen, plan: Plan) -> list[Outcome]:
             grown <= GROWTH,
         ),
         Outcome(
-            "failed requests of clients that behave",
+            "failed requests of well-behaved clients",
             f"{failed.total()} of {asked:,}{': ' * bool(shown)}{shown}",
             "0",
             not failed,
         ),
-        nothing("requests under way afterwards", rest.in_flight),
-        nothing("client connections afterwards", rest.clients),
-        nothing("upstream connections afterwards, by the sidecar's count", rest.upstream),
-        nothing("the same at the upstream", rest.at_upstream),
-        no_more("tasks afterwards", rest.tasks, before.tasks),
-        no_more("open files afterwards, without Redis", rest.files, before.files),
-        nothing("losses of the session store", rest.transitions),
-        Outcome("faults in its log", f"{len(faults)}{told}", "0", not faults),
-        nothing("exit code when told to leave", seen.code),
-        all_there("kinds of clients that behave", KINDS, seen.answered.answered),
-        all_there("kinds of clients that do not", MANNERS, {name for name, _ in seen.crowd.seen}),
+        nothing("requests in progress after the load", rest.in_flight),
+        nothing("client connections after the load", rest.clients),
+        nothing("upstream connections after the load, by the sidecar", rest.upstream),
+        nothing("upstream connections after the load, by the kernel", rest.at_upstream),
+        no_more("tasks after the load", rest.tasks, before.tasks),
+        no_more("open files after the load, without Redis", rest.files, before.files),
+        nothing("transitions between Redis and local memory", rest.transitions),
+        Outcome("faults in the log", f"{len(faults)}{told}", "0", not faults),
+        nothing("exit code after SIGTERM", seen.code),
+        all_there("kinds of well-behaved clients", KINDS, seen.answered.answered),
+        all_there("kinds of misbehaving clients", MANNERS, {name for name, _ in seen.crowd.seen}),
     ]
 
 
@@ -141,15 +141,16 @@ def conditions(seen: Seen, plan: Plan) -> str:
     under = seen.under_load
     left, cut = seen.crowd.seen.total(), seen.crowd.ended.total()
     return (
-        f"{plan.seconds} s of load on a sidecar with Redis before nginx"
-        f" (bench/peers/upstream-soak.conf); it used {seen.cpu:.0%} of one CPU. {len(LOADS)} wrks,"
-        f" {LIVES} clients that log in, refresh and log out, and {3 * len(MANNERS)} that do"
-        f" not behave: {left:,} of their connections were reset, closed, half-closed or let lie in"
-        f" the middle of what they did ({cut:,} were ended by the sidecar before that). When the"
-        f" load ended it had {under.in_flight} requests under way, {under.clients} client and"
-        f" {under.upstream} upstream connections ({under.at_upstream} of them to the application),"
-        f" {under.tasks} tasks and {under.to_redis} connections to Redis. Tasks and files are"
-        " compared with those of its start, when nobody had asked it anything."
+        f"{plan.seconds} s of load on a sidecar with Redis, in front of nginx"
+        f" (bench/peers/upstream-soak.conf). The sidecar used {seen.cpu:.0%} of one CPU. The load:"
+        f" {len(LOADS)} wrks, {LIVES} clients that log in, refresh and log out, and"
+        f" {3 * len(MANNERS)} misbehaving clients. {left:,} connections of the latter were reset,"
+        f" closed, half-closed or abandoned in the middle of an operation (the sidecar had ended"
+        f" {cut:,} of them before that). At the end of the load, the sidecar had"
+        f" {under.in_flight} requests in progress, {under.clients} client and {under.upstream}"
+        f" upstream connections ({under.at_upstream} of them to the application), {under.tasks}"
+        f" tasks and {under.to_redis} connections to Redis. Tasks and open files are compared with"
+        " those before the first request."
     )
 
 
@@ -170,7 +171,7 @@ def memory_line(seen: Seen, plan: Plan) -> str:
     tenths = [[rss for at, rss in seen.memory if at // length == number] for number in range(10)]
     shown = ", ".join(f"{median(each) / MIB:.1f}" for each in tenths if each)
     return (
-        f"Resident memory of its process (VmRSS), median MiB of each tenth of the time: {shown}."
-        f" Compared are the medians of {plan.window:g} s after {plan.warm_up:g} s of warm-up and of"
-        f" the last {plan.window:g} s."
+        f"Resident memory of the process (VmRSS), median in MiB of each tenth of the run: {shown}."
+        f" The limit compares the median of the {plan.window:g} s after {plan.warm_up:g} s of"
+        f" warm-up with the median of the last {plan.window:g} s."
     )

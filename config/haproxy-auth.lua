@@ -1,15 +1,15 @@
--- The action `auth-request BACKEND PATH` for HAProxy 2.6 or later: asks the first usable server of BACKEND whether
--- this request may pass, by a HEAD to PATH that has the request's own headers. Needs no other Lua library.
+-- The action `auth-request BACKEND PATH` for HAProxy 2.6 or later. It sends a HEAD request for PATH, with the headers of
+-- the current request, to the first usable server of BACKEND. It needs no other Lua library.
 --
--- Leaves the answer in variables of the transaction (the first three as haproxy-auth-request names them):
---   txn.auth_response_successful   true only after a 2xx
---   txn.auth_response_code         its status; 500 when there was none
---   txn.auth_response_location     its Location, where it had one
---   txn.auth_response_header.x_y   its header X-Y, each of them
+-- The action sets these transaction variables (the first three are named as in haproxy-auth-request):
+--   txn.auth_response_successful   true if the response is 2xx, otherwise false
+--   txn.auth_response_code         the status of the response; 500 without a response
+--   txn.auth_response_location     the Location of the response, or an empty string
+--   txn.auth_response_header.x_y   the header X-Y of the response; one variable for each header
 
-local TIMEOUT = 1000 -- ms; a server that does not answer is asked four times by HAProxy 2.6, which cannot be changed there
+local TIMEOUT = 1000 -- ms, for each attempt; HAProxy 2.6 makes four attempts, and that number cannot be configured
 
--- They belong to the client's connection or to its body, which stay here.
+-- These headers describe the client's connection or the request body, neither of which is sent to the sidecar.
 local HERE = {
     ["connection"] = true, ["keep-alive"] = true, ["proxy-connection"] = true, ["te"] = true,
     ["trailer"] = true, ["transfer-encoding"] = true, ["upgrade"] = true, ["content-length"] = true,
@@ -50,7 +50,7 @@ core.register_action("auth-request", { "http-req" }, function(txn, backend, path
     end
     txn:set_var("txn.auth_response_code", answer.status)
     for name, values in pairs(answer.headers) do
-        -- A list has its members from 0 or from 1 on, by version.
+        -- The index of the first value is 0 or 1, depending on HAProxy's version.
         local all = {}
         for n = 0, #values + 1 do
             if values[n] ~= nil then

@@ -70,21 +70,21 @@ def test_all_bars_can_be_held() -> None:
         pytest.param({"memory": memory(60 * MIB, 64 * MIB)}, "memory at the end", id="memory"),
         pytest.param(
             {"answered": Count(Counter(dict.fromkeys(KINDS, 1)), Counter({"echo: lost": 1}))},
-            "failed requests of clients that behave",
+            "failed requests of well-behaved clients",
             id="failed",
         ),
         pytest.param(
             {"answered": Count(Counter(dict.fromkeys(list(KINDS)[1:], 1)))},
-            "kinds of clients that behave",
+            "kinds of well-behaved clients",
             id="no-load",
         ),
         pytest.param(
             {"crowd": Crowd(1, "token", repeat("token"))},
-            "kinds of clients that do not",
+            "kinds of misbehaving clients",
             id="no-crowd",
         ),
-        pytest.param({"log": ["Traceback:"]}, "faults in its log", id="log"),
-        pytest.param({"code": -9}, "exit code when told to leave", id="exit"),
+        pytest.param({"log": ["Traceback:"]}, "faults in the log", id="log"),
+        pytest.param({"code": -9}, "exit code after SIGTERM", id="exit"),
     ],
 )
 def test_each_bar_can_be_missed(changes: dict[str, Any], bar: str) -> None:
@@ -95,15 +95,17 @@ def test_each_bar_can_be_missed(changes: dict[str, Any], bar: str) -> None:
 @pytest.mark.parametrize(
     ("left", "bar"),
     [
-        pytest.param({"in_flight": 1}, "requests under way afterwards", id="request"),
-        pytest.param({"clients": 1}, "client connections afterwards", id="client"),
+        pytest.param({"in_flight": 1}, "requests in progress after the load", id="request"),
+        pytest.param({"clients": 1}, "client connections after the load", id="client"),
         pytest.param(
-            {"upstream": 1}, "upstream connections afterwards, by the sidecar's count", id="counted"
+            {"upstream": 1}, "upstream connections after the load, by the sidecar", id="counted"
         ),
-        pytest.param({"at_upstream": 1}, "the same at the upstream", id="uncounted"),
-        pytest.param({"tasks": 10}, "tasks afterwards", id="task"),
-        pytest.param({"files": 12}, "open files afterwards, without Redis", id="file"),
-        pytest.param({"transitions": 2}, "losses of the session store", id="outage"),
+        pytest.param(
+            {"at_upstream": 1}, "upstream connections after the load, by the kernel", id="uncounted"
+        ),
+        pytest.param({"tasks": 10}, "tasks after the load", id="task"),
+        pytest.param({"files": 12}, "open files after the load, without Redis", id="file"),
+        pytest.param({"transitions": 2}, "transitions between Redis and local memory", id="outage"),
     ],
 )
 def test_nothing_may_be_left(left: dict[str, Any], bar: str) -> None:

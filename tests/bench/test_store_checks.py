@@ -77,7 +77,7 @@ def test_memory_of_a_session_is_beside_that_of_its_token() -> None:
     """What verified tokens take without sessions is taken off."""
     memory = many.Memory(shared=150_000_000, tokens=50_000_000, first_tokens=2_000 * many.SOME)
     assert (memory.near, memory.token) == (1000, 2000)
-    assert "as much as 25,000 of these" in many.memory_lines(memory)
+    assert "as much memory as 25,000 tokens" in many.memory_lines(memory)
 
 
 @pytest.mark.parametrize(
