@@ -16,7 +16,10 @@ from tests.peers.all_metrics import all_metrics
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGES: Final = [ROOT / "README.md", ROOT / "THREAT_MODEL.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES: Final = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "THREAT_MODEL.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 # In capitals and with an underscore, as settings are; these are something else.

@@ -1,11 +1,17 @@
-"""The front page's curl lines do what it says they do, against the real demo."""
+"""The front page's commands do what it says they do: the demo's, and those that start from nothing.
+
+Both blocks are run as they are printed, but on free ports.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -13,20 +19,23 @@ import pytest
 from sidecar.demo.stack import guide
 from tests.deploy.manifests import ROOT
 from tests.docs.pages import blocks
+from tests.peers.redis_server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+README: Final = ROOT / "README.md"
 ADDRESS: Final = "http://127.0.0.1:5005"
-(LINES,) = (block.text for block in blocks(ROOT / "README.md") if block.language == "bash")
+APPLICATION: Final = "8080"
+DEMO, START = (block.text for block in blocks(README) if block.language == "bash")
+LARGEST_PICTURE: Final = 100_000  # bytes
 
 pytestmark = pytest.mark.needs("bash", "curl")
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The demo, on ports that are free; where it says it is."""
+    """Start the demo on free ports; yield the address that it prints."""
     command = ["demo", "--port", "0", "--admin-port", "0", "--app-port", "0"]
     with subprocess.Popen(
         [sys.executable, "-m", "sidecar", *command],
@@ -44,10 +53,19 @@ def address() -> Iterator[str]:
             process.communicate(timeout=20)
 
 
-def test_the_lines_do_what_they_say(address: str, tmp_path: Path) -> None:
-    """Each curl line's answer has the status that its comment gives."""
-    expected = re.findall(r"(?m)^curl .*# (\d{3})", LINES)
-    script = f"set -euo pipefail\n{LINES.replace(ADDRESS, address)}"
+def expected(script: str) -> list[str]:
+    """The status that each `curl -i` line promises in its comment."""
+    return re.findall(r"(?m)^curl -i .*# (\d{3})", script)
+
+
+def statuses(output: str) -> list[str]:
+    """The status of each answer that `curl -i` printed."""
+    return re.findall(r"(?m)^HTTP/1\.1 (\d{3})", output)
+
+
+def test_the_demo_answers_as_printed(address: str, tmp_path: Path) -> None:
+    """Each curl line of the demo gets the status that its comment gives."""
+    script = f"set -euo pipefail\n{DEMO.replace(ADDRESS, address)}"
     done = subprocess.run(
         ["bash", "-c", script],
         capture_output=True,
@@ -57,16 +75,69 @@ def test_the_lines_do_what_they_say(address: str, tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"(?m)^HTTP/1\.1 (\d{3})", done.stdout) == expected
+    assert statuses(done.stdout) == expected(DEMO)
     assert "Hello, alice" in done.stdout
 
 
-def test_the_lines_are_those_of_the_demo() -> None:
-    """What the demo prints and what the front page shows are the same commands."""
+def test_the_demo_prints_the_same_commands() -> None:
+    """The guide that `make run` prints and the front page show the same commands."""
 
     def commands(text: str) -> list[str]:
         joined = re.sub(r"\s*\\\n\s*", " ", text)
         lines = (re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines())
         return [line for line in lines if line.startswith(("curl ", "TOKEN="))]
 
-    assert commands(LINES) == commands(guide(ADDRESS, "http://127.0.0.1:9105"))
+    assert commands(DEMO) == commands(guide(ADDRESS, "http://127.0.0.1:9105"))
+
+
+@pytest.mark.needs("openssl")
+def test_the_first_configuration_lets_a_user_in(tmp_path: Path) -> None:
+    """In an empty folder and a clean environment, without Redis, the printed lines log in."""
+    script = START.replace(ADDRESS, f"http://127.0.0.1:{free_port()}")
+    script = re.sub(rf"\b{APPLICATION}\b", str(free_port()), script)
+    listen = re.findall(r"127\.0\.0\.1:\d+(?=/auth/login)", script)
+    code, output = run_afresh(
+        script, tmp_path, {"LISTEN": listen[0], "ADMIN_LISTEN": f"127.0.0.1:{free_port()}"}
+    )
+    assert code == 0, output
+    assert expected(START) == ["401", "200"]
+    assert statuses(output) == expected(START)
+    assert "Hello from the application" in output
+    assert "Redis" not in output, "SESSION_STORE=local must be enough"
+    assert re.search(r'"message": ?"stopped"', output), "the last line must end the sidecar"
+
+
+def run_afresh(script: str, folder: Path, settings: dict[str, str]) -> tuple[int, str]:
+    """Run a script with nothing but `sidecar` on the path; its exit status and what it printed.
+
+    Nothing that the script leaves running outlives this call.
+    """
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(folder)}
+    log = folder.parent / f"{folder.name}.log"
+    with log.open("wb") as output:
+        shell = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", f"{script}\nwait"],
+            cwd=folder,
+            env=environment | settings,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = shell.wait(50)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait(10)
+    return code, log.read_text("utf-8")
+
+
+def test_pictures_are_there_and_small() -> None:
+    """Each picture of the front page is a file that loads quickly."""
+    pictures = re.findall(r'<img src="([^"]+)"[^>]* alt="[^"]+"', README.read_text("utf-8"))
+    assert pictures
+    for picture in pictures:
+        content = (ROOT / picture).read_bytes()
+        assert content.startswith(b"\x89PNG\r\n")
+        assert len(content) < LARGEST_PICTURE

@@ -1,0 +1,70 @@
+"""Files that contributors' tools read: the commit hooks and the editor settings."""
+
+from __future__ import annotations
+
+import re
+from configparser import ConfigParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parent.parent
+HOOKS: Final = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+SUFFIXES: Final = {".css", ".html", ".json", ".md", ".py", ".toml", ".yaml", ".yml"}
+
+
+def editor_settings() -> ConfigParser:
+    """The sections of `.editorconfig`; what stands before the first is under `[preamble]`."""
+    parser = ConfigParser(interpolation=None)
+    parser.read_string("[preamble]\n" + (ROOT / ".editorconfig").read_text("utf-8"))
+    return parser
+
+
+def text_files() -> Iterator[Path]:
+    """Every text file of the repository that people edit."""
+    for folder in ("bench", "config", "docs", "k8s", "sidecar", "tests"):
+        yield from (path for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES)
+    yield from (path for path in ROOT.iterdir() if path.suffix in SUFFIXES)
+
+
+@pytest.mark.parametrize("hook", HOOKS["repos"][0]["hooks"], ids=lambda hook: hook["id"])
+def test_a_hook_calls_a_target_of_the_makefile(hook: dict[str, Any]) -> None:
+    """A commit hook runs `make`, with a target that exists, once for all files."""
+    program, target = hook["entry"].split()
+    assert program == "make"
+    assert re.search(rf"(?m)^{re.escape(target)}:", (ROOT / "Makefile").read_text("utf-8"))
+    assert hook["language"] == "system"
+    assert hook["pass_filenames"] is False
+    assert re.search(hook["files"], "sidecar/auth/gate.py")
+    assert hook["name"].endswith(f"(make {target})")
+
+
+def test_the_hooks_come_from_this_repository() -> None:
+    """Installing the hooks downloads nothing."""
+    assert [repository["repo"] for repository in HOOKS["repos"]] == ["local"]
+    assert {hook["id"] for hook in HOOKS["repos"][0]["hooks"]} == {"lint", "types"}
+
+
+def test_editors_get_the_limits_of_the_linter() -> None:
+    """The line length of the linter and that of `.editorconfig` are equal."""
+    settings = editor_settings()
+    assert settings["preamble"]["root"] == "true"
+    length = re.search(r"(?m)^line-length = (\d+)$", (ROOT / "pyproject.toml").read_text("utf-8"))
+    assert length is not None
+    assert settings["*.py"]["max_line_length"] == length[1]
+
+
+def test_files_are_as_editors_are_told_to_write_them() -> None:
+    """UTF-8, line feeds, a final one, no trailing white space, no tabs for indentation."""
+    files = [path for path in text_files() if path.stat().st_size]
+    assert len(files) > 300
+    for path in files:
+        text = path.read_bytes().decode("utf-8")
+        assert text.endswith("\n"), path
+        assert "\r" not in text, path
+        assert not re.search(r"(?m)[ \t]+$|^ *\t", text), path
