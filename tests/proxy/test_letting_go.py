@@ -1,6 +1,7 @@
 """What has ended is freed at once, by its references, without the garbage collector.
 
-The collector looks at old objects but rarely (`sidecar.app.gc_tuning`): what only it can free piles up.
+The collector rarely looks at old objects (`sidecar.app.gc_tuning`), so what only it can free
+piles up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests of `sidecar.proxy.session_watch`: what lasts ends with its session, also by a clock that is set."""
+"""Streams and tunnels end with their session, even when the clock is set."""
 
 from __future__ import annotations
 

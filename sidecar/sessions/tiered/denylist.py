@@ -36,7 +36,10 @@ class OnRedis(Protocol):
 
 
 class TieredRevocations:
-    """The `Denials` of a pod among others. `request_replay` says that there is something to make good."""
+    """The `RevocationStore` of one pod among several.
+
+    `request_replay` is called when Redis has missed a revocation.
+    """
 
     __slots__ = (
         "_backlog",

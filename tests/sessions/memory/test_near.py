@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sidecar.sessions.coherence import PendingLookup
 from sidecar.sessions.memory.near import NearCache
 from tests.peers.clock import Clock
 from tests.sessions.contract import ACCESS_TTL, new_login
+
+if TYPE_CHECKING:
+    from sidecar.sessions.coherence import PendingLookup
 
 MAX_STALE = 600.0
 HOUR = 3600.0

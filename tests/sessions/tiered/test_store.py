@@ -510,6 +510,6 @@ async def test_its_state_in_one_line(here: Tier) -> None:
     """What it is, what it holds, what it owes."""
     await here.subject.login()
     assert repr(here.store) == (
-        "<TieredStore closed, <KnownSessions 0 local, <NearCache 1 logins, not coherent, 0 flushes>,"
-        " <Tombstones 0 ids, 0 users, 0 dropped>>, 0 unsettled>"
+        "<TieredStore closed, <KnownSessions 0 local,"
+        " <NearCache 1 logins, not coherent, 0 flushes>, <Tombstones 0 ids, 0 users, 0 dropped>>, 0 unsettled>"
     )
