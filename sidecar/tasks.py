@@ -1,7 +1,7 @@
-"""Owns background tasks: none is lost to the garbage collector or fails unseen, all end at close.
+"""Owns background tasks: keeps them from the garbage collector, logs failures, ends them at close.
 
-Knows nothing of what they do. One `Tasks` belongs to one event loop. And a time limit that does not
-take a pause of this process for one of its peer's.
+One `Tasks` belongs to one event loop and does not know what its tasks do. Also has two ways of
+waiting: for several events, and with a time limit that tolerates a pause of this process.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def patient_timeout(seconds: float, moment: float = 0.002) -> AsyncIterator[None]:
-    """Raises TimeoutError when what stands inside has not ended after so long.
+async def patient_timeout(seconds: float, grace: float = 0.002) -> AsyncIterator[None]:
+    """Raise TimeoutError if the block inside takes longer than `seconds`.
 
-    A loop that was held up runs its timers before it reads: an answer that came in time may lie
-    there unread. So what is late is given a moment more, for that to be read.
+    After a pause of this process the loop runs timers before it reads sockets, so an answer that
+    arrived in time may still be unread. The block therefore gets `grace` seconds more to read it.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
-        last = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + moment))
+        timer = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + grace))
         try:
             yield
         finally:
-            last.cancel()
+            timer.cancel()
 
 
 async def wait_any(seconds: float, *events: asyncio.Event | None) -> None:
-    """Wait until one of these events is set, `seconds` at most."""
+    """Wait until one of the events is set, for at most `seconds`. None stands for no event."""
     waiters = [asyncio.create_task(event.wait()) for event in events if event is not None]
     if not waiters:
         await asyncio.sleep(seconds)
@@ -46,11 +46,11 @@ async def wait_any(seconds: float, *events: asyncio.Event | None) -> None:
     finally:
         for waiter in waiters:
             waiter.cancel()
-        await asyncio.wait(waiters)  # none is left behind
+        await asyncio.wait(waiters)  # until every cancelled task has ended
 
 
 class Tasks:
-    """Background tasks under names. After `close` no more can be started."""
+    """Named background tasks. After `close` no task can be started."""
 
     __slots__ = ("_closed", "_running")
 
@@ -66,7 +66,7 @@ class Tasks:
         return len(self._running)
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Start a task; a fault in it is logged once, with its name. RuntimeError after `close`."""
+        """Start a task; an exception in it is logged with its name. RuntimeError after `close`."""
         if self._closed:
             work.close()
             raise RuntimeError(f"task {name} started after close")
@@ -76,7 +76,7 @@ class Tasks:
         return task
 
     async def close(self) -> None:
-        """Cancel every task and wait until all have ended, their cleaning up included."""
+        """Cancel every task and wait until all have ended, including their clean-up."""
         self._closed = True
         while self._running:
             for task in self._running:

@@ -1,8 +1,8 @@
-"""Keys that issuers publish by URL: fetched at start, from time to time, and when one is missed.
+"""Fetches the keys that issuers publish by URL: at start, regularly, and when a key is unknown.
 
-Owns when and how the documents are fetched, and what is said when they cannot be. What is in one
-`auth.jwks` knows; who verifies with the keys gets them through `install`. An issuer's keys stay
-until a fetch succeeds, however long that takes; what is missing then has been withdrawn.
+Owns when and how documents are fetched, and logs failures. `auth.jwks` reads a document; `install`
+hands its keys to the verifier. The keys of an issuer stay in use until the next successful fetch,
+however long that takes; keys that are missing then have been withdrawn.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ if TYPE_CHECKING:
 
     Install = Callable[[str, Sequence[Key]], None]
 
-# Times are seconds.
-REFRESH: Final = 300.0  # between fetches; thus long a withdrawn key goes on at most
-FIRST_RETRY: Final = 1.0  # after a failure; twice as long after each further one
+# Times are in seconds.
+REFRESH: Final = 300.0  # between fetches: the longest that a withdrawn key remains in use
+FIRST_RETRY: Final = 1.0  # after a failure; doubles with each further failure
 LAST_RETRY: Final = 60.0
-ASKED_EVERY: Final = 30.0  # fetches for unknown keys: anybody can ask for them with any token
-ASKED_AT_ONCE: Final = 2
-LONGEST: Final = 512 * 1024  # octets of a document
+# Any client can cause a fetch with a token that names an unknown key, so these are limited.
+REFETCH_INTERVAL: Final = 30.0
+REFETCH_BURST: Final = 2
+LONGEST: Final = 512 * 1024  # bytes of a document
 
 _HEADERS: Final = {
     "Accept": "application/jwk-set+json, application/json",
-    "Accept-Encoding": "identity",  # a packed document could be of any size once unpacked
+    "Accept-Encoding": "identity",  # a compressed document could decompress to any size
     "User-Agent": f"auth-sidecar/{__version__}",
 }
 
@@ -49,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JwksEndpoint:
-    """Where an issuer publishes its keys; `algorithms` as `jwks_keys` takes them."""
+    """Where an issuer publishes its keys; `algorithms` are those that `jwks_keys` accepts."""
 
     issuer: str
     url: str
@@ -57,16 +58,17 @@ class JwksEndpoint:
 
 
 class JwksFetcher:
-    """Keeps the keys of every place fetched. `install` gets an issuer's keys, all it has now.
+    """Keeps the keys of all endpoints current. `install` receives all keys that an issuer has now.
 
-    `clock`, `sleep` and `draw` (of a number from 0 to 1) are for tests; `timeout` is for one fetch.
+    `timeout` (seconds) limits one fetch. `clock`, `sleep` and `draw`, which returns a number from 0
+    to 1, can be replaced in tests.
     """
 
-    __slots__ = ("_published", "_tasks", "places")
+    __slots__ = ("_published", "_tasks", "endpoints")
 
     def __init__(
         self,
-        places: Sequence[JwksEndpoint],
+        endpoints: Sequence[JwksEndpoint],
         install: Install,
         *,
         timeout: float = 5.0,
@@ -74,53 +76,53 @@ class JwksFetcher:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self.places = tuple(places)
+        self.endpoints = tuple(endpoints)
         self._tasks: list[asyncio.Task[None]] = []
         self._published = [
-            _Published(place, install, timeout=timeout, clock=clock, sleep=sleep, draw=draw)
-            for place in places
+            _Published(each, install, timeout=timeout, clock=clock, sleep=sleep, draw=draw)
+            for each in self.endpoints
         ]
 
     def __repr__(self) -> str:
         return f"<JwksFetcher {self._published}>"
 
     async def start(self, tasks: Tasks) -> None:
-        """Try each place once, then go on in the background. That one is absent is no error."""
+        """Try each endpoint once, then continue in the background. A failed fetch is no error."""
         await asyncio.gather(*(each.fetch() for each in self._published))
         for each in self._published:
             self._tasks += (
-                tasks.spawn(each.keep(), name=f"keys of {each.issuer}"),
-                tasks.spawn(each.answer(), name=f"unknown keys of {each.issuer}"),
+                tasks.spawn(each.refresh(), name=f"keys of {each.issuer}"),
+                tasks.spawn(each.serve_requests(), name=f"unknown keys of {each.issuer}"),
             )
 
     def stop(self) -> None:
-        """Fetch no more."""
+        """End all fetching."""
         for task in self._tasks:
             task.cancel()
 
     @property
     def missing(self) -> list[JwksEndpoint]:
-        """The places whose keys have never been fetched."""
-        pairs = zip(self.places, self._published, strict=True)
-        return [place for place, each in pairs if each.is_missing]
+        """The endpoints from which no fetch has succeeded yet."""
+        pairs = zip(self.endpoints, self._published, strict=True)
+        return [endpoint for endpoint, each in pairs if each.is_missing]
 
-    def ask(self) -> None:
-        """A token named a key that is not known: it may be a new one."""
+    def refetch(self) -> None:
+        """Request a fetch, because a token named an unknown key, which may be new."""
         for each in self._published:
-            each.asked.set()
+            each.requested.set()
 
 
 class _Published:
-    """The keys of one place."""
+    """The keys of one endpoint."""
 
     __slots__ = (
-        *("_clock", "_draw", "_failures", "_fetching", "_install", "_known", "_next_answer"),
-        *("_place", "_sleep", "_timeout", "asked"),
+        *("_clock", "_draw", "_endpoint", "_failures", "_fetching", "_install", "_known"),
+        *("_next_refetch", "_sleep", "_timeout", "requested"),
     )
 
     def __init__(
         self,
-        place: JwksEndpoint,
+        endpoint: JwksEndpoint,
         install: Install,
         *,
         timeout: float,
@@ -128,17 +130,17 @@ class _Published:
         sleep: Callable[[float], Awaitable[None]],
         draw: Callable[[], float],
     ) -> None:
-        self._place = place
+        self._endpoint = endpoint
         self._install = install
         self._timeout = timeout
         self._clock = clock
         self._sleep = sleep
         self._draw = draw
-        self._fetching = asyncio.Lock()  # an older answer must not come after a newer one
+        self._fetching = asyncio.Lock()  # an older answer must not replace a newer one
         self._failures = 0  # since the last success
         self._known: frozenset[bytes] | None = None  # None until the first success
-        self._next_answer = -math.inf
-        self.asked = asyncio.Event()
+        self._next_refetch = -math.inf
+        self.requested = asyncio.Event()
 
     def __repr__(self) -> str:
         known = "no" if self._known is None else len(self._known)
@@ -151,35 +153,35 @@ class _Published:
 
     @property
     def issuer(self) -> str:
-        """Whose keys these are."""
-        return self._place.issuer
+        """The issuer of these keys."""
+        return self._endpoint.issuer
 
-    async def keep(self) -> None:
-        """Fetch again and again."""
+    async def refresh(self) -> None:
+        """Fetch at intervals, without end."""
         while True:
             await self._sleep(self._pause())
             await self.fetch()
 
-    async def answer(self) -> None:
-        """Fetch when asked to: at once `ASKED_AT_ONCE` times, then every `ASKED_EVERY` seconds."""
+    async def serve_requests(self) -> None:
+        """Fetch on request: `REFETCH_BURST` times at once, then once per `REFETCH_INTERVAL`."""
         while True:
-            await self.asked.wait()
+            await self.requested.wait()
             now = self._clock()
-            if now < self._next_answer:
-                await self._sleep(self._next_answer - now)
+            if now < self._next_refetch:
+                await self._sleep(self._next_refetch - now)
                 now = self._clock()
-            saved = now - ASKED_EVERY * (ASKED_AT_ONCE - 1)
-            self._next_answer = max(self._next_answer, saved) + ASKED_EVERY
+            earliest = now - REFETCH_INTERVAL * (REFETCH_BURST - 1)
+            self._next_refetch = max(self._next_refetch, earliest) + REFETCH_INTERVAL
             await self.fetch()
-            self.asked.clear()  # whoever asked meanwhile has been answered
+            self.requested.clear()  # this fetch also serves requests made in the meantime
 
     async def fetch(self) -> None:
-        """Fetch once, and install what has changed. A failure is logged when it is the first."""
-        place = self._place
+        """Fetch once, and install keys that have changed. Logs only the first failure in a row."""
+        endpoint = self._endpoint
         async with self._fetching:
             try:
-                document = await fetch_document(place.url, self._timeout)
-                found = jwks_keys(place.issuer, document, place.algorithms)
+                document = await fetch_document(endpoint.url, self._timeout)
+                found = jwks_keys(endpoint.issuer, document, endpoint.algorithms)
             except TimeoutError:
                 self._fail(f"no whole answer within {self._timeout:g} s")
             except (aiohttp.ClientError, OSError) as fault:
@@ -190,7 +192,7 @@ class _Published:
                 self._take(found)
 
     def _pause(self) -> float:
-        """Until the next fetch; spread out, for all pods of a deployment start together."""
+        """Seconds until the next fetch, randomised because a deployment's pods start together."""
         if not self._failures:
             return REFRESH * (0.9 + 0.1 * self._draw())
         wait: float = min(FIRST_RETRY * 2 ** min(self._failures - 1, 16), LAST_RETRY)
@@ -199,11 +201,11 @@ class _Published:
     def _fail(self, reason: str) -> None:
         self._failures += 1
         if self._failures == 1:
-            kept = "its tokens are refused" if self._known is None else "those known stay in use"
+            kept = "its tokens are refused" if self._known is None else "known keys stay in use"
             logger.warning(
                 "keys of %s cannot be fetched, %s until they can: %s",
                 *(self.issuer, kept, reason),
-                extra={"url": self._place.url},
+                extra={"url": self._endpoint.url},
             )
 
     def _take(self, found: JwksKeys) -> None:
@@ -211,7 +213,7 @@ class _Published:
             logger.info("keys of %s can be fetched again", self.issuer)
         self._failures = 0
         known = frozenset(public_jwks([key]) for key in found.keys)
-        if known == self._known:  # new keys make the gate forget what it has verified
+        if known == self._known:  # installing keys makes the gate forget all verified tokens
             return
         self._known = known
         logger.log(
@@ -224,9 +226,9 @@ class _Published:
 
 
 async def fetch_document(url: str, timeout: float) -> bytes:
-    """The document at a URL, which has to be there itself, whole and of bearable length.
+    """The document at a URL: a 200 answer without redirects, of at most `LONGEST` bytes.
 
-    Raises ValueError for another answer, TimeoutError after `timeout` seconds in all, and what
+    Raises ValueError for any other answer, TimeoutError after `timeout` seconds in total, and what
     aiohttp raises.
     """
     session = aiohttp.ClientSession(

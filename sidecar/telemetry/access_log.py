@@ -1,7 +1,7 @@
-"""One line per request on standard output, written in batches, never waiting for the reader.
+"""The access log: one line per request on standard output, in batches, without ever blocking.
 
-A reader of standard output that stalls costs lines, which are counted, and not requests. Which
-requests are recorded is the caller's choice. No credential has a field here.
+If the reader of standard output stalls, lines are dropped and counted; requests continue. The
+caller chooses which requests to record. There is no field for a credential.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from sidecar.telemetry.logs import Format, Redactor
     from sidecar.telemetry.metrics import Metrics
 
-BATCH: Final = 128  # lines that are written at once: about 0.3 ms of encoding
-LIMIT: Final = 10_000  # lines that may wait
+BATCH: Final = 128  # lines encoded and written together: about 0.3 ms of encoding
+LIMIT: Final = 10_000  # lines in the buffer
 INTERVAL: Final = 0.1  # seconds
 _LONGEST: Final = 512  # characters of one field
-# What a pipe takes without waiting once poll says that it is writable.
+# Bytes that a pipe accepts without blocking once poll reports it as writable.
 _ATOM: Final = select.PIPE_BUF
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-# As `record` gets them. A tuple costs 0.05 µs, an object 0.5; one line may never be asked for.
+# The arguments of `record`. A tuple costs 0.05 µs, an object 0.5 µs, and a line may be dropped.
 _Line = tuple[
     *tuple[float, str | bytes, str, str | bytes, str, str, int, str],
     *tuple[float, float | None, str, str],
@@ -37,7 +37,10 @@ _Line = tuple[
 
 
 class AccessLog:
-    """Lines not written yet. `call_later` is the loop's; while nothing waits, no timer runs."""
+    """Buffers lines until they are written. `call_later` is the event loop's.
+
+    No timer runs while the buffer is empty.
+    """
 
     __slots__ = (
         "_call_later",
@@ -68,11 +71,11 @@ class AccessLog:
         self._fd = fd
         self._limit = limit
         self._lines: list[_Line] = []
-        self._rest = b""  # encoded, and not taken by the reader until now
-        self._timed = False
+        self._rest = b""  # encoded lines that are not written yet
+        self._timed = False  # a timer is running
 
     def __repr__(self) -> str:
-        return f"<AccessLog {len(self._lines)} lines and {len(self._rest)} octets waiting>"
+        return f"<AccessLog {len(self._lines)} lines and {len(self._rest)} bytes waiting>"
 
     def record(  # noqa: PLR0917 - keywords would double its cost
         self,
@@ -89,11 +92,11 @@ class AccessLog:
         subject: str,
         sid: str,
     ) -> None:
-        """Note one request; 0.3 µs, for nothing is formatted here.
+        """Record one request. This takes 0.3 µs, because lines are formatted when they are written.
 
-        `ts` is in seconds since the epoch; `duration` in seconds until the answer's last byte;
-        `upstream` in seconds until the upstream's head, None when it was not asked; `reason` the
-        denial's label, empty when there was none.
+        `ts` is in seconds since the epoch, `duration` in seconds until the last byte of the answer,
+        `upstream` in seconds until the head of the upstream's answer, or None if the request was
+        not forwarded. `reason` is the label of a denial, empty if the request was allowed.
         """
         lines = self._lines
         waiting = len(lines)
@@ -113,16 +116,16 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, as far as the reader takes it now."""
+        """Write buffered lines until the reader accepts no more."""
         try:
             while self._write_rest() and self._lines:
                 batch, self._lines = self._lines[:BATCH], self._lines[BATCH:]
                 self._rest = b"".join(self._encode(line, self._redact) + b"\n" for line in batch)
-        except OSError:  # nobody reads any more
+        except OSError:  # the reader is gone
             self._drop()
 
     def close(self) -> None:
-        """Write what the reader takes now, and count the rest as dropped."""
+        """Write what the reader accepts now, and count the rest as dropped."""
         self.flush()
         self._drop()
 
@@ -134,7 +137,7 @@ class AccessLog:
             self._call_later(INTERVAL, self._tick)
 
     def _write_rest(self) -> bool:
-        """Whether everything encoded is written; in whole lines, as other writers' come between."""
+        """Whether all encoded lines are written. Writes whole lines, since others write as well."""
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         while self._rest:

@@ -1,6 +1,6 @@
-"""Renders what this process counts as the metric families that Prometheus scrapes.
+"""Renders the counters of this process as the metric families that Prometheus scrapes.
 
-Reads `Metrics` at scrape time and adds the figures of the process itself.
+Reads `Metrics` at scrape time and adds the metrics of the process itself.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from sidecar.telemetry.metrics import Histogram, JournalFigures, Metrics, NearCacheFigures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-BREAKER_STATES: Final = ("closed", "open", "half-open")
 
 
 def render(metrics: Metrics) -> tuple[bytes, str]:
-    """The body of a scrape and its content type, including the figures of this process."""
+    """The body of a scrape and its content type, with the metrics of the process included."""
     registry = CollectorRegistry()
     registry.register(MetricsCollector(metrics))
     ProcessCollector(registry=registry)
@@ -47,17 +46,17 @@ def render(metrics: Metrics) -> tuple[bytes, str]:
 
 
 class MetricsCollector(Collector):
-    """Turns the integers of one `Metrics` into families, at scrape time."""
+    """Turns one `Metrics` into metric families at scrape time."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: tells the registry not to collect at registration."""
+        """Empty, which tells the registry not to collect at registration."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, in the order of the documentation."""
+        """Every metric family: requests, decisions, sessions, process."""
         yield from self._requests()
         yield from self._decisions()
         yield from self._sessions()
@@ -74,13 +73,13 @@ class MetricsCollector(Collector):
         yield requests
         yield _histograms(
             "sidecar_request_duration_seconds",
-            "From a request's head to the last byte of its answer.",
+            "Time from a request's head to the last byte of its answer.",
             "route",
             {route.name: route.duration for route in routes},
         )
         yield _histograms(
             "sidecar_upstream_duration_seconds",
-            "From passing a request on to the head of the upstream's answer.",
+            "Time from forwarding a request to the head of the upstream's answer.",
             "route",
             {route.name: route.upstream for route in routes},
         )
@@ -88,7 +87,7 @@ class MetricsCollector(Collector):
     def _decisions(self) -> Iterator[Metric]:
         decisions = CounterMetricFamily(
             "sidecar_decisions_total",
-            "Requests allowed and denied; a denial has its one reason, a preflight passes as such.",
+            "Requests allowed (reason none, or preflight) and denied (by reason).",
             labels=("decision", "reason"),
         )
         passed = self._metrics.preflights
@@ -99,7 +98,7 @@ class MetricsCollector(Collector):
         yield decisions
         yield _counters(
             "sidecar_logins_total",
-            "Attempts to log in.",
+            "Attempts to log in or to refresh.",
             ("method", "result"),
             self._metrics.logins,
         )
@@ -108,13 +107,13 @@ class MetricsCollector(Collector):
         metrics = self._metrics
         yield _counters(
             "sidecar_session_lookups_total",
-            "Sessions asked for, by who answered.",
+            "Session look-ups, by the source that answered.",
             ("source", "result"),
             metrics.lookups,
         )
         yield _histograms(
             "sidecar_session_lookup_duration_seconds",
-            "How long a session look-up took.",
+            "Duration of session look-ups.",
             "source",
             metrics.lookup_duration,
         )
@@ -128,13 +127,13 @@ class MetricsCollector(Collector):
             "1 for the state that the session store's circuit breaker is in.",
             labels=("state",),
         )
-        for state in BREAKER_STATES:
+        for state in metrics.breaker_states:
             breaker.add_metric((state,), float(state == metrics.breaker_state))
         yield breaker
         yield _labelled(
             CounterMetricFamily,
             "sidecar_degraded_transitions_total",
-            "Changes between the shared session store and what is known here alone.",
+            "Changes between the shared session store and local memory, by the new state.",
             "to",
             metrics.transitions,
         )
@@ -158,13 +157,13 @@ class MetricsCollector(Collector):
         yield _labelled(
             CounterMetricFamily,
             "sidecar_config_reloads_total",
-            "Readings of a new configuration.",
+            "Attempts to reload the configuration, by result.",
             "result",
             metrics.reloads,
         )
         yield GaugeMetricFamily(
             "sidecar_config_last_reload_successful",
-            "0 while the newest configuration is not used, for it cannot be.",
+            "0 while the newest configuration is not used, because it has problems.",
             value=float(not metrics.reload_failed),
         )
         yield GaugeMetricFamily(
@@ -182,17 +181,17 @@ class MetricsCollector(Collector):
         yield _labelled(
             GaugeMetricFamily,
             "sidecar_certificate_expiry_timestamp_seconds",
-            "When a certificate of this sidecar ends, by the setting that names its file.",
+            "When a certificate of this sidecar expires, by the setting that names its file.",
             "setting",
             metrics.certificates,
         )
         yield CounterMetricFamily(
             "sidecar_access_log_dropped_total",
-            "Access log lines dropped because standard output did not take them in time.",
+            "Access log lines dropped because standard output did not accept them in time.",
             value=metrics.access_log_dropped,
         )
         build = GaugeMetricFamily(
-            "sidecar_build_info", "What is running; always 1.", labels=("version", "python")
+            "sidecar_build_info", "The running version; always 1.", labels=("version", "python")
         )
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
@@ -201,49 +200,49 @@ class MetricsCollector(Collector):
 def _journal(journal: JournalFigures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "sidecar_journal_pending",
-        "Logouts and other revocations that Redis has not heard of yet.",
+        "Logouts and other revocations that Redis has not received yet.",
         value=len(journal),
     )
     yield GaugeMetricFamily(
         "sidecar_journal_broken",
-        "1 while they cannot be written to STATE_DIR.",
+        "1 while the journal cannot be written to STATE_DIR.",
         value=float(journal.broken),
     )
     yield CounterMetricFamily(
         "sidecar_journal_dropped_total",
-        "Revocations that Redis will not hear of, for there were too many.",
+        "Revocations that Redis will never receive, because the journal was full.",
         value=journal.dropped,
     )
 
 
 def _near_cache(near: NearCacheFigures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "sidecar_near_cache_entries", "Logins remembered here.", value=len(near)
+        "sidecar_near_cache_entries", "Logins in the near cache.", value=len(near)
     )
     yield GaugeMetricFamily(
         "sidecar_near_cache_coherent",
-        "1 while Redis tells of changes, so that known sessions need not be asked for.",
+        "1 while invalidations arrive, so the near cache may answer without Redis.",
         value=float(near.coherent),
     )
     yield GaugeMetricFamily(
         "sidecar_near_cache_staleness_seconds",
-        "Since the link that tells of changes was last known to be alive.",
+        "Seconds since the connection for invalidations was last known to work.",
         value=near.staleness,
     )
     yield CounterMetricFamily(
         "sidecar_near_cache_invalidations_total",
-        "Changes that Redis told of.",
+        "Invalidations received from Redis.",
         value=near.invalidations,
     )
     yield CounterMetricFamily(
         "sidecar_near_cache_flushes_total",
-        "Times that nothing remembered was certain any more.",
+        "Times that every entry of the near cache became uncertain.",
         value=near.flushes,
     )
 
 
 def _by_label(codes: Mapping[int, int]) -> dict[str, int]:
-    """Counts by label. An upstream may answer with any three digits; those beyond 599 are one."""
+    """Counts by label. An upstream may send any three digits; all beyond 599 become `other`."""
     counts: dict[str, int] = defaultdict(int)
     for code, count in codes.items():
         counts[str(code) if 100 <= code <= 599 else "other"] += count

@@ -1,7 +1,7 @@
-"""Log lines on standard output, one JSON object each, with nothing secret in any of them.
+"""Log lines on standard output, one JSON object (or line of text) each, without secrets.
 
-Everything a record carries (message, arguments, extras, exceptions) is redacted at the last moment,
-as text, so that no call elsewhere has to remember to. Knows nothing of what is logged.
+Everything that a record carries (message, arguments, extras, exceptions) is redacted as text just
+before it is written, so callers need not take care of it. Does not know what is logged.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 Format = Literal["json", "text"]
 
 REDACTED: Final = "[redacted]"
-# What gives entry, by its looks; group 1 stays. A pattern is tried only where its mark stands,
-# in any case: on an ordinary line all of this costs 1 µs, one pattern of all alternatives 11.
+# What credentials look like; group 1 of a pattern is kept. A pattern is tried only if the text
+# contains its mark in lower or upper case: on an ordinary line all of them cost 1 µs, one pattern
+# with all alternatives 11 µs.
 _LOOKS: Final = tuple(
     (mark, re.compile(pattern, re.ASCII))
     for mark, pattern in (
         ("eyj", r"()eyJ[A-Za-z0-9_\-+/=.%~]+"),  # `{"` in base64url: a JWT, or a segment of one
-        # A JWT whose header begins with white space.
+        # A JWT whose header begins with white space
         ("ey", r"()ey[A-Za-z0-9_\-]{14,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*"),
         ("ew", r"()ew[A-Za-z0-9_\-]{14,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*"),
         ("bearer", r"((?i:bearer)(?:[\s+:=]|%20)+)[^\s\"',;]+"),
@@ -44,37 +45,37 @@ _LOOKS: Final = tuple(
         ("://", r"(://)[^\s/@:\"']*:[^\s/@\"']+(?=@)"),  # a URL's user and password
     )
 )
-# A secret shorter than this protects nothing, and would blot out ordinary words.
+# A shorter secret protects nothing, and redacting it would hide ordinary words.
 _SHORTEST: Final = 4
-_DEEPEST: Final = 6
+_DEEPEST: Final = 6  # levels of nested containers that are shown as such
 _OWN: Final = frozenset({"ts", "level", "logger", "message", "exc"})
 _RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class Redactor:
-    """Takes out of a text whatever gives entry: by its looks, and every secret it was told."""
+    """Removes credentials from texts: what looks like one, and every secret that was added."""
 
-    __slots__ = ("_known", "_told")
+    __slots__ = ("_forms", "_known")
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        self._told: set[str] = set()
+        self._forms: set[str] = set()
         self._known: re.Pattern[str] | None = None
         for secret in secrets:
             self.add(secret)
 
     def __repr__(self) -> str:
-        return f"<Redactor with {len(self._told)} secret forms>"
+        return f"<Redactor with {len(self._forms)} secret forms>"
 
     def add(self, secret: Secret) -> None:
-        """From now on this secret is taken out too, also where it stands escaped."""
+        """Remove this secret from now on, in its plain and its escaped forms."""
         text = secret.reveal()
         forms = {text, text.strip(), quote(text, safe="", errors="backslashreplace")}
         forms |= {form(text)[1:-1] for form in (repr, ascii, json.dumps, _json_unicode)}
-        self._told |= {form for form in forms if len(form) >= _SHORTEST}
-        if not self._told:
+        self._forms |= {form for form in forms if len(form) >= _SHORTEST}
+        if not self._forms:
             return
-        longest_first = sorted(self._told, key=len, reverse=True)
+        longest_first = sorted(self._forms, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, longest_first)))
 
     def __call__(self, text: str) -> str:
@@ -87,10 +88,10 @@ class Redactor:
         for mark, pattern in _LOOKS:
             if mark in lower:
                 text = pattern.sub(_redacted, text)
-        return str.__str__(text)  # an exact str: the encoder refuses its sub-classes
+        return str.__str__(text)  # an exact str, because the encoder refuses subclasses
 
     def plain(self, value: object, depth: int = 0) -> Any:
-        """The value as JSON types, every text in it redacted; anything else by its `str`."""
+        """The value as JSON types with every text redacted; other types become their `str`."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, float):
@@ -110,7 +111,7 @@ class Redactor:
 
 
 class _Formatter(logging.Formatter):
-    """What both formats share: a record as redacted parts."""
+    """Base of both formatters: turns a record into redacted parts."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -140,18 +141,18 @@ class _Formatter(logging.Formatter):
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line."""
+    """Formats a record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """The line, without its line break."""
         return msgspec.json.encode(self._parts(record)).decode("utf-8", "replace")
 
 
 class TextFormatter(_Formatter):
-    """For a person at a terminal: `18:00:22 info sidecar.app: message key=value`."""
+    """Formats a record for a terminal: `18:00:22 info sidecar.app: message key=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; an exception follows on lines of its own."""
+        """The line; an exception follows on separate lines."""
         parts = self._parts(record)
         fault = parts.pop("exc", "")
         clock = parts.pop("ts")[11:19]
@@ -162,7 +163,7 @@ class TextFormatter(_Formatter):
 
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say where a record could not be written; logging itself would print its arguments."""
+        """Report a record that could not be written, without the arguments that logging prints."""
         kind = sys.exc_info()[0]
         with contextlib.suppress(OSError, ValueError):  # standard error may be closed as well
             sys.stderr.write(
@@ -174,9 +175,9 @@ class _Handler(logging.StreamHandler[TextIO]):
 def configure(
     *, level: str, form: Format, redactor: Redactor, stream: TextIO | None = None
 ) -> logging.Handler:
-    """Send every record of this process, warnings included, to `stream` (standard output).
+    """Send all records of this process, warnings included, to `stream` (standard output).
 
-    Returns the handler. Records of a lower level than `level` ("debug" … "critical") are left out.
+    Records below `level` ("debug" … "critical") are left out. Returns the handler.
     """
     handler = _Handler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter(redactor) if form == "json" else TextFormatter(redactor))
@@ -187,7 +188,7 @@ def configure(
 
 
 def _log_uncaught(kind: type[BaseException], fault: BaseException, trace: object) -> None:
-    del trace  # the fault has it
+    del trace  # the exception carries it
     logging.getLogger("sidecar").critical("uncaught %s", kind.__name__, exc_info=fault)
 
 
@@ -200,7 +201,7 @@ def _redacted(found: re.Match[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped, so that one line cannot pretend to be two."""
+    """The text with control characters escaped, so that one line cannot look like two."""
     return text.translate(_CONTROL)
 
 
@@ -210,6 +211,6 @@ def rfc3339(seconds: float) -> str:
     return f"{_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
 
 
-@lru_cache(maxsize=4)  # records come many to a second: 0.6 µs, against 2.6
+@lru_cache(maxsize=4)  # many records share a second: 0.6 µs instead of 2.6
 def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

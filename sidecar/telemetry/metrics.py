@@ -1,8 +1,8 @@
-"""What this process counts.
+"""The counters of this process.
 
-The hot path adds to plain integers (`+= 1` on a dict entry costs 0.05 µs, on a child of
-prometheus_client 0.5 µs); `exposition` reads them at scrape time. Every label value comes from
-configuration or from an enum, never from a request. Knows neither its callers nor HTTP.
+They are plain integers, because the hot path adds to them (`+= 1` on a dict entry costs 0.05 µs, on
+a child of prometheus_client 0.5 µs); `exposition` reads them at scrape time. Label values come from
+the configuration or from enums, never from a request. Knows neither its callers nor HTTP.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Seconds. The first two tell a local look-up from one that went to Redis.
+# Seconds. The first two separate local look-ups from those that went to Redis.
 BOUNDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
@@ -25,19 +25,19 @@ _LE: Final = (*(str(bound) for bound in BOUNDS), "+Inf")
 
 
 class Histogram:
-    """How many durations fell between two `BOUNDS`, and their sum in seconds."""
+    """Counts durations by the `BOUNDS` that they fall between, and sums them in seconds."""
 
     __slots__ = ("counts", "total")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)  # the last: longer than every bound
+        self.counts = [0] * (len(BOUNDS) + 1)  # the last one is for longer durations
         self.total = 0.0
 
     def __repr__(self) -> str:
         return f"<Histogram {sum(self.counts)} observed, {self.total:.6f} s>"
 
     def observe(self, seconds: float) -> None:
-        """Count one duration; a value on a bound belongs below it, as Prometheus' `le` says."""
+        """Count one duration. A bound includes its own value, as `le` does in Prometheus."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
@@ -47,7 +47,7 @@ class Histogram:
 
 
 class RouteMetrics:
-    """The counts of one configured route; `codes` is by the status the client got."""
+    """The counters of one route; `codes` counts the status codes that clients got."""
 
     __slots__ = ("codes", "duration", "name", "upstream")
 
@@ -62,38 +62,39 @@ class RouteMetrics:
 
 
 class NearCacheFigures(Protocol):
-    """The figures of the near cache of sessions."""
+    """What the near cache of sessions reports."""
 
     invalidations: int
     flushes: int
 
     def __len__(self) -> int:
-        """How many logins it holds."""
+        """How many logins the cache holds."""
 
     @property
     def coherent(self) -> bool:
-        """Whether it may answer."""
+        """Whether the cache may answer, because invalidations are arriving."""
 
     @property
     def staleness(self) -> float:
-        """Seconds since the link that tells of changes was last known to be alive."""
+        """Seconds since the connection for invalidations was last known to work."""
 
 
 class JournalFigures(Protocol):
-    """The figures of the journal of revocations that Redis has not heard of."""
+    """What the journal of revocations that Redis has not received reports."""
 
     broken: bool
     dropped: int
 
     def __len__(self) -> int:
-        """How many there are."""
+        """How many revocations are in the journal."""
 
 
 class Metrics:
-    """Everything this process counts. All fields are plain and meant to be added to in place.
+    """All counters of this process: plain fields that callers add to in place.
 
-    `reasons` are the labels of every denial there can be, so that their series start at zero: a
-    counter that first appears with 1 shows no increase.
+    `reasons` are the labels of all possible denials, so that their series start at zero: a counter
+    that first appears with 1 shows no increase. `breaker_states` are the labels of the session
+    store's breaker, beginning with the state that it starts in.
     """
 
     __slots__ = (
@@ -101,6 +102,7 @@ class Metrics:
         "access_log_dropped",
         "allowed",
         "breaker_state",
+        "breaker_states",
         "certificates",
         "connections",
         "degraded",
@@ -119,26 +121,27 @@ class Metrics:
         "transitions",
     )
 
-    def __init__(self, reasons: Iterable[str] = ()) -> None:
+    def __init__(self, reasons: Iterable[str] = (), breaker_states: Iterable[str] = ()) -> None:
         self._routes: dict[str, RouteMetrics] = {}
         self.allowed = 0
-        self.preflights = 0  # of those, the ones that passed without a decision
+        self.preflights = 0  # those of `allowed` that passed without credentials
         self.denied: dict[str, int] = defaultdict(int, dict.fromkeys(reasons, 0))
-        self.lookups: dict[tuple[str, str], int] = defaultdict(int)  # (source, result)
+        self.lookups: dict[tuple[str, str], int] = defaultdict(int)  # by (source, result)
         self.lookup_duration: dict[str, Histogram] = defaultdict(Histogram)  # by source
-        self.logins: dict[tuple[str, str], int] = defaultdict(int)  # (method, result)
+        self.logins: dict[tuple[str, str], int] = defaultdict(int)  # by (method, result)
         self.connections: dict[str, int] = {"downstream": 0, "upstream": 0}  # open now
-        # With clients that speak TLS, by what came of it.
+        # TLS handshakes with clients, by outcome.
         self.handshakes = {"ok": 0, "failed": 0, "aborted": 0}
-        # The setting that names a certificate, to when it ends (seconds since the epoch).
+        # When each certificate expires (seconds since the epoch), by the setting that names it.
         self.certificates: Mapping[str, float] = {}
         self.reloads = {"success": 0, "failure": 0}  # of the configuration
-        self.reload_failed = False  # the last one did
-        self.reloaded = time.time()  # when it last succeeded; or was first read
+        self.reload_failed = False  # the last reload failed
+        self.reloaded = time.time()  # when the configuration in use was read
         self.in_flight = 0
         self.degraded = 0  # 1 while the session store cannot be used
-        self.breaker_state = "closed"
-        self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by what it became
+        self.breaker_states = tuple(breaker_states)
+        self.breaker_state = next(iter(self.breaker_states), "")
+        self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by the new state
         self.near: NearCacheFigures | None = None
         self.journal: JournalFigures | None = None
         self.access_log_dropped = 0
@@ -148,7 +151,7 @@ class Metrics:
         return f"<Metrics {self.allowed} allowed, {denied} denied, {self.in_flight} in flight>"
 
     def route(self, name: str) -> RouteMetrics:
-        """The counts of a configured route, made on first use and kept over reloads."""
+        """The counters of a route, made at the first call and kept across reloads."""
         found = self._routes.get(name)
         if found is None:
             found = self._routes[name] = RouteMetrics(name)
@@ -156,5 +159,5 @@ class Metrics:
 
     @property
     def routes(self) -> Mapping[str, RouteMetrics]:
-        """Every route's counts, by its name."""
+        """The counters of all routes, by the route's name."""
         return self._routes

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from sidecar.issuers.jwks_fetch import (
-    ASKED_AT_ONCE,
-    ASKED_EVERY,
     LAST_RETRY,
     LONGEST,
+    REFETCH_BURST,
+    REFETCH_INTERVAL,
     REFRESH,
     JwksEndpoint,
     JwksFetcher,
@@ -108,7 +108,7 @@ async def test_what_is_asked_for() -> None:
         server.answer = show
         reader = Reader(JwksEndpoint(ISSUER, server.url))
         await reader.source.start(reader.tasks)
-        reader.source.ask()
+        reader.source.refetch()
         await until(lambda: len(seen) == 2)
         await reader.tasks.close()
     headers = seen[1].headers
@@ -148,23 +148,23 @@ async def test_all_keys_withdrawn(
 async def test_asked(reader: Reader, server: KeyServer) -> None:
     """A key that a token names is looked for at once."""
     server.publish(one="ES256", two="EdDSA")
-    reader.source.ask()
+    reader.source.refetch()
     await until(lambda: reader.kids == ["one", "two"])
 
 
 async def test_asked_by_everybody(reader: Reader, server: KeyServer) -> None:
     """Unknown keys, however many, are looked for only so often; and the last is not forgotten."""
     for _ in range(60):
-        reader.source.ask()
+        reader.source.refetch()
         await reader.clock.turn()
         await asyncio.sleep(0.001)
-    await until(lambda: server.fetches == 1 + ASKED_AT_ONCE)
-    await reader.clock.turn(ASKED_EVERY - 1)
-    assert server.fetches == 1 + ASKED_AT_ONCE
+    await until(lambda: server.fetches == 1 + REFETCH_BURST)
+    await reader.clock.turn(REFETCH_INTERVAL - 1)
+    assert server.fetches == 1 + REFETCH_BURST
     server.publish(two="EdDSA")
     await reader.clock.turn(1)
     await until(lambda: reader.kids == ["two"])
-    assert server.fetches == 2 + ASKED_AT_ONCE
+    assert server.fetches == 2 + REFETCH_BURST
 
 
 async def test_two_places() -> None:
@@ -286,7 +286,7 @@ async def test_no_keys_there(
     assert reader.installed == [(ISSUER, ["one"])]
     [record] = caplog.records
     assert record.levelname == "WARNING"
-    assert "those known stay in use until they can" in record.getMessage()
+    assert "known keys stay in use until they can" in record.getMessage()
     assert said in record.getMessage()
     server.publish(two="ES256")
     await reader.clock.turn(LAST_RETRY)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.sessions.memory.near import NearCache
 from sidecar.sessions.revocation.journal import Journal
+from sidecar.sessions.tiered.breaker import State
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def all_metrics(reasons: Iterable[str] = ()) -> Metrics:
     """Nothing is counted in them yet."""
-    metrics = Metrics(reasons)
+    metrics = Metrics(reasons, State)
     metrics.near = NearCache(lambda: 0.0, lambda: 0.0, max_sessions=1, max_stale=1.0)
     metrics.journal = Journal()
     return metrics

@@ -131,7 +131,7 @@ def test_nothing_is_written_before_the_interval(log: AccessLog, pipe: Pipe, time
     assert (pipe.read(), len(timer.due)) == (b"", 1)
     timer.turn()
     assert (len(pipe.lines()), len(timer.due)) == (2, 0)
-    assert repr(log) == "<AccessLog 0 lines and 0 octets waiting>"
+    assert repr(log) == "<AccessLog 0 lines and 0 bytes waiting>"
 
 
 def test_a_full_batch_is_written_at_once(log: AccessLog, pipe: Pipe) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.telemetry.exposition import BREAKER_STATES, render
+from sidecar.sessions.tiered.breaker import State
+from sidecar.telemetry.exposition import render
 from sidecar.telemetry.metrics import BOUNDS, Histogram, Metrics
 from tests.peers.all_metrics import all_metrics
 
@@ -124,14 +125,14 @@ def test_what_was_counted_is_shown(sample: tuple[str, tuple[str, ...]], value: f
 
 def test_gauges_follow_their_fields() -> None:
     """The state of the store, of the breaker and of the requests is what it is at the scrape."""
-    metrics = Metrics()
+    metrics = Metrics(breaker_states=State)
     metrics.degraded, metrics.breaker_state, metrics.in_flight = 1, "half-open", 7
     metrics.access_log_dropped = 3
     shown = samples(metrics)
     assert shown["sidecar_degraded", ()] == 1
     assert shown["sidecar_requests_in_flight", ()] == 7
     assert shown["sidecar_access_log_dropped_total", ()] == 3
-    states = {state: shown["sidecar_breaker_state", (state,)] for state in BREAKER_STATES}
+    states = {state: shown["sidecar_breaker_state", (state,)] for state in State}
     assert states == {"closed": 0, "open": 0, "half-open": 1}
 
 
