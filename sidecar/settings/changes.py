@@ -22,45 +22,52 @@ _TLS: Final = frozenset(
         "tls_client_ca_file",
     )
 )
-CHANGEABLE: Final = _TLS | {
-    "upstream_ca_file",
-    "upstream_cert_file",
-    "upstream_key_file",
-    "upstream_server_name",
-    "upstream_timeout",
-    "upstream_queue_timeout",
-    "jwt_secret",
-    "jwt_secret_file",
-    "jwt_secret_previous",
-    "jwt_secret_previous_file",
-    "refresh_secret",
-    "refresh_secret_file",
-    "refresh_secret_previous",
-    "refresh_secret_previous_file",
-    "allow_weak_secrets",
-    "jwt_private_key_file",
-    "jwt_algorithm",
-    "jwt_audience",
-    "jwks_url",
-    "jwt_leeway",
-    "session_outage",
-    "users_file",
-    "login_url",
-    "redirect_origins",
-    "trusted_proxies",
-    "header_timeout",
-    "idle_timeout",
-    "max_connections",
-    "max_requests",
-    "min_body_rate",
-    "min_send_rate",
-    "drain_delay",
-    "drain_timeout",
-    "watch_files",
-    "log_level",
-    "route",
-    "issuer",
-}
+# These wait for a restart. A reload applies every other setting, so a new one must work that way or
+# be added here.
+FIXED: Final = frozenset(
+    (
+        # listeners and the upstream
+        "listen",
+        "admin_listen",
+        "upstream_url",
+        "upstream_connect_timeout",
+        "upstream_idle_timeout",
+        "upstream_max_connections",
+        # tokens
+        "jwt_issuer",
+        "access_token_expiry",
+        "refresh_token_expiry",
+        "refresh_grace",
+        # sessions
+        "session_mode",
+        "session_store",
+        "session_key",
+        "session_cache_size",
+        "session_max_stale",
+        "session_recovery",
+        "state_dir",
+        "session_max_age",
+        "session_cookie",
+        "redis_url",
+        "redis_host",
+        "redis_port",
+        "redis_db",
+        "redis_username",
+        "redis_password",
+        "redis_password_file",
+        "redis_ca_file",
+        "redis_cert_file",
+        "redis_key_file",
+        "redis_timeout",
+        # requests and logs
+        "paths_ambiguous",
+        "max_head_size",
+        "max_headers",
+        "identity",
+        "log_format",
+        "access_log",
+    )
+)
 
 
 def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
@@ -71,8 +78,8 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
     changed = [
         name for name in Settings.__struct_fields__ if getattr(old, name) != getattr(new, name)
     ]
-    fixed = frozenset[str]() if bool(old.tls_cert_file) == bool(new.tls_cert_file) else _TLS
-    taken = {name: getattr(new, name) for name in changed if name in CHANGEABLE - fixed}
+    fixed = FIXED if bool(old.tls_cert_file) == bool(new.tls_cert_file) else FIXED | _TLS
+    taken = {name: getattr(new, name) for name in changed if name not in fixed}
     merged = msgspec.structs.replace(old, **taken)
     waiting = tuple(name for name in changed if name not in taken)
     problems = [Problem(name, f"{text}, before a restart") for name, text in check(merged, set())]
