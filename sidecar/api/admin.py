@@ -1,6 +1,6 @@
-"""The admin plane: metrics, probes and a status page for operators, on a port of its own.
+"""The admin plane: metrics, probes and a status page for operators, on a separate port.
 
-Reads counters and health and owns neither. It shows no secret and changes nothing.
+Reads counters and health, which others own. Shows no secret and changes nothing.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 class Health(Protocol):
-    """What the composition root knows of the whole process."""
+    """The state of the whole process, as the composition root knows it."""
 
     @property
     def started(self) -> bool:
-        """Traffic can be served: configuration, keys and listeners are in place."""
+        """Whether traffic is served: configuration, keys and listeners are in place."""
 
     @property
     def draining(self) -> bool:
-        """The process was told to stop and takes no new work."""
+        """Whether the process is stopping and accepts no new work."""
 
     @property
     def degraded(self) -> bool:
-        """The shared session store cannot be used; local memory stands in for it."""
+        """Whether the shared session store is unusable, and local memory is used instead."""
 
     def status(self) -> Mapping[str, Any]:
-        """Facts for operators, as JSON types: uptime, store, breaker, routes; no secrets."""
+        """Uptime, store, breaker, routes and more, as JSON types; no secrets."""
 
 
 _METRICS: Final[web.AppKey[Metrics]] = web.AppKey("metrics")
@@ -55,27 +55,27 @@ def build_admin(metrics: Metrics, health: Health) -> web.Application:
 
 
 async def scrape(request: web.Request) -> web.Response:
-    """Every metric, as Prometheus reads it."""
+    """Every metric in the format of Prometheus."""
     body, content_type = render(request.app[_METRICS])
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 async def live(_: web.Request) -> web.Response:
-    """200 while the event loop turns; a restart cures nothing else."""
+    """200 while the event loop runs, which is the only thing that a restart can repair."""
     return json_response({"status": "alive"})
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 when traffic may come. A lost session store degrades, it does not take the pod out."""
+    """200 if traffic may be sent. Without the session store this is still so, and `degraded`."""
     health = request.app[_HEALTH]
-    word = "draining" if health.draining else "ready" if health.started else "starting"
-    body = {"status": word, "degraded": health.degraded}
-    if word == "ready":
+    state = "draining" if health.draining else "ready" if health.started else "starting"
+    body = {"status": state, "degraded": health.degraded}
+    if state == "ready":
         return json_response(body)
     return json_response(body, status=503, headers={"Retry-After": RETRY_AFTER})
 
 
 async def status(request: web.Request) -> web.Response:
-    """What an operator asks first."""
+    """The state of this process for operators, beginning with its version."""
     health = request.app[_HEALTH]
     return json_response({"version": __version__, "degraded": health.degraded, **health.status()})

@@ -1,7 +1,7 @@
 """The control plane: login, refresh, logout, sessions and keys, as one aiohttp application.
 
-Reached through the data plane alone, which vouches for the forwarded headers. Owns the routes; the
-handlers have a module each.
+Only the data plane reaches it, so the forwarded headers can be trusted. Owns the routes; each
+handler is in a module of its own.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def build_api(services: Services) -> web.Application:
-    """The control plane's application. Its handlers find everything they need under one key.
+    """The control plane's application. Its handlers find their services under one key.
 
-    Run it without aiohttp's access log, whose lines show queries, and with `auto_decompress=False`:
-    what is packed is refused, and aiohttp would unpack it before anybody is asked.
+    Run it without aiohttp's access log, which shows queries, and with `auto_decompress=False`:
+    handlers refuse compressed bodies, which aiohttp would otherwise decompress first.
     """
     app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
     app[SERVICES] = services
@@ -37,12 +37,12 @@ def build_api(services: Services) -> web.Application:
     app.router.add_get("/auth/sessions", userinfo.list_sessions)
     app.router.add_delete("/auth/sessions/{sid}", userinfo.end_session)
     app.router.add_get("/.well-known/jwks.json", jwks.show_keys)
-    _begin_at_zero(services.metrics)
+    _start_at_zero(services.metrics)
     return app
 
 
-def _begin_at_zero(metrics: Metrics) -> None:
-    """Let every series of logins exist: a counter that first appears with 1 shows no increase."""
+def _start_at_zero(metrics: Metrics) -> None:
+    """Make every series of logins: a counter that first appears with 1 shows no increase."""
     for method in login.Method:
         for result in login.Result:
             metrics.logins.setdefault((method, result), 0)

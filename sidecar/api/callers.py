@@ -1,6 +1,6 @@
-"""Who calls: the gate's decision for the handlers that need a user, and its denials as refusals.
+"""Authenticates callers: the gate's decision for handlers that need a user; denials as refusals.
 
-The control plane's own paths are public in the route table; this is where they are not.
+The route table lets everyone reach the control plane, so its handlers check credentials here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from sidecar.api.problems import RETRY_AFTER, Refusal, request_id
+from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, request_id
 from sidecar.api.requests import request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.gate import Deny
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Who is not known here while the sessions cannot be asked for shall come back, not log in again.
+# Outage.STALE: during an outage an unknown caller gets 503 and can retry, instead of a 401.
 _REQUIRED: Final = Route("control", Access.REQUIRED, outage=Outage.STALE)
 _OPTIONAL: Final = Route("control", Access.OPTIONAL, outage=Outage.STALE)
 _DETAILS: Final = {
     400: "The request's credentials are malformed, or there are several.",
     401: "Valid credentials are required.",
     403: "The request came from another site.",
-    503: "The session store cannot be reached now.",
+    503: STORE_UNREACHABLE,
 }
 
 
 async def require_caller(request: web.Request) -> Allow:
-    """The caller, who has a live session. Raises Refusal."""
+    """The caller, who has a live session. Raises Refusal if there is none."""
     decision = await _decide(request, _REQUIRED)
     if isinstance(decision, Deny):
         raise denied(request, decision.reason)
@@ -43,13 +43,13 @@ async def require_caller(request: web.Request) -> Allow:
 
 
 async def find_subject(request: web.Request) -> str:
-    """Who is signed in, or an empty text: for pages that show it and do not depend on it."""
+    """Who is signed in, or an empty text; for pages that work without a user as well."""
     decision = await _decide(request, _OPTIONAL)
     return "" if isinstance(decision, Deny) else decision.subject
 
 
 def denied(request: web.Request, reason: Reason) -> Refusal:
-    """The refusal for a denial: its precise reason goes to the metric and the log alone."""
+    """The refusal for a denial. Only the metric and the log show its precise reason."""
     services = request.app[SERVICES]
     services.metrics.denied[reason.label] += 1
     if reason is Reason.KEY_UNKNOWN and services.on_unknown_key is not None:

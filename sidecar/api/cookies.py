@@ -1,4 +1,4 @@
-"""The session cookie on an answer: set at a login, taken back at a logout, never anywhere else."""
+"""The session cookie in answers: only a login sets it, and only a logout clears it."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def set_session_cookie(response: web.Response, name: str, value: str, max_age: f
 
 
 def clear_session_cookie(response: web.Response, name: str) -> None:
-    """Take it back; the attributes have to be those it was set with."""
+    """Delete the cookie. Its attributes must be the ones that it was set with."""
     response.set_cookie(name, "", max_age=0, path="/", secure=True, httponly=True, samesite="Lax")

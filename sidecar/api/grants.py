@@ -1,6 +1,6 @@
-"""What a login or a refresh gives: tokens or a cookie, and the grant to be written for them.
+"""Makes what a login or a refresh issues: tokens or a cookie, and the grant to write for them.
 
-Draws every random value (session ids, token ids, cookies). Writes nothing and checks nobody.
+Draws every random value (session ids, token ids, cookies). Writes nothing and checks no credential.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """One login, over all its refreshes; `created` is in seconds since the epoch."""
+    """One login, which refreshing continues; `created` is in seconds since the epoch."""
 
     sid: str
     sub: str
@@ -32,14 +32,14 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """What a listing of logins shows of the client."""
+    """What the list of a user's logins shows about the client."""
 
     user_agent: str
     address: str
 
 
 class TokenPair(msgspec.Struct, kw_only=True):
-    """An access and a refresh token, and what is written for them."""
+    """An access token, a refresh token, and the grant that the store needs for both."""
 
     access_token: str
     refresh_token: str
@@ -50,7 +50,7 @@ class TokenPair(msgspec.Struct, kw_only=True):
 
 
 def new_login(sub: str, claims: Mapping[str, Any], now: float) -> Login:
-    """A login that begins now, under a session id of its own (128 random bits)."""
+    """A login that begins now, with a new session id (128 random bits)."""
     return Login(sid=secrets.token_urlsafe(16), sub=sub, claims=claims, created=now)
 
 
@@ -63,7 +63,7 @@ def issue_pair(
     session_key: SessionKey,
     replaces: str | None = None,
 ) -> TokenPair:
-    """A pair of tokens of this login; `replaces` is the id of the access token that it ends."""
+    """A pair of tokens for this login; `replaces` is the id of the access token that it ends."""
     created = login.created
     access = issuer.access(
         login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16), created=created
@@ -95,7 +95,7 @@ def issue_pair(
 def issue_cookie(
     issuer: Issuer, login: Login, client: ClientInfo, now: float, *, session_key: SessionKey
 ) -> tuple[str, Grant]:
-    """An opaque cookie value (256 random bits), good for as long as a refresh token would be."""
+    """An opaque cookie value (256 random bits) and its grant, valid as long as a refresh token."""
     value = secrets.token_urlsafe(32)
     expires = issuer.refresh_expires(now, login.created)
     session = _session(login, token_id(value.encode(), session_key), expires)
@@ -103,9 +103,9 @@ def issue_cookie(
     return value, grant
 
 
-def _session(login: Login, identity: str, expires: float) -> Session:
+def _session(login: Login, identifier: str, expires: float) -> Session:
     return Session(
-        id=identity,
+        id=identifier,
         sid=login.sid,
         sub=login.sub,
         claims=dict(login.claims),

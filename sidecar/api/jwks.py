@@ -1,4 +1,4 @@
-"""The keys that others verify our access tokens with (RFC 7517); secrets are never among them."""
+"""Publishes the public keys of access tokens as a JWK set (RFC 7517); never a secret."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from sidecar.api.problems import Refusal
 from sidecar.api.services import SERVICES
 from sidecar.auth.keys import public_jwks
 
-# Long enough to spare us, short enough for a new key to be known before the old one is gone.
+# Long enough to save requests, short enough that verifiers know a new key before the old one ends.
 _CACHING: Final = "public, max-age=300"
 
 
 async def show_keys(request: web.Request) -> web.Response:
-    """Our public keys; 404 when tokens are signed with a shared secret alone."""
-    keys = [key for key in request.app[SERVICES].current.published_keys if not key.is_symmetric]
+    """The public keys; 404 if tokens are signed with a shared secret only."""
+    published = request.app[SERVICES].config.current.published_keys
+    keys = [key for key in published if not key.is_symmetric]
     if not keys:
         raise Refusal(404, "Tokens are signed with a shared secret: there are no public keys.")
     return web.Response(

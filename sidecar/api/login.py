@@ -1,6 +1,7 @@
 """Logging in with a password: tokens for a program that posts JSON, a cookie for a browser's form.
 
-Unknown, disabled and wrong are one answer after one password check. Every login is a new session.
+An unknown user, a disabled user and a wrong password get the same answer after one password check.
+Every login is a new session.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from aiohttp import web
 from sidecar.api.callers import find_subject
 from sidecar.api.cookies import set_session_cookie
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
-from sidecar.api.pages import CONTENT_SECURITY_POLICY, sign_in_page
+from sidecar.api.pages import CONTENT_SECURITY_POLICY
 from sidecar.api.passwords import Verdict
 from sidecar.api.problems import (
     CHALLENGE,
     RETRY_AFTER,
+    STORE_UNREACHABLE,
     Refusal,
     json_response,
     request_id,
@@ -53,26 +55,27 @@ _EXPECTED_FORM: Final = (
 )
 _WRONG: Final = "Wrong user name or password."
 _BUSY: Final = "Too many people are signing in just now. Try again in a moment."
+_ENDED: Final = "This login was ended while it began. Sign in again."
 
 
 class Method(StrEnum):
-    """How somebody logs in, as the metric's label."""
+    """How a user logs in, as the metric's label: with JSON or with the form."""
 
     PASSWORD = "password"
     FORM = "form"
 
 
 class Result(StrEnum):
-    """What came of it, as the metric's label."""
+    """The outcome of a login, as the metric's label."""
 
     SUCCESS = "success"
-    REFUSED = "refused"
-    BUSY = "busy"
-    UNAVAILABLE = "unavailable"
+    REFUSED = "refused"  # wrong user or password; or the login was ended while it began
+    BUSY = "busy"  # too many passwords were being checked
+    UNAVAILABLE = "unavailable"  # the session store could not be reached
 
 
 class Credentials(msgspec.Struct):
-    """What a login is asked with."""
+    """The body of a login: the user's name and password."""
 
     username: str
     password: str
@@ -82,7 +85,7 @@ class Credentials(msgspec.Struct):
 
 
 async def log_in(request: web.Request) -> web.Response:
-    """Log in: a form gets a cookie and a redirect, JSON a pair of tokens."""
+    """Log in: JSON gets a pair of tokens, a form gets a cookie and a redirect."""
     if request.content_type == FORM:
         return await _log_in_browser(request)
     services = request.app[SERVICES]
@@ -93,7 +96,7 @@ async def log_in(request: web.Request) -> web.Response:
         raise unauthorized(_WRONG)
     now = services.clock()
     pair = issue_pair(
-        services.current.issuer,
+        services.config.current.issuer,
         new_login(found.name, found.claims, now),
         client_of(request),
         now,
@@ -104,8 +107,9 @@ async def log_in(request: web.Request) -> web.Response:
 
 
 async def show_login(request: web.Request) -> web.Response:
-    """The login page; who is signed in already may go on, sign out, or sign in as somebody else."""
+    """The sign-in page. A user who is signed in can also continue or sign out there."""
     return _page(
+        request,
         rd=redirect_target(request, request.query.get("rd", "")) or "",
         notice="You are signed out." if "signed-out" in request.query else "",
         subject=await find_subject(request),
@@ -128,18 +132,18 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     fields = await read_form(request)
     if "username" not in fields or "password" not in fields:
         raise Refusal(400, _EXPECTED_FORM)
-    if not is_same_origin(request_head(request)):  # nobody is logged in by another site's form
+    if not is_same_origin(request_head(request)):  # another site's form must not log anyone in
         raise Refusal(403, "The sign-in form was sent from another site.")
     target = redirect_target(request, fields.get("rd", ""))
     name = fields["username"]
     found = await _check(request, Method.FORM, Credentials(name, fields["password"]))
     if found is Result.BUSY:
-        return _page(rd=target or "", username=name, notice=_BUSY, status=503)
+        return _page(request, rd=target or "", username=name, notice=_BUSY, status=503)
     if isinstance(found, Result):
-        return _page(rd=target or "", username=name, error=_WRONG, status=401)
+        return _page(request, rd=target or "", username=name, error=_WRONG, status=401)
     now = services.clock()
     value, grant = issue_cookie(
-        services.current.issuer,
+        services.config.current.issuer,
         new_login(found.name, found.claims, now),
         client_of(request),
         now,
@@ -153,7 +157,7 @@ async def _log_in_browser(request: web.Request) -> web.Response:
 
 
 async def _end_presented(request: web.Request) -> None:
-    """End the session that the browser came with: its cookie is about to be replaced."""
+    """End the session of the browser's cookie, which the new login replaces."""
     services = request.app[SERVICES]
     presented = parse_credentials(request_head(request), services.session_cookie.encode())
     if isinstance(presented, SessionCookie):
@@ -161,9 +165,9 @@ async def _end_presented(request: web.Request) -> None:
 
 
 async def _check(request: web.Request, method: Method, credentials: Credentials) -> User | Result:
-    """The user with this name and password. Always one password check, whoever is asked for."""
+    """The user with this name and password, after exactly one password check for any name."""
     services = request.app[SERVICES]
-    users = services.current.users
+    users = services.config.current.users
     verdict = await services.passwords.check(
         users.hash_of(credentials.username), credentials.password
     )
@@ -172,7 +176,7 @@ async def _check(request: web.Request, method: Method, credentials: Credentials)
         return user
     result = Result.BUSY if verdict is Verdict.BUSY else Result.REFUSED
     services.metrics.logins[method, result] += 1
-    # A name that is no user's may well be a password that was typed into the wrong field.
+    # An unknown name may be a password that was typed into the wrong field, so it is not logged.
     known = "" if user is None else user.name
     logger.info(
         "login refused",
@@ -188,20 +192,29 @@ async def _check(request: web.Request, method: Method, credentials: Credentials)
 
 
 async def _write(request: web.Request, method: Method, grant: Grant) -> None:
-    """Write a login, and count it. Nothing is given to the client before the store has it."""
+    """Write a login and count it. The client gets its credentials only after this.
+
+    Raises Refusal: 503 if the store cannot be reached, 409 if the login was ended meanwhile. The
+    user's password was right then, so 401 would be wrong; a second attempt is a new login.
+    """
     services = request.app[SERVICES]
+    extra = {"method": method, "sid": grant.session.sid, "request_id": request_id(request)}
     try:
         live = await services.store.write(grant)
     except StoreUnavailable:
-        live = False
-    services.metrics.logins[method, Result.SUCCESS if live else Result.UNAVAILABLE] += 1
+        services.metrics.logins[method, Result.UNAVAILABLE] += 1
+        raise unavailable(STORE_UNREACHABLE) from None
     if not live:
-        raise unavailable("The session store cannot be reached now.")
-    extra = {"method": method, "sid": grant.session.sid, "request_id": request_id(request)}
+        services.metrics.logins[method, Result.REFUSED] += 1
+        extra["client"] = client_of(request).address
+        logger.info("login ended while it began", extra=extra)
+        raise Refusal(409, _ENDED)
+    services.metrics.logins[method, Result.SUCCESS] += 1
     logger.info("login", extra=extra)
 
 
 def _page(
+    request: web.Request,
     *,
     rd: str,
     error: str = "",
@@ -210,7 +223,8 @@ def _page(
     subject: str = "",
     status: int = 200,
 ) -> web.Response:
-    text = sign_in_page(rd=rd, error=error, notice=notice, username=username, subject=subject)
+    page = request.app[SERVICES].config.current.sign_in
+    text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
     response = web.Response(status=status, text=text, content_type="text/html")
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     if status == 401:

@@ -1,8 +1,9 @@
-"""Logging out: whatever credential of a login is shown, the whole login ends, everywhere.
+"""Logging out: any credential of a login ends the whole login, everywhere.
 
-A token of ours ends its login even when it has expired, since its refresh token may live. 204 is
-answered only when the store has taken it. Another issuer's token that counts unless it is denied is
-denied, with its login there; with `?all=true`, all that its user was given before now.
+An own token ends its login even after it has expired, because its refresh token may still be valid.
+The answer is 204 only after the store has accepted the logout. A token of another issuer that is
+valid until it is revoked is revoked with its login there; with `?all=true`, so is every token that
+its user got before now.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _FLAGS: Final = {"": False, "false": False, "true": True}
 
 
 class LogoutRequest(msgspec.Struct):
-    """What a logout may bring in its body."""
+    """The optional body of a logout."""
 
     refresh_token: str = ""
 
@@ -51,9 +52,9 @@ class LogoutRequest(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """What is known of a login to be ended: a token's id, a session id, or both.
+    """A login to end, by a token id, a session id, or both.
 
-    `token` is the good token that was shown, if it was one, and `digest` its SHA-256.
+    `token` is the token that was shown, if it was valid, and `digest` its SHA-256.
     """
 
     token_id: str = ""
@@ -63,7 +64,7 @@ class _Login:
 
 
 async def log_out(request: web.Request) -> web.Response:
-    """End the login of the request's credentials, or with `?all=true` all logins of its user."""
+    """End the logins of the request's credentials, or with `?all=true` all logins of the user."""
     everywhere = _FLAGS.get(request.query.get("all", ""))
     if everywhere is None:
         raise Refusal(400, 'Expected "true" or "false" for "all".')
@@ -96,16 +97,16 @@ async def _read_refresh_token(request: web.Request) -> bytes:
 
 
 def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
-    """The logins whose credentials the request brings. Raises Refusal if all are rubbish."""
+    """The logins whose credentials the request carries. Raises Refusal if none can be used."""
     services = request.app[SERVICES]
-    verifier, now = services.current.verifier, services.clock()
+    verifier, now = services.config.current.verifier, services.clock()
     head = request_head(request)
     found: list[_Login | Reason] = []
     credentials = parse_credentials(head, services.session_cookie.encode())
     if isinstance(credentials, Bearer):
         token = credentials.token
-        identity = token_id(token, services.session_key)
-        found.append(_login_of(services, token, verifier.verify_access(token, now), identity))
+        identifier = token_id(token, services.session_key)
+        found.append(_login_of(services, token, verifier.verify_access(token, now), identifier))
     elif isinstance(credentials, SessionCookie):
         if not is_same_origin(head):
             raise denied(request, Reason.CROSS_ORIGIN)
@@ -123,29 +124,29 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
 
 
 def _login_of(
-    services: Services, token: bytes, verified: Verified | Reason, identity: str = ""
+    services: Services, token: bytes, verified: Verified | Reason, identifier: str = ""
 ) -> _Login | Reason:
-    """The login of a token; also of one that has expired, which is found out last of all checks.
+    """The login of a token, even of an expired one: expiry is the last check, so the rest was good.
 
-    Another issuer's sid is no name of a login of ours.
+    The sid of another issuer's token does not name a login here.
     """
-    own = services.current.issuer.issuer
+    own = services.config.current.issuer.issuer
     if verified is Reason.EXPIRED:
         claims = parse_object(urlsafe_b64decode(token.split(b".")[1] + b"==")) or {}
-        return _Login(identity, claims.get("sid", "") if claims.get("iss") == own else "")
+        return _Login(identifier, claims.get("sid", "") if claims.get("iss") == own else "")
     if isinstance(verified, Reason):
         return verified
     sid = verified.session_id if verified.issuer == own else ""
-    return _Login(identity, sid, verified, sha256(token).digest())
+    return _Login(identifier, sid, verified, sha256(token).digest())
 
 
 async def _end(request: web.Request, login: _Login) -> None:
-    """End this login, by both of its names: either may be the one that the store knows."""
+    """End this login by its token id and its sid, because the store may know either."""
     services = request.app[SERVICES]
     store, token = services.store, login.token
     if token is not None and token.session_mode is SessionMode.DENYLIST:
-        least = services.clock() + services.longest
-        await store.revocations.revoke(denials_of_token(token, login.digest, least))
+        until = services.clock() + services.longest
+        await store.revocations.revoke(denials_of_token(token, login.digest, until))
     if login.token_id:
         await store.revoke_token(login.token_id)
     if login.sid:
@@ -154,21 +155,24 @@ async def _end(request: web.Request, login: _Login) -> None:
 
 
 async def _end_all(request: web.Request, refresh_token: bytes, token: Verified | None) -> None:
-    """End every login of the user. That takes a live credential, not an expired or ended one."""
+    """End every login of the user. This requires a live credential, not an expired or ended one."""
     services = request.app[SERVICES]
     subject = await _refreshable(services, refresh_token)
     if not subject:
         subject = (await require_caller(request)).subject
-        if token is not None and token.issuer != services.current.issuer.issuer:
-            await _deny_all(request, token)
+        if token is not None and token.issuer != services.config.current.issuer.issuer:
+            await _revoke_all(request, token)
             return
     ended = await services.store.revoke_user(subject)
     extra = {"user": subject, "ended": ended, "request_id": request_id(request)}
     logger.info("logout everywhere", extra=extra)
 
 
-async def _deny_all(request: web.Request, token: Verified) -> None:
-    """Deny all that this issuer gave this user before now; a user of ours may share the name."""
+async def _revoke_all(request: web.Request, token: Verified) -> None:
+    """Revoke everything that this issuer gave this user before now.
+
+    A user here with the same name is another person and keeps their logins.
+    """
     services = request.app[SERVICES]
     if token.session_mode is not SessionMode.DENYLIST:
         return
@@ -181,8 +185,8 @@ async def _deny_all(request: web.Request, token: Verified) -> None:
 
 
 async def _refreshable(services: Services, refresh_token: bytes) -> str:
-    """Whose live refresh token this is, or an empty text."""
-    verified = services.current.verifier.verify_refresh(refresh_token, services.clock())
+    """The subject of a live refresh token, or an empty text."""
+    verified = services.config.current.verifier.verify_refresh(refresh_token, services.clock())
     if isinstance(verified, Reason):
         return ""
     record = await services.store.get_refresh(refresh_id(refresh_token))

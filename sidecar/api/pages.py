@@ -1,6 +1,7 @@
-"""The HTML pages, sign-in and errors: without scripts, everything from outside escaped.
+"""The HTML pages: sign-in and errors. They contain no script, and every value is escaped.
 
-Knows no requests and no sessions; handlers pass in what is shown, unescaped.
+Knows no requests and no sessions. Handlers pass plain text; a value without a placeholder, or a
+placeholder without a value, raises ValueError.
 """
 
 from __future__ import annotations
@@ -10,76 +11,133 @@ import hashlib
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-_TEMPLATES: Final = files("sidecar.api") / "templates"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FOLDER: Final = files("sidecar.api") / "templates"
 
 
-def _template(name: str) -> Template:
-    return Template((_TEMPLATES / name).read_text(encoding="utf-8").strip())
+class _Template:
+    """A template file, which is filled with exactly the values that it has placeholders for."""
+
+    __slots__ = ("_name", "_placeholders", "_template")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._template = Template((_FOLDER / name).read_text(encoding="utf-8").strip())
+        self._placeholders = frozenset(self._template.get_identifiers())
+
+    def __repr__(self) -> str:
+        return f"<_Template {self._name}>"
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The template with these values, which must be escaped already. Raises ValueError."""
+        if extra := values.keys() - self._placeholders:
+            raise ValueError(f"{self._name} has no placeholder for {', '.join(sorted(extra))}")
+        if missing := self._placeholders - values.keys():
+            raise ValueError(f"{self._name} gets no value for {', '.join(sorted(missing))}")
+        return self._template.substitute(values)
 
 
-_STYLE: Final = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+_STYLE: Final = (_FOLDER / "style.css").read_text(encoding="utf-8")
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# Our one style sheet by its hash, no script, no frame around it. No `form-action`: Chromium (156)
-# holds all redirects behind a form to it: a login whose landing page is moved would be stranded.
+# The only style sheet is allowed by its hash; scripts and frames are not. There is no
+# `form-action`: Chromium (156) applies it to every redirect that follows a form, so a login whose
+# landing page has moved would fail.
 CONTENT_SECURITY_POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-_PAGE: Final = _template("page.html")
-_SIGN_IN: Final = _template("sign_in.html")
-_SIGNED_IN: Final = _template("signed_in.html")
-_ERROR: Final = _template("error.html")
-_WAY: Final = Template('<a class="button quiet" href="$address">$text</a>')
-_SIGN_IN_HELPS: Final = frozenset({400, 401, 403, 404, 405})  # wrong address, or wrong user
+_HEAD: Final = _Template("head.html").fill({"style": _STYLE})
+_SIGN_IN: Final = _Template("sign_in.html")
+_SIGNED_IN: Final = _Template("signed_in.html")
+_ERROR: Final = _Template("error.html")
+# Statuses for which another address or another user may help.
+_SIGN_IN_HELPS: Final = frozenset({400, 401, 403, 404, 405, 409})
+_NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def signed_out(rd: str = "") -> str:
-    """Where a logout ends unless it says otherwise: the sign-in page, on the way to `rd`."""
+    """The sign-in page's address after a logout; a login from there leads to `rd`."""
     return f"/auth/login?signed-out&rd={quote(rd, safe='/')}" if rd else "/auth/login?signed-out"
 
 
-def sign_in_page(
-    *, rd: str, error: str = "", notice: str = "", username: str = "", subject: str = ""
-) -> str:
-    """The sign-in form. `error` and `notice` are plain text; `subject` is already signed in."""
-    message = ""
-    if subject:
-        message = _SIGNED_IN.substitute(
-            subject=escape(subject), target=escape(rd or "/"), after=escape(signed_out(rd))
+class SignInPage:
+    """The sign-in page with the texts that the configuration gives it.
+
+    `texts` maps placeholders of `sign_in.html` to plain text, which is escaped once, here. Raises
+    ValueError unless the names are exactly the placeholders that `render` does not fill itself.
+    """
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: Mapping[str, str] = _NO_TEXTS) -> None:
+        self._texts = {name: escape(text) for name, text in texts.items()}
+        # Fill every template once: a mistake shows now and not at the first request.
+        self.render(rd="/", error="error", notice="notice", username="user", subject="user")
+
+    def __repr__(self) -> str:
+        return f"<SignInPage with {len(self._texts)} configured texts>"
+
+    def render(
+        self, *, rd: str, error: str = "", notice: str = "", username: str = "", subject: str = ""
+    ) -> str:
+        """The page. `error` and `notice` are messages; `subject` is who is signed in already."""
+        message = ""
+        if subject:
+            message = _SIGNED_IN.fill(
+                {
+                    "subject": escape(subject),
+                    "target": escape(rd or "/"),
+                    "after": escape(signed_out(rd)),
+                }
+            )
+        if notice:
+            message += f'<p class="notice" role="status">{escape(notice)}</p>'
+        if error:
+            message += f'<p class="alert" role="alert" id="error">{escape(error)}</p>'
+        invalid = ' aria-invalid="true" aria-describedby="error"' if error else ""
+        focus = "" if subject and not error else " autofocus"
+        return _SIGN_IN.fill(
+            {
+                **self._texts,
+                "head": _HEAD,
+                "state": "Error: " if error else "",
+                "message": message,
+                "form_class": "sign-in other" if subject else "sign-in",
+                "rd": escape(rd),
+                "username": escape(username),
+                "username_state": invalid if username else invalid + focus,
+                "password_state": invalid + focus if username else invalid,
+            }
         )
-    if notice:
-        message += f'<p class="notice" role="status">{escape(notice)}</p>'
-    if error:
-        message += f'<p class="alert" role="alert" id="error">{escape(error)}</p>'
-    faulty = ' aria-invalid="true" aria-describedby="error"' if error else ""
-    focus = "" if subject and not error else " autofocus"
-    content = _SIGN_IN.substitute(
-        message=message,
-        form_class="sign-in other" if subject else "sign-in",
-        rd=escape(rd),
-        username=escape(username),
-        username_state=faulty if username else faulty + focus,
-        password_state=faulty + focus if username else faulty,
-    )
-    window = "Error: Sign in" if error else "Sign in"
-    return _PAGE.substitute(window=window, title="Sign in", style=_STYLE, content=content)
 
 
 def error_page(*, status: int, title: str, detail: str, request_id: str, sign_in: str = "") -> str:
-    """A page for a browser that ran into an error; all of its text is ours but the request id.
+    """The page for a browser whose request failed.
 
-    It leads on where that may help: to the page `sign_in`, or to another try.
+    Where that may help, a button leads to the address `sign_in`, or repeats the request.
     """
-    way = ""
+    action = ""
     if status >= 500 or status == 408:
-        way = _WAY.substitute(address="", text="Try again")  # the page's own address
+        action = _button("", "Try again")  # an empty address is the page's own
     elif sign_in and status in _SIGN_IN_HELPS:
-        way = _WAY.substitute(address=escape(sign_in), text="Go to the sign-in page")
-    content = _ERROR.substitute(
-        status=status, detail=escape(detail), way=way, request_id=escape(request_id)
+        action = _button(sign_in, "Go to the sign-in page")
+    return _ERROR.fill(
+        {
+            "head": _HEAD,
+            "title": escape(title),
+            "detail": escape(detail),
+            "action": action,
+            "status": str(status),
+            "request_id": escape(request_id),
+        }
     )
-    heading = escape(title)
-    return _PAGE.substitute(window=heading, title=heading, style=_STYLE, content=content)
+
+
+def _button(address: str, text: str) -> str:
+    return f'<a class="button quiet" href="{escape(address)}">{escape(text)}</a>'

@@ -1,6 +1,6 @@
-"""Problem documents (RFC 9457): the one shape of every error, and the middleware behind it.
+"""Errors as problem documents (RFC 9457) or pages, and the middleware that answers with them.
 
-Owns the headers that every answer carries. Knows no users, tokens or sessions.
+Owns the headers of every answer. Knows no users, tokens or sessions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page
+from sidecar.auth.gate import REALM
 from sidecar.errors import StoreUnavailable
+from sidecar.wire.replies import PROBLEM_TYPE, RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,18 +27,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONTENT_TYPE: Final = "application/problem+json"
-RETRY_AFTER: Final = "1"  # seconds
-CHALLENGE: Final = 'Bearer realm="sidecar"'
-# The address that an error's page leads to; an application without it has no such page.
+RETRY_AFTER: Final = str(RETRY_SECONDS)
+STORE_UNREACHABLE: Final = "The session store cannot be reached now."
+CHALLENGE: Final = f'Bearer realm="{REALM}"'
+# The sign-in address that error pages offer; an application without sign-in leaves it out.
 SIGN_IN: Final = web.AppKey("sign_in", str)
 
 _MADE_ID: Final = web.RequestKey("made_id", str)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-# `Referrer-Policy: no-referrer` would make browsers send `Origin: null` with a page's form. No
-# Strict-Transport-Security: it speaks for the whole host, which is the application's. And nothing
-# for other origins to read: no Access-Control-Allow-Origin.
+# `Referrer-Policy: no-referrer` would make browsers send `Origin: null` with the sign-in form.
+# Strict-Transport-Security is left to the application, because it applies to the whole host.
+# Without Access-Control-Allow-Origin no other origin can read these answers.
 _EVERY_ANSWER: Final = MappingProxyType(
     {
         "Cache-Control": "no-store",
@@ -60,9 +62,9 @@ _DETAILS: Final = MappingProxyType(
 
 
 class Refusal(Exception):
-    """Ends a handler with a problem document; the middleware turns it into the answer.
+    """Ends a handler; the middleware answers with a problem document or a page.
 
-    `detail` is a sentence for the client; `error` a code of OAuth's for clients that read one.
+    `detail` is a sentence for the client, `error` an OAuth error code (RFC 6749) if there is one.
     """
 
     def __init__(
@@ -81,12 +83,12 @@ def unauthorized(detail: str, *, error: str = "", challenge: str = CHALLENGE) ->
 
 
 def unavailable(detail: str) -> Refusal:
-    """A 503 that says when to come back."""
+    """A 503 that says when to try again."""
     return Refusal(503, detail, headers={"Retry-After": RETRY_AFTER})
 
 
 def request_id(request: web.Request) -> str:
-    """The id this request is logged under: the one it came with, or one made for it now."""
+    """The request's id in logs: the one that it came with, or else a new one."""
     given = request.headers.get("X-Request-Id", "")
     if _REQUEST_ID.fullmatch(given):
         return given
@@ -107,8 +109,7 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
             raise
         response = _answer(request, _of_aiohttp(error))
     except StoreUnavailable:
-        detail = "The session store cannot be reached now."
-        response = _answer(request, unavailable(detail))
+        response = _answer(request, unavailable(STORE_UNREACHABLE))
     except Exception:
         logger.exception("unexpected error", extra={"request_id": request_id(request)})
         response = _answer(request, Refusal(500, "Something went wrong on our side."))
@@ -130,7 +131,7 @@ def json_response(
     headers: Mapping[str, str] = _NO_HEADERS,
     content_type: str = "application/json",
 ) -> web.Response:
-    """A value as JSON, with a line's end for whoever reads it at a terminal."""
+    """A value as JSON, with a final line break for readers at a terminal."""
     text = msgspec.json.encode(body) + b"\n"
     return web.Response(body=text, status=status, headers=headers, content_type=content_type)
 
@@ -157,6 +158,6 @@ def _answer(request: web.Request, refusal: Refusal) -> web.Response:
         }
         if refusal.error:
             document["error"] = refusal.error
-        response = json_response(document, status=refusal.status, content_type=CONTENT_TYPE)
+        response = json_response(document, status=refusal.status, content_type=PROBLEM_TYPE)
     response.headers.update(refusal.headers)
     return response

@@ -1,6 +1,6 @@
-"""Where a browser may be sent after a login or logout: the one place that reads `rd`.
+"""Where a browser may be sent after a login or logout: the only module that judges `rd`.
 
-Pure. A target is accepted as it stands or refused; nothing is repaired.
+Pure. A target is accepted unchanged or refused; nothing is repaired.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH: Final = 2048  # characters
 
-# RFC 3986 section 2: the characters that a URI is made of. Everything else, white space, control
-# characters, backslashes and whatever browsers and servers read differently, is refused.
+# RFC 3986 section 2: the characters of a URI. All others are refused: white space, control
+# characters, backslashes, and everything that browsers and servers may read differently.
 _URI = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.ASCII)
 _ABSOLUTE = re.compile(
     r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII
@@ -25,7 +25,7 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 
 def parse_origin(text: str) -> str | None:
-    """`scheme://host[:port]` in lower case without a default port; None if it is no origin."""
+    """`scheme://host[:port]` in lower case, without a default port; None if it is not an origin."""
     match = _ABSOLUTE.fullmatch(text)
     return None if match is None else _origin(match)
 
@@ -58,9 +58,9 @@ def _origin(match: re.Match[str]) -> str | None:
 
 
 def _plain(rest: str) -> bool:
-    """Whether what follows the origin is a path that every reader takes for the same path.
+    """Whether the part after the origin is a path that every client and server reads alike.
 
-    Judged as the most forgiving reader would see it: decoded, twice, and without white space
+    It is checked as the most lenient reader would see it: decoded twice and without white space
     (`/%09/evil.example`, `/%2f/evil.example`, `/%255cevil.example`).
     """
     if rest and rest[0] not in "/?#":  # `https://good.example@evil.example`, `…example.evil`

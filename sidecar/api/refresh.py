@@ -1,7 +1,7 @@
-"""Refreshing: a refresh token is good for one successor pair, however many clients race for it.
+"""Refreshing: a refresh token buys one successor pair, however many clients race for it.
 
-A used token shown again is such a race, within the grace period, or else theft. Decides by the
-store's atomic claim; knows nothing of how tokens are made.
+A used token that is shown again within the grace period is such a race, and later it is theft. The
+store's atomic claim decides. Does not know how tokens are made.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ _PAIR: Final = msgspec.json.Decoder(TokenPair)
 
 
 class Result(StrEnum):
-    """What came of a refresh, as the metric's label."""
+    """The outcome of a refresh, as the metric's label."""
 
     SUCCESS = "success"
-    REPEATED = "repeated"  # the same pair once more, to a client that raced
-    INVALID = "invalid"  # not a good refresh token
-    UNKNOWN = "unknown"  # no record of it: logged out, or expired
-    ENDED = "ended"  # the login was ended while it was being refreshed
-    TOO_OLD = "too_old"
-    USER_GONE = "user_gone"  # disabled or removed since
+    REPEATED = "repeated"  # a client that raced got the same pair again
+    INVALID = "invalid"  # not a valid refresh token
+    UNKNOWN = "unknown"  # the store has no record of it: logged out, or expired
+    ENDED = "ended"  # the login was ended during the refresh
+    TOO_OLD = "too_old"  # the login has reached its greatest age
+    USER_GONE = "user_gone"  # the user was disabled or removed after the login
     REUSED = "reused"  # theft: the login has been ended
-    UNAVAILABLE = "unavailable"
+    UNAVAILABLE = "unavailable"  # the session store could not be reached
 
 
 class RefreshRequest(msgspec.Struct):
-    """What a refresh is asked with."""
+    """The body of a refresh."""
 
     refresh_token: str
 
@@ -78,7 +78,7 @@ async def refresh(request: web.Request) -> web.Response:
     services.metrics.logins[METHOD, result] += 1
     extra = {"result": result, "sid": rotation.sid, "request_id": request_id(request)}
     if result is Result.REUSED:
-        logger.warning("a used refresh token came again; its login is ended", extra=extra)
+        logger.warning("a used refresh token was presented again; its login is ended", extra=extra)
     else:
         logger.info("refresh", extra=extra)
     if pair is None:
@@ -87,7 +87,7 @@ async def refresh(request: web.Request) -> web.Response:
 
 
 class Rotation:
-    """One attempt to exchange one refresh token. `sid` is its login's, once known."""
+    """One attempt to exchange a refresh token. `sid` names its login, once it is known."""
 
     __slots__ = ("_client", "_id", "_now", "_services", "_token", "sid")
 
@@ -103,8 +103,8 @@ class Rotation:
         return f"<Rotation of {self.sid or 'an unknown login'}>"
 
     async def run(self) -> tuple[Result, TokenPair | None]:
-        """The result, with the pair when there is one. Raises StoreUnavailable."""
-        verified = self._services.current.verifier.verify_refresh(self._token, self._now)
+        """The result, and the pair if there is one. Raises StoreUnavailable."""
+        verified = self._services.config.current.verifier.verify_refresh(self._token, self._now)
         if isinstance(verified, Reason):
             return Result.INVALID, None
         record = await self._services.store.get_refresh(self._id)
@@ -119,9 +119,9 @@ class Rotation:
 
     async def _rotate(self, record: RefreshRecord) -> tuple[Result, TokenPair | None]:
         services, now = self._services, self._now
-        if now >= record.created + services.current.issuer.max_age:
+        if now >= record.created + services.config.current.issuer.max_age:
             return await self._end(Result.TOO_OLD)
-        claims = _claims_now(services.current.users, record)
+        claims = _claims_now(services.config.current.users, record)
         if claims is None:
             return await self._end(Result.USER_GONE)
         pair = self._successor(record, claims)
@@ -139,17 +139,17 @@ class Rotation:
     async def _repeat(
         self, record: RefreshRecord, used_at: float
     ) -> tuple[Result, TokenPair | None]:
-        """Answer to a used token: its own successor within the grace period, afterwards theft."""
+        """Answer a used token: with its successor within the grace period, afterwards as theft."""
         services = self._services
-        # If it was used in the future, the clock was set back: how long ago that was nobody knows.
+        # A use in the future means that the clock was set back; its true age is unknown.
         if services.refresh_grace <= 0 or abs(self._now - used_at) > services.refresh_grace:
             return await self._end(Result.REUSED)
         sealed = unseal(self._token, record.sealed)
         if sealed is None:
             return Result.INVALID, None
         pair = _PAIR.decode(sealed)
-        # Who claimed the token may have stopped before writing. What is written already must not be
-        # written again: the login may have gone on to a later pair since.
+        # The request that claimed the token may have stopped before it wrote the pair. A pair that
+        # is already written must not be written again: the login may have a later pair by now.
         successor = await services.store.get_refresh(pair.grant.refresh_id or "")
         if successor is None and not await services.store.write(pair.grant):
             return Result.ENDED, None
@@ -168,7 +168,7 @@ class Rotation:
             method=record.method,
         )
         return issue_pair(
-            self._services.current.issuer,
+            self._services.config.current.issuer,
             login,
             self._client,
             self._now,
@@ -178,9 +178,9 @@ class Rotation:
 
 
 def _claims_now(users: Users, record: RefreshRecord) -> Mapping[str, Any] | None:
-    """What the user may claim now; None for one who was disabled or removed since the login.
+    """The user's present claims; None if the user was disabled or removed after the login.
 
-    Only logins by password are the file's users: a subject from elsewhere may share a name.
+    Only a login with a password belongs to the users file: another subject may have the same name.
     """
     if record.method != "password":
         return record.claims

@@ -1,6 +1,6 @@
-"""What handlers read from a request: bodies within limits, credentials, who and where from.
+"""Reads requests for the handlers: bodies within limits, credentials, client and origin.
 
-Speaks aiohttp on one side and plain values on the other. Decides nothing.
+Turns aiohttp's requests into plain values. Decides nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
-BODY_LIMIT: Final = 64 * 1024  # octets
+BODY_LIMIT: Final = 64 * 1024  # bytes
 
 _BODY_TIMEOUT: Final = 10.0  # seconds for the whole body
 _FORM_FIELDS: Final = 20
@@ -32,32 +32,32 @@ _TEXT_LIMIT: Final = 256  # characters of a user agent or address that are kept
 
 
 async def read_json(request: web.Request, kind: type[T], expected: str) -> T:
-    """The body as `kind`. Raises Refusal: 400 saying what was expected, 408, 413 or 415."""
+    """The body as `kind`. Raises Refusal: 400 with what was expected, 408, 413 or 415."""
     if request.content_type != JSON:
         raise Refusal(415, f"Expected {expected} as {JSON}.", headers={"Accept": JSON})
     body = await _read(request)
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:  # names fields and types, never values
+    except msgspec.ValidationError as error:  # its text has names and types, never values
         raise Refusal(400, f"Expected {expected}. {_sentence(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Refusal(400, f"Expected {expected}. The body is not valid JSON.") from None
 
 
 async def read_form(request: web.Request) -> dict[str, str]:
-    """The form's fields; the last of a repeated one counts. Raises Refusal: 400, 408 or 413."""
+    """The form's fields; a repeated field has its last value. Raises Refusal: 400, 408 or 413."""
     body = await _read(request)
     try:
         pairs = parse_qsl(
             body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_FORM_FIELDS
         )
-    except ValueError:  # also of bytes that are not UTF-8
+    except ValueError:  # includes bytes that are not UTF-8
         raise Refusal(400, f"Expected {FORM} in UTF-8.") from None
     return dict(pairs)
 
 
 async def _read(request: web.Request) -> bytes:
-    # A few octets can be packed into gigabytes (RFC 9110 section 15.5.16).
+    # A few compressed bytes can become gigabytes (RFC 9110 section 15.5.16).
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         headers = {"Accept-Encoding": "identity"}
         raise Refusal(415, "Expected a body without content encoding.", headers=headers)
@@ -73,7 +73,7 @@ def _sentence(text: str) -> str:
 
 
 def request_head(request: web.Request) -> RequestHead:
-    """The head as the gate reads it: the same fields that the data plane's parser fills."""
+    """The head for the gate, with the fields that the data plane's parser would fill."""
     head = RequestHead()
     head.method = request.method.encode()
     head.path = request.path
@@ -92,18 +92,18 @@ def request_head(request: web.Request) -> RequestHead:
 
 
 def host(request: web.Request) -> str:
-    """The authority that the client asked for, as the data plane vouches for it."""
+    """The authority that the client asked for, from the data plane's forwarded header."""
     name = "X-Forwarded-Host" if "X-Forwarded-Host" in request.headers else "Host"
     return request.headers.get(name, "")
 
 
 def scheme(request: web.Request) -> str:
-    """`http` or `https`, as the data plane vouches for it."""
+    """`http` or `https`, from the data plane's forwarded header."""
     return "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
 
 
 def client_of(request: web.Request) -> ClientInfo:
-    """What to show of the client in a listing of logins; its address is the first passed on."""
+    """What the list of logins shows about the client; its address is the first forwarded one."""
     addresses = request.headers.get("X-Forwarded-For", "")
     return ClientInfo(
         user_agent=_printable(request.headers.get("User-Agent", "")),
@@ -112,9 +112,9 @@ def client_of(request: web.Request) -> ClientInfo:
 
 
 def redirect_target(request: web.Request, rd: str) -> str | None:
-    """`rd` if a browser may be sent there, by this request's own origin and the allowed ones."""
+    """`rd` if it leads to this request's origin or an allowed one, else None."""
     own = parse_origin(f"{scheme(request)}://{host(request)}") or ""
-    return safe_redirect(rd, own, request.app[SERVICES].current.redirect_origins)
+    return safe_redirect(rd, own, request.app[SERVICES].config.current.redirect_origins)
 
 
 def _printable(text: str) -> str:

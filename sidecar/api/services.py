@@ -1,13 +1,13 @@
-"""What the control plane's handlers work with: one value under one key.
+"""What the handlers of the control plane work with, under one application key.
 
-Holds collaborators and limits, decides nothing.
+Holds collaborators, limits and the part that a reload replaces. Decides nothing.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ from sidecar.auth.session import SessionKey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
     from sidecar.api.users import Users
     from sidecar.auth.gate import Gate
@@ -26,32 +27,41 @@ if TYPE_CHECKING:
     from sidecar.telemetry.metrics import Metrics
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveConfig:
-    """What a reload replaces, each as a whole; handlers read it anew for every request.
+    """What a reload may change in the control plane: made by one function, replaced as a whole.
 
-    `published_keys` are those whose public halves the JWKS shows: our own, never another issuer's.
-    `redirect_origins` are as `redirects.parse_origin` gives them.
+    `published_keys` are the sidecar's own keys whose public halves the JWKS shows, never those of
+    another issuer. `redirect_origins` have the form that `redirects.parse_origin` returns.
     """
 
     users: Users
     issuer: Issuer
     verifier: Verifier
-    published_keys: tuple[Key, ...] = ()
-    redirect_origins: frozenset[str] = frozenset()
+    published_keys: tuple[Key, ...]
+    redirect_origins: frozenset[str]
+    sign_in: SignInPage
+
+
+class ConfigSource(Protocol):
+    """Holds the configuration that is in use."""
+
+    @property
+    def current(self) -> LiveConfig:
+        """The configuration now. A reload replaces it, so read it again after an `await`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The collaborators of every handler.
 
-    `refresh_grace` is in seconds, as is `longest`: what may live longer than a credential that is
-    shown is denied for so long.
+    `refresh_grace` and `longest` are in seconds. `longest` is the longest lifetime of a credential:
+    a revocation lasts that long if it concerns credentials other than the one that was shown.
     """
 
     gate: Gate
     store: SessionStore
-    current: LiveConfig
+    config: ConfigSource
     passwords: PasswordChecker
     metrics: Metrics
     clock: Callable[[], float] = time.time
@@ -59,7 +69,7 @@ class Services:
     session_key: SessionKey = SessionKey.SHA256
     refresh_grace: float = 10.0
     longest: float = 7 * 86400.0
-    on_unknown_key: Callable[[], None] | None = None  # told of a token that names one
+    on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
 
 
 SERVICES: Final[web.AppKey[Services]] = web.AppKey("services")

@@ -1,6 +1,6 @@
-"""What users may know of themselves: who they are here, where they are logged in; ending one.
+"""What users can see and do about themselves: who they are, their logins, and ending one of them.
 
-Shows and ends nobody else's.
+Never shows or ends a login of another user.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 async def show_user(request: web.Request) -> web.Response:
-    """Who is calling: subject, session, roles, scopes and every other claim about them."""
+    """The caller's subject, session, roles, scopes and every other claim about the user."""
     caller = await require_caller(request)
     return json_response(
         {
@@ -44,14 +44,14 @@ async def show_user(request: web.Request) -> web.Response:
 
 
 async def list_sessions(request: web.Request) -> web.Response:
-    """The caller's logins, newest first; `current` is the one that asks."""
+    """The caller's logins, newest first; `current` marks the one of this request."""
     caller = await require_caller(request)
     found = await _logins_of(caller, request)
     return json_response({"sessions": [_session(info, caller.session_id) for info in found]})
 
 
 async def end_session(request: web.Request) -> web.Response:
-    """End one of the caller's logins; somebody else's looks like none at all."""
+    """End one of the caller's logins. 404 for a login of another user, as for an unknown one."""
     caller = await require_caller(request)
     services = request.app[SERVICES]
     sid = request.match_info["sid"]
@@ -68,9 +68,9 @@ async def end_session(request: web.Request) -> web.Response:
 
 
 async def _logins_of(caller: Allow, request: web.Request) -> list[SessionInfo]:
-    """The caller's logins, if the caller's own is among them.
+    """The logins of the caller's subject, if the login of this request is among them.
 
-    Another issuer's user may have the name of one of ours, and has no login here.
+    Otherwise the caller is a user of another issuer, who may have the same subject as a user here.
     """
     found = await request.app[SERVICES].store.sessions_of(caller.subject)
     return found if caller.session_id in {info.sid for info in found} else []
@@ -90,5 +90,5 @@ def _session(info: SessionInfo, current: str) -> dict[str, Any]:
 
 
 def _other(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """The claims that are about the user, not about the token."""
+    """The claims about the user, without those about the token."""
     return {name: value for name, value in claims.items() if name not in RESERVED and name != ROLES}

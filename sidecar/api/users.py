@@ -1,6 +1,6 @@
 """The users file: TOML, read into an immutable table that a reload replaces as a whole.
 
-Parsing is pure and reports every problem at once; `load_users` alone touches a file. Checks no
+Parsing is pure and reports all problems at once; only `load_users` touches a file. Checks no
 passwords.
 """
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEYS: Final = ("name", "password_hash", "roles", "scopes", "claims", "disabled")
-_MAX_CLAIMS: Final = 4096  # octets: a token that carries more would be refused for its length
+_MAX_CLAIMS: Final = 4096  # bytes: a token with more would be refused for its length
 _NAME = re.compile(r"[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]{0,253}[^\x00-\x20\x7f-\xa0])?")
 _WORD = re.compile(r"[^\s\x00-\x1f\x7f-\x9f,]{1,255}")  # listed in a header
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One user; `claims` holds `roles`, `scopes` and all others, as they go into a token."""
+    """One user; `claims` has `roles`, `scopes` and all other claims, as a token carries them."""
 
     name: str
     password_hash: str = field(repr=False)
@@ -43,7 +43,7 @@ class User:
 
 
 class Users:
-    """Users by name. An unknown name has a decoy hash, drawn so that its cost is no hint either."""
+    """Users by name. An unknown name gets a decoy hash, as costly to check as a real user's."""
 
     __slots__ = ("_by_name", "_decoys")
 
@@ -62,11 +62,11 @@ class Users:
         return iter(self._by_name.values())
 
     def find(self, name: str) -> User | None:
-        """The user of exactly this name, also a disabled one."""
+        """The user with exactly this name, even a disabled one."""
         return self._by_name.get(name)
 
     def hash_of(self, name: str) -> str:
-        """What to check a password against: the user's hash; for an unknown name, its decoy."""
+        """The hash to check a password against: the user's, or the decoy of an unknown name."""
         user = self._by_name.get(name)
         if user is not None:
             return user.password_hash
@@ -87,7 +87,7 @@ def load_users(path: Path) -> Users:
 
 
 def parse_users(text: str, source: str) -> Users:
-    """The users of a TOML text; `source` names it. Raises ConfigError with every problem."""
+    """The users of a TOML text; `source` names it. Raises ConfigError with every problem in it."""
     try:
         document = parse_toml(text)
     except ValueError as error:
@@ -106,7 +106,7 @@ def parse_users(text: str, source: str) -> Users:
         reader = _Entry(entry, f"{source}: [[user]] {number}", problems)
         user = reader.read()
         if user.name in users:
-            reader.problem("name", f"a name of its own; {user.name!r} is taken by another user")
+            reader.problem("name", f"a unique name; {user.name!r} is taken by another user")
         users[user.name] = user
     if problems:
         raise ConfigError(problems)
@@ -114,7 +114,7 @@ def parse_users(text: str, source: str) -> Users:
 
 
 class _Entry:
-    """Reads one `[[user]]` table; what is wrong goes to `problems`, and reading goes on."""
+    """Reads one `[[user]]` table. Adds each problem to `problems` and continues."""
 
     __slots__ = ("_entry", "_problems", "_where")
 
@@ -176,7 +176,9 @@ class _Entry:
             return {}
         for name, claim in value.items():
             if name in RESERVED or name == ROLES:
-                self.problem(f"claims.{name}", "another name; this claim is written by the sidecar")
+                self.problem(
+                    f"claims.{name}", "another name, because the sidecar writes this claim"
+                )
             elif not _is_json(claim):
                 self.problem(f"claims.{name}", "a string, number, boolean, list or table")
                 return {}
@@ -188,7 +190,7 @@ def _is_name(text: str) -> bool:
 
 
 def _is_json(value: object) -> bool:
-    """Whether a TOML value can stand in JSON: no dates, no infinities."""
+    """Whether a TOML value can be written as JSON: not a date, not an infinity."""
     if isinstance(value, Mapping):
         return all(map(_is_json, value.values()))
     if isinstance(value, list):

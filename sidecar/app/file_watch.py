@@ -1,7 +1,7 @@
-"""Tells when files have changed, by looking at them; never in the middle of a change.
+"""Detects changed files by comparing `stat` results, and waits until a change is complete.
 
-A look is one `stat` for each, so that a change by rename or by a switched link, as Kubernetes makes
-it, shows like any other. Reads none of them.
+One `stat` per file also detects a replaced file and a switched symbolic link, as Kubernetes uses
+it. Reads no file.
 """
 
 from __future__ import annotations
@@ -12,49 +12,47 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    Looks = dict[str, tuple[int, ...] | None]
+    Snapshot = dict[str, tuple[int, ...] | None]
 
 
 class FileWatch:
-    """These files, as they were when it was made; those that are not there are watched too."""
+    """Watches files, beginning with their state now. Missing files are watched as well."""
 
-    __slots__ = ("_last", "_used")
+    __slots__ = ("_last", "_taken")
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._used: Looks = _look(paths)
-        self._last = self._used
+        self._taken: Snapshot = _snapshot(paths)  # what the program uses
+        self._last = self._taken  # what the last call saw
 
     def __repr__(self) -> str:
-        return f"<FileWatch {len(self._used)} files, changed={self._last != self._used}>"
+        return f"<FileWatch {len(self._taken)} files, changed={self._last != self._taken}>"
 
     def has_changed(self) -> bool:
-        """Whether they differ from what they were, and not from what the last call saw.
+        """Whether the files differ from those in use, and have not changed since the last call.
 
-        So with a call every so often nobody has written for as long.
+        Call it at a regular interval: True then means that a change was complete for one interval.
         """
-        before, self._last = self._last, _look(self._used)
-        return self._last == before and self._last != self._used
+        before, self._last = self._last, _snapshot(self._taken)
+        return self._last == before and self._last != self._taken
 
     def take(self) -> None:
-        """They are about to be read: as they are now is how they were."""
-        self._used = self._last = _look(self._used)
+        """Note the state of the files as the one in use; call this before reading them."""
+        self._taken = self._last = _snapshot(self._taken)
 
-    def turn_to(self, paths: Iterable[str]) -> None:
-        """Watch these instead; of those that were watched before, a change is not lost."""
-        self._used = self._last = {**_look(paths), **_kept(self._used, paths)}
-
-
-def _kept(used: Looks, paths: Iterable[str]) -> Looks:
-    return {path: used[path] for path in paths if path in used}
+    def replace_paths(self, paths: Iterable[str]) -> None:
+        """Watch other files. A pending change of a file that was watched before is not lost."""
+        wanted = list(paths)
+        kept = {path: self._taken[path] for path in wanted if path in self._taken}
+        self._taken = self._last = {**_snapshot(wanted), **kept}
 
 
-def _look(paths: Iterable[str]) -> Looks:
-    return {path: _look_at(path) for path in paths}
+def _snapshot(paths: Iterable[str]) -> Snapshot:
+    return {path: _stat(path) for path in paths}
 
 
-def _look_at(path: str) -> tuple[int, ...] | None:
+def _stat(path: str) -> tuple[int, ...] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 (no Path is made every second for each)
+        found = os.stat(path)  # noqa: PTH116 (avoids making a Path for each file every second)
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,4 +1,4 @@
-"""What a process that serves asks of its system: files for connections, and memory given back."""
+"""What a serving process sets in its operating system: the file limit and the C allocator."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import ctypes
 import resource
 from typing import Final
 
-# mallopt(3): its names for numbers, in <malloc.h>.
+# The parameters of mallopt(3), as <malloc.h> numbers them.
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _MIB: Final = 1 << 20
 
 
 def raise_file_limit() -> None:
-    """Every connection is a file: take all the system gives."""
+    """Raise the limit of open files to the hard limit, because each connection is a file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # what we have is what we work with
+    with contextlib.suppress(ValueError, OSError):  # otherwise the present limit stays
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def give_memory_back() -> None:
-    """Let the memory of a password check, 19 MiB each, go when it ends.
+    """Make glibc return the memory of a password check (19 MiB) when the check ends.
 
-    After the first one glibc moves its threshold above that size and keeps what it has: measured,
-    46 MiB at rest became 65 with the second login and 84 with two at once, for ever. A threshold
-    that is set stays. Buffers of bodies are below it, where taking and freeing costs nothing.
+    After the first large block glibc raises its threshold above that size and keeps such blocks:
+    measured, 46 MiB at rest became 65 with the second login and 84 with two at once, permanently. A
+    fixed threshold prevents this. Buffers of bodies are smaller, so they stay as cheap as before.
     """
-    with contextlib.suppress(AttributeError, OSError):  # another C library: it has its own ways
+    with contextlib.suppress(AttributeError, OSError):  # a C library without mallopt
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, 4 * _MIB)
         mallopt(_TRIM_THRESHOLD, _MIB)

@@ -1,6 +1,6 @@
-"""Reads the configuration again: when it is asked to, and when a file of it has changed.
+"""Decides when to read the configuration again: on request, and when one of its files has changed.
 
-Owns when that happens and what is said of it; what may change in operation is `Sidecar.reload`'s.
+Logs and counts the outcome. `Sidecar.reload` applies the new settings.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sidecar.reload")
 
 _NOT_USED: Final = "the new configuration is not used"
-# Looks between two tries of one that is not good: what it names may have come meanwhile.
-_LOOKS: Final = 30
+# Checks after a failed reload before the next attempt: a file that it needs may have appeared.
+_CHECKS_BEFORE_RETRY: Final = 30
 
 
 class Reloader:
-    """All of one process. `reread` gives the settings anew, and raises ConfigError.
+    """Reloads one sidecar. `reread` reads the settings again and may raise ConfigError.
 
-    `path` is the configuration file, if there is one; files are looked at every `every` seconds.
+    `path` is the configuration file, empty if there is none. The files are checked every `every`
+    seconds.
     """
 
     def __init__(
@@ -42,29 +43,29 @@ class Reloader:
         self._path = path
         self._every = every
         self._watch = FileWatch(self._files())
-        self._looks = 0  # since the last try
-        self._problems: list[str] = []  # of the last try
+        self._checks = 0  # since the last attempt
+        self._problems: list[str] = []  # of the last attempt
 
     def __repr__(self) -> str:
         return f"<Reloader {self._watch!r}>"
 
-    async def run(self, asked: asyncio.Event) -> None:
-        """Go on for ever; once `asked` is set, reload and clear it."""
+    async def run(self, requested: asyncio.Event) -> None:
+        """Reload whenever a file has changed or `requested` is set, which is then cleared."""
         while True:
-            await wait_any(self._every, asked)
-            if asked.is_set() or (self._sidecar.settings.watch_files and self._is_due()):
-                asked.clear()
+            await wait_any(self._every, requested)
+            if requested.is_set() or (self._sidecar.settings.watch_files and self._is_due()):
+                requested.clear()
                 await self.reload()
 
     def _is_due(self) -> bool:
-        self._looks += 1
+        self._checks += 1
         failed = self._sidecar.metrics.reload_failed
-        return self._watch.has_changed() or (failed and self._looks >= _LOOKS)
+        return self._watch.has_changed() or (failed and self._checks >= _CHECKS_BEFORE_RETRY)
 
     async def reload(self) -> None:
-        """Once, now. What is wrong is logged, once for as long as it is the same, and counted."""
+        """Reload now. Counts failures; logs a failure unless the last one had the same problems."""
         metrics = self._sidecar.metrics
-        self._looks = 0
+        self._checks = 0
         self._watch.take()
         before, self._problems = self._problems, []
         try:
@@ -73,7 +74,7 @@ class Reloader:
             self._problems = [str(each) for each in fault.problems]
             if self._problems != before:
                 logger.warning(_NOT_USED, extra={"problems": self._problems})
-        except Exception:  # the process serves on by the old one, and the next may be good
+        except Exception:  # the old configuration stays in use, and the next may be usable
             logger.exception(_NOT_USED)
         else:
             metrics.reloads["success"] += 1
@@ -81,7 +82,7 @@ class Reloader:
             metrics.reloaded = time.time()
             logging.getLogger().setLevel(self._sidecar.settings.log_level.upper())
             logger.info("configuration reloaded", extra={"waiting_for_restart": waiting})
-            self._watch.turn_to(self._files())
+            self._watch.replace_paths(self._files())
             return
         metrics.reloads["failure"] += 1
         metrics.reload_failed = True

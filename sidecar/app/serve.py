@@ -1,4 +1,4 @@
-"""A whole process: a sidecar that runs until a signal ends it. Knows no part of the sidecar."""
+"""Runs a sidecar as a whole process, from its start to the signal that ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the sidecar listens."""
+    """The addresses that the sidecar listens on, with the ports that it really has."""
 
     host: str
     port: int
@@ -36,17 +36,18 @@ async def serve(
     reread: Callable[[], Settings] | None = None,
     path: str = "",
 ) -> bool:
-    """Run until SIGTERM or SIGINT, then drain and return; a second signal ends the draining.
+    """Run until SIGTERM or SIGINT, then drain and return. A second signal ends the draining.
 
-    False when it came to that. SIGINT, as Ctrl-C sends it, skips the delay before the draining.
-    SIGHUP, and a change of the configuration file at `path` or of a file that it names, let
-    `reread` give the settings anew. Raises what `Sidecar` and its `start` raise.
+    Returns False if the draining was cut short. SIGINT (Ctrl-C) skips the delay before it. SIGHUP
+    and a change of the file at `path`, or of a file that it names, reload the settings that
+    `reread` returns. `ready` is called once the sidecar listens. Raises what `Sidecar` and its
+    `start` raise.
     """
     sidecar = Sidecar(settings, redactor=redactor)
     signals = Signals()
     gc_tuner = GcTuner()
-    reloads = None if reread is None else Reloader(sidecar, reread, path)
-    with signals.heard(hangup=reread is not None):
+    reloader = None if reread is None else Reloader(sidecar, reread, path)
+    with signals.handled(hangup=reread is not None):
         try:
             if await _start(sidecar, signals):
                 if ready is not None:
@@ -54,38 +55,38 @@ async def serve(
                     ready(Addresses(hosts[0], sidecar.port, hosts[1], sidecar.admin_port))
                 gc_tuner.install()
                 try:
-                    await _serve(signals, reloads)
+                    await _serve(signals, reloader)
                 finally:
                     gc_tuner.remove()
         finally:
-            delay = 0.0 if signals.typed else sidecar.settings.drain_delay
-            await sidecar.stop(delay=delay, hurry=signals.now)
-    return not signals.now.is_set()
+            delay = 0.0 if signals.interactive else sidecar.settings.drain_delay
+            await sidecar.stop(delay=delay, hurry=signals.hurry)
+    return not signals.hurry.is_set()
 
 
-async def _serve(signals: Signals, reloads: Reloader | None) -> None:
-    """Until it is to leave."""
-    if reloads is None:
-        await signals.leave.wait()
+async def _serve(signals: Signals, reloader: Reloader | None) -> None:
+    """Wait for the signal to stop; reload meanwhile."""
+    if reloader is None:
+        await signals.stop.wait()
         return
-    reloading = asyncio.create_task(reloads.run(signals.reload), name="reload")
+    reloading = asyncio.create_task(reloader.run(signals.reload), name="reload")
     try:
-        await signals.leave.wait()
+        await signals.stop.wait()
     finally:
-        reloading.cancel()  # not waited for: the draining begins in this very turn
+        reloading.cancel()  # not awaited: the draining begins in this turn of the loop
 
 
 async def _start(sidecar: Sidecar, signals: Signals) -> bool:
-    """Start it, unless it is to leave before it has. Raises what `start` raises."""
+    """Whether the sidecar started before a signal to stop. Raises what `start` raises."""
     starting = asyncio.create_task(sidecar.start(), name="start")
-    leaving = asyncio.create_task(signals.leave.wait(), name="leave")
+    stopping = asyncio.create_task(signals.stop.wait(), name="stop")
     try:
-        await asyncio.wait((starting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
             return True
         return False
     finally:
-        for task in (starting, leaving):
+        for task in (starting, stopping):
             task.cancel()
-        await asyncio.wait((starting, leaving))
+        await asyncio.wait((starting, stopping))

@@ -1,6 +1,6 @@
-"""The composition root: settings become a running sidecar, which starts, drains and stops.
+"""The composition root: turns settings into a running sidecar, which starts, reloads and stops.
 
-Owns the order of starting and stopping. Everything it joins is made elsewhere.
+Owns the order of these steps. The components that it connects are made in `app.build`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidecar.api.app import build_api
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import Services
 from sidecar.app import build
-from sidecar.app.policy import Policy
+from sidecar.app.trust import Trust
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
@@ -27,6 +27,7 @@ from sidecar.proxy.listener import Listener
 from sidecar.proxy.session_watch import SessionWatcher
 from sidecar.proxy.upstream_pool import InProcessConnector, UpstreamPool, UpstreamPoolLimits
 from sidecar.sessions.memory.local import LocalStore
+from sidecar.sessions.tiered.breaker import State as BreakerState
 from sidecar.settings import merge
 from sidecar.tasks import Tasks, wait_any
 from sidecar.telemetry.access_log import AccessLog
@@ -37,40 +38,39 @@ from sidecar.wire.headers import FieldLines, HeaderKinds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.app.build import Components
     from sidecar.auth.policy import RouteTable
     from sidecar.settings import Address, Settings
 
 logger = logging.getLogger("sidecar.app")
 
-# Seconds for an answer of the control plane or the admin port to be taken, at the very end.
+# Seconds at the very end for clients to read the last answers of the control and admin planes.
 _LAST_ANSWER: Final = 0.5
-# Seconds that an unused connection to the control plane is kept: with it stay a task and two files,
-# and a new one costs next to nothing.
+# Seconds that an unused connection to the control plane is kept. Each holds a task and two file
+# descriptors, and a new one costs almost nothing.
 _PAIR_IDLE: Final = 2.0
 
 
 class Sidecar:
-    """One sidecar. `start` it in a running event loop, `stop` it in the same.
+    """One sidecar. `start` it in a running event loop, and `stop` it in the same loop.
 
-    `metrics` and `settings` are readable at any time; `port` and `admin_port` once it has started.
-    Raises ConfigError with all that is wrong with the files that the settings name.
+    `metrics` and `settings` are readable at any time, `port` and `admin_port` after `start`. Raises
+    ConfigError with every problem of the settings and of the files that they name.
     """
 
     def __init__(self, settings: Settings, *, redactor: Redactor | None = None) -> None:
         self.settings = settings
         self._redactor = redactor or Redactor()
-        self.metrics = Metrics(reason.label for reason in Reason)
+        self.metrics = Metrics((reason.label for reason in Reason), BreakerState)
         self._tasks = Tasks()
         self._passwords = PasswordChecker()
-        parts = build.make_components(settings)
-        self._policy = Policy(settings, parts)
-        self.metrics.certificates = parts.expiries
+        components = build.make_components(settings)
+        self.trust = Trust(settings, components)
+        self.metrics.certificates = components.expiries
         self._store = build.make_store(settings, self.metrics)
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._listener: Listener | None = None
-        self._context: DataPlaneContext | None = None
-        self._waiting: tuple[str, ...] = ()  # settings that have changed and wait for a restart
+        self.context: DataPlaneContext | None = None
+        self._waiting: tuple[str, ...] = ()  # changed settings that need a restart
         self._access_log: AccessLog | None = None
         self._runners: list[web.AppRunner] = []
         self.port = 0
@@ -84,13 +84,13 @@ class Sidecar:
 
     @property
     def degraded(self) -> bool:
-        """Whether the context session store cannot be used now."""
+        """Whether the shared session store is unusable now."""
         return bool(self.metrics.degraded)
 
     def status(self) -> Mapping[str, Any]:
-        """Facts for operators."""
+        """The state of this process for operators, as JSON types; without secrets."""
         return {
-            "uptime_seconds": round(time.monotonic() - self._began, 1),
+            "uptime_seconds": round(time.monotonic() - self._started_at, 1),
             "started": self.started,
             "draining": self.draining,
             "store": repr(self._store),
@@ -99,7 +99,7 @@ class Sidecar:
                 [] if isinstance(self._store, LocalStore) else self._store.transitions
             ),
             "upstream": str(self.settings.upstream_url),
-            "routes": [route.name for route in self._policy.parts.routes.all],
+            "routes": [route.name for route in self.trust.components.routes.all],
             "waiting_for_restart": self._waiting,
             "connections": dict(self.metrics.connections),
             "requests_in_flight": self.metrics.in_flight,
@@ -107,9 +107,9 @@ class Sidecar:
         }
 
     async def start(self) -> None:
-        """Bind, build, connect, listen.
+        """Bind the ports, start store and key fetching, then serve.
 
-        Raises OSError for a port that is taken.
+        Raises OSError if a port is taken.
         """
         settings = self.settings
         traffic = _bind(settings.listen)
@@ -125,7 +125,7 @@ class Sidecar:
             await self._serve_admin(admin)
             if not isinstance(self._store, LocalStore):
                 await self._store.start()
-            await self._policy.start(self._tasks)
+            await self.trust.start(self._tasks)
             await listener.start(traffic)
         except BaseException:
             traffic.close()
@@ -136,30 +136,34 @@ class Sidecar:
         logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
 
     async def reload(self, settings: Settings) -> tuple[str, ...]:
-        """Go by these settings where that is possible in operation, and read all their files anew.
+        """Apply new settings as far as a reload can, and read all files again.
 
-        Returns the names of those that have changed and wait for a restart. Raises ConfigError with
-        all that is wrong; then nothing has changed.
+        Returns the names of changed settings that need a restart. Raises ConfigError with every
+        problem; then nothing has changed.
         """
         merged, waiting = merge(self.settings, settings)
-        parts = await asyncio.to_thread(build.make_components, merged)
-        foreign = await self._policy.prepare(merged, parts, self._tasks)
-        # From here to the end in one turn of the loop.
-        self._count(parts.routes)
-        self._policy.replace(merged, parts, foreign)
+        components = await asyncio.to_thread(build.make_components, merged)
+        config = build.make_data_plane_config(merged, components)
+        foreign = await self.trust.prepare(merged, components, self._tasks)
+        # From here to the end without an `await`, so that no request sees a mixture.
+        self._count_routes(components.routes)
+        self.trust.replace(merged, components, foreign)
         self.settings, self._waiting = merged, waiting
-        self.metrics.certificates = parts.expiries
-        if self._context is not None:
-            _replace(self._context, merged, parts)
+        self.metrics.certificates = components.expiries
+        if self.context is not None:
+            self.context.apply(config)
+            self.context.upstreams["upstream"].replace_connector(components.upstream)
+            if self.context.live is not None:
+                self.context.live.replace_routes(components.routes)
         if self._listener is not None:
             self._listener.identify()
         return waiting
 
     async def stop(self, *, delay: float = 0.0, hurry: asyncio.Event | None = None) -> None:
-        """Take no new work, let what runs end, and close everything.
+        """Drain: accept no more connections, let running requests finish, then close everything.
 
-        For `delay` seconds more, new work is still done, while whoever sends it is told to go
-        elsewhere. Once `hurry` is set, nothing is waited for.
+        For the first `delay` seconds new requests are still served, with answers that tell clients
+        to connect elsewhere. Setting `hurry` ends all waiting.
         """
         self.draining = True
         if self._listener is not None:
@@ -180,18 +184,17 @@ class Sidecar:
 
     async def _build(self) -> Listener:
         settings = self.settings
-        policy = self._policy
         services = Services(
-            gate=policy.gate,
+            gate=self.trust.gate,
             store=self._store,
-            current=policy.current,
+            config=self.trust,
             passwords=self._passwords,
             metrics=self.metrics,
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
             refresh_grace=settings.refresh_grace,
             longest=build.longest(settings),
-            on_unknown_key=policy.ask,
+            on_unknown_key=self.trust.refetch_keys,
         )
         api = web.AppRunner(
             build_api(services),
@@ -202,28 +205,28 @@ class Sidecar:
         )
         await api.setup()
         self._runners.append(api)
-        self._context = self._make_context(api)
-        return Listener(self._context)
+        self.context = self._make_context(api)
+        return Listener(self.context)
 
-    def _count(self, routes: RouteTable) -> None:
-        """Each has its counts before any request falls under it."""
+    def _count_routes(self, routes: RouteTable) -> None:
+        """Make the counters of every route, before the first request uses them."""
         for each in routes.all:
             self.metrics.route(each.name)
 
     def _make_context(self, api: web.AppRunner) -> DataPlaneContext:
-        parts, gate = self._policy.parts, self._policy.gate
+        components, gate = self.trust.components, self.trust.gate
         settings = self.settings
         metrics = self.metrics
         server = api.server
         if server is None:
             raise RuntimeError("the control plane has not been set up")
-        answers = FieldLines(HeaderKinds.of_responses())
+        response_fields = FieldLines(HeaderKinds.of_responses())
         upstreams = {
             "upstream": UpstreamPool(
                 str(settings.upstream_url),
-                parts.upstream,
+                components.upstream,
                 limits=build.make_upstream_pool_limits(settings),
-                fields=answers,
+                fields=response_fields,
                 metrics=metrics,
                 tasks=self._tasks,
             ),
@@ -231,7 +234,7 @@ class Sidecar:
                 "control plane",
                 InProcessConnector(server),
                 limits=UpstreamPoolLimits(connections=64, idle_timeout=_PAIR_IDLE),
-                fields=answers,
+                fields=response_fields,
                 metrics=metrics,
                 tasks=self._tasks,
             ),
@@ -243,10 +246,10 @@ class Sidecar:
             )
         live = SessionWatcher(gate, self._store, self._tasks)
         live.start()
-        self._policy.on_change = live.look_again
-        self._count(parts.routes)
+        self.trust.on_change = live.look_again
+        self._count_routes(components.routes)
         return DataPlaneContext(
-            routes=parts.routes,
+            build.make_data_plane_config(settings, components),
             gate=gate,
             store=self._store,
             upstreams=upstreams,
@@ -255,17 +258,12 @@ class Sidecar:
             metrics=metrics,
             tasks=self._tasks,
             log=logging.getLogger("sidecar.proxy"),
-            fields=FieldLines(HeaderKinds.of_requests(parts.identity.names)),
+            fields=FieldLines(HeaderKinds.of_requests(components.identity.names)),
             paths=build.make_paths(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
-            limits=build.make_limits(settings),
-            trusted_proxies=settings.trusted_proxies,
-            tls=parts.tls,
-            login_url=build.login_url(settings),
-            pages=build.error_pages(settings),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
-            on_unknown_key=self._policy.ask,
+            on_unknown_key=self.trust.refetch_keys,
             live=live,
         )
 
@@ -282,20 +280,8 @@ class Sidecar:
         await web.SockSite(runner, sock).start()
 
 
-def _replace(context: DataPlaneContext, settings: Settings, parts: Components) -> None:
-    context.routes = parts.routes
-    context.limits = build.make_limits(settings)
-    context.trusted_proxies = settings.trusted_proxies
-    context.login_url = build.login_url(settings)
-    context.pages = build.error_pages(settings)
-    context.tls = parts.tls
-    context.upstreams["upstream"].replace_connector(parts.upstream)
-    if context.live is not None:
-        context.live.replace_routes(parts.routes)
-
-
 def _bind(address: Address) -> socket.socket:
-    """A bound socket. Raises OSError with the address in its text."""
+    """A socket that is bound to the address. Raises OSError with the address in its message."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -1,4 +1,4 @@
-"""The signals: the first that ends the process asks it to leave in order, the second at once."""
+"""The process's signals: a first SIGTERM or SIGINT starts draining, a second one cuts it short."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """What was asked for so far: `leave`, then `now`; `typed` when it began with Ctrl-C.
+    """What the signals received so far ask for.
 
-    `reload` is set by SIGHUP, as often as it comes.
+    The first SIGTERM or SIGINT sets `stop`, the second `hurry`. `interactive` is True if the first
+    was SIGINT (Ctrl-C). Every SIGHUP sets `reload`.
     """
 
     def __init__(self) -> None:
-        self.leave = asyncio.Event()
-        self.now = asyncio.Event()
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
         self.reload = asyncio.Event()
-        self.typed = False
+        self.interactive = False
 
     def __repr__(self) -> str:
-        word = "now" if self.now.is_set() else "leave" if self.leave.is_set() else "none"
+        word = "hurry" if self.hurry.is_set() else "stop" if self.stop.is_set() else "none"
         return f"<Signals {word}>"
 
     @contextmanager
-    def heard(self, *, hangup: bool = False) -> Iterator[None]:
-        """Listen to SIGTERM and SIGINT on the running loop while this lasts; to SIGHUP if told."""
+    def handled(self, *, hangup: bool = False) -> Iterator[None]:
+        """Handle SIGTERM and SIGINT on the running loop inside; with `hangup`, SIGHUP as well."""
         loop = asyncio.get_running_loop()
         if hangup:
             loop.add_signal_handler(signal.SIGHUP, self.reload.set)
@@ -44,8 +45,8 @@ class Signals:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if self.leave.is_set():
-            self.now.set()
+        if self.stop.is_set():
+            self.hurry.set()
             return
-        self.typed = number is signal.SIGINT
-        self.leave.set()
+        self.interactive = number is signal.SIGINT
+        self.stop.set()

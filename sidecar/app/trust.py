@@ -1,14 +1,13 @@
-"""Who is let in: keys, users and routes, made from settings and replaced by others as a whole.
+"""Whose tokens are accepted: the gate, and the users and keys in use.
 
-Owns the gate and what tells it whose tokens are believed. A replacement happens between two turns
-of the event loop, so that every decision is by the old or by the new, and none by a mixture.
+Owns the current `LiveConfig` and the fetching of other issuers' keys. A reload replaces everything
+between two turns of the event loop, so no decision sees a mixture of old and new.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.api.services import LiveConfig
 from sidecar.app import build
 from sidecar.auth.gate import Gate
 from sidecar.auth.session import SessionKey
@@ -16,6 +15,7 @@ from sidecar.auth.session import SessionKey
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.api.services import LiveConfig
     from sidecar.app.build import Components
     from sidecar.auth.keys import Key, KeyRing
     from sidecar.issuers.jwks_fetch import JwksEndpoint, JwksFetcher
@@ -24,98 +24,111 @@ if TYPE_CHECKING:
 
 
 class ForeignKeys:
-    """The keys of other issuers: those in files, and those fetched, with whoever fetches them."""
+    """The keys of other issuers, from files and from URLs, and the fetcher of the latter.
 
-    def __init__(self, settings: Settings, ring: KeyRing, policy: Policy) -> None:
+    `on_keys` is called with this object whenever `ring` has been replaced by fetched keys.
+    """
+
+    def __init__(
+        self, settings: Settings, ring: KeyRing, on_keys: Callable[[ForeignKeys], None]
+    ) -> None:
         self.ring = ring
+        self.fetcher: JwksFetcher | None = None  # set by `start` if there is anything to fetch
         self._settings = settings
-        self._policy = policy
-        self.source: JwksFetcher | None = None  # once it has started, if there is anything to fetch
+        self._on_keys = on_keys
 
     def __repr__(self) -> str:
-        return f"<ForeignKeys {self.ring!r} from {self.source!r}>"
+        return f"<ForeignKeys {self.ring!r} from {self.fetcher!r}>"
 
     async def start(self, tasks: Tasks) -> None:
-        """Fetch once, and from then on."""
-        self.source = build.make_jwks_fetcher(self._settings, self._install)
-        if self.source is not None:
-            await self.source.start(tasks)
+        """Fetch all keys once, then keep them current in the background."""
+        self.fetcher = build.make_jwks_fetcher(self._settings, self._install)
+        if self.fetcher is not None:
+            await self.fetcher.start(tasks)
+
+    def stop(self) -> None:
+        """Fetch no more keys."""
+        if self.fetcher is not None:
+            self.fetcher.stop()
+
+    def refetch(self) -> None:
+        """Fetch the keys again, because a token named an unknown one."""
+        if self.fetcher is not None:
+            self.fetcher.refetch()
+
+    def inherit(self, previous: ForeignKeys) -> None:
+        """Where the first fetch failed, keep the keys fetched from the same endpoint before."""
+        for endpoint in self._missing():
+            if previous.fetcher is not None and endpoint in previous.fetcher.endpoints:
+                keys = [key for key in previous.ring.keys if key.issuer == endpoint.issuer]
+                self.ring = self.ring.replaced(endpoint.issuer, keys)
 
     def _install(self, issuer: str, keys: Sequence[Key]) -> None:
-        """Believe this issuer's tokens by these keys, and by no others of it, from now on."""
+        """Replace all keys of this issuer."""
         self.ring = self.ring.replaced(issuer, keys)
-        self._policy.on_keys(self)
-
-    def keep(self, before: ForeignKeys) -> None:
-        """What could not be fetched now, and came from the same place before, is as it was then."""
-        for place in self._missing():
-            if before.source is not None and place in before.source.places:
-                keys = [key for key in before.ring.keys if key.issuer == place.issuer]
-                self.ring = self.ring.replaced(place.issuer, keys)
+        self._on_keys(self)
 
     def _missing(self) -> Sequence[JwksEndpoint]:
-        return () if self.source is None else self.source.missing
+        return () if self.fetcher is None else self.fetcher.missing
 
 
-class Policy:
-    """The gate and the control plane's users and keys, of one set of settings at a time."""
+class Trust:
+    """The gate and the `LiveConfig`, both made from one set of settings.
 
-    def __init__(self, settings: Settings, parts: Components) -> None:
+    `current` is replaced as a whole and never changed in place. `on_change` is called after the
+    verification keys have been replaced.
+    """
+
+    def __init__(self, settings: Settings, components: Components) -> None:
         self.settings = settings
-        self.parts = parts
-        self.on_change: Callable[[], None] = _nothing  # told of other keys, once they are in use
-        self._foreign = ForeignKeys(settings, parts.foreign, self)
-        verifier = build.make_verifier(settings, parts.keys, parts.foreign)
+        self.components = components
+        self.on_change: Callable[[], None] = _nothing
+        self._foreign = ForeignKeys(settings, components.foreign, self._on_keys)
+        self.current: LiveConfig = build.make_live_config(settings, components, self._foreign.ring)
         self.gate = Gate(
-            verifier,
-            parts.identity,
+            self.current.verifier,
+            components.identity,
             cookie_name=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
             cache_size=settings.session_cache_size,
         )
-        self.current = LiveConfig(parts.users, parts.issuer, verifier)
-        self._show()
 
     def __repr__(self) -> str:
-        return f"<Policy {self.parts.routes!r} {self._foreign!r}>"
+        return f"<Trust {self.components.routes!r} {self._foreign!r}>"
 
     async def start(self, tasks: Tasks) -> None:
-        """Fetch the keys of other issuers, once and from then on."""
+        """Fetch the keys of other issuers once, then keep them current in the background."""
         await self._foreign.start(tasks)
 
-    def ask(self) -> None:
-        """A token named a key that is not known: it may be a new one."""
-        if self._foreign.source is not None:
-            self._foreign.source.ask()
+    def refetch_keys(self) -> None:
+        """Fetch the keys of other issuers again, because a token named an unknown one."""
+        self._foreign.refetch()
 
-    async def prepare(self, settings: Settings, parts: Components, tasks: Tasks) -> ForeignKeys:
-        """The keys of other issuers by these settings; nothing changes yet."""
-        foreign = ForeignKeys(settings, parts.foreign, self)
+    async def prepare(
+        self, settings: Settings, components: Components, tasks: Tasks
+    ) -> ForeignKeys:
+        """Fetch the keys of other issuers under new settings; nothing in use changes yet."""
+        foreign = ForeignKeys(settings, components.foreign, self._on_keys)
         await foreign.start(tasks)
-        foreign.keep(self._foreign)
+        foreign.inherit(self._foreign)
         return foreign
 
-    def replace(self, settings: Settings, parts: Components, foreign: ForeignKeys) -> None:
-        """From here on by these."""
-        if self._foreign.source is not None:
-            self._foreign.source.stop()
-        self.settings, self.parts, self._foreign = settings, parts, foreign
-        self.current.users, self.current.issuer = parts.users, parts.issuer
-        self.on_keys(foreign)
-        self._show()
+    def replace(self, settings: Settings, components: Components, foreign: ForeignKeys) -> None:
+        """Use new settings, what was made from them, and the keys from `prepare`."""
+        self._foreign.stop()
+        self.settings, self.components, self._foreign = settings, components, foreign
+        self._rebuild()
 
-    def on_keys(self, foreign: ForeignKeys) -> None:
-        """Verify with other keys, if they are those in use."""
+    def _on_keys(self, foreign: ForeignKeys) -> None:
+        """Use fetched keys, unless a reload has replaced this `ForeignKeys` or is preparing it."""
         if foreign is self._foreign:
-            verifier = build.make_verifier(self.settings, self.parts.keys, foreign.ring)
-            self.gate.replace_verifier(verifier)
-            self.current.verifier = verifier
-            self.on_change()
+            self._rebuild()
 
-    def _show(self) -> None:
-        keys = self.parts.keys.access
-        self.current.published_keys = tuple(key for key in keys if not key.is_symmetric)
-        self.current.redirect_origins = build.make_redirect_origins(self.settings)
+    def _rebuild(self) -> None:
+        ring = self._foreign.ring
+        self.current = build.make_live_config(self.settings, self.components, ring)
+        self.gate.replace_verifier(self.current.verifier)
+        self.on_change()
 
 
 def _nothing() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead
 
+REALM: Final = "sidecar"
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -114,7 +115,7 @@ class Gate:
         *,
         cookie_name: str = "__Host-session",
         session_key: SessionKey = SessionKey.SHA256,
-        realm: str = "sidecar",
+        realm: str = REALM,
         cache_size: int = DEFAULT_SIZE,
     ) -> None:
         self._verifier = verifier

@@ -101,9 +101,9 @@ async def run_demo(
     Port 0 means any free one. Raises OSError when one is taken.
     """
     signals = Signals()
-    with signals.heard():
+    with signals.handled():
         await _serve(settings, app_port, redactor, say, signals)
-    return not signals.now.is_set()
+    return not signals.hurry.is_set()
 
 
 async def _serve(
@@ -126,9 +126,9 @@ async def _serve(
             await sidecar.start()
             try:
                 say(guide(f"http://{HOST}:{sidecar.port}", f"http://{HOST}:{sidecar.admin_port}"))
-                await signals.leave.wait()
+                await signals.stop.wait()
                 await runner.cleanup()  # first: the sidecar would wait for open event streams
             finally:
-                await sidecar.stop(hurry=signals.now)
+                await sidecar.stop(hurry=signals.hurry)
     finally:
         await runner.cleanup()

@@ -1,13 +1,13 @@
-"""What every connection and request of one data plane shares, made once at start.
+"""What all connections and requests of one data plane share, made once at start.
 
-Plain references and prepared bytes; routes and gate may be replaced together by a reload.
+Holds plain references and prepared bytes. A reload replaces the part that `DataPlaneConfig` lists.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 from sidecar.wire.head import HeadLimits
@@ -57,11 +57,33 @@ class Limits:
     half_closed: float = 2.5  # for an answer to begin after the client has ended its side
 
 
-@dataclass(slots=True)
-class DataPlaneContext:
-    """The data plane's collaborators."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPlaneConfig:
+    """What a reload may change in the data plane: made by one function, applied as a whole."""
 
     routes: RouteTable
+    limits: Limits = field(default_factory=Limits)
+    trusted_proxies: Sequence[Network] = ()
+    tls: ssl.SSLContext | None = None  # of the listener; None: plain HTTP
+    login_url: bytes = b""  # the sign-in page of a browser; empty: none
+    pages: Mapping[int, Form] = field(default_factory=lambda: DOCUMENTS)  # errors as HTML
+
+
+@dataclass(slots=True)
+class DataPlaneContext:
+    """The data plane's collaborators, and each field of its `DataPlaneConfig` as an attribute.
+
+    The request path reads those fields for every request, so they are here and not one attribute
+    further away. `apply` sets them, when the context is made and at every reload.
+    """
+
+    config: InitVar[DataPlaneConfig]
+    routes: RouteTable = field(init=False)
+    limits: Limits = field(init=False)
+    trusted_proxies: Sequence[Network] = field(init=False)
+    tls: ssl.SSLContext | None = field(init=False)
+    login_url: bytes = field(init=False)
+    pages: Mapping[int, Form] = field(init=False)
     gate: Gate
     store: SessionStore
     upstreams: Mapping[str, UpstreamPool]  # by `Route.target`
@@ -73,11 +95,6 @@ class DataPlaneContext:
     fields: FieldLines  # of requests
     paths: Paths
     request_ids: Iterator[bytes]
-    limits: Limits = field(default_factory=Limits)
-    trusted_proxies: Sequence[Network] = ()
-    tls: ssl.SSLContext | None = None  # what clients agree on, if they speak TLS
-    login_url: bytes = b""  # where a browser signs in; empty: nowhere
-    pages: Mapping[int, Form] = field(default_factory=lambda: DOCUMENTS)  # errors for a person
     access_log: AccessLog | None = None
     log_all: bool = False  # also what was allowed
     on_unknown_key: Callable[[], None] | None = None  # told of a token that names one
@@ -89,6 +106,14 @@ class DataPlaneContext:
         b"Via: 1.0 sidecar\r\nX-Request-Id: ",
         b"Via: 1.1 sidecar\r\nX-Request-Id: ",
     )
+
+    def __post_init__(self, config: DataPlaneConfig) -> None:
+        self.apply(config)
+
+    def apply(self, config: DataPlaneConfig) -> None:
+        """Use every field of this configuration, from the next request on."""
+        for each in fields(config):
+            setattr(self, each.name, getattr(config, each.name))
 
 
 def make_request_ids(prefix: bytes) -> Iterator[bytes]:

@@ -32,7 +32,9 @@ DETAILS: Final = {
 }
 
 # What a client should wait, in seconds, before it comes again (RFC 9110 section 10.2.3).
-RETRY_AFTER: Final = b"Retry-After: 1\r\n"
+RETRY_SECONDS: Final = 1
+RETRY_AFTER: Final = b"Retry-After: %d\r\n" % RETRY_SECONDS
+PROBLEM_TYPE: Final = "application/problem+json"
 # What a 405 must say (RFC 9110 section 15.5.6); any other method goes on to the upstream, too.
 ALLOW: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
@@ -52,7 +54,7 @@ def _document(status: int) -> Form:
         f'{{"type":"about:blank","title":"{title}","status":{status},'
         f'"detail":"{DETAILS[status]}","request_id":"'
     )
-    return Form(_start(status, "application/problem+json"), body.encode(), b'"}\n')
+    return Form(_start(status, PROBLEM_TYPE), body.encode(), b'"}\n')
 
 
 def page(status: int, before: str, after: str, policy: str) -> Form:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import argon2
 
+from sidecar.api.pages import SignInPage
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import LiveConfig, Services
 from sidecar.api.users import Users, parse_users
@@ -70,6 +71,13 @@ def users_of(*disabled: str, roles: str = '["user"]') -> Users:
 
 
 @dataclass
+class Config:
+    """Holds the configuration in use, as the composition root does."""
+
+    current: LiveConfig
+
+
+@dataclass
 class Api:
     """A running control plane and how to talk to it."""
 
@@ -85,7 +93,13 @@ class Api:
     @property
     def current(self) -> LiveConfig:
         """What a reload replaces."""
-        return self.services.current
+        return self.services.config.current
+
+    def change(self, **changed: Any) -> None:
+        """Replace the configuration by one that differs in these fields, as a reload does."""
+        config = self.services.config
+        assert isinstance(config, Config)
+        config.current = replace(config.current, **changed)
 
     def logins(self, method: str, result: str) -> int:
         """How many logins of this kind were counted."""
@@ -154,7 +168,16 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
     services = Services(
         gate=Gate(verifier, IdentityHeaders()),
         store=LocalStore(clock) if store is None else store,
-        current=LiveConfig(users_of(), issuer, verifier, (), frozenset({"https://other.example"})),
+        config=Config(
+            LiveConfig(
+                users=users_of(),
+                issuer=issuer,
+                verifier=verifier,
+                published_keys=(),
+                redirect_origins=frozenset({"https://other.example"}),
+                sign_in=SignInPage(),
+            )
+        ),
         passwords=PasswordChecker(),
         metrics=Metrics(),
         clock=clock,

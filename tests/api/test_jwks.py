@@ -33,7 +33,7 @@ def key() -> Key:
 
 async def test_public_keys(api: Api, key: Key) -> None:
     """Others can verify with what is published; neither a private part nor a secret is in it."""
-    api.current.published_keys = (key, secret_key(ISSUER, b"x" * 32))
+    api.change(published_keys=(key, secret_key(ISSUER, b"x" * 32)))
     answer = await api.client.get("/.well-known/jwks.json")
     assert answer.status == 200
     assert answer.content_type == "application/json"
@@ -48,7 +48,7 @@ async def test_public_keys(api: Api, key: Key) -> None:
 
 async def test_secrets_only(api: Api) -> None:
     """With a shared secret alone there is nothing to publish: a 404 that says so."""
-    api.current.published_keys = (secret_key(ISSUER, b"x" * 32),)
+    api.change(published_keys=(secret_key(ISSUER, b"x" * 32),))
     answer = await api.client.get("/.well-known/jwks.json")
     assert answer.status == 404
     assert "shared secret" in (await problem(answer))["detail"]

@@ -11,9 +11,11 @@ import pytest
 from sidecar.api import passwords
 from sidecar.api.passwords import PasswordChecker
 from sidecar.auth.session import token_id
+from sidecar.sessions.memory.local import LocalStore
 from tests.api.control_plane import BROWSER, START, bearer, problem, with_cookie
 
 if TYPE_CHECKING:
+    from sidecar.auth.session import Grant
     from tests.api.control_plane import Api, Clock, Starter
 
 GOOD = {"username": "alice", "password": "pw-alice"}
@@ -340,3 +342,29 @@ async def test_a_token_login_ignores_old_credentials(api: Api) -> None:
     """Whatever credentials a JSON login carries, good or bad, only its body counts."""
     answer = await api.client.post("/auth/login", json=GOOD, headers=bearer("rubbish"))
     assert answer.status == 200
+
+
+class EndingStore(LocalStore):
+    """A store in which each login is ended while it is being written, as by a logout everywhere."""
+
+    async def write(self, grant: Grant) -> bool:
+        """Write the login, end it, and say so."""
+        await super().write(grant)
+        await self.revoke_session(grant.session.sid)
+        return False
+
+
+async def test_a_login_that_is_ended_meanwhile(start: Starter) -> None:
+    """The client gets no credentials, and is told the truth: not that the store is away."""
+    api = await start(EndingStore())
+    answer = await api.client.post("/auth/login", json=GOOD)
+    assert answer.status == 409
+    assert (await problem(answer))[
+        "detail"
+    ] == "This login was ended while it began. Sign in again."
+    answer = await api.client.post("/auth/login", data=GOOD, headers=BROWSER, allow_redirects=False)
+    assert (answer.status, answer.cookies) == (409, {})
+    assert 'href="/auth/login"' in await answer.text()
+    for method in ("password", "form"):
+        assert api.logins(method, "refused") == 1
+        assert api.logins(method, "unavailable") == 0

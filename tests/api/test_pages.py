@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page, sign_in_page
+from sidecar.api import pages
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page
 
 NASTY = "\"><script>alert(1)</script><img src=x onerror='x'>"
 
@@ -37,7 +38,7 @@ class _Reader(HTMLParser):
 
 def test_form_is_accessible() -> None:
     """Each field has a label, what password managers look for, and the first one has the focus."""
-    page = _Reader(sign_in_page(rd="/x"))
+    page = _Reader(SignInPage().render(rd="/x"))
     assert {label["for"] for label in page.named("label")} == {"username", "password"}
     assert page.with_id("username")["autocomplete"] == "username"
     assert page.with_id("password")["autocomplete"] == "current-password"
@@ -50,7 +51,9 @@ def test_form_is_accessible() -> None:
 
 def test_error_is_announced() -> None:
     """A wrong password is an alert that both fields refer to; the name stays, focus moves on."""
-    page = _Reader(sign_in_page(rd="", error="Wrong user name or password.", username="alice"))
+    page = _Reader(
+        SignInPage().render(rd="", error="Wrong user name or password.", username="alice")
+    )
     assert page.with_id("error")["role"] == "alert"
     assert page.with_id("username")["value"] == "alice"
     assert page.with_id("password")["aria-describedby"] == "error"
@@ -61,7 +64,7 @@ def test_error_is_announced() -> None:
 
 def test_signed_in() -> None:
     """Who is signed in sees as whom, may go on or sign out, and still finds the form."""
-    text = sign_in_page(rd="/x", subject="alice")
+    text = SignInPage().render(rd="/x", subject="alice")
     page = _Reader(text)
     assert "Signed in as <strong>alice</strong>" in text
     assert [form["action"] for form in page.named("form")] == ["/auth/logout", "/auth/login"]
@@ -95,8 +98,8 @@ def test_everything_is_escaped(text: str) -> None:
     def shape(page: str) -> list[tuple[str, list[str]]]:
         return [(tag, list(attributes)) for tag, attributes in _Reader(page).elements]
 
-    plain = sign_in_page(rd="x", error="x", notice="x", username="x", subject="x")
-    made = sign_in_page(
+    plain = SignInPage().render(rd="x", error="x", notice="x", username="x", subject="x")
+    made = SignInPage().render(
         rd=f"x{text}", error=f"x{text}", notice=text or "x", username=f"x{text}", subject=f"x{text}"
     )
     assert shape(made) == shape(plain)
@@ -107,7 +110,7 @@ def test_everything_is_escaped(text: str) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(sign_in_page(rd="/"), id="sign-in"),
+        pytest.param(SignInPage().render(rd="/"), id="sign-in"),
         pytest.param(error_page(status=500, title="x", detail="x", request_id="x"), id="error"),
     ],
 )
@@ -124,3 +127,16 @@ def test_policy_allows_just_the_style(page: str) -> None:
     for tag, attributes in _Reader(page).elements:
         assert tag != "script"
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
+
+
+def test_a_text_without_its_placeholder() -> None:
+    """A configured text that the template does not show is a mistake, found when it starts."""
+    with pytest.raises(ValueError, match=r"^sign_in\.html has no placeholder for motto$"):
+        SignInPage({"motto": "x"})
+
+
+def test_a_placeholder_without_its_text() -> None:
+    """A placeholder that neither a request nor the configuration fills is a mistake as well."""
+    template = pages._Template("error.html")  # noqa: SLF001
+    with pytest.raises(ValueError, match=r"^error\.html gets no value for action, "):
+        template.fill({"title": "x", "head": "x"})

@@ -315,7 +315,7 @@ async def test_a_lowered_age_ends_older_logins(api: Api, clock: Clock) -> None:
 async def test_a_user_who_is_gone(api: Api, users: Users) -> None:
     """Who was disabled or removed since the login is refused, and the login is ended."""
     tokens = await api.login()
-    api.current.users = users
+    api.change(users=users)
     assert await refused(await api.refresh(tokens["refresh_token"]))
     assert not await api.is_live(tokens["access_token"])
     assert api.logins("refresh", "user_gone") == 1
@@ -324,7 +324,7 @@ async def test_a_user_who_is_gone(api: Api, users: Users) -> None:
 async def test_roles_are_read_anew(api: Api) -> None:
     """A refresh gives the roles that the users file has now."""
     tokens = await api.login()
-    api.current.users = users_of(roles='["user", "auditor"]')
+    api.change(users=users_of(roles='["user", "auditor"]'))
     tokens = await (await api.refresh(tokens["refresh_token"])).json()
     user = await (await api.user_of(tokens["access_token"])).json()
     assert user["roles"] == ["user", "auditor"]
@@ -443,7 +443,7 @@ async def test_logins_from_elsewhere_keep_their_claims(api: Api) -> None:
         api.current.issuer, login, ClientInfo("", ""), now, session_key=SessionKey.SHA256
     )
     await api.store.write(pair.grant)
-    api.current.users = Users()
+    api.change(users=Users())
     tokens = await (await api.refresh(pair.refresh_token)).json()
     user = await (await api.user_of(tokens["access_token"])).json()
     assert (user["sub"], user["roles"]) == ("alice", ["x"])

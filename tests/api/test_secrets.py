@@ -98,7 +98,7 @@ def test_reprs_show_no_secret(clock: Clock) -> None:
     services = make_services(clock)
     services.passwords.close()
     pair = issue_pair(
-        services.current.issuer,
+        services.config.current.issuer,
         new_login("alice", {}, clock.now),
         ClientInfo("agent", "192.0.2.7"),
         clock.now,
@@ -111,7 +111,7 @@ def test_reprs_show_no_secret(clock: Clock) -> None:
         RefreshRequest(secret),
         LogoutRequest(secret),
         Rotation(services, secret.encode(), ClientInfo("", ""), clock.now),
-        services.current.users,
+        services.config.current.users,
         services.passwords,
     ]
     assert secret in msgspec.json.encode(pair).decode()

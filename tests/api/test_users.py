@@ -135,7 +135,7 @@ def test_empty_file_has_no_users() -> None:
         pytest.param(entry(rolls="[]"), [".rolls: one of the keys name, "], id="unknown-key"),
         pytest.param(
             entry() + "\n" + entry(),
-            ["[[user]] 2 (alice).name: a name of its own"],
+            ["[[user]] 2 (alice).name: a unique name"],
             id="name-twice",
         ),
         pytest.param(

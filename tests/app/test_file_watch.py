@@ -76,7 +76,7 @@ def test_other_files(tmp_path: Path) -> None:
     watch.take()
     one.write_text("changed while it was read")
     two.write_text("")
-    watch.turn_to([str(one), str(two)])
+    watch.replace_paths([str(one), str(two)])
     assert [watch.has_changed() for _ in range(2)] == [False, True]
-    watch.turn_to([str(two)])
+    watch.replace_paths([str(two)])
     assert [watch.has_changed() for _ in range(2)] == [False, False]

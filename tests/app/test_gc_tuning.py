@@ -42,7 +42,7 @@ def test_what_survives_is_set_aside(gc_tuner: GcTuner) -> None:
     gc.collect()
     assert gc.get_freeze_count() >= aside + 100
     assert len(gc.get_objects(2)) < 100
-    assert repr(gc_tuner).startswith("<Collector, all is looked at in ")
+    assert repr(gc_tuner).startswith("<GcTuner, complete collection in ")
     del kept
 
 

@@ -13,7 +13,7 @@ from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier
-from sidecar.proxy.context import DataPlaneContext, Limits, make_request_ids
+from sidecar.proxy.context import DataPlaneConfig, DataPlaneContext, Limits, make_request_ids
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
 from sidecar.sessions.memory.local import LocalStore
@@ -110,8 +110,13 @@ class Plane:
         routes = RouteTable(rules)
         self.connector = MemoryConnector()
         self.pool = make_origin(self.connector, origin_limits, metrics=metrics, tasks=tasks)
-        self.context = DataPlaneContext(
+        config = DataPlaneConfig(
             routes=routes,
+            limits=Limits() if limits is None else limits,
+            trusted_proxies=trusted,
+        )
+        self.context = DataPlaneContext(
+            config,
             gate=gate,
             store=LocalStore(),
             upstreams={"upstream": self.pool},
@@ -123,8 +128,6 @@ class Plane:
             fields=FieldLines(HeaderKinds.of_requests(identity.names)),
             paths=Paths(),
             request_ids=make_request_ids(b"id"),
-            limits=Limits() if limits is None else limits,
-            trusted_proxies=trusted,
         )
         self.listener = Listener(self.context)
 

@@ -381,7 +381,7 @@ async def test_the_rest_of_a_last_answer(upstream: ScriptedUpstream, tmp_path: P
     """Whoever takes it at its pace gets all; whoever then does not end its side is cut."""
     upstream.scripts = [[reply(BETWEEN)]]
     async with secure(upstream, tmp_path) as tls:
-        shared = tls.proxy.sidecar._context  # noqa: SLF001 (no setting says so)
+        shared = tls.proxy.sidecar.context
         assert shared is not None
         shared.limits = replace(shared.limits, linger=0.01)
         unswept(tls.proxy)
@@ -399,7 +399,7 @@ async def test_the_rest_of_a_last_answer(upstream: ScriptedUpstream, tmp_path: P
 async def test_half_a_record_is_no_request(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """With it there when an idle connection's time is over, it has HEADER_TIMEOUT for more."""
     async with secure(upstream, tmp_path) as tls:
-        shared = tls.proxy.sidecar._context  # noqa: SLF001 (nothing else tells what holds)
+        shared = tls.proxy.sidecar.context
         assert shared is not None
         unswept(tls.proxy)
         with contextlib.closing(await asyncio.to_thread(_thin, tls)) as client:

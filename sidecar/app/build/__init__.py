@@ -1,7 +1,7 @@
-"""Makes the program's parts from settings by plain constructors; starts none of them.
+"""Makes the program's components from settings by plain constructors; starts none of them.
 
-Together with `app` the only place that knows every part. Raises ConfigError for settings and files
-that cannot be used, with the place of each and what was expected there.
+Only this folder and `app` know every component. Raises ConfigError for settings and files that
+cannot be used; each problem names its place and what was expected there.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 from sidecar.app.build.components import (
     Components,
     make_components,
-    make_limits,
     make_paths,
-    make_redirect_origins,
     make_upstream_pool_limits,
 )
-from sidecar.app.build.pages import error_pages, login_url
+from sidecar.app.build.live import make_data_plane_config, make_limits, make_live_config
 from sidecar.app.build.stores import longest, make_remote, make_store
 from sidecar.app.build.trust import (
     Keys,
@@ -27,15 +25,14 @@ from sidecar.app.build.trust import (
 __all__ = [
     "Components",
     "Keys",
-    "error_pages",
-    "login_url",
     "longest",
     "make_components",
+    "make_data_plane_config",
     "make_issuer",
     "make_jwks_fetcher",
     "make_limits",
+    "make_live_config",
     "make_paths",
-    "make_redirect_origins",
     "make_remote",
     "make_store",
     "make_upstream_pool_limits",

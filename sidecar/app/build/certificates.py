@@ -1,4 +1,4 @@
-"""TLS: the contexts that settings and their files give, and when each certificate ends."""
+"""TLS: the contexts made from settings and their files, and when each certificate expires."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def make_listener_tls(settings: Settings) -> ssl.SSLContext | None:
-    """What clients agree on; None where they speak plain HTTP. Raises ConfigError."""
+    """The listener's context; None for plain HTTP. Raises ConfigError."""
     if not settings.tls_cert_file:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -26,8 +26,9 @@ def make_listener_tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_client_auth != "off":
         required = settings.tls_client_auth == "required"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-        # With a ticket, and with the next one that it brings, a client would come back without its
-        # certificate's being looked at, also when that has ended. TLS 1.2 has them for 5 minutes.
+        # Resuming with a ticket skips the check of the client's certificate and brings another
+        # ticket, so a client could continue after its certificate has expired. TLS 1.2 sessions
+        # can be resumed for 5 minutes.
         context.num_tickets = 0
         with config_errors_at(f"tls_client_ca_file {settings.tls_client_ca_file}"):
             context.load_verify_locations(cafile=settings.tls_client_ca_file)
@@ -35,7 +36,7 @@ def make_listener_tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def make_upstream_tls(settings: Settings) -> ssl.SSLContext | None:
-    """How the application is spoken to; None for plain HTTP. Raises ConfigError."""
+    """The context for connections to the application; None for plain HTTP. Raises ConfigError."""
     if settings.upstream_url.scheme != "https":
         return None
     file = settings.upstream_ca_file
@@ -48,9 +49,9 @@ def make_upstream_tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def check_redis_tls(settings: Settings) -> None:
-    """Without this, a file that holds no certificate would pass for a Redis that is away.
+    """Try the files for Redis. Raises ConfigError.
 
-    Raises ConfigError.
+    Without this check, a file without a certificate would look like a Redis that is away.
     """
     file = settings.redis_ca_file
     if file:
@@ -63,18 +64,25 @@ def check_redis_tls(settings: Settings) -> None:
 
 
 def read_expiries(settings: Settings) -> dict[str, float]:
-    """When our own certificates end, by setting, in seconds since the epoch. Raises ConfigError."""
-    found = {}
-    for name in ("tls_cert_file", "upstream_cert_file", "redis_cert_file"):
-        file = getattr(settings, name)
+    """When each own certificate expires, in seconds since the epoch, by the setting's name.
+
+    Raises ConfigError.
+    """
+    files = {
+        "tls_cert_file": settings.tls_cert_file,
+        "upstream_cert_file": settings.upstream_cert_file,
+        "redis_cert_file": settings.redis_cert_file,
+    }
+    expiries = {}
+    for name, file in files.items():
         if file:
             with config_errors_at(f"{name} {file}"):
-                found[name] = _end_of(Path(file).read_bytes())
-    return found
+                expiries[name] = _expiry_of(Path(file).read_bytes())
+    return expiries
 
 
-def _end_of(pem: bytes) -> float:
-    # 9 MiB, for those who have certificates.
+def _expiry_of(pem: bytes) -> float:
+    # The library takes 9 MiB, so it is imported only where there are certificates.
     from cryptography import x509  # noqa: PLC0415
 
     try:
@@ -85,10 +93,10 @@ def _end_of(pem: bytes) -> float:
 
 
 def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
-    """Raises ValueError for a pair that is none, and for a key that has a password."""
+    """Raises ValueError if the two do not match, and for a key with a password."""
 
     def refuse() -> str:
-        raise ValueError("a key without a password: nobody is there to type it")
+        raise ValueError("a key without a password, because there is no one to type it")
 
     try:
         context.load_cert_chain(cert_file, key_file, refuse)

@@ -1,13 +1,11 @@
-"""What settings and the files they name give, made once; or all that is wrong with them."""
+"""Reads every file that settings name, and makes what follows from settings and files alone."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sidecar.api.redirects import parse_origin
 from sidecar.api.users import Users, load_users
 from sidecar.app.build.certificates import (
     check_redis_tls,
@@ -21,7 +19,6 @@ from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.policy import Access, Outage, RouteRule, RouteTable
 from sidecar.errors import ConfigError, Problem
-from sidecar.proxy.context import Limits
 from sidecar.proxy.upstream_pool import Connector, TcpConnector, UnixConnector, UpstreamPoolLimits
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.target import NormalisingPaths, Paths
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What the sidecar answers itself, before any configured route is asked.
+# What the sidecar answers itself. These rules come before every configured one.
 OWN_ROUTES = (
     RouteRule(path="/auth/verify/*", name="verify", access=Access.PUBLIC, target="verify"),
     RouteRule(path="/auth/*", name="auth", access=Access.PUBLIC, target="api", upgrades=()),
@@ -47,10 +44,10 @@ OWN_ROUTES = (
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What is made of settings alone, without metrics or an event loop.
+    """What is made from settings and files alone, without metrics or an event loop.
 
-    `foreign` are the keys of other issuers, as far as they stand in files; `tls` is what clients
-    agree on; `expiries` are the ends of our own certificates, as `read_expiries` gives them.
+    `foreign` has the keys of other issuers that are in files. `tls` is the listener's context, None
+    for plain HTTP. `expiries` is what `read_expiries` returns.
     """
 
     keys: Keys
@@ -65,7 +62,7 @@ class Components:
 
 
 def make_components(settings: Settings) -> Components:
-    """Read every file that settings name. Raises ConfigError with the problems of all."""
+    """Read every file that settings name. Raises ConfigError with the problems of all of them."""
     problems: list[Problem] = []
 
     def attempt(make: Callable[[Settings], T]) -> T | None:
@@ -108,12 +105,12 @@ def _make_signing(settings: Settings) -> tuple[Keys, Issuer]:
 
 
 def _make_users(settings: Settings) -> Users:
-    """The users of the users file; nobody without one."""
+    """The users of the users file; no users without a file."""
     return load_users(Path(settings.users_file)) if settings.users_file else Users()
 
 
 def make_routes(settings: Settings) -> RouteTable:
-    """Our own routes, then those of the file."""
+    """The sidecar's own routes, then those of the file."""
     rules = [
         RouteRule(
             path=each.path,
@@ -140,7 +137,7 @@ def _make_identity(settings: Settings) -> IdentityHeaders:
 
 
 def _make_connector(settings: Settings) -> Connector:
-    """How the application is reached."""
+    """Opens connections to the application."""
     upstream = settings.upstream_url
     if upstream.scheme == "unix":
         return UnixConnector(upstream.path)
@@ -153,41 +150,22 @@ def _make_connector(settings: Settings) -> Connector:
 
 
 def make_upstream_pool_limits(settings: Settings) -> UpstreamPoolLimits:
-    """Bounds of the application's connections."""
+    """The limits of connections to the application."""
     return UpstreamPoolLimits(
         connections=settings.upstream_max_connections,
         connect_timeout=settings.upstream_connect_timeout,
         idle_timeout=settings.upstream_idle_timeout,
-        head=_make_head_limits(settings),
-    )
-
-
-def make_limits(settings: Settings) -> Limits:
-    """Bounds of the clients' connections."""
-    return Limits(
-        head=_make_head_limits(settings),
-        header_timeout=settings.header_timeout,
-        idle_timeout=settings.idle_timeout,
-        upstream_timeout=settings.upstream_timeout,
-        queue_timeout=settings.upstream_queue_timeout,
-        connections=settings.max_connections,
-        requests=settings.max_requests or sys.maxsize,
-        body_rate=settings.min_body_rate,
-        send_rate=settings.min_send_rate,
+        head=make_head_limits(settings),
     )
 
 
 def make_paths(settings: Settings) -> Paths:
-    """How the paths of requests are read."""
+    """Reads the paths of requests: ambiguous ones are rejected or normalised."""
     if settings.paths_ambiguous == "reject":
         return Paths()
     return NormalisingPaths(tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES))
 
 
-def _make_head_limits(settings: Settings) -> HeadLimits:
+def make_head_limits(settings: Settings) -> HeadLimits:
+    """The limits of a request's or an answer's head."""
     return HeadLimits(settings.max_head_size, settings.max_headers)
-
-
-def make_redirect_origins(settings: Settings) -> frozenset[str]:
-    """The other origins that a login may lead back to."""
-    return frozenset(filter(None, map(parse_origin, settings.redirect_origins)))

@@ -1,28 +1,33 @@
-"""Where people are sent, and the pages they see when the data plane answers with an error."""
+"""The pages that people see: where they sign in, and what the data plane's errors look like."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page
 from sidecar.wire.replies import DETAILS, Form, page
 
 if TYPE_CHECKING:
     from sidecar.settings import Settings
 
-_ID: Final = "{request id}"  # its place in a page
+_ID: Final = "{request id}"  # marks where the request's id goes
+
+
+def make_sign_in_page(_: Settings) -> SignInPage:
+    """The sign-in page: each placeholder of its template that a setting fills, with that text."""
+    return SignInPage()
 
 
 def login_url(settings: Settings) -> bytes:
-    """Where a browser signs in: a page of another, our own if there are users, or nowhere."""
+    """Where a browser signs in: the configured page, or ours if there are users, or nowhere."""
     if settings.login_url:
         return settings.login_url.encode()
     return b"/auth/login" if settings.users_file else b""
 
 
 def error_pages(settings: Settings) -> dict[int, Form]:
-    """The errors of the data plane for a person, by their status."""
+    """The data plane's errors as HTML, by their status."""
     sign_in = login_url(settings).decode()
     return {status: _error_page(status, sign_in) for status in DETAILS}
 

@@ -1,4 +1,4 @@
-"""Makes the session store."""
+"""Makes the session store from settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("sidecar.sessions")
 
 
 def make_store(settings: Settings, metrics: Metrics) -> LocalStore | TieredStore:
-    """Where sessions live. Raises ConfigError."""
+    """The session store: local memory, or Redis with memory as a fallback. Raises ConfigError."""
     if settings.session_store == "local":
         return LocalStore(
             max_sessions=settings.session_cache_size, lookups=metrics.lookups, own=_own(settings)
@@ -38,11 +38,11 @@ def make_store(settings: Settings, metrics: Metrics) -> LocalStore | TieredStore
 def make_remote(
     settings: Settings, metrics: Metrics | None = None, *, timeout: float | None = None
 ) -> tuple[Redis, RedisStore]:
-    """The shared store alone, and its client. It is the store that is to be closed.
+    """The Redis client and the shared store on it. Close the store; that closes the client.
 
-    `timeout` (seconds) takes the place of redis_timeout. Raises ConfigError.
+    `timeout` (seconds) replaces redis_timeout. Raises ConfigError.
     """
-    # The client library is 7 MiB and 150 ms of CPU, which local sessions do without.
+    # The client library takes 7 MiB and 150 ms of CPU, which local sessions do not need.
     from sidecar.sessions.redis.connect import connect  # noqa: PLC0415
     from sidecar.sessions.redis.store import RedisStore  # noqa: PLC0415
 
@@ -106,18 +106,18 @@ def _redis_config(settings: Settings, timeout: float) -> RedisConfig:
 
 
 def longest(settings: Settings) -> float:
-    """The longest that any credential of ours lives, in seconds."""
+    """The longest lifetime of any credential that is issued here, in seconds."""
     return max(settings.refresh_token_expiry, settings.access_token_expiry)
 
 
 def _own(settings: Settings) -> OwnTokens:
-    """What is denied when one of our logins ends."""
-    denies = settings.session_mode == "denylist"
-    return OwnTokens(settings.jwt_issuer if denies else None, longest(settings))
+    """Which of the tokens issued here are revoked when their login ends."""
+    revokes = settings.session_mode == "denylist"
+    return OwnTokens(settings.jwt_issuer if revokes else None, longest(settings))
 
 
 def _journal_file(folder: str) -> JournalFile | None:
-    """Where revocations outlive a restart, if that is wanted."""
+    """The file in which revocations survive a restart; None without `state_dir`."""
     if not folder:
         return None
     from sidecar.sessions.revocation.journal_file import JournalFile  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Makes what tells whose tokens are believed: keys, the issuer and the verifier."""
+"""Makes what decides whose tokens are accepted: keys, the issuer and the verifier."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sidecar.issuers.jwks_fetch import JwksFetcher
+    from sidecar.secret import Secret
     from sidecar.settings import Settings
 
 
 class Keys:
-    """Our own keys: the first of each kind signs, all of them verify. Raises ConfigError."""
+    """The sidecar's own keys: the first of each kind signs, all verify. Raises ConfigError."""
 
     def __init__(self, settings: Settings) -> None:
         self.access = _access_keys(settings)
-        self.refresh = _secret_keys(settings, "HS256", "refresh_secret", "refresh_secret_previous")
+        self.refresh = _secret_keys(
+            settings,
+            "HS256",
+            {
+                "refresh_secret": settings.refresh_secret,
+                "refresh_secret_previous": settings.refresh_secret_previous,
+            },
+        )
 
     def __repr__(self) -> str:
         return f"<Keys {len(self.access)} for access, {len(self.refresh)} for refresh>"
@@ -36,24 +44,27 @@ def _access_keys(settings: Settings) -> list[Key]:
         place = "jwt_private_key_file"
         keys.append(_read_key(place, settings.jwt_issuer, settings.jwt_private_key_file, algorithm))
         algorithm = ""
-    secrets = _secret_keys(settings, algorithm or "HS256", "jwt_secret", "jwt_secret_previous")
-    return keys + secrets
+    secrets = {
+        "jwt_secret": settings.jwt_secret,
+        "jwt_secret_previous": settings.jwt_secret_previous,
+    }
+    return keys + _secret_keys(settings, algorithm or "HS256", secrets)
 
 
-def _secret_keys(settings: Settings, algorithm: str, *names: str) -> list[Key]:
-    """The keys of those of these settings that are set."""
+def _secret_keys(settings: Settings, algorithm: str, secrets: Mapping[str, Secret]) -> list[Key]:
+    """A key for each secret that is not empty; `secrets` maps the setting's name to its value."""
     keys = []
-    for name in names:
-        secret = getattr(settings, name).reveal().encode()
-        if secret:
+    for name, secret in secrets.items():
+        value = secret.reveal().encode()
+        if value:
             with config_errors_at(name):
                 weak = settings.allow_weak_secrets
-                keys.append(secret_key(settings.jwt_issuer, secret, algorithm, allow_weak=weak))
+                keys.append(secret_key(settings.jwt_issuer, value, algorithm, allow_weak=weak))
     return keys
 
 
 def _read_key(name: str, issuer: str, file: str, algorithm: str, kid: str | None = None) -> Key:
-    # 9 MiB and 120 ms, for those who have such keys.
+    # The library takes 9 MiB and 120 ms, so it is imported only where there are such keys.
     from sidecar.auth.asymmetric import pem_key  # noqa: PLC0415
 
     with config_errors_at(f"{name} {file}"):
@@ -61,7 +72,7 @@ def _read_key(name: str, issuer: str, file: str, algorithm: str, kid: str | None
 
 
 def make_issuer(settings: Settings, keys: Keys) -> Issuer:
-    """Who signs what is issued here. Raises ConfigError for keys that cannot."""
+    """Signs the tokens that are issued here. Raises ConfigError for keys that cannot sign."""
     with config_errors_at(
         "jwt_private_key_file" if settings.jwt_private_key_file else "jwt_secret"
     ):
@@ -77,7 +88,7 @@ def make_issuer(settings: Settings, keys: Keys) -> Issuer:
 
 
 def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
-    """Who is believed: ourselves, and the configured issuers with the keys known of them now."""
+    """Accepts the sidecar's own tokens and those of the configured issuers, by the known keys."""
     own = IssuerConfig(
         issuer=settings.jwt_issuer,
         audiences=_audiences(settings.jwt_audience),
@@ -113,14 +124,14 @@ def _audiences(audience: str) -> frozenset[str]:
 
 
 def read_foreign_keys(settings: Settings) -> list[Key]:
-    """The keys of other issuers that stand in files. Raises ConfigError."""
+    """The keys of other issuers that are in files. Raises ConfigError."""
     return [
         _read_key(
             f"issuer[{number}].key_file",
             each.issuer,
             each.key_file,
             each.algorithms[0] if each.algorithms else "",
-            kid="",  # the issuer's own name for it is not known: it serves any
+            kid="",  # how the issuer names it is not known, so it verifies tokens of any kid
         )
         for number, each in enumerate(settings.issuer, 1)
         if each.key_file
@@ -130,12 +141,13 @@ def read_foreign_keys(settings: Settings) -> list[Key]:
 def make_jwks_fetcher(
     settings: Settings, install: Callable[[str, Sequence[Key]], None]
 ) -> JwksFetcher | None:
-    """Who fetches the keys that are published by URL; None when there are none."""
-    places = [(each.issuer, each.jwks_url, each.algorithms) for each in settings.issuer]
-    places.append((settings.jwt_issuer, settings.jwks_url, ()))
-    if not any(url for _, url, _ in places):
+    """Fetches the keys that issuers publish by URL; None if no URL is configured."""
+    published = [(each.issuer, each.jwks_url, each.algorithms) for each in settings.issuer]
+    published.append((settings.jwt_issuer, settings.jwks_url, ()))
+    if not any(url for _, url, _ in published):
         return None
-    # 9 MiB, for the keys that are found there.
+    # Reading the keys takes a library of 9 MiB.
     from sidecar.issuers.jwks_fetch import JwksEndpoint, JwksFetcher  # noqa: PLC0415
 
-    return JwksFetcher([JwksEndpoint(*place) for place in places if place[1]], install)
+    endpoints = [JwksEndpoint(*each) for each in published if each[1]]
+    return JwksFetcher(endpoints, install)

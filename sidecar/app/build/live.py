@@ -1,0 +1,58 @@
+"""What a reload replaces, one value for each plane, made from settings and their components."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from sidecar.api.redirects import parse_origin
+from sidecar.api.services import LiveConfig
+from sidecar.app.build.components import make_head_limits
+from sidecar.app.build.pages import error_pages, login_url, make_sign_in_page
+from sidecar.app.build.trust import make_verifier
+from sidecar.proxy.context import DataPlaneConfig, Limits
+
+if TYPE_CHECKING:
+    from sidecar.app.build.components import Components
+    from sidecar.auth.keys import KeyRing
+    from sidecar.settings import Settings
+
+
+def make_live_config(settings: Settings, components: Components, foreign: KeyRing) -> LiveConfig:
+    """For the control plane; `foreign` are the keys of other issuers that are known now."""
+    own_keys = components.keys.access
+    return LiveConfig(
+        users=components.users,
+        issuer=components.issuer,
+        verifier=make_verifier(settings, components.keys, foreign),
+        published_keys=tuple(key for key in own_keys if not key.is_symmetric),
+        redirect_origins=frozenset(filter(None, map(parse_origin, settings.redirect_origins))),
+        sign_in=make_sign_in_page(settings),
+    )
+
+
+def make_data_plane_config(settings: Settings, components: Components) -> DataPlaneConfig:
+    """For the data plane."""
+    return DataPlaneConfig(
+        routes=components.routes,
+        limits=make_limits(settings),
+        trusted_proxies=settings.trusted_proxies,
+        tls=components.tls,
+        login_url=login_url(settings),
+        pages=error_pages(settings),
+    )
+
+
+def make_limits(settings: Settings) -> Limits:
+    """The limits of client connections."""
+    return Limits(
+        head=make_head_limits(settings),
+        header_timeout=settings.header_timeout,
+        idle_timeout=settings.idle_timeout,
+        upstream_timeout=settings.upstream_timeout,
+        queue_timeout=settings.upstream_queue_timeout,
+        connections=settings.max_connections,
+        requests=settings.max_requests or sys.maxsize,
+        body_rate=settings.min_body_rate,
+        send_rate=settings.min_send_rate,
+    )
