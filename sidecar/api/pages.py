@@ -11,7 +11,6 @@ import hashlib
 from html import escape
 from importlib.resources import files
 from string import Template
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -58,7 +57,6 @@ _SIGNED_IN: Final = _Template("signed_in.html")
 _ERROR: Final = _Template("error.html")
 # Statuses for which another address or another user may help.
 _SIGN_IN_HELPS: Final = frozenset({400, 401, 403, 404, 405, 409})
-_NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def signed_out(rd: str = "") -> str:
@@ -75,7 +73,7 @@ class SignInPage:
 
     __slots__ = ("_texts",)
 
-    def __init__(self, texts: Mapping[str, str] = _NO_TEXTS) -> None:
+    def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = {name: escape(text) for name, text in texts.items()}
         # Fill every template once: a mistake shows now and not at the first request.
         self.render(rd="/", error="error", notice="notice", username="user", subject="user")

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import argon2
 
-from sidecar.api.pages import SignInPage
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import LiveConfig, Services
 from sidecar.api.users import Users, parse_users
+from sidecar.app.build.pages import make_sign_in_page
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verifier
+from sidecar.secret import Secret
 from sidecar.sessions.memory.local import LocalStore
+from sidecar.settings import Settings
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 ISSUER: Final = "auth-sidecar"
 START: Final = 1_700_000_000.0
 CHEAP: Final = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+SIGN_IN: Final = make_sign_in_page(Settings(jwt_secret=Secret(""), refresh_secret=Secret("")))
 BROWSER: Final = {
     "X-Forwarded-Proto": "https",
     "X-Forwarded-Host": "app.example",
@@ -175,7 +178,7 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
                 verifier=verifier,
                 published_keys=(),
                 redirect_origins=frozenset({"https://other.example"}),
-                sign_in=SignInPage(),
+                sign_in=SIGN_IN,
             )
         ),
         passwords=PasswordChecker(),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sidecar.api import pages
 from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page
+from tests.api.control_plane import SIGN_IN
 
 NASTY = "\"><script>alert(1)</script><img src=x onerror='x'>"
 
@@ -38,7 +39,7 @@ class _Reader(HTMLParser):
 
 def test_form_is_accessible() -> None:
     """Each field has a label, what password managers look for, and the first one has the focus."""
-    page = _Reader(SignInPage().render(rd="/x"))
+    page = _Reader(SIGN_IN.render(rd="/x"))
     assert {label["for"] for label in page.named("label")} == {"username", "password"}
     assert page.with_id("username")["autocomplete"] == "username"
     assert page.with_id("password")["autocomplete"] == "current-password"
@@ -51,9 +52,7 @@ def test_form_is_accessible() -> None:
 
 def test_error_is_announced() -> None:
     """A wrong password is an alert that both fields refer to; the name stays, focus moves on."""
-    page = _Reader(
-        SignInPage().render(rd="", error="Wrong user name or password.", username="alice")
-    )
+    page = _Reader(SIGN_IN.render(rd="", error="Wrong user name or password.", username="alice"))
     assert page.with_id("error")["role"] == "alert"
     assert page.with_id("username")["value"] == "alice"
     assert page.with_id("password")["aria-describedby"] == "error"
@@ -64,7 +63,7 @@ def test_error_is_announced() -> None:
 
 def test_signed_in() -> None:
     """Who is signed in sees as whom, may go on or sign out, and still finds the form."""
-    text = SignInPage().render(rd="/x", subject="alice")
+    text = SIGN_IN.render(rd="/x", subject="alice")
     page = _Reader(text)
     assert "Signed in as <strong>alice</strong>" in text
     assert [form["action"] for form in page.named("form")] == ["/auth/logout", "/auth/login"]
@@ -98,8 +97,8 @@ def test_everything_is_escaped(text: str) -> None:
     def shape(page: str) -> list[tuple[str, list[str]]]:
         return [(tag, list(attributes)) for tag, attributes in _Reader(page).elements]
 
-    plain = SignInPage().render(rd="x", error="x", notice="x", username="x", subject="x")
-    made = SignInPage().render(
+    plain = SIGN_IN.render(rd="x", error="x", notice="x", username="x", subject="x")
+    made = SIGN_IN.render(
         rd=f"x{text}", error=f"x{text}", notice=text or "x", username=f"x{text}", subject=f"x{text}"
     )
     assert shape(made) == shape(plain)
@@ -110,7 +109,7 @@ def test_everything_is_escaped(text: str) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(SignInPage().render(rd="/"), id="sign-in"),
+        pytest.param(SIGN_IN.render(rd="/"), id="sign-in"),
         pytest.param(error_page(status=500, title="x", detail="x", request_id="x"), id="error"),
     ],
 )

@@ -16,7 +16,7 @@ _ID: Final = "{request id}"  # marks where the request's id goes
 
 def make_sign_in_page(_: Settings) -> SignInPage:
     """The sign-in page: each placeholder of its template that a setting fills, with that text."""
-    return SignInPage()
+    return SignInPage({})
 
 
 def login_url(settings: Settings) -> bytes:
