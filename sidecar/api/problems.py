@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page
-from sidecar.auth.gate import REALM
+from sidecar.auth.reason import REALM
 from sidecar.errors import StoreUnavailable
 from sidecar.wire.replies import PROBLEM_TYPE, RETRY_SECONDS
 

@@ -15,7 +15,7 @@ import msgspec
 from sidecar.auth.claims import holds, roles_of, scopes_of, set_of
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.denylist import revocable_token
-from sidecar.auth.reason import Reason
+from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import FOREVER, SessionKey, token_id
 from sidecar.auth.strict_json import read_again
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead
 
-REALM: Final = "sidecar"
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 

@@ -64,7 +64,7 @@ def test_metrics_exist(page: Path) -> None:
 def test_every_setting_has_its_default() -> None:
     """The manual's list of settings agrees with the annotated file."""
     (listed,) = (b.text for b in blocks(ROOT / "docs/operating.md") if "ADMIN_LISTEN=" in b.text)
-    shown = dict(re.findall(r"(?m)(?:^|  )([A-Z_]+)=(\S*)", listed))
+    shown = dict(re.findall(r"(?m)(?:^|  )([A-Z_]+)=(\S*(?: \S+)*)", listed))
     annotated = (ROOT / "config/sidecar.toml").read_text().partition("#[identity]")[0]
     defaults = dict(re.findall(r'(?m)^#([a-z_]+) = "?([^"\n]*)"?$', annotated))
     expected = {name.upper(): value.replace("[]", "") for name, value in defaults.items()}
