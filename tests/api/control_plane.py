@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, web
     from aiohttp.test_utils import TestClient
 
+    from sidecar.api.pages import SignInPage
     from sidecar.sessions.store import SessionStore
 
     Starter = Callable[..., Awaitable["Api"]]
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 ISSUER: Final = "auth-sidecar"
 START: Final = 1_700_000_000.0
 CHEAP: Final = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-SIGN_IN: Final = make_sign_in_page(Settings(jwt_secret=Secret(""), refresh_secret=Secret("")))
 BROWSER: Final = {
     "X-Forwarded-Proto": "https",
     "X-Forwarded-Host": "app.example",
@@ -157,6 +157,11 @@ async def problem(answer: ClientResponse) -> dict[str, Any]:
     return document
 
 
+def sign_in_page() -> SignInPage:
+    """The page of default settings."""
+    return make_sign_in_page(Settings(jwt_secret=Secret(""), refresh_secret=Secret("")))
+
+
 def make_services(clock: Clock, store: SessionStore | None = None, **changed: Any) -> Services:
     """Services of real objects, with cheap passwords."""
     access = secret_key(ISSUER, b"an-access-secret-of-thirty-two-b")
@@ -178,7 +183,7 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
                 verifier=verifier,
                 published_keys=(),
                 redirect_origins=frozenset({"https://other.example"}),
-                sign_in=SIGN_IN,
+                sign_in=sign_in_page(),
             )
         ),
         passwords=PasswordChecker(),

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 
 from sidecar.api import pages
 from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page
-from tests.api.control_plane import SIGN_IN
+from tests.api.control_plane import sign_in_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NASTY = "\"><script>alert(1)</script><img src=x onerror='x'>"
 
@@ -39,7 +43,7 @@ class _Reader(HTMLParser):
 
 def test_form_is_accessible() -> None:
     """Each field has a label, what password managers look for, and the first one has the focus."""
-    page = _Reader(SIGN_IN.render(rd="/x"))
+    page = _Reader(sign_in_page().render(rd="/x"))
     assert {label["for"] for label in page.named("label")} == {"username", "password"}
     assert page.with_id("username")["autocomplete"] == "username"
     assert page.with_id("password")["autocomplete"] == "current-password"
@@ -52,7 +56,9 @@ def test_form_is_accessible() -> None:
 
 def test_error_is_announced() -> None:
     """A wrong password is an alert that both fields refer to; the name stays, focus moves on."""
-    page = _Reader(SIGN_IN.render(rd="", error="Wrong user name or password.", username="alice"))
+    page = _Reader(
+        sign_in_page().render(rd="", error="Wrong user name or password.", username="alice")
+    )
     assert page.with_id("error")["role"] == "alert"
     assert page.with_id("username")["value"] == "alice"
     assert page.with_id("password")["aria-describedby"] == "error"
@@ -63,7 +69,7 @@ def test_error_is_announced() -> None:
 
 def test_signed_in() -> None:
     """Who is signed in sees as whom, may go on or sign out, and still finds the form."""
-    text = SIGN_IN.render(rd="/x", subject="alice")
+    text = sign_in_page().render(rd="/x", subject="alice")
     page = _Reader(text)
     assert "Signed in as <strong>alice</strong>" in text
     assert [form["action"] for form in page.named("form")] == ["/auth/logout", "/auth/login"]
@@ -97,8 +103,8 @@ def test_everything_is_escaped(text: str) -> None:
     def shape(page: str) -> list[tuple[str, list[str]]]:
         return [(tag, list(attributes)) for tag, attributes in _Reader(page).elements]
 
-    plain = SIGN_IN.render(rd="x", error="x", notice="x", username="x", subject="x")
-    made = SIGN_IN.render(
+    plain = sign_in_page().render(rd="x", error="x", notice="x", username="x", subject="x")
+    made = sign_in_page().render(
         rd=f"x{text}", error=f"x{text}", notice=text or "x", username=f"x{text}", subject=f"x{text}"
     )
     assert shape(made) == shape(plain)
@@ -107,14 +113,17 @@ def test_everything_is_escaped(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page",
+    "make",
     [
-        pytest.param(SIGN_IN.render(rd="/"), id="sign-in"),
-        pytest.param(error_page(status=500, title="x", detail="x", request_id="x"), id="error"),
+        pytest.param(lambda: sign_in_page().render(rd="/"), id="sign-in"),
+        pytest.param(
+            lambda: error_page(status=500, title="x", detail="x", request_id="x"), id="error"
+        ),
     ],
 )
-def test_policy_allows_just_the_style(page: str) -> None:
+def test_policy_allows_just_the_style(make: Callable[[], str]) -> None:
     """The policy names the hash of the page's one style sheet; the page has nothing else inline."""
+    page = make()
     [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = CONTENT_SECURITY_POLICY
