@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,26 +179,6 @@ def test_usable(settings: Settings, tmp_path: Path) -> None:
     assert repr(parts.keys) == "<Keys 2 for access, 1 for refresh>"
 
 
-LIMITS = {
-    "header_timeout": "header_timeout",
-    "idle_timeout": "idle_timeout",
-    "upstream_timeout": "upstream_timeout",
-    "upstream_queue_timeout": "queue_timeout",
-    "max_connections": "connections",
-    "max_requests": "requests",
-    "min_body_rate": "body_rate",
-    "min_send_rate": "send_rate",
-}
-
-
-@pytest.mark.parametrize(("setting", "limit"), LIMITS.items())
-def test_a_limit_is_what_its_setting_says(settings: Settings, setting: str, limit: str) -> None:
-    """That one, and none beside it."""
-    before = asdict(build.make_limits(settings))
-    after = asdict(build.make_limits(structs.replace(settings, **{setting: 77})))
-    assert after == {**before, limit: 77}
-
-
 HEAVY = """
 import sys
 from sidecar.app.sidecar import Sidecar
@@ -234,12 +212,3 @@ def test_libraries_are_loaded_for_those_who_need_them(
         check=True,
     )
     assert found.stdout.strip() == loaded
-
-
-async def test_uptime_when_the_clock_is_set(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is time that has passed."""
-    sidecar = Sidecar(settings)
-    monkeypatch.setattr(time, "time", lambda: 0.0)
-    assert 0 <= sidecar.status()["uptime_seconds"] < 3600
