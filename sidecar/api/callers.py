@@ -12,8 +12,8 @@ from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, reques
 from sidecar.api.requests import request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.gate import Deny
-from sidecar.auth.policy import Access, Outage, Route
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Access, Outage, Route
 from sidecar.sessions.check import authenticate
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from sidecar.wire.headers import FieldLines, HeaderKinds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.auth.policy import RouteTable
+    from sidecar.auth.routes import RouteTable
     from sidecar.settings import Address, Settings
 
 logger = logging.getLogger("sidecar.app")

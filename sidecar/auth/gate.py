@@ -24,7 +24,7 @@ from sidecar.auth.tokens import SessionMode, belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
-    from sidecar.auth.policy import Requirement, Route
+    from sidecar.auth.routes import Requirement, Route
     from sidecar.auth.session import Session
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead

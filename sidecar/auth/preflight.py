@@ -14,7 +14,7 @@ from sidecar.wire.head import Framing
 from sidecar.wire.headers import fold, is_token, without
 
 if TYPE_CHECKING:
-    from sidecar.auth.policy import Route, RouteTable
+    from sidecar.auth.routes import Route, RouteTable
     from sidecar.wire.head import RequestHead
 
 _ORIGIN: Final = b"origin"

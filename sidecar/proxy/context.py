@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sidecar.auth.gate import Gate
-    from sidecar.auth.policy import RouteTable
+    from sidecar.auth.routes import RouteTable
     from sidecar.proxy.session_watch import SessionWatcher
     from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.sessions.store import SessionStore

@@ -22,7 +22,7 @@ from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, problem, redirect
 if TYPE_CHECKING:
     import asyncio
 
-    from sidecar.auth.policy import Route
+    from sidecar.auth.routes import Route
     from sidecar.errors import PeerError, UpstreamError
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.downstream import Downstream

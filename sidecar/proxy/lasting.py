@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.auth.gate import Allow
-    from sidecar.auth.policy import Route
+    from sidecar.auth.routes import Route
     from sidecar.proxy.session_watch import WatchedStream
     from sidecar.proxy.tunnel import TunnelEnd
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sidecar.auth.gate import Gate
-    from sidecar.auth.policy import Route, RouteTable
+    from sidecar.auth.routes import Route, RouteTable
     from sidecar.sessions.store import SessionStore
     from sidecar.tasks import Tasks
     from sidecar.wire.head import RequestHead

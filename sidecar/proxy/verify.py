@@ -20,7 +20,7 @@ from sidecar.wire.target import Paths, is_host
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.auth.policy import Route, RouteTable
+    from sidecar.auth.routes import Route, RouteTable
     from sidecar.wire.forwarded import Forwarding
 
 PREFIX: Final = "/auth/verify"

@@ -13,7 +13,7 @@ from sidecar.sessions import outage
 
 if TYPE_CHECKING:
     from sidecar.auth.gate import Allow, Deny, Gate
-    from sidecar.auth.policy import Route
+    from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
     from sidecar.sessions.store import SessionStore
     from sidecar.wire.head import RequestHead

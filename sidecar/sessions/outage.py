@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from sidecar.auth.gate import Allow
-from sidecar.auth.policy import Outage
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Outage
 
 if TYPE_CHECKING:
     from sidecar.auth.gate import Deny, Gate, NeedSession
-    from sidecar.auth.policy import Route
+    from sidecar.auth.routes import Route
     from sidecar.sessions.store import SessionStore
 
 _LINES: Final = {mode: b"X-Auth-Degraded: %b\r\n" % mode.encode() for mode in Outage}

@@ -1,6 +1,6 @@
 """One `[[route]]` of the file: what its keys may hold, and how rules relate to each other.
 
-Says which rules are well-formed and reachable; matching requests is `auth.policy`'s business.
+Says which rules are well-formed and reachable; matching requests is `auth.routes`'s business.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from sidecar.auth.denylist import (
 from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.policy import Route
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Route
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import MAX_DATE, IssuerConfig, SessionMode, Verified, Verifier
 from tests.auth.forge import GONE, ISSUER, NOW, SECRET, request, token, unhurried

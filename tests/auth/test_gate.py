@@ -15,8 +15,8 @@ from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.policy import Access, Requirement, Route
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Access, Requirement, Route
 from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, SessionMode, Verifier

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 from sidecar.auth.gate import Deny
-from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Access, RouteRule, RouteTable
 from sidecar.errors import PeerError
 from sidecar.proxy import verify
 from sidecar.wire.forwarded import Forwarding

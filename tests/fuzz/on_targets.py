@@ -7,7 +7,7 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
-from sidecar.auth.policy import Access, RouteRule, RouteTable
+from sidecar.auth.routes import Access, RouteRule, RouteTable
 from sidecar.errors import PeerError
 from sidecar.wire.target import NormalisingPaths, Paths, is_host, split_absolute
 

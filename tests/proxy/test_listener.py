@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from sidecar.auth.policy import Access, RouteRule
+from sidecar.auth.routes import Access, RouteRule
 from sidecar.proxy.connections import ConnectionSet
 from sidecar.proxy.context import Limits
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.policy import Access, RouteRule
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Access, RouteRule
 from sidecar.proxy import client_base
 from sidecar.proxy.context import Limits
 from tests.proxy.memory_plane import OK, Plane, rest

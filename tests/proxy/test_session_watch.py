@@ -14,7 +14,7 @@ from sidecar.auth.gate import Allow, Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.policy import Access, Route, RouteRule, RouteTable
+from sidecar.auth.routes import Access, Route, RouteRule, RouteTable
 from sidecar.auth.session import FOREVER, SessionKey
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier

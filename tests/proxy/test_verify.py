@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.auth.gate import Allow, Deny
-from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Access, RouteRule, RouteTable
 from sidecar.proxy import verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.replies import problem

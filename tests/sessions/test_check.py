@@ -9,8 +9,8 @@ import pytest
 from sidecar.auth.gate import Allow, Deny, Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.policy import Access, Outage, Route
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import Access, Outage, Route
 from sidecar.auth.session import Grant, Session, token_id
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.policy import Access, Requirement, Route, RouteRule, RouteTable, bare_host
+from sidecar.auth.routes import Access, Requirement, Route, RouteRule, RouteTable, bare_host
 from sidecar.errors import ConfigError
 from tests.auth.forge import unhurried
 
