@@ -14,7 +14,7 @@ import ssl
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Final
 
-from sidecar.proxy.client_base import TOLD
+from sidecar.proxy.client_base import ANSWERED_OVER_LIMIT
 from sidecar.proxy.downstream import Downstream
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class TlsListener:
     def _welcome(self, client: socket.socket) -> None:
         connections, context = self._connections, self._context
         most = context.limits.connections
-        if 0 < most <= len(connections.open) + len(connections.arriving) - TOLD:
+        if 0 < most <= len(connections.open) + len(connections.arriving) - ANSWERED_OVER_LIMIT:
             client.close()
             return
         agreeing = context.tasks.spawn(self._agree(client), "TLS handshake")

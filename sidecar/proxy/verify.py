@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from sidecar.auth import preflight
 from sidecar.auth.gate import Deny
@@ -176,39 +175,3 @@ def allowed(identity: bytes, request_id: bytes, *, close: bool) -> bytes:
     end = b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n"
     degraded = b"" if _DEGRADED in identity else _NOT_DEGRADED
     return b"".join((_ALLOWED, identity, degraded, _NO_CONTENT, request_id, end))
-
-
-def login_location(login_url: bytes, target: bytes, origin: bytes = b"") -> bytes:
-    """The Location line that leads to the login page and, after it, back.
-
-    Built here and escaped, for nginx' `$request_uri` is not: a redirect made of that breaks on
-    query strings. `origin` completes a login page that is a path.
-    """
-    mark = b"&" if b"?" in login_url else b"?"
-    start = origin + login_url if login_url[:1] == b"/" else login_url
-    return b"Location: %b%brd=%b\r\n" % (start, mark, quote(target, safe="").encode())
-
-
-def origin_for(dialect: Dialect | None, asked: RequestHead, forwarding: Forwarding) -> bytes:
-    """What a Location must begin with for this proxy to leave it as it is: mostly nothing."""
-    if dialect is None or not dialect.absolute:
-        return b""
-    return b"%b://%b" % (forwarding.scheme(asked), asked.host)
-
-
-def is_navigation(head: RequestHead) -> bool:
-    """Whether a person may be sent to another page, and back to this one."""
-    return head.method in {b"GET", b"HEAD"} and shows_page(head)
-
-
-def shows_page(head: RequestHead) -> bool:
-    """Whether a person will see the answer as a page: a browser says so, others ask for HTML."""
-    accepts = False
-    for line in head.lines.splitlines():
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        if name == b"sec-fetch-mode":
-            return value.strip() == b"navigate"
-        if name == b"accept":
-            accepts = b"text/html" in value.lower()
-    return accepts

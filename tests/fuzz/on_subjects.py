@@ -12,7 +12,7 @@ from sidecar.auth.gate import Deny
 from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
-from sidecar.proxy import verify
+from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.target import NormalisingPaths, Paths, is_host
 from tests.fuzz.on_targets import OWN, check_path
@@ -91,7 +91,7 @@ def check_original(
     assert Paths().parse(original.target) == original.path
     check_path(original.target, original.path)
     assert (original.authorization, original.cookie) == (head.authorization, head.cookie)
-    line = verify.login_location(b"/auth/login", original.target).removeprefix(b"Location: ")
+    line = refusals.login_location(b"/auth/login", original.target).removeprefix(b"Location: ")
     assert line.count(b"\n") == 1
     query = urlsplit(line.removesuffix(b"\r\n").decode("ascii")).query
     assert parse_qs(query) == {"rd": [original.target.decode("ascii")]}

@@ -181,6 +181,7 @@ async def test_request_that_has_come_but_is_not_read_yet(proxy: Stack, why: str)
     client = RawClient(*await asyncio.open_connection(sock=sock))
     try:
         assert not (await client.ask(build("GET", "/"))).closes
+        connection: Any
         (connection,) = listener_of(proxy)._connections.open  # noqa: SLF001 (at a moment of ours)
         sock.send(build("GET", "/"))
         if why == "stopping":

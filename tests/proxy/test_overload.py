@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -87,7 +87,7 @@ async def test_a_flood_of_connections() -> None:
     """Some are told that there are too many; the others are closed, and cost nothing more."""
     plane = Plane(limits=Limits(connections=2))
     kept = [plane.connect() for _ in range(2)]
-    told = [plane.connect() for _ in range(client_base.TOLD)]
+    told = [plane.connect() for _ in range(client_base.ANSWERED_OVER_LIMIT)]
     cut = [plane.connect() for _ in range(10)]
     await rest()
     assert not any(wire.is_closing() for wire in kept)
@@ -161,12 +161,11 @@ async def test_an_upstream_that_takes_nothing(crank: Crank) -> None:
     """That is not the client's slowness: it has its 20 s again when the upstream goes on."""
     plane = Plane(limits=SLOW)
     wire, _ = await uploading(plane)
-    exchange = next(iter(plane.listener._connections.open)).exchange  # noqa: SLF001
-    assert exchange is not None
-    exchange.on_upstream_full(full=True)
+    upstream: Any = plane.connector.wires[0].get_protocol()
+    upstream.pause_writing()
     crank.turn(plane, 50.0)
     assert wire.written == b""
-    exchange.on_upstream_full(full=False)
+    upstream.resume_writing()
     crank.turn(plane, 15.0)
     assert wire.written == b""
     crank.turn(plane, 10.0)

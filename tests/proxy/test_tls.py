@@ -311,7 +311,7 @@ async def test_a_flood_of_handshakes(
     upstream: ScriptedUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that have not agreed on anything yet count: beyond the bound they are closed."""
-    monkeypatch.setattr(tls_listener, "TOLD", 2)
+    monkeypatch.setattr(tls_listener, "ANSWERED_OVER_LIMIT", 2)
     async with secure(upstream, tmp_path, max_connections=1) as tls:
         async with contextlib.AsyncExitStack() as silent:
             for _ in range(3):

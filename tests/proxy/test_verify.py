@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.auth.gate import Allow, Deny
 from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
-from sidecar.proxy import verify
+from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.replies import problem
 from tests.wire.readers import content, read_request, read_response
@@ -376,7 +376,7 @@ def test_allowed_while_degraded() -> None:
 )
 def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
     """The login page with the way back; a path is completed where the proxy would do it wrongly."""
-    line = verify.login_location(login, b"/a?b=c&d", origin)
+    line = refusals.login_location(login, b"/a?b=c&d", origin)
     assert line == b"Location: %b\r\n" % expected
 
 
@@ -400,14 +400,14 @@ def test_origin(dialect: Dialect | None, lines: tuple[bytes, ...], expected: byt
     subject = verify.read_subject(verify.TRAEFIK, head, TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
     assert subject[1] is not None
-    assert verify.origin_for(dialect, subject[1], TRUSTED) == expected
+    assert refusals.origin_for(dialect, subject[1], TRUSTED) == expected
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=30))
 def test_a_target_survives_the_login_page(target: bytes) -> None:
     """Whatever octets it has, the line is one line and the target comes back out of it."""
-    line = verify.login_location(b"https://sso/login?a=b", target)
+    line = refusals.login_location(b"https://sso/login?a=b", target)
     assert line.count(b"\r\n") == 1
     url = line.removeprefix(b"Location: ").removesuffix(b"\r\n").decode("ascii")
     query = parse_qs(urlsplit(url).query, keep_blank_values=True, encoding="latin-1")
@@ -430,5 +430,5 @@ def test_a_target_survives_the_login_page(target: bytes) -> None:
 def test_is_navigation(method: str, lines: list[bytes], navigates: bool) -> None:  # noqa: FBT001 (a table)
     """Only a person who waits for a page is sent to one."""
     head = read_request(*lines, first=f"{method} / HTTP/1.1".encode())
-    assert verify.is_navigation(head) is navigates
-    assert verify.shows_page(head) is (navigates or method == "POST")  # which cannot be repeated
+    assert refusals.is_navigation(head) is navigates
+    assert refusals.shows_page(head) is (navigates or method == "POST")  # which cannot be repeated
