@@ -30,6 +30,12 @@ SLOW_READER = "slow_reader"
 SLOW_REQUEST = "slow_request"
 
 
+class Connected(Protocol):
+    """The connection that a request came on."""
+
+    forwarding: Forwarding
+
+
 class Accountable(Protocol):
     """What the accounts say about the request itself."""
 
@@ -40,8 +46,8 @@ class Accountable(Protocol):
     allow: Allow | None
 
     @property
-    def forwarding(self) -> Forwarding:
-        """What is known of the client's address."""
+    def downstream(self) -> Connected:
+        """The connection that the request came on."""
 
 
 class Accounting(msgspec.Struct, gc=False):
@@ -73,7 +79,7 @@ class Accounting(msgspec.Struct, gc=False):
         log.record(
             time(),
             exchange.request_id,
-            exchange.forwarding.client(head),
+            exchange.downstream.forwarding.client(head),
             head.method,
             head.path,
             exchange.route.name,

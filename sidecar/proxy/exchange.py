@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.contracts import LegClient, WatchedTunnel
     from sidecar.proxy.session_watch import WatchedStream
     from sidecar.proxy.verify import Dialect
-    from sidecar.wire.forwarded import Forwarding
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
 
@@ -80,11 +79,6 @@ class Exchange:
     def __repr__(self) -> str:
         return f"<Exchange {self.head!r} status={self.accounting.status} over={self.over}>"
 
-    @property
-    def forwarding(self) -> Forwarding:
-        """What is known of the client's address."""
-        return self.downstream.forwarding
-
     # Decision
 
     def start(self) -> None:
@@ -104,7 +98,8 @@ class Exchange:
             if dialect is None:
                 self._problem(404)
                 return
-            subject = verify.read_subject(dialect, head, context.routes, self.forwarding)
+            forwarding = self.downstream.forwarding
+            subject = verify.read_subject(dialect, head, context.routes, forwarding)
             if isinstance(subject, Deny):
                 self._deny(subject)
                 return
@@ -172,8 +167,11 @@ class Exchange:
         route = self.route
         target = route.target
         if target == "verify":
+            self.accounting.status = 200
             close = not self._may_keep()
-            self._reply(200, verify.allowed(decision.identity, self.request_id, close=close))
+            answer = verify.allowed(decision.identity, self.request_id, close=close)
+            self.downstream.transport.write(answer)
+            self.finish(monotonic())
             return
         if target == "api" and self.body is not None and not self.body.done:
             self._gather(self.body)
@@ -191,7 +189,7 @@ class Exchange:
             context.on_unknown_key()
         asked = self.head if self.dialect is None else self.asked
         status, headers = refusals.answer_to(
-            deny, asked, self.dialect, self.forwarding, context.login_url
+            deny, asked, self.dialect, self.downstream.forwarding, context.login_url
         )
         if status == 302:
             close = not self._may_keep()

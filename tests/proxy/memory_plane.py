@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PUBLIC: Final = (RouteRule(path="/*", access=Access.PUBLIC),)
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-_SECRET: Final = b"a-secret-for-the-tests-of-the-memory-plane"
+SECRET: Final = b"a-secret-for-the-tests-of-the-memory-plane"
 _TURNS: Final = 20  # of the loop; enough for anything that does no I/O to come to rest
 
 
@@ -104,7 +104,7 @@ class Plane:
         trusted: Sequence[Network] = (),
     ) -> None:
         metrics, tasks = make_metrics(), Tasks()
-        verifier = Verifier([IssuerConfig(issuer="t")], KeyRing([secret_key("t", _SECRET)]))
+        verifier = Verifier([IssuerConfig(issuer="t")], KeyRing([secret_key("t", SECRET)]))
         identity = IdentityHeaders()
         gate = Gate(verifier, identity)
         routes = RouteTable(rules)

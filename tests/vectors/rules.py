@@ -19,12 +19,11 @@ DOWNSTREAM: Final = "sidecar.proxy.downstream"
 CLIENT: Final = "sidecar.proxy.client_base"
 EXCHANGE: Final = "sidecar.proxy.exchange"
 UPSTREAM: Final = "sidecar.proxy.upstream"
-RELAY: Final = "sidecar.proxy.relay"
-ORIGIN: Final = "sidecar.proxy.upstream_pool"
+LEG: Final = "sidecar.proxy.upstream_leg"
+POOL: Final = "sidecar.proxy.upstream_pool"
 CREDENTIALS: Final = "sidecar.auth.credentials"
 BROWSER: Final = "sidecar.auth.same_origin"
 PREFLIGHT: Final = "sidecar.auth.preflight"
-OPTIONS: Final = "sidecar.proxy.options"
 HOPS: Final = "sidecar.wire.hops"
 
 
@@ -660,8 +659,8 @@ RULES: Final = (
     Rule(
         "what is left of a body is no request",
         DOWNSTREAM,
-        "elif not exchange.keep_alive:",
-        "elif self._home.closing:",
+        "if not keep_alive:",
+        "if False:",
         ("lines/close", "framing/cl-http-1.0-closes"),
     ),
     # Identity and forwarding
@@ -788,7 +787,7 @@ RULES: Final = (
     # Upgrades
     Rule(
         "only what is configured",
-        RELAY,
+        LEG,
         " and head.upgrade in upgrades:",
         ":",
         ("upgrades/h2c", "upgrades/two-protocols"),
@@ -802,7 +801,7 @@ RULES: Final = (
     ),
     Rule(
         "no body beside an upgrade",
-        RELAY,
+        LEG,
         "if head.upgrade is not None and head.framing is _NONE and",
         "if head.upgrade is not None and",
         ("upgrades/with-length", "upgrades/with-chunks"),
@@ -823,7 +822,7 @@ RULES: Final = (
     ),
     Rule(
         "no upgrade that was not asked for",
-        RELAY,
+        LEG,
         "wanted is None or head.upgrade != wanted:",
         "False:",
         ("answer-heads/unasked-101", "answer-heads/bare-101"),
@@ -922,9 +921,9 @@ RULES: Final = (
     ),
     Rule(
         "HTTP/1.0 gets no interim answers",
-        RELAY,
-        "if self.head.minor and not (self.continued",
-        "if not (self.continued",
+        LEG,
+        "if exchange.head.minor and not (exchange.continued",
+        "if not (exchange.continued",
         ("answer-heads/interim-not-for-http-1.0",),
     ),
     Rule(
@@ -945,7 +944,7 @@ RULES: Final = (
         "what nobody asked for ends the connection",
         UPSTREAM,
         (
-            "            # Never to be taken for the answer to the next request.\n"
+            "            # They must never be taken for the answer to the next request.\n"
             "            self.abort()"
         ),
         "            pass",
@@ -960,7 +959,7 @@ RULES: Final = (
     ),
     Rule(
         "only what is reusable is used again",
-        ORIGIN,
+        POOL,
         "if not connection.reusable or self.closing:",
         "if self.closing:",
         ("answer-bodies/cl-close", "answer-bodies/cl-http-1.0"),
@@ -969,13 +968,13 @@ RULES: Final = (
         "what is cut short looks so",
         EXCHANGE,
         (
-            "        if self.status:\n"
+            "        if self.accounting.status:\n"
             "            self.abandon()\n"
             "        else:\n"
             "            self._problem(error.status, RETRY"
         ),
         (
-            "        if self.status:\n"
+            "        if self.accounting.status:\n"
             "            self.finish(monotonic())\n"
             "        else:\n"
             "            self._problem(error.status, RETRY"
@@ -991,10 +990,10 @@ RULES: Final = (
     ),
     Rule(
         "a POST is sent once",
-        RELAY,
+        LEG,
         (
-            "            and self.head.framing is _NONE\n"
-            "            and self.head.method in _IDEMPOTENT\n"
+            "            and head.framing is _NONE\n"
+            "            and head.method in _IDEMPOTENT\n"
         ),
         "",
         ("answer-heads/closed-on-a-post",),
@@ -1016,7 +1015,7 @@ RULES: Final = (
     # Preflights
     Rule(
         "a preflight takes no credentials along",
-        OPTIONS,
+        EXCHANGE,
         "self.head = preflight.without_credentials(self.head)",
         "pass",
         ("preflights/with-bearer", "preflights/with-other-cookies"),
@@ -1037,9 +1036,9 @@ RULES: Final = (
     ),
     Rule(
         "a preflight is nobody's",
-        OPTIONS,
-        "self._decided(shared.gate.anonymous)",
-        "self._decided(type(shared.gate.anonymous)(b'', '', '', b'{}', None))",
+        EXCHANGE,
+        "self._act_on(context.gate.anonymous)",
+        "self._act_on(type(context.gate.anonymous)(b'', '', '', b'{}', None))",
         ("preflights/plain", "preflights/with-identity"),
     ),
     Rule(
@@ -1157,16 +1156,16 @@ RULES: Final = (
     ),
     Rule(
         "hops are counted in an OPTIONS alone",
-        OPTIONS,
-        '{b"HEAD": HeadExchange, ',
-        '{b"DELETE": OptionsExchange, b"HEAD": HeadExchange, ',
+        EXCHANGE,
+        'if self.head.method == _OPTIONS and target == "upstream" and',
+        'if self.head.method in (_OPTIONS, b"DELETE") and target == "upstream" and',
         ("hops/delete",),
     ),
     Rule(
         "what is ours is at its end already",
-        OPTIONS,
-        'if self.route.target == "upstream":',
-        "if True:",
+        EXCHANGE,
+        ' and target == "upstream" and not self._spend_hop()',
+        " and not self._spend_hop()",
         ("hops/zero-of-our-own",),
     ),
     Rule(
