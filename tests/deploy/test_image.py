@@ -122,7 +122,7 @@ def test_bytecode_is_there_and_is_not_checked(image: Rehearsal) -> None:
     """Each module has bytecode that is marked as not to be compared with its source."""
     package = Path(image.path("/opt/venv/lib"))
     (module,) = package.glob("python*/site-packages/sidecar/app/sidecar.py")
-    (compiled,) = (module.parent / "__pycache__").glob("app.*.pyc")
+    (compiled,) = (module.parent / "__pycache__").glob("sidecar.*.pyc")
     assert compiled.read_bytes()[4:8] == b"\x01\x00\x00\x00"  # PEP 552: hash-based, unchecked
 
 
