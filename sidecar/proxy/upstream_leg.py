@@ -31,14 +31,19 @@ _UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
 class UpstreamLeg:
     """One request forwarded to one upstream. `forward` it once; times are monotonic seconds.
 
-    The exchange drops its leg at its end, so that the two do not keep each other alive.
+    The exchange drops its leg at its end, so that the two do not keep each other alive. Defaults
+    are class attributes, as `Exchange` has them.
     """
 
-    __slots__ = (
-        *("_accounting", "_context", "_downstream", "_exchange", "_pool"),
-        *("_body_due", "_request", "_retried", "_sent", "_unsent", "_upgrade"),
-        *("connection", "decodes", "to_head"),
-    )
+    connection: UpstreamConnection | None = None
+    decodes = False  # the client speaks HTTP/1.0 and cannot read chunks
+    to_head = False
+    _body_due = NEVER  # when the request's body will have fallen too far behind its rate
+    _request = b""  # the head as it is sent, kept for the retry
+    _retried = False
+    _sent = 0.0  # when the request was sent
+    _unsent: list[bytes] | None = None  # request body that waits for a connection
+    _upgrade: bytes | None = None  # the protocol that the upstream was asked to switch to
 
     def __init__(self, exchange: ForwardedExchange, pool: UpstreamPool) -> None:
         self._exchange = exchange
@@ -46,17 +51,13 @@ class UpstreamLeg:
         self._downstream = exchange.downstream
         self._accounting = exchange.accounting
         self._pool = pool
-        # Request body that waits for a connection, handed over by the exchange
-        self._unsent, exchange.unsent = exchange.unsent, None
-        self._request = b""  # the head as it is sent, kept for the retry
-        self._upgrade: bytes | None = None  # the protocol the upstream was asked to switch to
-        self._retried = False
-        self._sent = 0.0  # when the request was sent
-        self._body_due = NEVER  # when the request's body has fallen too far behind its rate
-        self.connection: UpstreamConnection | None = None
         head = exchange.head
-        self.to_head = head.method == b"HEAD"
-        self.decodes = not head.minor  # an HTTP/1.0 client cannot read chunks
+        if head.method == b"HEAD":
+            self.to_head = True
+        if not head.minor:
+            self.decodes = True
+        if exchange.unsent is not None:
+            self._unsent, exchange.unsent = exchange.unsent, None
 
     def __repr__(self) -> str:
         return f"<UpstreamLeg to {self._pool.name} on {self.connection!r}>"
