@@ -1,4 +1,4 @@
-"""What a request costs in Python calls when its token and session are known in this process."""
+"""The Python calls that a request costs when its token and session are known in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGE: Final = str(Path(sidecar.__file__).parent)
 
 
 async def log_in(plane: Plane) -> str:
-    """A bearer token of a session that the plane's store holds."""
+    """Return a bearer token whose session is in the plane's store."""
     now = int(time.time())
     claims = {"iss": "t", "sub": "alice", "sid": "s1", "iat": now, "exp": now + 900}
     token = jwt.encode(claims, SECRET, algorithm="HS256", headers={"typ": "at+jwt"})
@@ -47,7 +47,7 @@ async def log_in(plane: Plane) -> str:
 
 
 def calls_of(work: Callable[[], None]) -> list[str]:
-    """The Python functions of the sidecar that are called meanwhile, one entry for each call."""
+    """Return the sidecar's Python functions called by `work`, one entry per call."""
     calls: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -64,7 +64,7 @@ def calls_of(work: Callable[[], None]) -> list[str]:
 
 @pytest.mark.parametrize("path", CALLS)
 async def test_a_bearer_get_needs_no_task_and_few_calls(path: str) -> None:
-    """It is decided and answered inside `data_received`, within the calls that it took before."""
+    """A known bearer GET is answered inside `data_received`, without a task and in few calls."""
     plane = Plane(RULES)
     token = await log_in(plane)
     wire = plane.connect()
