@@ -38,7 +38,7 @@ class Subject:
         try:
             return self.store.peek(token_id) or await self.store.get(token_id)
         except StoreUnavailable:
-            return self.store.known(token_id)
+            return self.store.last_known(token_id)
 
     async def login(self, sub: str = "alice") -> Grant:
         """Write a login that begins now."""

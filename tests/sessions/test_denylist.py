@@ -168,17 +168,17 @@ def test_guards_do_not_grow_with_what_has_gone() -> None:
 def near(clock: Clock) -> NearCache:
     """An empty one that Redis tells of changes."""
     made = NearCache(clock, clock, max_sessions=10, max_stale=LIFE)
-    made.follow()
+    made.begin_epoch()
     return made
 
 
 def admit(near: NearCache, token: RevocableToken, *changed: str) -> bool:
     """Have it read a token's denials, and some change meanwhile. Whether it is certain then."""
-    reading = near.begin()
+    reading = near.begin_lookup()
     for name in changed:
         near.on_revocation_changed(name)
-    near.admit(token, reading)
-    near.end(reading)
+    near.add_revocable(token, reading)
+    near.end_lookup(reading)
     return near.peek(token.session.id) is not None
 
 
@@ -186,7 +186,7 @@ def test_near_knows_what_no_denial_names(near: NearCache) -> None:
     """Until one of its names is denied."""
     token, other = new_claim("login", USER), new_claim("login2", USER)
     told: list[Sequence[RevocableToken] | None] = []
-    near.on_revoked(told.append)
+    near.set_revocation_listener(told.append)
     assert admit(near, token)
     assert admit(near, other)
     near.on_revocation_changed("login")
@@ -210,11 +210,11 @@ def test_near_for_an_outage(near: NearCache, clock: Clock) -> None:
     token = new_claim(exp=START + 3 * LIFE)
     assert admit(near, token)
     clock.advance(LIFE)
-    near.lose()
+    near.end_epoch()
     assert near.peek(token.session.id) is None
-    assert near.known(token.session.id) is token.session
+    assert near.last_known(token.session.id) is token.session
     near.on_revocation_changed(token.names[0])
-    assert near.known(token.session.id) is None
+    assert near.last_known(token.session.id) is None
 
 
 @pytest.mark.parametrize("step", [pytest.param(LIFE, id="on"), pytest.param(-LIFE, id="back")])
@@ -226,21 +226,21 @@ def test_near_for_an_outage_when_the_clock_is_set(step: float) -> None:
     assert not admit(near, token)
     wall.advance(step)
     passed.advance(LIFE - 1)
-    assert near.known(token.session.id) is token.session
+    assert near.last_known(token.session.id) is token.session
     passed.advance(1)
-    assert near.known(token.session.id) is None
+    assert near.last_known(token.session.id) is None
 
 
 def test_what_is_denied_here_is_certain_no_more(clock: Clock) -> None:
     """In the same moment, without Redis having told of it."""
     memory = KnownSessions(clock, clock, max_sessions=10, max_stale=LIFE, max_ttl=LIFE)
-    memory.near.follow()
+    memory.near.begin_epoch()
     token = new_claim()
-    reading = memory.begin()
-    assert memory.admit(token, [None], reading) is token.session
-    memory.end(reading)
+    reading = memory.begin_lookup()
+    assert memory.record_revocations(token, [None], reading) is token.session
+    memory.end_lookup(reading)
     assert memory.near.peek(token.session.id) is token.session
     memory.revoke({token.names[0]: Revocation(EVERYTHING, START + LIFE)})
     assert memory.near.peek(token.session.id) is None
-    assert memory.near.known(token.session.id) is None
+    assert memory.near.last_known(token.session.id) is None
     assert memory.near.invalidations == 0

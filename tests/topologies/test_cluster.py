@@ -15,7 +15,7 @@ from sidecar.app.build import make_store
 from sidecar.errors import StoreUnavailable
 from sidecar.secret import Secret
 from sidecar.sessions.redis.scanner import SessionScanner
-from sidecar.sessions.redis.tracking import UNHEARD
+from sidecar.sessions.redis.tracking import NOT_TRACKING
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.settings import settings_from
 from sidecar.telemetry.metrics import Metrics
@@ -114,7 +114,7 @@ async def test_the_store_of_settings(nodes: list[Node], caplog: pytest.LogCaptur
     }
     with caplog.at_level(logging.INFO):
         store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics())
-    assert caplog.messages == [UNHEARD]
+    assert caplog.messages == [NOT_TRACKING]
     assert isinstance(store, TieredStore)
     await store.start()
     assert await store.write(new_login(time.time()))
@@ -150,7 +150,7 @@ async def test_a_master_that_is_killed(nodes: list[Node]) -> None:
             assert time.monotonic() < end
             await asyncio.sleep(0.05)  # to ask again
             found = [await seen(pod, grant) for grant in grants]
-            assert all(pod.store.known(grant.session.id) for grant in grants)
+            assert all(pod.store.last_known(grant.session.id) for grant in grants)
             whole = all(found)
         await until(lambda: not pod.store.degraded, SOON)
         await pod.works(near=False)

@@ -24,16 +24,16 @@ HOUR = 3600.0
 def near(clock: Clock) -> NearCache:
     """An empty one that Redis tells of changes."""
     made = NearCache(clock, clock, max_sessions=10, max_stale=MAX_STALE)
-    made.follow()
+    made.begin_epoch()
     return made
 
 
 def read(near: NearCache, clock: Clock) -> str:
     """Have it read a session; its token id."""
     session = new_login(clock.now).session
-    reading = near.begin()
-    near.keep(session, reading)
-    near.end(reading)
+    reading = near.begin_lookup()
+    near.add_session(session, reading)
+    near.end_lookup(reading)
     return session.id
 
 
@@ -51,7 +51,7 @@ def test_what_was_changed_is(near: NearCache, clock: Clock) -> None:
     changed, other = read(near, clock), read(near, clock)
     near.on_session_changed(changed)
     assert near.peek(changed) is None
-    assert near.known(changed) is None
+    assert near.last_known(changed) is None
     assert near.peek(other) is not None
     assert near.invalidations == 1
 
@@ -59,30 +59,30 @@ def test_what_was_changed_is(near: NearCache, clock: Clock) -> None:
 def test_a_change_while_it_was_read(near: NearCache, clock: Clock) -> None:
     """The answer may be older than the change, so that it is not certain."""
     session = new_login(clock.now).session
-    reading = near.begin()
+    reading = near.begin_lookup()
     near.on_session_changed(session.id)
-    near.keep(session, reading)
-    near.end(reading)
+    near.add_session(session, reading)
+    near.end_lookup(reading)
     assert near.peek(session.id) is None
 
 
 def test_a_watch_that_ended_while_it_was_read(near: NearCache, clock: Clock) -> None:
     """Also if another has begun meanwhile: the connection that read it is not watched by that."""
     session = new_login(clock.now).session
-    reading = near.begin()
-    near.lose()
-    near.follow()
-    near.keep(session, reading)
-    near.end(reading)
+    reading = near.begin_lookup()
+    near.end_epoch()
+    near.begin_epoch()
+    near.add_session(session, reading)
+    near.end_lookup(reading)
     assert near.peek(session.id) is None
 
 
 def test_nothing_is_certain_without_a_watch(near: NearCache, clock: Clock) -> None:
     """Whatever was read under the last one, or before the next."""
     before = read(near, clock)
-    near.lose()
+    near.end_epoch()
     between = read(near, clock)
-    near.follow()
+    near.begin_epoch()
     after = read(near, clock)
     certain = [near.peek(token) is not None for token in (before, between, after)]
     assert certain == [False, False, True]
@@ -91,8 +91,8 @@ def test_nothing_is_certain_without_a_watch(near: NearCache, clock: Clock) -> No
 
 def test_losing_it_twice_is_losing_it_once(near: NearCache) -> None:
     """The count is of watches that ended."""
-    near.lose()
-    near.lose()
+    near.end_epoch()
+    near.end_epoch()
     assert (near.flushes, near.coherent) == (1, False)
 
 
@@ -101,40 +101,40 @@ def test_a_session_ends_by_the_clock(near: NearCache, clock: Clock) -> None:
     token = read(near, clock)
     clock.advance(ACCESS_TTL)
     assert near.peek(token) is None
-    assert near.known(token) is None
+    assert near.last_known(token) is None
 
 
 def test_how_long_the_last_word_is_good(near: NearCache, clock: Clock) -> None:
     """From the end of the watch on: until then, a change would have been told."""
     token = read(near, clock)
     clock.advance(200)
-    near.lose()
+    near.end_epoch()
     clock.advance(MAX_STALE - 1)
-    assert near.known(token) is not None
+    assert near.last_known(token) is not None
     clock.advance(1)
-    assert near.known(token) is None
+    assert near.last_known(token) is None
 
 
 def test_how_long_an_unwatched_word_is_good(near: NearCache, clock: Clock) -> None:
     """From when it was read."""
-    near.lose()
+    near.end_epoch()
     token = read(near, clock)
     clock.advance(MAX_STALE - 1)
-    assert near.known(token) is not None
+    assert near.last_known(token) is not None
     clock.advance(1)
-    assert near.known(token) is None
+    assert near.last_known(token) is None
 
 
 def test_an_emptied_redis(near: NearCache, clock: Clock) -> None:
     """All of it is gone, which is certain; what is read from here on is watched."""
     token = read(near, clock)
     session = new_login(clock.now).session
-    reading = near.begin()
+    reading = near.begin_lookup()
     near.on_flushed()
-    near.keep(session, reading)
-    near.end(reading)
+    near.add_session(session, reading)
+    near.end_lookup(reading)
     assert near.peek(token) is None
-    assert near.known(token) is None
+    assert near.last_known(token) is None
     assert near.peek(session.id) is None
     assert near.peek(read(near, clock)) is not None
 
@@ -142,11 +142,11 @@ def test_an_emptied_redis(near: NearCache, clock: Clock) -> None:
 def test_who_listens_is_told(near: NearCache, clock: Clock) -> None:
     """Of each change by its token; without one of a new watch, or an emptied Redis."""
     told: list[str | None] = []
-    near.on_changed(told.append)
+    near.set_change_listener(told.append)
     token = read(near, clock)
     near.on_session_changed(token)
-    near.lose()
-    near.follow()
+    near.end_epoch()
+    near.begin_epoch()
     near.on_flushed()
     assert told == [token, None, None]
 
@@ -163,7 +163,7 @@ def test_how_stale_it_may_be(near: NearCache, clock: Clock) -> None:
     """Since the link was last known to be alive."""
     clock.advance(3)
     assert near.staleness == 3
-    near.heard_now()
+    near.mark_alive()
     assert near.staleness == 0
 
 
@@ -186,19 +186,19 @@ class Changes(RuleBasedStateMachine):
     def follow(self) -> None:
         """The link stands."""
         self.lose()
-        self.near.follow()
+        self.near.begin_epoch()
 
     @rule()
     def lose(self) -> None:
         """The link is lost, and what was on it."""
-        self.near.lose()
+        self.near.end_epoch()
         self.pushed, self.tracked = 0, False
 
     @precondition(lambda self: len(self.readings) < 3)
     @rule()
     def send(self) -> None:
         """A look-up reaches the server."""
-        self.readings.append((self.near.begin(), self.there))
+        self.readings.append((self.near.begin_lookup(), self.there))
         self.tracked = self.near.coherent
 
     @precondition(lambda self: self.readings)
@@ -207,10 +207,10 @@ class Changes(RuleBasedStateMachine):
         """An answer arrives."""
         reading, there = self.readings.pop(-1 if last else 0)
         if there:
-            self.near.keep(self.session, reading)
+            self.near.add_session(self.session, reading)
         else:
             self.near.store.drop_token(self.session.id)
-        self.near.end(reading)
+        self.near.end_lookup(reading)
 
     @rule()
     def end(self) -> None:
@@ -246,7 +246,7 @@ def test_who_was_let_in_lately(near: NearCache, clock: Clock) -> None:
     session = near.peek(used)
     assert session is not None
     assert near.used_since(clock.now) == [session.sid]
-    near.lose()
+    near.end_epoch()
     assert near.used_since(clock.now) == []
 
 
@@ -256,20 +256,20 @@ def test_a_wall_clock_that_is_set(step: float) -> None:
     wall, passed = Clock(), Clock(5.0)
     near = NearCache(wall, passed, max_sessions=10, max_stale=MAX_STALE)
     session = new_login(wall.now, cookie=True).session
-    watch = near.follow()
-    reading = near.begin()
-    near.keep(session, reading)
-    near.end(reading)
+    watch = near.begin_epoch()
+    reading = near.begin_lookup()
+    near.add_session(session, reading)
+    near.end_lookup(reading)
     wall.advance(step)
     assert near.peek(session.id) is not None
-    assert (near.staleness, near.follows(watch)) == (0.0, True)
-    near.lose()
+    assert (near.staleness, near.is_current(watch)) == (0.0, True)
+    near.end_epoch()
     wall.advance(step)
-    assert near.known(session.id) is not None
+    assert near.last_known(session.id) is not None
     passed.advance(MAX_STALE - 1)
-    assert near.known(session.id) is not None
+    assert near.last_known(session.id) is not None
     passed.advance(1)
-    assert near.known(session.id) is None
+    assert near.last_known(session.id) is None
     assert near.staleness == MAX_STALE
 
 
@@ -279,18 +279,18 @@ def test_what_was_written_or_read_unwatched_by_a_clock_that_is_set(step: float) 
     wall, passed = Clock(), Clock(5.0)
     near = NearCache(wall, passed, max_sessions=10, max_stale=MAX_STALE)
     written = new_login(wall.now, cookie=True)
-    near.written(written)
+    near.add_grant(written)
     token = new_login(wall.now, cookie=True).session
-    reading = near.begin()
-    near.keep(token, reading)
-    near.end(reading)
+    reading = near.begin_lookup()
+    near.add_session(token, reading)
+    near.end_lookup(reading)
     wall.advance(step)
     passed.advance(MAX_STALE - 1)
-    assert near.known(written.session.id) is not None
-    assert near.known(token.id) is not None
+    assert near.last_known(written.session.id) is not None
+    assert near.last_known(token.id) is not None
     passed.advance(1)
-    assert near.known(written.session.id) is None
-    assert near.known(token.id) is None
+    assert near.last_known(written.session.id) is None
+    assert near.last_known(token.id) is None
 
 
 def test_seen_in_the_future_is_not_seen_now(near: NearCache, clock: Clock) -> None:

@@ -53,7 +53,7 @@ async def test_one_tick_is_one_batch(batches: LookupBatcher[str, str], source: S
     asked = [batches.ask(key) for key in "aba"]
     assert await asyncio.gather(*asked) == ["A", "B", "A"]
     assert source.asked == [("a", "b")]
-    assert repr(batches) == "<LookupBatcher 0 under way, 0 keys waiting>"
+    assert repr(batches) == "<LookupBatcher 0 in flight, 0 keys waiting>"
 
 
 async def test_a_key_under_way_is_joined(batches: LookupBatcher[str, str], source: Source) -> None:
@@ -74,7 +74,7 @@ async def test_a_forgotten_key_is_asked_for_again(
     source.open.clear()
     first = batches.ask("a")
     await asyncio.sleep(0.01)
-    batches.forget("a")
+    batches.invalidate("a")
     second = batches.ask("a")
     source.open.set()
     assert list(await asyncio.gather(first, second)) == ["A", "A"]

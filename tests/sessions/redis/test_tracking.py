@@ -13,7 +13,7 @@ from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
 from sidecar.sessions.redis.keyspace import TOKEN
 from sidecar.sessions.redis.store import RedisStore
-from sidecar.sessions.redis.tracking import FOLLOWS, UNHEARD
+from sidecar.sessions.redis.tracking import NOT_TRACKING, TRACKING
 from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
@@ -95,7 +95,7 @@ async def test_a_logout_elsewhere(pod: Pod, other: Pod) -> None:
     await pod.warm(grant.session.id)
     assert await other.store.revoke_session(grant.session.sid)
     await until(lambda: pod.store.peek(grant.session.id) is None)
-    assert pod.store.known(grant.session.id) is None
+    assert pod.store.last_known(grant.session.id) is None
     assert await pod.store.get(grant.session.id) is None
 
 
@@ -130,7 +130,7 @@ async def test_an_emptied_redis(pod: Pod, server: RedisServer) -> None:
     await pod.warm(grant.session.id)
     server.admin.flushall()
     await until(lambda: pod.store.peek(grant.session.id) is None)
-    assert pod.store.known(grant.session.id) is None
+    assert pod.store.last_known(grant.session.id) is None
 
 
 async def test_a_lost_link(pod: Pod, server: RedisServer) -> None:
@@ -141,7 +141,7 @@ async def test_a_lost_link(pod: Pod, server: RedisServer) -> None:
     assert server.admin.client_kill_filter(_type="pubsub") == 1
     await until(lambda: pod.store.near.flushes > 0, SOON)
     assert pod.store.peek(grant.session.id) is None
-    assert pod.store.known(grant.session.id) == grant.session
+    assert pod.store.last_known(grant.session.id) == grant.session
     await pod.coherent()
     await pod.warm(grant.session.id)
 
@@ -221,10 +221,10 @@ async def test_a_server_that_will_not(
         await pod.store.start()
         grant = new_login(now())
         assert await pod.store.write(grant)
-        await until(lambda: UNHEARD in caplog.messages, SOON)
-    (record,) = [one for one in caplog.records if one.message == UNHEARD]
+        await until(lambda: NOT_TRACKING in caplog.messages, SOON)
+    (record,) = [one for one in caplog.records if one.message == NOT_TRACKING]
     assert record.__dict__["fault"] == "permission"
-    assert FOLLOWS not in caplog.messages
+    assert TRACKING not in caplog.messages
     assert await pod.store.get(grant.session.id) == grant.session
     assert pod.store.peek(grant.session.id) is None
     assert not pod.store.degraded

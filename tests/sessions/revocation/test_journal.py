@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from sidecar.auth.denylist import EVERYTHING
-from sidecar.sessions.revocation.journal import Entry, Journal, Kind
+from sidecar.sessions.revocation.entry import Entry, EntryKind
+from sidecar.sessions.revocation.journal import Journal
 
 
-def entry(number: int, *, kind: Kind = Kind.SESSION, at: float = 1.0, until: float = 9.0) -> Entry:
+def entry(
+    number: int, *, kind: EntryKind = EntryKind.SESSION, at: float = 1.0, until: float = 9.0
+) -> Entry:
     """One of them."""
     return Entry(kind, f"what-{number}", at, until)
 
@@ -26,7 +29,7 @@ async def test_what_was_added_is_pending_until_it_is_done() -> None:
 async def test_of_the_same_the_later_counts() -> None:
     """A user's logout of all, made twice: all that had begun before the second."""
     journal = Journal()
-    later, earlier = entry(1, kind=Kind.USER, at=5.0), entry(1, kind=Kind.USER, at=3.0)
+    later, earlier = entry(1, kind=EntryKind.USER, at=5.0), entry(1, kind=EntryKind.USER, at=3.0)
     await journal.add(later)
     await journal.add(earlier)
     assert journal.pending() == [later]
@@ -35,7 +38,7 @@ async def test_of_the_same_the_later_counts() -> None:
 async def test_what_came_meanwhile_stays() -> None:
     """It is not done because an earlier one is."""
     journal = Journal()
-    earlier, later = entry(1, kind=Kind.USER, at=3.0), entry(1, kind=Kind.USER, at=5.0)
+    earlier, later = entry(1, kind=EntryKind.USER, at=3.0), entry(1, kind=EntryKind.USER, at=5.0)
     await journal.add(earlier)
     await journal.add(later)
     await journal.done(earlier)
@@ -59,18 +62,21 @@ async def test_a_denial_is_not_the_end_of_all_others() -> None:
     journal = Journal(limit=2)
     for number in (1, 2):
         await journal.add(entry(number))
-    await journal.add(entry(3, kind=Kind.DENIAL, at=EVERYTHING))
-    assert journal.pending() == [entry(2), entry(3, kind=Kind.DENIAL, at=EVERYTHING)]
+    await journal.add(entry(3, kind=EntryKind.REVOCATION, at=EVERYTHING))
+    assert journal.pending() == [entry(2), entry(3, kind=EntryKind.REVOCATION, at=EVERYTHING)]
     assert journal.dropped == 1
 
 
 async def test_a_clock_that_is_set() -> None:
     """What was revoked before stays pending; of a user's, all that had begun by either time."""
     journal = Journal()
-    ended, all_of = entry(1, at=5000.0, until=9000.0), entry(2, kind=Kind.USER, at=5000.0)
+    ended, all_of = entry(1, at=5000.0, until=9000.0), entry(2, kind=EntryKind.USER, at=5000.0)
     await journal.add(ended)
     await journal.add(all_of)
-    back, forward = entry(2, kind=Kind.USER, at=1400.0), entry(2, kind=Kind.USER, at=8600.0)
+    back, forward = (
+        entry(2, kind=EntryKind.USER, at=1400.0),
+        entry(2, kind=EntryKind.USER, at=8600.0),
+    )
     await journal.add(back)
     assert journal.pending() == [ended, all_of]
     await journal.add(forward)

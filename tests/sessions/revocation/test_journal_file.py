@@ -15,25 +15,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.sessions.revocation.journal import BROKEN, MENDED, Entry, Journal, Kind
+from sidecar.sessions.revocation.entry import Entry, EntryKind
+from sidecar.sessions.revocation.journal import BROKEN, MENDED, Journal
 from sidecar.sessions.revocation.journal_file import HEADER, NAME, JournalFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-ENTRIES = [Entry(Kind.SESSION, f"sid-{number}", 1.0, 2.0) for number in range(3)]
+ENTRIES = [Entry(EntryKind.SESSION, f"sid-{number}", 1.0, 2.0) for number in range(3)]
 # Prints each entry when it is safe, until it is killed.
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from sidecar.sessions.revocation.journal import Entry, Journal, Kind
+from sidecar.sessions.revocation.entry import Entry, EntryKind
+from sidecar.sessions.revocation.journal import Journal
 from sidecar.sessions.revocation.journal_file import JournalFile
 
 async def main():
     journal = Journal(JournalFile(Path(sys.argv[1])))
     async def write(number):
-        await journal.add(Entry(Kind.SESSION, str(number), 1.0, 2.0))
+        await journal.add(Entry(EntryKind.SESSION, str(number), 1.0, 2.0))
         print(number, flush=True)
     number = 0
     while True:
@@ -109,7 +111,7 @@ def test_a_flipped_bit_invents_nothing(
 
 def str_of(entry: Entry) -> str:
     """All of it."""
-    return f"{entry.kind} {entry.what} {entry.at} {entry.until}"
+    return f"{entry.kind} {entry.name} {entry.at} {entry.until}"
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
@@ -149,14 +151,14 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         said = [child.stdout.readline().strip() for _ in range(50)]
         child.send_signal(signal.SIGKILL)
         said += [line.strip() for line in child.stdout if line.endswith("\n")]
-    assert {entry.what for entry in read_again(tmp_path)} >= set(said)
+    assert {entry.name for entry in read_again(tmp_path)} >= set(said)
 
 
 async def test_many_at_once_share_a_sync(tmp_path: Path) -> None:
     """The disk is asked a few times, not once for each."""
     file = Counting(tmp_path)
     journal = Journal(file)
-    entries = [Entry(Kind.SESSION, str(number), 1.0, 2.0) for number in range(100)]
+    entries = [Entry(EntryKind.SESSION, str(number), 1.0, 2.0) for number in range(100)]
     await asyncio.gather(*map(journal.add, entries))
     assert file.appended < 10
     await journal.close()
@@ -195,7 +197,7 @@ async def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
             await journal.add(entry)
         assert (journal.broken, journal.pending()) == (True, ENTRIES)
         file.full = False
-        more = Entry(Kind.USER, "alice", 1.0, 2.0)
+        more = Entry(EntryKind.USER, "alice", 1.0, 2.0)
         await journal.add(more)
     assert caplog.messages == [BROKEN, MENDED]
     assert not journal.broken
@@ -207,10 +209,10 @@ async def test_it_does_not_grow_for_ever(tmp_path: Path) -> None:
     """What was done is left out when it has become much."""
     file = JournalFile(tmp_path)
     journal = Journal(file)
-    stays = Entry(Kind.SESSION, "stays", 1.0, 2.0)
+    stays = Entry(EntryKind.SESSION, "stays", 1.0, 2.0)
     await journal.add(stays)
     for start in range(0, 2000, 100):
-        entries = [Entry(Kind.SESSION, str(start + more), 1.0, 2.0) for more in range(100)]
+        entries = [Entry(EntryKind.SESSION, str(start + more), 1.0, 2.0) for more in range(100)]
         await asyncio.gather(*map(journal.add, entries))
         for entry in entries:
             await journal.done(entry)

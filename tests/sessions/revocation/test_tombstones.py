@@ -46,7 +46,7 @@ def test_a_longer_end_is_not_shortened() -> None:
     tombstones = Tombstones()
     tombstones.add("sid", NOW, NOW + 10)
     tombstones.add("sid", NOW, NOW + 5)
-    assert tombstones.holds("sid", NOW + 9)
+    assert tombstones.contains("sid", NOW + 9)
 
 
 def test_room_is_made_of_what_holds_no_longer() -> None:
@@ -58,10 +58,10 @@ def test_room_is_made_of_what_holds_no_longer() -> None:
     assert repr(tombstones) == "<Tombstones 1 ids, 0 users, 0 dropped>"
     for number in range(9):
         tombstones.add(f"new{number}", NOW + 2, NOW + 100)
-    assert tombstones.holds("first", NOW + 3)
+    assert tombstones.contains("first", NOW + 3)
     tombstones.add_user("alice", NOW + 3, NOW + 100)
-    assert not tombstones.holds("first", NOW + 3)
-    assert tombstones.holds("new8", NOW + 3)
+    assert not tombstones.contains("first", NOW + 3)
+    assert tombstones.contains("new8", NOW + 3)
     assert repr(tombstones) == "<Tombstones 9 ids, 1 users, 1 dropped>"
 
 
@@ -73,7 +73,7 @@ def test_a_clock_set_back_brings_nothing_back() -> None:
     tombstones = Tombstones()
     tombstones.add("sid", NOW, NOW + 10)
     tombstones.add_user("alice", NOW + 1, NOW + 10)
-    assert tombstones.holds("sid", NOW - STEP)
+    assert tombstones.contains("sid", NOW - STEP)
     assert tombstones.is_ended(SESSION, NOW - STEP)
     tombstones.add_user("alice", NOW - STEP, NOW - STEP + 10)
     assert tombstones.is_ended(SESSION, NOW + 9)
@@ -84,7 +84,7 @@ def test_a_login_after_a_clock_was_set_back() -> None:
     tombstones = Tombstones()
     tombstones.add_user("alice", NOW, NOW + 10)
     began = replace(SESSION, sid="new", id="new", created=NOW - STEP)
-    tombstones.spare(began, NOW - STEP)
+    tombstones.exempt(began, NOW - STEP)
     assert not tombstones.is_ended(began, NOW - STEP)
     assert tombstones.is_ended(replace(began, sid="another"), NOW - STEP)
     tombstones.add_user("alice", NOW - STEP, NOW + 10)
@@ -96,9 +96,9 @@ def test_no_login_is_spared_that_may_have_begun_before() -> None:
     tombstones = Tombstones()
     tombstones.add_user("alice", NOW, NOW + 10)
     late = replace(SESSION, created=NOW - 1)
-    tombstones.spare(late, NOW)
+    tombstones.exempt(late, NOW)
     assert tombstones.is_ended(late, NOW)
-    tombstones.spare(late, NOW - STEP)
+    tombstones.exempt(late, NOW - STEP)
     assert tombstones.is_ended(late, NOW)
 
 
@@ -108,5 +108,5 @@ def test_spared_logins_are_bounded() -> None:
     tombstones.add_user("alice", NOW, NOW + 10)
     begun = [replace(SESSION, sid=f"s{number}", created=NOW - STEP) for number in range(101)]
     for one in begun:
-        tombstones.spare(one, NOW - STEP)
+        tombstones.exempt(one, NOW - STEP)
     assert [tombstones.is_ended(one, NOW - STEP) for one in begun] == [True] + [False] * 100

@@ -12,18 +12,19 @@ import pytest
 
 from sidecar.auth.denylist import (
     EVERYTHING,
+    Kind,
     RevocableToken,
     Revocation,
     decode_revocation,
     revocation_name,
 )
-from sidecar.auth.denylist import Kind as Named
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
-from sidecar.sessions.redis.keyspace import DENIED
+from sidecar.sessions.redis.keyspace import REVOKED
 from sidecar.sessions.redis.store import RedisStore
 from sidecar.sessions.revocation.denylist import OwnTokens
-from sidecar.sessions.revocation.journal import Entry, Journal, Kind
+from sidecar.sessions.revocation.entry import Entry, EntryKind
+from sidecar.sessions.revocation.journal import Journal
 from sidecar.sessions.revocation.journal_file import JournalFile
 from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
@@ -121,7 +122,7 @@ def token(*more: str) -> RevocableToken:
 
 def keys(server: RedisServer) -> Mapping[str, float]:
     """The denials in Redis, and how long they have to live."""
-    mark = DENIED.decode()
+    mark = REVOKED.decode()
     return {
         key.removeprefix(mark): life for key, life in server.lives().items() if key.startswith(mark)
     }
@@ -173,22 +174,22 @@ async def test_a_user_who_comes_again(pods: tuple[Pod, Pod]) -> None:
 
 async def test_keys_end_by_themselves(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """When what they deny has ended; and say nothing of whom they are about."""
-    name = revocation_name(Named.USER, "https://id.example", "alice")
+    name = revocation_name(Kind.USER, "https://id.example", "alice")
     await pods[0].deny(name)
     ((found, life),) = keys(server).items()
     assert found == name
     assert LIFE - 60 < life <= LIFE
-    assert b"alice" not in server.value(DENIED.decode() + name)
+    assert b"alice" not in server.value(REVOKED.decode() + name)
 
 
 async def test_a_value_that_cannot_be_read(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """Denies, and is counted; a denial of ours takes its place."""
     mine = token()
-    server.admin.set(DENIED + mine.names[0].encode(), "rubbish")
+    server.admin.set(REVOKED + mine.names[0].encode(), "rubbish")
     assert not await pods[0].counts(mine)
     assert pods[0].metrics.lookups["redis", "unreadable"] == 1
     await pods[0].deny(mine.names[0])
-    assert server.value(DENIED.decode() + mine.names[0]).startswith(b"{")
+    assert server.value(REVOKED.decode() + mine.names[0]).startswith(b"{")
 
 
 async def test_an_emptied_redis(pods: tuple[Pod, Pod], server: RedisServer) -> None:
@@ -256,7 +257,7 @@ async def test_a_denial_of_an_outage_outlives_the_pod(mortal: RedisServer, tmp_p
 async def test_our_own_logins(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """Where our tokens need no session, ending a login denies them at every pod."""
     here, there = pods
-    sid, user = revocation_name(Named.SID, "us", "s1"), revocation_name(Named.USER, "us", "alice")
+    sid, user = revocation_name(Kind.SID, "us", "s1"), revocation_name(Kind.USER, "us", "alice")
     one, two = token(sid), new_claim(user, issued=time.time() - 60, exp=time.time() + LIFE)
     assert await here.counts(one)
     assert await here.counts(two)
@@ -271,11 +272,11 @@ async def test_our_own_logins_of_a_journal(mortal: RedisServer) -> None:
     """What was ended without Redis by a pod before is denied here, and there."""
     now = time.time()
     journal = Journal()
-    await journal.add(Entry(Kind.SESSION, "s1", now, now + LIFE))
-    await journal.add(Entry(Kind.USER, "alice", now, now + LIFE))
+    await journal.add(Entry(EntryKind.SESSION, "s1", now, now + LIFE))
+    await journal.add(Entry(EntryKind.USER, "alice", now, now + LIFE))
     pod = Pod(mortal.port, journal)
     await pod.store.start()
-    sid, user = revocation_name(Named.SID, "us", "s1"), revocation_name(Named.USER, "us", "alice")
+    sid, user = revocation_name(Kind.SID, "us", "s1"), revocation_name(Kind.USER, "us", "alice")
     assert set(keys(mortal)) == {sid, user}
     for name in (sid, user):
         old = new_claim(name, issued=now - 60, exp=now + LIFE)
@@ -302,6 +303,6 @@ async def test_the_strongest_of_many_writers(server: RedisServer) -> None:
     )
     for store in stores:
         await store.close()
-    found = decode_revocation(server.value(DENIED.decode() + "user"))
+    found = decode_revocation(server.value(REVOKED.decode() + "user"))
     assert found == Revocation(now + 39, now + LIFE + 39)
     assert keys(server)["user"] > LIFE

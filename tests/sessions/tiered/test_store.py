@@ -56,7 +56,7 @@ async def test_redis_may_be_absent_at_the_start(
     async with tier:
         assert tier.store.degraded
         grant = await tier.subject.login()
-        assert tier.store.known(grant.session.id) == grant.session
+        assert tier.store.last_known(grant.session.id) == grant.session
         assert lines.messages == [NOT_AVAILABLE]
         assert lines.records[0].levelno == logging.INFO
         assert (tier.metrics.degraded, tier.metrics.breaker_state) == (1, "open")
@@ -72,8 +72,8 @@ async def test_an_outage_ends_no_session_that_is_known_here(here: Tier) -> None:
     await here.remote.write(seen)
     assert await here.look(seen.session.id) is not None
     await here.lose_redis()
-    assert here.store.known(written.session.id) == written.session
-    assert here.store.known(seen.session.id) == seen.session
+    assert here.store.last_known(written.session.id) == written.session
+    assert here.store.last_known(seen.session.id) == seen.session
 
 
 async def test_an_outage_lets_nobody_in(here: Tier, there: Tier) -> None:
@@ -398,7 +398,7 @@ async def test_what_is_to_be_made_good_is_bounded(
     frail: Tier, remote: Unreliable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest is valid here for as long as it lives, and only here."""
-    monkeypatch.setattr("sidecar.sessions.tiered.backlog._KEPT", 2)
+    monkeypatch.setattr("sidecar.sessions.tiered.backlog._MAX_QUEUED", 2)
     remote.fault = Fault.TIMEOUT
     grants = [await frail.subject.login() for _ in range(3)]
     remote.fault = None
@@ -511,5 +511,6 @@ async def test_its_state_in_one_line(here: Tier) -> None:
     await here.subject.login()
     assert repr(here.store) == (
         "<TieredStore closed, <KnownSessions 0 local,"
-        " <NearCache 1 logins, not coherent, 0 flushes>, <Tombstones 0 ids, 0 users, 0 dropped>>, 0 unsettled>"
+        " <NearCache 1 logins, not coherent, 0 flushes>,"
+        " <Tombstones 0 ids, 0 users, 0 dropped>>, 0 unreplayed>"
     )

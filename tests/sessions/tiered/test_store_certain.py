@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.memory.near import NearCache
-    from sidecar.sessions.store import Observer
+    from sidecar.sessions.store import LookupObserver
 
     T = TypeVar("T")
 
@@ -61,7 +61,8 @@ class Shared:
     """A `SharedStore` whose `truth` outlives every fault."""
 
     degraded = False
-    tells = False
+    reports_changes = False
+    transitions = ()
 
     def __init__(self, clock: Clock) -> None:
         self.truth = LocalStore(clock)
@@ -72,7 +73,7 @@ class Shared:
         self.near: NearCache | None = None
         self.tracked: set[str] = set()  # token ids of which the next change is told
         self.told: list[str] = []  # changes on their way to the pod
-        self._observer: Observer | None = None
+        self._observer: LookupObserver | None = None
         self._operations = 0
 
     def ended(self, sids: Iterable[str], ids: Iterable[str]) -> None:
@@ -99,7 +100,7 @@ class Shared:
             raise RedisUnavailable(Fault.TIMEOUT, number)
         return outcome
 
-    def on_ended(self, listener: Callable[[str | None], None]) -> None:
+    def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
         """The pod is told by its near cache."""
 
     async def token_of(self, sid: str) -> str | None:
@@ -107,8 +108,15 @@ class Shared:
         login = await self._do(lambda: self.truth.login(sid))
         return None if login is None else login.session.id
 
-    def observe(self, observer: Observer) -> None:
-        """Tell this one of every look-up."""
+    async def start(self) -> None:
+        """Do nothing."""
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing but its kind."""
+        return {"kind": "scripted"}
+
+    def set_observer(self, observer: LookupObserver) -> None:
+        """Report every look-up to `observer`."""
         self._observer = observer
 
     def read_through(self, client: object) -> None:
@@ -118,11 +126,11 @@ class Shared:
         """Nothing is certain."""
         return None
 
-    def known(self, token_id: str) -> Session | None:
+    def last_known(self, token_id: str) -> Session | None:
         """As `peek`."""
         return None
 
-    def ended_here(self, session: Session) -> bool:
+    def is_ended(self, session: Session) -> bool:
         """As `LocalStore`."""
         return False
 
@@ -137,7 +145,7 @@ class Shared:
         """The live session; its answer may be late."""
         observer = self._observer
         assert observer is not None
-        reading = observer.begin()
+        reading = observer.begin_lookup()
         try:
             session = await self._do(lambda: self.truth.peek(token_id))
             if self.near is not None and self.near.coherent:
@@ -146,10 +154,10 @@ class Shared:
                 gate = asyncio.Event()
                 self.late.append(gate)
                 await gate.wait()
-            observer.confirm(token_id, session, reading)
+            observer.record_session(token_id, session, reading)
             return session
         finally:
-            observer.end(reading)
+            observer.end_lookup(reading)
 
     async def write(self, grant: Grant) -> bool:
         """As `LocalStore`."""
@@ -233,7 +241,7 @@ class Promises(RuleBasedStateMachine):
             try:
                 session = await self.store.get(token_id)
             except StoreUnavailable:
-                session = self.store.known(token_id)
+                session = self.store.last_known(token_id)
             finally:
                 self.shared.holding = held
         return session is not None and session.exp > self.clock.now
@@ -309,12 +317,12 @@ class Promises(RuleBasedStateMachine):
     def follow(self) -> None:
         """The link that tells of changes stands; what was on the one before is lost."""
         self.lose()
-        self.store.near.follow()
+        self.store.near.begin_epoch()
 
     @rule()
     def lose(self) -> None:
         """It is lost, and that is noticed."""
-        self.store.near.lose()
+        self.store.near.end_epoch()
         self.shared.tracked.clear()
         self.shared.told.clear()
 

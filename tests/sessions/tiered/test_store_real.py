@@ -179,7 +179,7 @@ async def test_a_redis_that_refuses_writes(
         await here.login()
     assert caplog.messages == [
         "Redis refuses writes, keeping new sessions in memory",
-        "Redis takes writes again",
+        "Redis accepts writes again",
     ]
 
 
