@@ -104,7 +104,7 @@ class SessionWatcher:
         self._routes: RouteTable | None = None  # None until the routes are replaced
         self._changed = -FOREVER  # the last change of a session or a route, in monotonic seconds
         self.ended = 0
-        store.on_ended(self._on_ended)
+        store.set_change_listener(self._on_ended)
 
     def __repr__(self) -> str:
         return f"<SessionWatcher {len(self)} streams, {self.ended} ended>"
@@ -217,7 +217,7 @@ class SessionWatcher:
         """Check every stream regularly while the store reports no changes."""
         while True:
             await self._sleep(POLL_INTERVAL)
-            if not self._store.tells and not self._store.degraded:
+            if not self._store.reports_changes and not self._store.degraded:
                 self._on_ended(None)
 
     async def _check(self, watched: WatchedStream) -> None:

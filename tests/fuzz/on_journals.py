@@ -15,7 +15,7 @@ from sidecar.sessions.revocation.journal_file import HEADER, NAME, JournalFile
 from tests.fuzz.targets import MEMORY
 
 if TYPE_CHECKING:
-    from sidecar.sessions.revocation.journal import Entry
+    from sidecar.sessions.revocation.entry import Entry
 
 
 def check(data: bytes) -> None:

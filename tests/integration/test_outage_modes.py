@@ -128,6 +128,7 @@ async def test_each_change_is_told_once(outage: Outage) -> None:
         await outage.end()
         status = (await fetch(pod.sidecar.admin_port, build("GET", "/status"))).json()
         assert [one["to"] for one in status["store_transitions"]] == ["degraded", "shared"]
+        assert (status["store"]["kind"], status["store"]["breaker"]) == ("tiered", "closed")
         for state in ("degraded", "shared"):
             name = f'sidecar_degraded_transitions_total{{to="{state}"}}'
             assert await pod.metric(name) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.gate import Gate
@@ -113,7 +114,7 @@ class Plane:
         self.context = DataPlaneContext(
             routes=routes,
             gate=gate,
-            store=LocalStore(),
+            store=LocalStore(time.time),
             upstreams={"upstream": self.pool},
             route_metrics={each.name: metrics.route(each.name) for each in routes.all},
             malformed=metrics.route("malformed"),
