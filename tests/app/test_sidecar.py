@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 async def test_uptime_when_the_clock_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uptime is the time that has passed, whatever the clock says."""
+    """The uptime does not change when the system clock is set."""
     sidecar = Sidecar(configure(tmp_path, "http://127.0.0.1:8080"))
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert 0 <= sidecar.status()["uptime_seconds"] < 3600

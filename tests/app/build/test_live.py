@@ -27,7 +27,7 @@ LIMITS = {
 
 @pytest.mark.parametrize(("setting", "limit"), LIMITS.items())
 def test_a_limit_is_what_its_setting_says(setting: str, limit: str) -> None:
-    """A setting changes the limit that it stands for, and no other."""
+    """Each setting changes its own limit and no other."""
     before = asdict(make_limits(DEFAULTS))
     after = asdict(make_limits(structs.replace(DEFAULTS, **{setting: 77})))
     assert after == {**before, limit: 77}
