@@ -20,6 +20,8 @@ from sidecar.app.reload import Reloader
 from sidecar.app.sidecar import Sidecar
 from sidecar.auth.gate import Deny
 from sidecar.auth.reason import Reason
+from sidecar.auth.routes import RouteRule
+from sidecar.auth.tokens import IssuerConfig
 from sidecar.proxy.context import DataPlaneContext, Limits
 from sidecar.proxy.upstream_pool import TcpConnector, UpstreamPoolLimits
 from sidecar.sessions.redis.connect import RedisConfig
@@ -133,6 +135,8 @@ def test_settings_are_read_by_name() -> None:
             id="UpstreamPoolLimits",
         ),
         pytest.param(RedisConfig, "config", ["sessions/redis"], id="RedisConfig"),
+        pytest.param(RouteRule, "rule", ["auth/routes.py"], id="RouteRule"),
+        pytest.param(IssuerConfig, "config", ["auth/tokens.py"], id="IssuerConfig"),
     ],
 )
 def test_every_field_is_read(kind: type[Any], receiver: str, files: list[str]) -> None:

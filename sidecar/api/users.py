@@ -1,7 +1,6 @@
 """The users file: TOML, read into an immutable table that a reload replaces as a whole.
 
-Parsing is pure and reports all problems at once; only `load_users` touches a file. Checks no
-passwords.
+Parsing reports all problems at once, and only `load_users` reads a file. Checks no passwords.
 """
 
 from __future__ import annotations
