@@ -61,12 +61,12 @@ async def scrape(request: web.Request) -> web.Response:
 
 
 async def live(_: web.Request) -> web.Response:
-    """200 while the event loop runs, which is the only thing that a restart can repair."""
+    """200 while the event loop runs. A restart would repair nothing else."""
     return json_response({"status": "alive"})
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 if traffic may be sent. Without the session store this is still so, and `degraded`."""
+    """200 if traffic may be sent. A lost session store changes only `degraded`."""
     health = request.app[_HEALTH]
     state = "draining" if health.draining else "ready" if health.started else "starting"
     body = {"status": state, "degraded": health.degraded}

@@ -43,7 +43,7 @@ async def require_caller(request: web.Request) -> Allow:
 
 
 async def find_subject(request: web.Request) -> str:
-    """Who is signed in, or an empty text; for pages that work without a user as well."""
+    """The subject who is signed in, or an empty text; for pages that also work without a user."""
     decision = await _decide(request, _OPTIONAL)
     return "" if isinstance(decision, Deny) else decision.subject
 

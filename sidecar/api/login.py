@@ -55,7 +55,7 @@ _EXPECTED_FORM: Final = (
 )
 _WRONG: Final = "Wrong user name or password."
 _BUSY: Final = "Too many people are signing in just now. Try again in a moment."
-_ENDED: Final = "This login was ended while it began. Sign in again."
+_ENDED: Final = "This login was ended before it was complete. Sign in again."
 
 
 class Method(StrEnum):
@@ -69,7 +69,7 @@ class Result(StrEnum):
     """The outcome of a login, as the metric's label."""
 
     SUCCESS = "success"
-    REFUSED = "refused"  # wrong user or password; or the login was ended while it began
+    REFUSED = "refused"  # wrong user or password; or the login was ended before it was complete
     BUSY = "busy"  # too many passwords were being checked
     UNAVAILABLE = "unavailable"  # the session store could not be reached
 
@@ -207,7 +207,7 @@ async def _write(request: web.Request, method: Method, grant: Grant) -> None:
     if not live:
         services.metrics.logins[method, Result.REFUSED] += 1
         extra["client"] = client_of(request).address
-        logger.info("login ended while it began", extra=extra)
+        logger.info("login ended before it was complete", extra=extra)
         raise Refusal(409, _ENDED)
     services.metrics.logins[method, Result.SUCCESS] += 1
     logger.info("login", extra=extra)

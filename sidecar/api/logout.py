@@ -1,9 +1,9 @@
 """Logging out: any credential of a login ends the whole login, everywhere.
 
-An own token ends its login even after it has expired, because its refresh token may still be valid.
-The answer is 204 only after the store has accepted the logout. A token of another issuer that is
-valid until it is revoked is revoked with its login there; with `?all=true`, so is every token that
-its user got before now.
+A token issued here ends its login even after it has expired, because its refresh token may still be
+valid. The answer is 204 only after the store has accepted the logout. A token of another issuer
+that is valid until revoked is revoked, and with it its login there; with `?all=true`, so is every
+token that its user got before now.
 """
 
 from __future__ import annotations

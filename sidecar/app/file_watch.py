@@ -1,7 +1,7 @@
 """Detects changed files by comparing `stat` results, and waits until a change is complete.
 
-One `stat` per file also detects a replaced file and a switched symbolic link, as Kubernetes uses
-it. Reads no file.
+One `stat` per file also detects a replaced file and a switched symbolic link, with which Kubernetes
+updates mounted files. Reads no file.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _SLACK: Final = 250_000  # objects beyond the doubling
 
 
 class GcTuner:
-    """Call `install` once everything long-lived has been made; `remove` restores the defaults."""
+    """Call `install` once everything long-lived has been made; `remove` undoes it."""
 
     __slots__ = ("_before", "_complete", "_slack", "_steps")
 

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JwksEndpoint:
-    """Where an issuer publishes its keys; `algorithms` are those that `jwks_keys` accepts."""
+    """Where an issuer publishes its keys; `algorithms` goes to `jwks_keys`."""
 
     issuer: str
     url: str

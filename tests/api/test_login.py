@@ -361,7 +361,7 @@ async def test_a_login_that_is_ended_meanwhile(start: Starter, clock: Clock) -> 
     assert answer.status == 409
     assert (await problem(answer))[
         "detail"
-    ] == "This login was ended while it began. Sign in again."
+    ] == "This login was ended before it was complete. Sign in again."
     answer = await api.client.post("/auth/login", data=GOOD, headers=BROWSER, allow_redirects=False)
     assert (answer.status, answer.cookies) == (409, {})
     assert 'href="/auth/login"' in await answer.text()

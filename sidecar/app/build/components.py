@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What the sidecar answers itself. These rules come before every configured one.
+# The paths that the sidecar answers itself. These rules come before every configured one.
 OWN_ROUTES = (
     RouteRule(path="/auth/verify/*", name="verify", access=Access.PUBLIC, target="verify"),
     RouteRule(path="/auth/*", name="auth", access=Access.PUBLIC, target="api", upgrades=()),
@@ -137,7 +137,7 @@ def _make_identity(settings: Settings) -> IdentityHeaders:
 
 
 def _make_connector(settings: Settings) -> Connector:
-    """Opens connections to the application."""
+    """The connector that opens connections to the application."""
     upstream = settings.upstream_url
     if upstream.scheme == "unix":
         return UnixConnector(upstream.path)
@@ -160,7 +160,7 @@ def make_upstream_pool_limits(settings: Settings) -> UpstreamPoolLimits:
 
 
 def make_paths(settings: Settings) -> Paths:
-    """Reads the paths of requests: ambiguous ones are rejected or normalised."""
+    """The reader of request paths, which rejects or normalises ambiguous ones."""
     if settings.paths_ambiguous == "reject":
         return Paths()
     return NormalisingPaths(tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def make_live_config(settings: Settings, components: Components, foreign: KeyRing) -> LiveConfig:
-    """For the control plane; `foreign` are the keys of other issuers that are known now."""
+    """The configuration of the control plane; `foreign` has the known keys of other issuers."""
     own_keys = components.keys.access
     return LiveConfig(
         users=components.users,
@@ -32,7 +32,7 @@ def make_live_config(settings: Settings, components: Components, foreign: KeyRin
 
 
 def make_data_plane_config(settings: Settings, components: Components) -> DataPlaneConfig:
-    """For the data plane."""
+    """The configuration of the data plane."""
     return DataPlaneConfig(
         routes=components.routes,
         limits=make_limits(settings),

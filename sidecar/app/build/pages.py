@@ -20,7 +20,7 @@ def make_sign_in_page(_: Settings) -> SignInPage:
 
 
 def login_url(settings: Settings) -> bytes:
-    """Where a browser signs in: the configured page, or ours if there are users, or nowhere."""
+    """Where a browser signs in: the configured page, else `/auth/login` if there are users."""
     if settings.login_url:
         return settings.login_url.encode()
     return b"/auth/login" if settings.users_file else b""

@@ -72,7 +72,7 @@ def _read_key(name: str, issuer: str, file: str, algorithm: str, kid: str | None
 
 
 def make_issuer(settings: Settings, keys: Keys) -> Issuer:
-    """Signs the tokens that are issued here. Raises ConfigError for keys that cannot sign."""
+    """The issuer, which signs tokens. Raises ConfigError for keys that cannot sign."""
     with config_errors_at(
         "jwt_private_key_file" if settings.jwt_private_key_file else "jwt_secret"
     ):
@@ -88,7 +88,7 @@ def make_issuer(settings: Settings, keys: Keys) -> Issuer:
 
 
 def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
-    """Accepts the sidecar's own tokens and those of the configured issuers, by the known keys."""
+    """The verifier of own tokens and of the configured issuers', with the keys known now."""
     own = IssuerConfig(
         issuer=settings.jwt_issuer,
         audiences=_audiences(settings.jwt_audience),
@@ -141,7 +141,7 @@ def read_foreign_keys(settings: Settings) -> list[Key]:
 def make_jwks_fetcher(
     settings: Settings, install: Callable[[str, Sequence[Key]], None]
 ) -> JwksFetcher | None:
-    """Fetches the keys that issuers publish by URL; None if no URL is configured."""
+    """The fetcher of keys that issuers publish by URL; None if no URL is configured."""
     published = [(each.issuer, each.jwks_url, each.algorithms) for each in settings.issuer]
     published.append((settings.jwt_issuer, settings.jwks_url, ()))
     if not any(url for _, url, _ in published):
