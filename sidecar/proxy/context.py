@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from sidecar.telemetry.metrics import Metrics, RouteMetrics
     from sidecar.wire.forwarded import Network
     from sidecar.wire.headers import FieldLines
-    from sidecar.wire.replies import Form
-    from sidecar.wire.target import Paths
+    from sidecar.wire.replies import ReplyTemplate
+    from sidecar.wire.target import TargetParser
 
 _SUFFIXES: Final = tuple(b"%03x" % number for number in range(4096))
 
@@ -71,13 +71,15 @@ class DataPlaneContext:
     tasks: Tasks
     log: logging.Logger
     fields: FieldLines  # of requests
-    paths: Paths
+    paths: TargetParser
     request_ids: Iterator[bytes]
     limits: Limits = field(default_factory=Limits)
     trusted_proxies: Sequence[Network] = ()
     tls: ssl.SSLContext | None = None  # what clients agree on, if they speak TLS
     login_url: bytes = b""  # where a browser signs in; empty: nowhere
-    pages: Mapping[int, Form] = field(default_factory=lambda: DOCUMENTS)  # errors for a person
+    pages: Mapping[int, ReplyTemplate] = field(
+        default_factory=lambda: DOCUMENTS
+    )  # errors for a person
     access_log: AccessLog | None = None
     log_all: bool = False  # also what was allowed
     on_unknown_key: Callable[[], None] | None = None  # told of a token that names one

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sidecar.auth import preflight
 from sidecar.errors import PeerError
 from sidecar.proxy.exchange import Exchange
-from sidecar.wire.hops import one_hop_less
+from sidecar.wire.hops import decrement_max_forwards
 from sidecar.wire.replies import options
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class OptionsExchange(Exchange):
         """Send it on, if it may go further than to this proxy (RFC 9110 section 7.6.2)."""
         if self.route.target == "upstream":  # else it is here already
             try:
-                head = one_hop_less(self.head)
+                head = decrement_max_forwards(self.head)
             except PeerError as error:
                 self._problem(error.status)
                 return

@@ -20,7 +20,7 @@ from sidecar.sessions.memory.local import LocalStore
 from sidecar.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
 from sidecar.wire.headers import FieldLines, HeaderKinds
-from sidecar.wire.target import Paths
+from sidecar.wire.target import TargetParser
 from tests.peers.memory_transport import MemoryTransport
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Plane:
             tasks=tasks,
             log=logging.getLogger("tests.memory_plane"),
             fields=FieldLines(HeaderKinds.of_requests(identity.names)),
-            paths=Paths(),
+            paths=TargetParser(),
             request_ids=make_request_ids(b"id"),
             limits=Limits() if limits is None else limits,
             trusted_proxies=trusted,

@@ -116,7 +116,7 @@ RULES: Final = (
     Rule(
         "a spelling of a length is none",
         HEADERS,
-        "return kind if name.lower() == folded else Kind.DROP",
+        "return kind if name.lower() == folded else HeaderKind.DROP",
         "return kind",
         ("framing/cl-underscore-beside-te", "framing/te-underscore-beside-cl"),
     ),
@@ -265,8 +265,8 @@ RULES: Final = (
     Rule(
         "hop-by-hop fields end here",
         HEADERS,
-        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, Kind.DROP)",
-        "**dict.fromkeys(PATH_OVERRIDES, Kind.DROP)",
+        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP)",
+        "**dict.fromkeys(PATH_OVERRIDES, HeaderKind.DROP)",
         ("lines/hop-by-hop-is-dropped",),
     ),
     Rule(
@@ -631,8 +631,8 @@ RULES: Final = (
     Rule(
         "the path ends where the query begins",
         TARGET,
-        "        return self[path]\n\n\nclass NormalisingPaths",
-        "        return self[target]\n\n\nclass NormalisingPaths",
+        "        return self[path]\n\n\nclass NormalisingTargetParser",
+        "        return self[target]\n\n\nclass NormalisingTargetParser",
         ("normalised/query-is-no-path", "targets/private-in-query"),
     ),
     Rule(
@@ -645,7 +645,7 @@ RULES: Final = (
     Rule(
         "absolute form goes on as it was read",
         REQUESTS,
-        'head.target = self._paths.target(target or b"/")',
+        'head.target = self._paths.as_forwarded(target or b"/")',
         'head.target = target or b"/"',
         ("normalised/absolute",),
     ),
@@ -668,15 +668,15 @@ RULES: Final = (
     Rule(
         "identity is ours to say",
         HEADERS,
-        "kinds | {fold(name): Kind.DROP for name in dropped}",
+        "kinds | {fold(name): HeaderKind.DROP for name in dropped}",
         "kinds",
         ("identity/of-another-name",),
     ),
     Rule(
         "names that may be identity",
         HEADERS,
-        "return Kind.DROP if folded.startswith(self._reserved) else Kind.PASS",
-        "return Kind.PASS",
+        "return HeaderKind.DROP if folded.startswith(self._reserved) else HeaderKind.PASS",
+        "return HeaderKind.PASS",
         ("identity/not-in-use", "identity/forwarded-other-names"),
     ),
     Rule(
@@ -696,8 +696,8 @@ RULES: Final = (
     Rule(
         "paths are not overridden",
         HEADERS,
-        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, Kind.DROP)",
-        "**dict.fromkeys(HOP_BY_HOP, Kind.DROP)",
+        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP)",
+        "**dict.fromkeys(HOP_BY_HOP, HeaderKind.DROP)",
         ("identity/path-overrides",),
     ),
     Rule(
@@ -817,7 +817,7 @@ RULES: Final = (
     Rule(
         "no upgrade in HTTP/1.0",
         REQUESTS,
-        "        head.upgrade = None  # nor does it in HTTP/1.0",
+        "        head.upgrade = None  # ignored in HTTP/1.0",
         "        pass",
         ("upgrades/http-1.0",),
     ),
@@ -1059,15 +1059,15 @@ RULES: Final = (
     Rule(
         "a preflight has each header once",
         PREFLIGHT,
-        "if folded in told or name.lower() != folded:",
+        "if folded in values or name.lower() != folded:",
         "if name.lower() != folded:",
         ("preflights/two-origins", "preflights/two-methods"),
     ),
     Rule(
         "a preflight has each header in one spelling",
         PREFLIGHT,
-        "        folded = fold(name)\n        if folded in _TOLD:",
-        "        folded = name.lower()\n        if folded in _TOLD:",
+        "        folded = fold(name)\n        if folded in _HEADERS:",
+        "        folded = name.lower()\n        if folded in _HEADERS:",
         ("preflights/second-spelling",),
     ),
     Rule(
@@ -1094,15 +1094,15 @@ RULES: Final = (
     Rule(
         "a preflight has an origin",
         PREFLIGHT,
-        'return method if _ONE_ORIGIN.fullmatch(told.get(_ORIGIN, b"")) else None',
+        'return method if _ONE_ORIGIN.fullmatch(values.get(_ORIGIN, b"")) else None',
         "return method",
         ("preflights/no-origin", "preflights/empty-origin"),
     ),
     Rule(
         "a preflight has one origin",
         PREFLIGHT,
-        '_ONE_ORIGIN.fullmatch(told.get(_ORIGIN, b""))',
-        "told.get(_ORIGIN)",
+        '_ONE_ORIGIN.fullmatch(values.get(_ORIGIN, b""))',
+        "values.get(_ORIGIN)",
         ("preflights/list-of-origins",),
     ),
     Rule(
@@ -1115,8 +1115,8 @@ RULES: Final = (
     Rule(
         "a preflight is what the application sees",
         PREFLIGHT,
-        "    told: dict[bytes, bytes] = {}\n",
-        "    told = {} if head.origin is None else {_ORIGIN: head.origin}\n",
+        "    values: dict[bytes, bytes] = {}\n",
+        "    values = {} if head.origin is None else {_ORIGIN: head.origin}\n",
         ("preflights/origin-named-in-connection",),
     ),
     # Max-Forwards

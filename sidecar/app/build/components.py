@@ -24,7 +24,7 @@ from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.context import Limits
 from sidecar.proxy.upstream_pool import Connector, TcpConnector, UnixConnector, UpstreamPoolLimits
 from sidecar.wire.head import HeadLimits
-from sidecar.wire.target import NormalisingPaths, Paths
+from sidecar.wire.target import NormalisingTargetParser, TargetParser
 
 if TYPE_CHECKING:
     import ssl
@@ -177,11 +177,13 @@ def make_limits(settings: Settings) -> Limits:
     )
 
 
-def make_paths(settings: Settings) -> Paths:
+def make_paths(settings: Settings) -> TargetParser:
     """How the paths of requests are read."""
     if settings.paths_ambiguous == "reject":
-        return Paths()
-    return NormalisingPaths(tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES))
+        return TargetParser()
+    return NormalisingTargetParser(
+        tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES)
+    )
 
 
 def _make_head_limits(settings: Settings) -> HeadLimits:
