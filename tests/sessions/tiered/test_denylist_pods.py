@@ -14,10 +14,10 @@ from sidecar.auth.denylist import (
     EVERYTHING,
     RevocableToken,
     Revocation,
+    RevocationKind,
     decode_revocation,
     revocation_name,
 )
-from sidecar.auth.denylist import Kind as Named
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
 from sidecar.sessions.redis.keyspace import DENIED
@@ -173,7 +173,7 @@ async def test_a_user_who_comes_again(pods: tuple[Pod, Pod]) -> None:
 
 async def test_keys_end_by_themselves(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """When what they deny has ended; and say nothing of whom they are about."""
-    name = revocation_name(Named.USER, "https://id.example", "alice")
+    name = revocation_name(RevocationKind.USER, "https://id.example", "alice")
     await pods[0].deny(name)
     ((found, life),) = keys(server).items()
     assert found == name
@@ -256,7 +256,10 @@ async def test_a_denial_of_an_outage_outlives_the_pod(mortal: RedisServer, tmp_p
 async def test_our_own_logins(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """Where our tokens need no session, ending a login denies them at every pod."""
     here, there = pods
-    sid, user = revocation_name(Named.SID, "us", "s1"), revocation_name(Named.USER, "us", "alice")
+    sid, user = (
+        revocation_name(RevocationKind.SID, "us", "s1"),
+        revocation_name(RevocationKind.USER, "us", "alice"),
+    )
     one, two = token(sid), new_claim(user, issued=time.time() - 60, exp=time.time() + LIFE)
     assert await here.counts(one)
     assert await here.counts(two)
@@ -275,7 +278,10 @@ async def test_our_own_logins_of_a_journal(mortal: RedisServer) -> None:
     await journal.add(Entry(Kind.USER, "alice", now, now + LIFE))
     pod = Pod(mortal.port, journal)
     await pod.store.start()
-    sid, user = revocation_name(Named.SID, "us", "s1"), revocation_name(Named.USER, "us", "alice")
+    sid, user = (
+        revocation_name(RevocationKind.SID, "us", "s1"),
+        revocation_name(RevocationKind.USER, "us", "alice"),
+    )
     assert set(keys(mortal)) == {sid, user}
     for name in (sid, user):
         old = new_claim(name, issued=now - 60, exp=now + LIFE)
