@@ -1,1 +1,1 @@
-"""The benchmark suite: the sidecar beside its peers on one machine (`python -m bench --help`)."""
+"""The benchmark suite: the sidecar and its peers on one machine (`python -m bench --help`)."""

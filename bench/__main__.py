@@ -17,26 +17,26 @@ from bench.load import LoadError
 RESULTS = Path(__file__).with_name("RESULTS.md")
 EXAMPLES = """\
 examples:
-  python -m bench --quick                              the essentials, about a minute
+  python -m bench --quick                              the essential scenarios, about a minute
   python -m bench --peers sidecar,haproxy --scenarios small --rounds 15
   python -m bench --redis --write-results              everything, into bench/RESULTS.md
-  python -m bench checks                               no errors, bounded memory, many connections
-  python -m bench checks --only near,cold              what a session in Redis costs
-  python -m bench checks --only soak                   ten minutes amid clients that break off
-  python -m bench profile --scenario small             where the sidecar's time goes
+  python -m bench checks                               all checks except soak
+  python -m bench checks --only near,cold              the cost of sessions in Redis
+  python -m bench checks --only soak                   ten minutes of load, misbehaving clients
+  python -m bench profile --scenario small             the sidecar under a profiler
 
-Every program runs on loopback with one worker and ends with the run. CPU is the time of the proxy's
-own processes, not of wrk or the upstream. Compare ratios within one run: a busy machine makes every
-proxy dearer. Exit status: 0; 1 when a bar is missed with --strict, a check fails or a program does
-not start; 2 for a wrong argument.
+All programs run on loopback with one worker each and end with the run. CPU is the time of the
+proxy's own processes, without wrk and the upstream. Compare ratios within one run, because a busy
+machine raises the cost of every proxy. Exit status: 0; 1 if a bar is missed with --strict, a check
+fails or a program does not start; 2 for an invalid argument.
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser, with the comparison's options at the top and the other commands below."""
+    """Make the parser: options of the comparison at the top level, the others as subcommands."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure the sidecar beside other proxies: CPU, rate, latency, memory.",
+        description="Compare the sidecar with other proxies: CPU, rate, latency, memory.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run the chosen command; returns its exit status."""
-    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # servers, for non-root
+    """Run the selected command and return its exit status."""
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # for servers
     arguments = build_parser().parse_args()
     try:
         with stoppable():

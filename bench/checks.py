@@ -1,4 +1,4 @@
-"""The checks: bars that are held or missed, whatever the peers cost (`python -m bench checks`).
+"""The checks: fixed bars that do not depend on the peers (`python -m bench checks`).
 
 Owns the list of checks and their bars. Must not know how a transfer or a connection is made.
 """
@@ -60,7 +60,7 @@ FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The sidecars under test, before nginx and before the streaming application."""
+    """The sidecars under test: one in front of nginx, one in front of the streaming application."""
 
     plain: sidecar.Started
     streaming: sidecar.Started
@@ -71,20 +71,20 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much: bytes of a transfer, idle connections."""
+    """The size of the load: bytes per transfer, and the number of idle connections."""
 
     transfer: int
     connections: int
 
 
 def check_rest(subject: Subject) -> list[Outcome]:
-    """Resident memory of a sidecar that has logged one user in and waits."""
+    """Measure the resident memory of an idle sidecar after one login."""
     size = usage.rss(usage.tree(subject.plain.child.pid))
     return [below("RSS at rest", size, REST_LIMIT)]
 
 
 def check_requests(subject: Subject) -> list[Outcome]:
-    """A hundred thousand requests without one error."""
+    """Send a hundred thousand requests, all of which must succeed."""
     total = errors = 0
     while total < REQUESTS:
         done = load.run(
@@ -107,7 +107,7 @@ def check_requests(subject: Subject) -> list[Outcome]:
 
 
 def check_stream(subject: Subject) -> list[Outcome]:
-    """Big bodies each way, with a length and chunked, with a pause that fills every buffer."""
+    """Transfer large bodies in both directions, with a length and chunked, with a pause each."""
     port, token, size = subject.streaming.port, subject.streaming_token, subject.sizes.transfer
     pids = usage.tree(subject.streaming.child.pid)
     transfer.upload(port, token, MIB)
@@ -125,7 +125,7 @@ def check_stream(subject: Subject) -> list[Outcome]:
 
 
 def check_idle(subject: Subject) -> list[Outcome]:
-    """Idle connections held: each has done one request, each answers another one afterwards."""
+    """Hold idle connections, each of which sends one request before and one after."""
     count, pids = subject.sizes.connections, usage.tree(subject.plain.child.pid)
     before = usage.rss(pids)
     with holding.held(subject.plain.port, subject.plain_token, count) as connections:
@@ -136,7 +136,7 @@ def check_idle(subject: Subject) -> list[Outcome]:
 
 
 def check_live(subject: Subject) -> list[Outcome]:
-    """WebSocket echo and server-sent events with a real client."""
+    """Measure WebSocket echoes and server-sent events with a real client."""
     seen = asyncio.run(live.measure(subject.streaming.port, subject.streaming_token))
     echo = f"p50 {median(seen.echoes) * 1e3:.2f} ms, p99 {p99(seen.echoes) * 1e3:.2f} ms"
     first, later = max(seen.first_events), p99(seen.event_delays)
@@ -157,7 +157,7 @@ CHECKS: dict[str, Callable[[Subject], list[Outcome]]] = {
 }
 
 
-# Each with a Redis and sidecars of its own, and a section of its own among the results.
+# Each check has its own Redis, sidecars and section in the results file.
 SHARED: dict[str, Callable[[Lab], Finding]] = {
     "near": near.check,
     "cold": cold.check,
@@ -165,49 +165,60 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "revocation": revocation.check,
     "restarts": restarts.check,
 }
-# Longer than all the others together: only when it is asked for, for so many seconds.
+# Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-UNPINNED = frozenset({"revocation", "restarts", "soak"})  # more busy programs than there are CPUs
+UNPINNED = frozenset({"revocation", "restarts", "soak"})  # more busy programs than CPUs
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The `checks` command."""
+    """Add the subcommand `checks`."""
     known = [*CHECKS, *SHARED, *LONG]
     parser = commands.add_parser(
         "checks",
-        help="no errors, bounded memory, live streams, shared sessions; exit 1 when one misses",
-        description="Run the sidecar alone against bars that hold whatever other proxies cost.",
+        help="check limits on errors, memory, streams and shared sessions; exit 1 if one is missed",
+        description="Check the sidecar against fixed limits that do not depend on other proxies.",
     )
     parser.add_argument(
-        "--only", action=compare.names(known), metavar="A,B", help=f"some of: {', '.join(known)}"
+        "--only",
+        action=compare.names(known),
+        metavar="A,B",
+        help=f"run only these: {', '.join(known)}",
     )
     parser.add_argument(
-        "--mib", type=compare.positive, default=1024, metavar="N", help="per transfer (1024)"
+        "--mib",
+        type=compare.positive,
+        default=1024,
+        metavar="N",
+        help="size of each transfer in MiB (1024)",
     )
     parser.add_argument(
-        "--idle", type=compare.positive, default=10_000, metavar="N", help="connections (10000)"
+        "--idle",
+        type=compare.positive,
+        default=10_000,
+        metavar="N",
+        help="number of idle connections (10000)",
     )
     parser.add_argument(
         "--seconds",
         type=compare.positive,
         default=soak.SECONDS,
         metavar="N",
-        help=f"of load for soak ({soak.SECONDS}), which runs only when --only names it",
+        help=f"seconds of load for soak ({soak.SECONDS}), which runs only if --only names it",
     )
     parser.add_argument(
-        "--write-results", action="store_true", help="put the table into bench/RESULTS.md"
+        "--write-results", action="store_true", help="write the tables to bench/RESULTS.md"
     )
     parser.set_defaults(run=run)
 
 
 def chosen(arguments: argparse.Namespace) -> list[str]:
-    """The checks that are to run."""
+    """The names of the checks to run."""
     only: list[str] | None = arguments.only
     return only or [*CHECKS, *SHARED]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the checks and print each outcome; exit status 1 when one missed its bar."""
+    """Run the checks and print each outcome; returns exit status 1 if a bar is missed."""
     compare.require_load_tools()
     names = chosen(arguments)
     alone = [name for name in names if name in CHECKS]
@@ -219,7 +230,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_alone(names: list[str], arguments: argparse.Namespace) -> list[Outcome]:
-    """The checks of the sidecar by itself, all before the same two."""
+    """Run the checks of single sidecars, which share the same two."""
     holding.raise_file_limit(arguments.idle)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as directory,
@@ -235,7 +246,7 @@ def run_alone(names: list[str], arguments: argparse.Namespace) -> list[Outcome]:
 
 
 def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
-    """One check of shared sessions, or the long one."""
+    """Run one check of shared sessions, or the long one."""
     details: list[str] = []
     begin = SHARED[name] if name in SHARED else lambda lab: LONG[name](lab, arguments.seconds)
     with (
@@ -261,7 +272,7 @@ def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
 
 
 def attempt(name: str, check: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """One check, its outcomes printed; a fault in it is a missed bar."""
+    """Run one check and print its outcomes; an exception counts as a missed bar."""
     try:
         outcomes = check()
     except FAULTS as error:
@@ -273,7 +284,7 @@ def attempt(name: str, check: Callable[[], list[Outcome]]) -> list[Outcome]:
 
 
 def write(results: Path, section: str, title: str, parts: list[str]) -> None:
-    """Put a section into the results file, with where and how it was measured."""
+    """Write a section of the results file, with the time, the command and the machine."""
     now = dt.datetime.now(tz=dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     body = f"## {title}\n\n- {now}, `{machine.command_line()}`\n"
     body += f"{report.machine_lines(machine.describe())}\n\n" + "\n\n".join(parts) + "\n"
@@ -281,7 +292,7 @@ def write(results: Path, section: str, title: str, parts: list[str]) -> None:
 
 
 def prepare(children: Children, sizes: Sizes) -> Subject:
-    """Start both upstreams and a sidecar before each, and log in."""
+    """Start both upstreams with a sidecar in front of each, and log in."""
     lab = Lab(children)
     lab.start_upstream()
     port = lab.start_streams()

@@ -1,6 +1,6 @@
-"""Child processes of a run: started with a log file each, stopped by pid whatever happens.
+"""Child processes of a run: each has a log file and is ended by pid, even after a failure.
 
-Owns spawning, readiness and stopping. Must not know what the programs do.
+Owns spawning, readiness and termination. Must not know what the programs do.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
-KILL_SECONDS = 1.0  # for the kernel to end what was killed
+KILL_SECONDS = 1.0  # for the kernel to end killed processes
 
 
 class StartError(Exception):
-    """A program could not be started; the message names it and ends with the end of its log."""
+    """A program could not be started; the message names it and has the end of its log."""
 
 
 @dataclass(slots=True)
 class Child:
-    """One started program."""
+    """A program that was started."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -37,18 +37,18 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process that was started; workers are below it."""
+        """The pid of the process that was started; its workers are descendants."""
         return self.process.pid
 
     def __repr__(self) -> str:
         return f"<Child {self.name} pid={self.pid}>"
 
     def tail(self, lines: int = 12) -> str:
-        """The end of its log, for messages."""
+        """The last lines of its log, for messages."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def wait_listening(self, port: int) -> None:
-        """Return when `port` accepts connections; raises StartError when that does not happen."""
+        """Return once `port` accepts connections. Raises StartError if it does not in time."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -64,7 +64,7 @@ class Child:
         raise StartError(f"{self.name} does not listen on port {port}:\n{self.tail()}")
 
     def stop(self) -> None:
-        """End it and everything it started: asked first, then killed."""
+        """Terminate the program, kill it if it does not exit, and kill its whole process group."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -73,16 +73,14 @@ class Child:
                 self.process.kill()
                 self.process.wait()
         deadline = time.monotonic() + KILL_SECONDS
-        with contextlib.suppress(
-            ProcessLookupError
-        ):  # raised when its group is empty: all are gone
+        with contextlib.suppress(ProcessLookupError):  # raised once the process group is empty
             while time.monotonic() < deadline:
                 os.killpg(self.pid, signal.SIGKILL)  # workers that outlived their master
                 time.sleep(0.005)
 
 
 class Children:
-    """The programs of one run, stopped in reverse order when the `with` block ends."""
+    """The programs of a run; the `with` block ends them in reverse order."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -106,7 +104,7 @@ class Children:
         env: Mapping[str, str] | None = None,
         cpu: int | None = None,
     ) -> Child:
-        """Start a program in its own session, so that Ctrl-C reaches only us; `cpu` pins it."""
+        """Start a program in a new session, so that Ctrl-C does not reach it; `cpu` pins it."""
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -123,12 +121,12 @@ class Children:
 
 
 def pinned(cpu: int | None) -> list[str]:
-    """The command prefix that keeps a program on one CPU."""
+    """The command prefix that pins a program to one CPU."""
     return [] if cpu is None else ["taskset", "-c", str(cpu)]
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on now."""
+    """A loopback port on which nothing listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -137,7 +135,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP end the block like Ctrl-C does, so that `with` blocks clean up."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt in the block, so that it cleans up."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""The check `cold`: what asking Redis costs, for sessions that are not known here.
+"""The check `cold`: the cost of a look-up in Redis for sessions that are not in the near cache.
 
-Each token once while its session is unknown, then once more while it is known; the difference is
-the look-up. The signatures have been verified before and count on neither side.
+Each token is used once while its session is not cached, and again while it is. The difference is
+the cost of the look-up. All signatures were verified before, so they count on neither side.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ BLOCK = 2_500
 TURNS = 3
 CONNECTIONS = 64
 LIMIT = 25.0
-LOOKED_UP, KNOWN = 0.99, 0.01  # keys read for each request: at least when cold, at most when warm
+LOOKED_UP, KNOWN = 0.99, 0.01  # keys read per request: minimum if cold, maximum if warm
 
 
 def check(lab: Lab) -> Finding:
-    """Run it."""
+    """Run the check."""
     lab.start_redis()
     pairs = seeding.mint(lab, TOKENS)
     seeding.insert(lab.redis_port, (one for pair in pairs for one in seeding.commands(pair.grant)))
@@ -40,7 +40,7 @@ def check(lab: Lab) -> Finding:
     for turn in range(TURNS):
         for begin in range(0, TOKENS, BLOCK):
             first = meter.run(load.Rotation(file, begin, BLOCK))
-            meter.run(load.Rotation(file, begin, BLOCK))  # all are remembered, as in any later pass
+            meter.run(load.Rotation(file, begin, BLOCK))  # now all tokens are cached
             cold, warm = forgotten(lab, meter, pairs[begin : begin + BLOCK], file, begin)
             colds.append(cold)
             warms.append(warm)
@@ -52,7 +52,7 @@ def check(lab: Lab) -> Finding:
 def forgotten(
     lab: Lab, meter: Meter, pairs: list[TokenPair], file: Path, begin: int
 ) -> tuple[Pass, Pass]:
-    """Write these sessions again, which ends what is known of them; a cold and a warm pass."""
+    """Rewrite these sessions, which evicts them from the near cache; run a cold and a warm pass."""
     again = (seeding.token_command(pair.grant.session) for pair in pairs)
     seeding.insert(lab.redis_port, again)
     meter.settle()
@@ -61,7 +61,10 @@ def forgotten(
 
 
 def judge(colds: list[Pass], warms: list[Pass]) -> list[Outcome]:
-    """A block gives a price only if all its look-ups were made when cold, and none when warm."""
+    """Compare the figures with the bars.
+
+    A block counts only if the cold pass looked up all its sessions and the warm pass none.
+    """
     pairs = list(zip(colds, warms, strict=True))
     costs = [
         cold.cpu - warm.cpu for cold, warm in pairs if cold.keys >= LOOKED_UP and warm.keys <= KNOWN
@@ -84,7 +87,7 @@ def judge(colds: list[Pass], warms: list[Pass]) -> list[Outcome]:
 
 
 def conditions() -> str:
-    """What the table's rows are."""
+    """A description of the rows of the table."""
     return (
         f"{TOKENS:,} tokens in blocks of {BLOCK:,}, {CONNECTIONS} connections, small GET, each"
         f" token once per pass; medians over {TURNS} turns. First use: the signature is verified,"
@@ -94,14 +97,14 @@ def conditions() -> str:
 
 
 def table(firsts: list[Pass], colds: list[Pass], warms: list[Pass]) -> str:
-    """A row for each kind of pass."""
+    """A table with one row per kind of pass."""
     rows = [row("first use", firsts), row("cold", colds), row("warm", warms)]
     header = ["pass", "CPU µs", "min-max", "Redis µs", "keys per request", "keys per command"]
     return report.table(header, rows)
 
 
 def row(name: str, passes: list[Pass]) -> list[str]:
-    """One kind of pass."""
+    """The row of one kind of pass."""
     costs = [one.cpu for one in passes]
     keys = sum(one.asked.keys for one in passes if one.asked is not None)
     reads = sum(one.asked.reads for one in passes if one.asked is not None)

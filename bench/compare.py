@@ -1,6 +1,6 @@
-"""The comparison: options, one run of the suite, and what is made of its results.
+"""The comparison: its options, one run of the suite, and the output of the results.
 
-Owns the order of a run. Must not know how one proxy starts or how a table is drawn.
+Owns the order of a run. Must not know how a proxy is started or how a table is formatted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def names(known: Iterable[str]) -> type[argparse.Action]:
     allowed = list(known)
 
     class Names(argparse.Action):
-        """Splits and checks."""
+        """Splits the value and checks each name."""
 
         def __call__(
             self,
@@ -54,7 +54,7 @@ def names(known: Iterable[str]) -> type[argparse.Action]:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Parse a positive integer."""
     number = int(text)
     if number < 1:
         raise ValueError(text)
@@ -62,57 +62,66 @@ def positive(text: str) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The comparison's options."""
+    """Add the options of the comparison."""
     proxies, scenarios = [p.name for p in PROXIES], [s.name for s in SCENARIOS]
-    what = parser.add_argument_group("what")
+    what = parser.add_argument_group("selection")
     what.add_argument(
-        "--peers", action=names(proxies), metavar="A,B", help=f"only these: {', '.join(proxies)}"
+        "--peers",
+        action=names(proxies),
+        metavar="A,B",
+        help=f"measure only these: {', '.join(proxies)}",
     )
     what.add_argument(
         "--scenarios",
         action=names(scenarios),
         metavar="A,B",
-        help=f"only these: {', '.join(scenarios)}",
+        help=f"run only these: {', '.join(scenarios)}",
     )
-    what.add_argument("--redis", action="store_true", help="also the sidecar on a Redis store")
+    what.add_argument("--redis", action="store_true", help="measure the sidecar with Redis as well")
     what.add_argument(
-        "--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds of {QUICK_SCENARIOS}"
+        "--quick", action="store_true", help=f"run {QUICK_ROUNDS} rounds of {QUICK_SCENARIOS}"
     )
-    how = parser.add_argument_group("how long and how hard")
+    how = parser.add_argument_group("load")
     how.add_argument(
-        "--rounds", type=positive, metavar="N", help=f"rounds, each of all (default {ROUNDS})"
+        "--rounds", type=positive, metavar="N", help=f"number of rounds (default {ROUNDS})"
     )
     how.add_argument(
-        "--seconds", type=positive, default=SECONDS, metavar="N", help="of each burst (default 1)"
+        "--seconds",
+        type=positive,
+        default=SECONDS,
+        metavar="N",
+        help="length of each burst (default 1)",
     )
     how.add_argument(
         "--connections",
         type=positive,
         metavar="N",
-        help="of wrk, in every scenario (default 32; 8 for 1m)",
+        help="connections of wrk in every scenario (default 32; 8 for 1m)",
     )
     how.add_argument(
         "--pin",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="proxies on one CPU, wrk and upstream on another (the default: it is steadier)",
+        help="run proxies on one CPU, wrk and upstream on another (default: steadier results)",
     )
     out = parser.add_argument_group("results")
-    out.add_argument("--json", action="store_true", help="one JSON document instead of tables")
     out.add_argument(
-        "--write-results", action="store_true", help="put the tables into bench/RESULTS.md"
+        "--json", action="store_true", help="print one JSON document instead of tables"
     )
-    out.add_argument("--strict", action="store_true", help="exit status 1 when a bar is missed")
+    out.add_argument(
+        "--write-results", action="store_true", help="write the tables to bench/RESULTS.md"
+    )
+    out.add_argument("--strict", action="store_true", help="exit with status 1 if a bar is missed")
 
 
 def say(text: str) -> None:
-    """Progress, to standard error."""
+    """Print progress to standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def require_load_tools() -> None:
-    """Raise StartError unless wrk and the upstream's nginx are there."""
+    """Raise StartError unless wrk and nginx with the echo module are installed."""
     missing = [tool for tool in ("wrk", "nginx") if shutil.which(tool) is None]
     missing += [] if Path(ECHO_MODULE).exists() else [ECHO_MODULE]
     if missing:
@@ -124,7 +133,7 @@ def require_load_tools() -> None:
 
 
 def chosen_proxies(arguments: argparse.Namespace) -> list[Proxy]:
-    """The entries to measure, in the table's order."""
+    """The proxies to measure, in the order of the tables."""
     if arguments.peers:
         return [proxy for proxy in PROXIES if proxy.name in arguments.peers]
     return [proxy for proxy in PROXIES if arguments.redis or proxy.name != OPTIONAL]
@@ -137,7 +146,7 @@ def chosen_scenarios(arguments: argparse.Namespace) -> list[Scenario]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and show; the exit status."""
+    """Measure, show the results, and return the exit status."""
     require_load_tools()
     proxies, scenarios = chosen_proxies(arguments), chosen_scenarios(arguments)
     plan = suite.Plan(
@@ -171,7 +180,7 @@ def assemble(
     *,
     pinned: bool,
 ) -> report.Results:
-    """Everything that a report says."""
+    """Collect everything that a report contains."""
     figures = {
         scenario.name: {
             entry.proxy.name: summary.summarise(entry.rounds[scenario.name])
@@ -200,7 +209,7 @@ def assemble(
 
 
 def show(results: report.Results, arguments: argparse.Namespace) -> int:
-    """Print the results, write them where asked, and judge them; the exit status."""
+    """Print the results, write them if requested, and return the exit status."""
     text = report.markdown(results)
     if arguments.json:
         sys.stdout.write(

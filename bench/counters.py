@@ -1,6 +1,6 @@
-"""What Redis has been asked: calls by command and keys read, from its own counters.
+"""The command counters of Redis: calls by command, and the number of keys read.
 
-Owns the reading of INFO. Must not know who asked, or why.
+Owns the parsing of INFO. Must not know who sent the commands, or why.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from redis import Redis
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Whatever a look-up could be made of.
+# All commands that a look-up could use.
 READS = ("get", "getex", "mget", "hget*", "hmget", "exists", "hexists", "eval*", "fcall*")
-OURS = frozenset({"info", "hello", "client|setinfo"})  # of the suite itself
+OWN_COMMANDS = frozenset({"info", "hello", "client|setinfo"})  # sent by the suite
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Calls by command name since Redis started, and keys that were looked up to be read."""
+    """Calls by command since Redis started, and the number of keys that reads looked up."""
 
     calls: Mapping[str, int]
     keys: int
@@ -34,7 +34,7 @@ class Counters:
 
     @property
     def reads(self) -> int:
-        """Calls of commands that read values."""
+        """The number of calls that read values."""
         return sum(
             calls
             for name, calls in self.calls.items()
@@ -43,14 +43,14 @@ class Counters:
 
     @property
     def total(self) -> int:
-        """All calls but the suite's own."""
-        return sum(calls for name, calls in self.calls.items() if name not in OURS)
+        """The number of all calls except the suite's own."""
+        return sum(calls for name, calls in self.calls.items() if name not in OWN_COMMANDS)
 
 
 def parse(
     commandstats: Mapping[str, Mapping[str, int | str]], stats: Mapping[str, int | str]
 ) -> Counters:
-    """The counters in these two sections of INFO, as the client library gives them."""
+    """The counters from two sections of INFO, as the client library returns them."""
     calls = {
         name.removeprefix("cmdstat_"): int(fields["calls"]) for name, fields in commandstats.items()
     }
@@ -58,13 +58,13 @@ def parse(
 
 
 def read(port: int) -> Counters:
-    """The counters of the Redis on this port now. Raises redis.RedisError."""
+    """The current counters of the Redis on this port. Raises redis.RedisError."""
     with Redis(port=port) as client:
         return parse(client.info("commandstats"), client.info("stats"))
 
 
 def listing(counters: Counters) -> str:
-    """Calls by command for a sentence, the most frequent first."""
-    named = {name: calls for name, calls in counters.calls.items() if name not in OURS}
+    """The calls by command as a phrase, the most frequent first."""
+    named = {name: calls for name, calls in counters.calls.items() if name not in OWN_COMMANDS}
     ordered = sorted(named.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {calls:,}" for name, calls in ordered) or "none"

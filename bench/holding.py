@@ -1,6 +1,6 @@
-"""Many idle keep-alive connections: opened with one request each, held, and asked once more.
+"""Many idle keep-alive connections: each sends one request, is held open, and sends another.
 
-Owns the client side. Must not know which proxy holds the other side.
+Owns the client side. Must not know which proxy is on the other side.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ TIMEOUT_SECONDS = 10.0
 
 
 class HoldError(Exception):
-    """A connection was refused, broke or answered wrongly; the message says which."""
+    """A connection was refused, broke or returned a wrong response."""
 
 
 def raise_file_limit(connections: int) -> None:
-    """Let this process and those it starts open enough files; raises HoldError when not allowed."""
+    """Raise the limit on open files of this process and its children.
+
+    Raises HoldError if the hard limit does not allow it.
+    """
     need = connections + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= need:
@@ -35,12 +38,12 @@ def raise_file_limit(connections: int) -> None:
         )
     except (ValueError, OSError) as error:
         raise HoldError(
-            f"{need} open files are needed, {hard} are allowed: raise `ulimit -Hn`"
+            f"{need} open files are needed, but only {hard} are allowed: raise `ulimit -Hn`"
         ) from error
 
 
 def ask(connection: socket.socket, request: bytes) -> None:
-    """One request and its whole answer; raises HoldError for any but the small body."""
+    """Send a request and read its response. Raises HoldError unless it is the 200 of small GETs."""
     connection.sendall(request)
     answer = b""
     while not answer.endswith(SMALL_BODY):
@@ -49,12 +52,12 @@ def ask(connection: socket.socket, request: bytes) -> None:
             raise HoldError(f"closed after {answer[:120]!r}")
         answer += piece
     if not answer.startswith(b"HTTP/1.1 200 "):
-        raise HoldError(f"answered {answer[:120]!r}")
+        raise HoldError(f"unexpected response: {answer[:120]!r}")
 
 
 @contextlib.contextmanager
 def held(port: int, token: str, count: int) -> Iterator[list[socket.socket]]:
-    """`count` connections, each of which has done one request."""
+    """Open `count` connections, and send one request on each."""
     request = small_request(token)
     with contextlib.ExitStack() as stack:
         connections = []
@@ -69,7 +72,7 @@ def held(port: int, token: str, count: int) -> Iterator[list[socket.socket]]:
 
 
 def ask_all(connections: list[socket.socket], token: str) -> int:
-    """Ask on every connection again; returns how many answered."""
+    """Send a request on every connection; returns how many got the right response."""
     request = small_request(token)
     answered = 0
     for connection in connections:
@@ -80,5 +83,5 @@ def ask_all(connections: list[socket.socket], token: str) -> int:
 
 
 def small_request(token: str) -> bytes:
-    """The small GET."""
+    """The request for the small body."""
     return f"GET / HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

@@ -1,4 +1,4 @@
-"""The surroundings of a run: upstream, Redis, secrets, filled-in configurations.
+"""The environment of a run: upstream, Redis, secrets and generated configurations.
 
 Owns everything that the measured proxies share. Must not know the proxies or the scenarios.
 """
@@ -30,7 +30,7 @@ TOKEN_SECONDS = 12 * 3600
 
 
 class Lab:
-    """One upstream, one Redis when asked for, and what is needed to start proxies before them."""
+    """An upstream, a Redis if requested, and what is needed to start proxies in front of them."""
 
     def __init__(self, children: Children, *, pin: bool = False) -> None:
         self.children = children
@@ -46,17 +46,17 @@ class Lab:
         return f"<Lab upstream={self.upstream_port} redis={self.redis_port} in {self.directory}>"
 
     def start_upstream(self) -> None:
-        """Start the nginx that stands for the application, with its files."""
+        """Start the nginx that acts as the application, with its files."""
         files = self.directory / "files"
         files.mkdir()
         (files / "10k").write_bytes(b"x" * 10 * KIB)
         (files / "1m").write_bytes(b"x" * MIB)
         for path in (self.directory, files):
-            path.chmod(0o755)  # nginx's worker drops to another user
+            path.chmod(0o755)  # nginx's worker runs as another user
         self.upstream_port = self.start_nginx("upstream", {})
 
     def start_nginx(self, name: str, values: Mapping[str, str]) -> int:
-        """Start an nginx by the template of this name, with `values` beside its port; the port."""
+        """Start an nginx from the template `name` with `values`, and return its port."""
         port = free_port()
         config = self.fill(f"{name}.conf", f"{name}.conf", {**values, "PORT": str(port)})
         argv = ["nginx", "-c", str(config), "-p", str(self.directory), "-g", "daemon off;"]
@@ -64,14 +64,14 @@ class Lab:
         return port
 
     def start_streams(self) -> int:
-        """Start the application that streams (`stream_upstream`); its port."""
+        """Start the streaming application (`stream_upstream`), and return its port."""
         port = free_port()
         argv = [sys.executable, "-m", "bench.stream_upstream", str(port)]
         self.children.spawn("stream-upstream", argv).wait_listening(port)
         return port
 
     def start_redis(self) -> None:
-        """Start a Redis that keeps nothing on disk."""
+        """Start a Redis without persistence."""
         self.redis_port = free_port()
         argv = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1"]
         argv += ["--save", "", "--appendonly", "no", "--dir", str(self.directory)]
@@ -79,7 +79,7 @@ class Lab:
         self.redis.wait_listening(self.redis_port)
 
     def fill(self, template: str, name: str, values: Mapping[str, str]) -> Path:
-        """Write a template with its `@KEY@` marks replaced; returns where."""
+        """Write a template with its `@KEY@` marks replaced, and return its path."""
         shared = {
             "DIR": str(self.directory),
             "CONF": str(TEMPLATES),
@@ -94,7 +94,7 @@ class Lab:
         return path
 
     def mint(self) -> str:
-        """An access token as the sidecar issues it, for the peers that only check one."""
+        """An access token like the sidecar's, for peers that only verify tokens."""
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -110,7 +110,7 @@ class Lab:
         return jwt.encode(claims, self.secret, algorithm="HS256", headers={"typ": "at+jwt"})
 
     def store_session(self, token: str) -> None:
-        """Put a session for `token` into Redis, where the Lua peer looks for it."""
+        """Write a session for `token` to Redis, under the key that the Lua peer reads."""
         key = b"session:token:" + hashlib.sha256(token.encode()).hexdigest().encode()
         command = b'*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$15\r\n{"sub":"alice"}\r\n' % (len(key), key)
         with socket.create_connection(("127.0.0.1", self.redis_port), timeout=5) as connection:
@@ -121,16 +121,16 @@ class Lab:
 
 
 def two_cpus() -> tuple[int | None, int | None]:
-    """A CPU for the proxies and another one for all else; none where there is only one."""
+    """One CPU for the proxies and one for everything else; (None, None) on a single CPU."""
     cpus = sorted(os.sched_getaffinity(0))
     return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """`text` with every `@KEY@` replaced by its value; raises StartError when a mark is left."""
+    """`text` with each `@KEY@` replaced by its value. Raises StartError if a mark has no value."""
     for key, value in values.items():
         text = text.replace(f"@{key}@", value)
     left = [word for word in text.split("@")[1::2] if word.isupper() and word.isascii()]
     if left:
-        raise StartError(f"configuration template leaves {', '.join(sorted(set(left)))} unset")
+        raise StartError(f"configuration template: no value for {', '.join(sorted(set(left)))}")
     return text

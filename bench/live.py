@@ -1,6 +1,6 @@
-"""Live connections: WebSocket round trips and how soon server-sent events arrive.
+"""Live connections: WebSocket round trips, and the delay of server-sent events.
 
-Owns the client side, with aiohttp's client. Must not know which proxy is between.
+Owns the client side, with aiohttp's client. Must not know which proxy is in between.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STREAMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """In seconds: each echo's round trip, each stream's first event, each later event's way."""
+    """Seconds: round trip of each echo, delay of each first event, and of each later event."""
 
     echoes: list[float]
     first_events: list[float]
@@ -25,11 +25,11 @@ class Live:
 
 
 class LiveError(Exception):
-    """An echo came back changed, or a stream did not begin."""
+    """An echo was changed, or a stream did not start."""
 
 
 async def measure(port: int, token: str) -> Live:
-    """Run both; raises LiveError."""
+    """Measure echoes and events. Raises LiveError."""
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
         echoes = await echo_round_trips(session)
@@ -42,7 +42,7 @@ async def measure(port: int, token: str) -> Live:
 
 
 async def echo_round_trips(session: aiohttp.ClientSession) -> list[float]:
-    """Seconds of each small message's round trip; large binary messages are only compared."""
+    """Measure small messages, in seconds per round trip; large ones are only compared."""
     times = []
     async with session.ws_connect("/echo", max_msg_size=0) as socket:
         for number in range(SMALL_MESSAGES):
@@ -50,23 +50,23 @@ async def echo_round_trips(session: aiohttp.ClientSession) -> list[float]:
             started = time.perf_counter()
             await socket.send_str(text)
             if await socket.receive_str() != text:
-                raise LiveError(f"echo {number} came back changed")
+                raise LiveError(f"echo {number} was changed")
             times.append(time.perf_counter() - started)
         for number in range(BIG_MESSAGES):
             await socket.send_bytes(BIG)
             if await socket.receive_bytes() != BIG:
-                raise LiveError(f"large echo {number} came back changed")
+                raise LiveError(f"large echo {number} was changed")
     return times
 
 
 async def event_arrivals(session: aiohttp.ClientSession) -> tuple[float, list[float]]:
-    """Seconds from the request to the first event, and of each later one from sending it."""
+    """Seconds from the request to the first event, and from sending to receiving later ones."""
     started = time.monotonic_ns()
     first: float | None = None
     delays = []
     async with session.get("/events", headers={"Accept": "text/event-stream"}) as response:
         if response.status != 200:
-            raise LiveError(f"event stream was answered {response.status}")
+            raise LiveError(f"the event stream got status {response.status}")
         async for line in response.content:
             if not line.startswith(b"data: "):
                 continue
@@ -76,5 +76,5 @@ async def event_arrivals(session: aiohttp.ClientSession) -> tuple[float, list[fl
             else:
                 delays.append((now - int(line[6:])) / 1e9)
     if first is None:
-        raise LiveError("event stream ended without an event")
+        raise LiveError("the event stream ended without an event")
     return first, delays

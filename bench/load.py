@@ -1,6 +1,6 @@
-"""Load by wrk: one short burst against one port, and what wrk says about it.
+"""Load by wrk: one short burst against one port, and the figures that wrk reports.
 
-Owns wrk's command line and output. Must not know who is being measured.
+Owns wrk's command line and output. Must not know what is measured.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ GRACE_SECONDS = 20
 
 
 class LoadError(Exception):
-    """wrk failed, or printed something else than its result."""
+    """wrk failed or did not print a result."""
 
 
 class Load(msgspec.Struct, frozen=True):
-    """One burst; times in microseconds, errors by kind (status: answers of 400 and above)."""
+    """The figures of a burst: times in µs, errors by kind (`status`: responses of 400 or above)."""
 
     requests: int
     duration_us: int
@@ -45,14 +45,14 @@ class Load(msgspec.Struct, frozen=True):
         return self.requests / self.duration_us * 1e6 if self.duration_us else 0.0
 
     def errors(self, *, denied: bool) -> int:
-        """Requests that went wrong; with `denied`, those that were *not* refused."""
+        """The number of failed requests; with `denied`, requests that were *not* denied failed."""
         status = self.requests - self.status if denied else self.status
         return self.connect + self.read + self.write + self.timeout + status
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Tokens taken in turn from a file, one a line: `count` requests from the `first` (0) on."""
+    """Tokens from a file with one per line, in order: `count` of them, from index `first` on."""
 
     file: Path
     first: int
@@ -61,10 +61,10 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What to send: one request over and over on `connections` connections for whole seconds.
+    """The load: one request, repeated on `connections` connections for whole seconds.
 
-    With a `rotation`, each request carries another token, and the burst ends with the last one;
-    `seconds` are then the longest that it may take.
+    With a `rotation`, each request has the next token, and the burst ends with the last one. Then
+    `seconds` is the limit.
     """
 
     port: int
@@ -77,7 +77,7 @@ class Burst:
     rotation: Rotation | None = None
 
     def argv(self) -> list[str]:
-        """The wrk command line."""
+        """The command line of wrk."""
         headers = [part for line in self.headers for part in ("-H", line)]
         turns = self.rotation
         rotation = [] if turns is None else [str(turns.file), str(turns.first), str(turns.count)]
@@ -97,7 +97,7 @@ class Burst:
 
 
 def parse_output(text: str) -> Load:
-    """The result in what wrk printed; raises LoadError when there is none."""
+    """The result in the output of wrk. Raises LoadError if there is none."""
     for line in text.splitlines():
         if line.startswith("{"):
             return msgspec.json.decode(line, type=Load)
@@ -105,7 +105,7 @@ def parse_output(text: str) -> Load:
 
 
 def run(burst: Burst, *, cpu: int | None = None) -> Load:
-    """Run wrk to its end; raises LoadError when it fails, hangs or leaves tokens of a rotation."""
+    """Run wrk. Raises LoadError if it fails, hangs or does not use all tokens of a rotation."""
     try:
         done = subprocess.run(
             [*pinned(cpu), *burst.argv()],
@@ -115,7 +115,7 @@ def run(burst: Burst, *, cpu: int | None = None) -> Load:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise LoadError(f"wrk did not end within {GRACE_SECONDS} s of its time") from error
+        raise LoadError(f"wrk did not end within {GRACE_SECONDS} s after its time") from error
     if done.returncode:
         msg = (
             f"wrk ended with status {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
@@ -123,6 +123,6 @@ def run(burst: Burst, *, cpu: int | None = None) -> Load:
         raise LoadError(msg)
     found = parse_output(done.stdout)
     if burst.rotation is not None and found.requests != burst.rotation.count:
-        msg = f"{found.requests} of {burst.rotation.count} requests in {burst.seconds} s"
+        msg = f"only {found.requests} of {burst.rotation.count} requests in {burst.seconds} s"
         raise LoadError(msg)
     return found

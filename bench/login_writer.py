@@ -1,7 +1,7 @@
-"""Logins elsewhere: so many a second, written into Redis by the sidecar's own store.
+"""Writes logins to Redis at a constant rate, through the sidecar's own store.
 
-`python -m bench.login_writer REDIS_PORT PER_SECOND`, until it is stopped. Passwords are left out:
-hashing them takes longer than all else.
+Run as `python -m bench.login_writer REDIS_PORT PER_SECOND`; it runs until it is stopped. No
+passwords are involved, because hashing them takes longer than everything else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TICK = 0.01  # seconds
 
 
 async def write(port: int, rate: int) -> None:
-    """Never returns; raises RedisUnavailable when a write fails."""
+    """Write logins for ever. Raises RedisUnavailable if a write fails."""
     client = connect(RedisConfig(url=Secret(f"redis://127.0.0.1:{port}/0"), timeout=1.0))
     store = RedisStore(client, Metrics(), timeout=1.0)
     clock = asyncio.get_running_loop().time

@@ -1,6 +1,6 @@
-"""Where it was measured: CPU, kernel and the versions of every program.
+"""The machine of a run: CPU, kernel, and the versions of all programs.
 
-Owns asking the programs. Must not know what they are used for.
+Owns the queries. Must not know what the programs are used for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIBRARIES = ("auth-sidecar", "uvloop", "aiohttp", "redis", "pyjwt")
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """One machine; versions by program, numbers only."""
+    """A machine, with the version number of each program."""
 
     cpu: str
     cpus: int
@@ -38,7 +38,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def describe() -> Machine:
-    """Ask the machine and every program that is there."""
+    """Query the machine and each program that is installed."""
     versions = {name: program_version(argv) for name, argv in ASK.items() if shutil.which(argv[0])}
     versions["Python"] = platform.python_version()
     for library in LIBRARIES:
@@ -57,7 +57,7 @@ def describe() -> Machine:
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """The first processor's name in /proc/cpuinfo, or the architecture where it has none."""
+    """The first model name in /proc/cpuinfo, or else the architecture."""
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
@@ -66,17 +66,17 @@ def cpu_model(cpuinfo: str) -> str:
 
 
 def program_version(argv: list[str]) -> str:
-    """The first version number a program prints, on either stream and with any status."""
+    """The first version number that a program prints, on either stream and with any status."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
     return version_in(done.stdout + done.stderr)
 
 
 def version_in(text: str) -> str:
-    """The first thing that looks like a version: digits, dots, a distribution's additions."""
+    """The first text that looks like a version: digits, dots, a distribution's suffix."""
     found = re.search(r"\d+\.\d+[\w.+~-]*", text)
     return found.group() if found else "unknown"
 
 
 def command_line() -> str:
-    """The command that is running, as one would type it."""
+    """The running command, as a user would type it."""
     return " ".join(["python -m bench", *sys.argv[1:]])

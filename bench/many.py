@@ -1,7 +1,7 @@
-"""The check `many`: a hundred thousand sessions known here, of a million in Redis.
+"""The check `many`: a hundred thousand cached sessions, out of a million in Redis.
 
-What a request costs when it is any of them, beside one of ten, and the memory each takes. The
-same with local sessions: so many different requests are dearer for any proxy.
+Measures the cost of a request with any of these sessions, compared with one of ten, and the memory
+per session. Repeated with local sessions, because varied requests cost any proxy more.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from bench.lab import Lab
 
 STORED, KNOWN, FEW = 1_000_000, 100_000, 10
-OWN = 30_000  # local sessions: only logins make them, and each takes its time
+OWN = 30_000  # local sessions: fewer, because each needs a login
 ROUNDS = 18
-TURNS = 9  # rounds until the same tokens come again
-REQUESTS = 10_000  # in each burst; where any token may come, other ones in every round
+TURNS = 9  # rounds until the same tokens are used again
+REQUESTS = 10_000  # per burst; passes over all tokens use different ones in every round
 FILLING = 64  # connections
 CLIENTS = 2
-SOME = 4_000  # tokens, which the CPU's caches do not hold either
+SOME = 4_000  # tokens: also too many for the CPU's caches
 RATIO_LIMIT = 1.1
 FLUSHES = "sidecar_near_cache_flushes_total"
-NEAR_LIMIT = 1_500  # bytes: the entry of the near cache (1,000), identity header lines, a time
+NEAR_LIMIT = 1_500  # bytes: near cache entry (1,000), identity header lines, a timestamp
 
 
 @dataclass(slots=True)
 class Subject:
-    """A sidecar that knows all the tokens of `file`, and its rounds."""
+    """A sidecar that has cached all tokens of `file`, and its rounds."""
 
     meter: Meter
     file: Path
@@ -47,11 +47,11 @@ class Subject:
     few: list[Pass] = field(default_factory=list)
 
     def run(self, number: int) -> None:
-        """One round: the tokens whose turn it is, some of them over and over, the first few."""
+        """Run one round: the next part of all tokens, some tokens repeatedly, and the first few."""
         first = number % TURNS * self.known // TURNS
         self.many.append(self.meter.run(load.Rotation(self.file, first, REQUESTS)))
         some = load.Rotation(some_of(self.file), 0, REQUESTS)
-        self.meter.run(some)  # they are among the remembered ones from here on
+        self.meter.run(some)  # from here on, these tokens are cached
         self.some.append(self.meter.run(some))
         self.few.append(self.meter.run(load.Rotation(few_of(self.file), 0, REQUESTS)))
 
@@ -62,21 +62,21 @@ class Memory:
 
     shared: int
     tokens: int
-    first_tokens: int  # by the first `SOME`
+    first_tokens: int  # gained by the first `SOME`
 
     @property
     def near(self) -> float:
-        """Bytes of one session beside its token."""
+        """Bytes per session, without its token."""
         return (self.shared - self.tokens) / KNOWN
 
     @property
     def token(self) -> float:
-        """Bytes of one verified token."""
+        """Bytes per verified token."""
         return self.first_tokens / SOME
 
 
 def check(lab: Lab) -> Finding:
-    """Run it."""
+    """Run the check."""
     lab.start_redis()
     own = sidecar.start(lab, "sidecar-local")
     with ProcessPoolExecutor(CLIENTS) as pool:
@@ -96,7 +96,7 @@ def check(lab: Lab) -> Finding:
 
 
 def seed(lab: Lab) -> Path:
-    """Put the million into Redis; the file of the tokens that will be used."""
+    """Write a million sessions to Redis, and return the file of the tokens to use."""
     pairs = seeding.mint(lab, KNOWN)
     seeding.insert(lab.redis_port, (one for pair in pairs for one in seeding.commands(pair.grant)))
     others = seeding.invented(STORED - KNOWN)
@@ -105,24 +105,24 @@ def seed(lab: Lab) -> Path:
 
 
 def write(file: Path, tokens: list[str]) -> Path:
-    """All tokens into `file`, the first few and the first some into others beside it."""
+    """Write all tokens to `file`, and the first `FEW` and `SOME` to files beside it."""
     seeding.write_tokens(few_of(file), tokens[:FEW])
     seeding.write_tokens(some_of(file), tokens[:SOME])
     return seeding.write_tokens(file, tokens)
 
 
 def few_of(file: Path) -> Path:
-    """Where the first few tokens of `file` are."""
+    """The file with the first `FEW` tokens of `file`."""
     return file.with_suffix(".few")
 
 
 def some_of(file: Path) -> Path:
-    """Where the first `SOME` are."""
+    """The file with the first `SOME` tokens of `file`."""
     return file.with_suffix(".some")
 
 
 def filled(lab: Lab, started: sidecar.Started, file: Path, known: int, *, asks: bool) -> Subject:
-    """Use every token once; `grown` is what that adds to a process that has seen a few."""
+    """Use every token once; `grown` is the memory that this adds after a first few tokens."""
     pids = usage.tree(started.child.pid)
     meter = Meter(lab, pids, started.port, FILLING, asks)
     meter.run(load.Rotation(few_of(file), 0, REQUESTS))
@@ -136,7 +136,7 @@ def filled(lab: Lab, started: sidecar.Started, file: Path, known: int, *, asks: 
 def token_memory(lab: Lab, file: Path) -> tuple[int, int]:
     """Bytes that verified tokens take: the first `SOME`, and all.
 
-    Seen at a sidecar that has no sessions for them: it verifies and remembers them all the same.
+    Measured on a sidecar that has no sessions for them, because it caches verified tokens anyway.
     """
     started = sidecar.start(lab, "sidecar-tokens")
     pids = usage.tree(started.child.pid)
@@ -153,7 +153,7 @@ def token_memory(lab: Lab, file: Path) -> tuple[int, int]:
 
 
 def judge(shared: Subject, memory: Memory) -> list[Outcome]:
-    """The bars."""
+    """Compare the figures with the bars."""
     passes = (*shared.many, *shared.some, *shared.few)
     errors, keys = sum(one.errors for one in passes), max(one.keys for one in passes)
     return [
@@ -171,27 +171,27 @@ def judge(shared: Subject, memory: Memory) -> list[Outcome]:
 
 
 def lost(flushes: float | None) -> Outcome:
-    """How often all that was known had to be asked for again: nothing here gives cause to."""
-    shown = "not told" if flushes is None else f"{flushes:.0f} times"
+    """How often the near cache was flushed, which nothing in this check should cause."""
+    shown = "unknown" if flushes is None else f"{flushes:.0f} times"
     return Outcome("near cache lost", shown, "0 times", flushes == 0)
 
 
 def compared(subject: list[Pass], against: list[Pass]) -> float:
-    """The ratio of CPU."""
+    """The ratio of CPU per request."""
     return cost(subject) / cost(against)
 
 
 def cost(passes: list[Pass]) -> float:
-    """CPU of a request in µs, as in the quicker rounds: the lower quartile.
+    """CPU per request in µs: the lower quartile of the rounds.
 
-    What else runs on the machine, and beside it on its host, only ever adds: a burst lasts a third
-    of a second and may meet a neighbour that its counterpart a second later does not meet.
+    Other programs on the machine and its host can only add to the cost. A burst lasts a third of a
+    second, so it may be disturbed while its counterpart a second later is not.
     """
     return quantiles([one.cpu for one in passes], n=4, method="inclusive")[0]
 
 
 def conditions() -> str:
-    """What was done."""
+    """A description of what was measured."""
     return (
         f"{STORED:,} sessions in Redis, {KNOWN:,} of them in the near cache; {OWN:,} sessions in"
         f" the local store. Small GET; lower quartiles of {ROUNDS} rounds of {REQUESTS:,} requests,"
@@ -202,7 +202,7 @@ def conditions() -> str:
 
 
 def table(shared: Subject, local: Subject) -> str:
-    """A row for each store, and one for what the first costs beside the second."""
+    """A table with one row per store, and a row with the ratio of both."""
     rows = []
     for title, one in (("Redis store", shared), ("local store", local)):
         costs = [cost(passes) for passes in (one.few, one.some, one.many)]
@@ -227,7 +227,7 @@ def table(shared: Subject, local: Subject) -> str:
 
 
 def memory_lines(memory: Memory) -> str:
-    """Where the memory goes, as far as it shows from outside."""
+    """The memory of sessions and tokens, in sentences."""
     kept = memory.tokens / memory.token if memory.token > 0 else 0.0
     return (
         f"Memory: {KNOWN:,} shared sessions used once add {memory.shared / MIB:.1f} MiB; their"

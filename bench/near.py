@@ -1,7 +1,7 @@
-"""The check `near`: what a shared session costs when it is known here.
+"""The check `near`: the cost of a request whose shared session is in the near cache.
 
-The sidecar on Redis in alternation with the sidecar on local sessions, HAProxy and nginx + Lua +
-Redis; then the number of times that Redis was asked anything during a counted burst.
+Measures the sidecar with Redis in alternation with the sidecar with local sessions, HAProxy and
+nginx + Lua + Redis. Then counts the commands that Redis receives during a burst.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from bench.counters import Counters
     from bench.lab import Lab
 
-OURS = "sidecar-redis"
-PEERS = ("sidecar", OURS, "haproxy", "lua-redis")
+SUBJECT = "sidecar-redis"
+PEERS = ("sidecar", SUBJECT, "haproxy", "lua-redis")
 ROUNDS, SECONDS = 9, 1
 REQUESTS = 20_000
 
 
 def bar(title: str, peer: str, limit: float) -> summary.Bar:
-    """A bar on the sidecar's small GET with a shared session."""
-    return summary.Bar(title, (OURS, SMALL.name), (peer, SMALL.name), limit)
+    """A bar for the sidecar's small GET with a shared session."""
+    return summary.Bar(title, (SUBJECT, SMALL.name), (peer, SMALL.name), limit)
 
 
 BARS = (
@@ -37,7 +37,7 @@ BARS = (
 
 
 def check(lab: Lab) -> Finding:
-    """Run it. A peer that is not installed is left out, and its bar with it."""
+    """Run the check. A peer that is not installed is skipped together with its bar."""
     lab.start_redis()
     proxies = [proxy for proxy in PROXIES if proxy.name in PEERS]
     measured, failed = suite.start_all(lab, proxies, compare.say)
@@ -52,7 +52,7 @@ def check(lab: Lab) -> Finding:
         for one in summary.verdicts(figures, BARS)
     ]
     outcomes += [Outcome(name, "did not start", "no fault", held=False) for name in failed]
-    subject = next(entry for entry in measured if entry.proxy.name == OURS)
+    subject = next(entry for entry in measured if entry.proxy.name == SUBJECT)
     outcome, sentence = count(lab, subject)
     titles = {entry.proxy.name: entry.proxy.title for entry in measured}
     conditions = (
@@ -65,7 +65,7 @@ def check(lab: Lab) -> Finding:
 
 
 def count(lab: Lab, subject: suite.Measured) -> tuple[Outcome, str]:
-    """How often Redis is asked during a counted burst, and the whole of it in words."""
+    """Count the commands in Redis during a burst; returns the outcome and a sentence."""
     file = lab.directory / "one-token"
     file.write_text(f"{subject.running.token}\n")
     meter = Meter(lab, subject.pids, subject.running.port, asks=True)
@@ -76,7 +76,7 @@ def count(lab: Lab, subject: suite.Measured) -> tuple[Outcome, str]:
     time.sleep(took)
     quiet = counters.read(lab.redis_port) - before
     if busy is None:
-        raise load.LoadError("there is no Redis to count at")
+        raise load.LoadError("there is no Redis whose commands could be counted")
     return verdict(busy, quiet), (
         f"Commands in Redis during {REQUESTS:,} requests: {counters.listing(busy)};"
         f" during the same time ({took:.1f} s) without requests: {counters.listing(quiet)}."
@@ -84,7 +84,7 @@ def count(lab: Lab, subject: suite.Measured) -> tuple[Outcome, str]:
 
 
 def verdict(busy: Counters, quiet: Counters) -> Outcome:
-    """No value read; of other commands, no more than there are anyhow."""
+    """The outcome: no values may be read; other commands are only shown, compared with rest."""
     more = max(0, busy.total - quiet.total)
     return Outcome(
         f"Redis reads in {REQUESTS:,} requests",

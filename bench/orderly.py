@@ -1,6 +1,6 @@
-"""Clients that behave: what wrk asks for, and lives that log in, work, refresh, and log out again.
+"""Well-behaved clients: wrk's requests, and clients that log in, work, refresh and log out.
 
-Owns what those expect of every answer. A WebSocket is open at each logout, and must end with it.
+Owns the expected responses. A WebSocket is open at each logout and must be closed by it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from bench.sidecar import PASSWORD, USER
 if TYPE_CHECKING:
     from bench.restarts import Count
 
-PATIENCE: Final = 10.0  # seconds for any answer, with all the rest of the load
-PAUSE: Final = 0.05  # seconds between two lives
-REQUESTS: Final = 10  # of each kind in one life
+PATIENCE: Final = 10.0  # seconds for any response, under full load
+PAUSE: Final = 0.05  # seconds between two logins of a client
+REQUESTS: Final = 10  # of each kind per access token
 BODY: Final = b"x" * 10_000
 MESSAGE: Final = b"m" * 100_000
 POLICY_VIOLATION: Final = 1008
-LIVES: Final = 4  # at a time
+LIVES: Final = 4  # concurrent clients
 LAST: Final = "after the logout"
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What wrk asks for all the time."""
+    """A request that wrk repeats."""
 
     path: str
     connections: int
@@ -51,23 +51,23 @@ KINDS: Final = {*LOADS, LAST}
 
 
 class UnexpectedError(Exception):
-    """An answer that is not what it should be; the message says which."""
+    """A response differs from the expected one; the message describes it."""
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """What a login or a refresh gives."""
+    """The tokens from a login or a refresh."""
 
     access_token: str
     refresh_token: str
 
     @property
     def headers(self) -> dict[str, str]:
-        """To be let in with it."""
+        """The headers that authenticate a request."""
         return {"Authorization": f"Bearer {self.access_token}"}
 
 
 async def behave(port: int, count: Count, over: asyncio.Event) -> None:
-    """One life after the other until `over`; every answer is counted."""
+    """Log in, work and log out repeatedly until `over` is set; every response is counted."""
     while not over.is_set():
         try:
             async with aiohttp.ClientSession(
@@ -75,12 +75,12 @@ async def behave(port: int, count: Count, over: asyncio.Event) -> None:
             ) as session:
                 await Life(session, count).run()
         except (aiohttp.ClientError, OSError, TimeoutError, UnexpectedError) as error:
-            count.failures[f"a life: {error!r}"] += 1
+            count.failures[f"a client: {error!r}"] += 1
         await asyncio.sleep(PAUSE)
 
 
 class Life:
-    """From a login to its logout."""
+    """A client from a login to its logout."""
 
     def __init__(self, session: aiohttp.ClientSession, count: Count) -> None:
         self._session = session
@@ -90,7 +90,7 @@ class Life:
         return f"<Life, {self._count.answered.total()} answers>"
 
     async def run(self) -> None:
-        """Raises UnexpectedError, and what aiohttp raises."""
+        """Run the client. Raises UnexpectedError and the exceptions of aiohttp."""
         credentials = {"username": USER, "password": PASSWORD}
         pair = await self._pair("/auth/login", credentials)
         await self._work(pair)
@@ -100,7 +100,7 @@ class Life:
             for _ in range(REQUESTS):
                 await socket.send_bytes(MESSAGE)
                 if await socket.receive_bytes(timeout=PATIENCE) != MESSAGE:
-                    raise UnexpectedError("an echo is not what was sent")
+                    raise UnexpectedError("an echo differs from the message")
                 self._count.answered["echo"] += 1
             await self._ask("POST", "/auth/logout", pair.headers, 204)
             last = await socket.receive(timeout=PATIENCE)
@@ -121,10 +121,10 @@ class Life:
     async def _work(self, pair: Pair) -> None:
         for _ in range(REQUESTS):
             if await self._ask("GET", "/", pair.headers, 200) != SMALL_BODY:
-                raise UnexpectedError("GET /: another body")
-            said = await self._ask("POST", "/sink", pair.headers, 200, BODY)
-            if said != b"read %d\n" % len(BODY):
-                raise UnexpectedError(f"POST /sink: {said[:200]!r}")
+                raise UnexpectedError("GET /: unexpected body")
+            answer = await self._ask("POST", "/sink", pair.headers, 200, BODY)
+            if answer != b"read %d\n" % len(BODY):
+                raise UnexpectedError(f"POST /sink: {answer[:200]!r}")
 
     async def _ask(
         self, method: str, path: str, headers: dict[str, str], status: int, body: bytes = b""

@@ -1,6 +1,6 @@
-"""What a check comes to: bars held or missed, and the tables behind them.
+"""The result of a check: bars that are held or missed, and the tables behind them.
 
-Owns their words. Must not measure or start anything.
+Owns their text. Must not measure or start anything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One bar: what was measured, what it may be, whether it held."""
+    """One bar: its name, the measured value, the limit, and whether it was held."""
 
     name: str
     measured: str
@@ -26,26 +26,26 @@ class Outcome:
     held: bool
 
     def line(self) -> str:
-        """For a terminal."""
+        """The outcome as a line for a terminal."""
         word = "held  " if self.held else "MISSED"
         return f"{word} {self.name}: {self.measured} (bar: {self.bar})"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A check with figures to show beside its bars: `details` are Markdown paragraphs."""
+    """The outcomes of a check and its figures; `details` are Markdown paragraphs."""
 
     outcomes: list[Outcome]
     details: list[str]
 
 
 def below(name: str, size: int, limit: int) -> Outcome:
-    """An outcome in MiB."""
+    """An outcome for a size in MiB."""
     return Outcome(name, f"{size / MIB:.1f} MiB", f"under {limit // MIB} MiB", size < limit)
 
 
 def at_most(name: str, value: float, limit: float, unit: str = "") -> Outcome:
-    """An outcome of a ratio, or of a number with its `unit`."""
+    """An outcome for a ratio, or for a number with its `unit`."""
     shown, bar = f"{value:.2f} {unit}".strip(), f"at most {limit:g} {unit}".strip()
     return Outcome(name, shown, bar, value <= limit)
 
@@ -56,6 +56,6 @@ def p99(values: list[float]) -> float:
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
-    """For the results file."""
+    """A Markdown table of outcomes for the results file."""
     rows = [[o.name, o.measured, o.bar, "held" if o.held else "MISSED"] for o in outcomes]
     return report.table(["check", "measured", "bar", ""], rows)

@@ -1,6 +1,6 @@
-"""A pass: many tokens, each used in its turn, and what that cost the proxy and Redis.
+"""A pass: many tokens, each used once in order, and the cost for the proxy and for Redis.
 
-Owns the accounting of counted bursts. Must not know what is being compared.
+Owns the accounting of bursts with a fixed number of requests. Must not know what is compared.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 SMALL = SCENARIOS[0]
 LONGEST_SECONDS = 60
 QUIET_SECONDS = 0.1
-QUIET_NS = 4_000_000  # of CPU in that time; what only waits uses less
+QUIET_NS = 4_000_000  # of CPU in that time; an idle process uses less
 SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What `requests` cost: CPU in µs each of the proxy and of Redis, what Redis was asked."""
+    """The cost of `requests`: µs of CPU per request in the proxy and in Redis, Redis's counters."""
 
     requests: int
     errors: int
@@ -34,13 +34,13 @@ class Pass:
 
     @property
     def keys(self) -> float:
-        """Keys read from Redis for each request."""
+        """Keys read from Redis per request."""
         return 0.0 if self.asked is None else self.asked.keys / self.requests
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Drives one proxy; Redis is measured too where there is one and `asks` says so."""
+    """Sends load to one proxy; Redis is measured as well if there is one and `asks` is set."""
 
     lab: Lab
     pids: list[int]
@@ -50,7 +50,7 @@ class Meter:
     denied: bool = False
 
     def run(self, rotation: load.Rotation) -> Pass:
-        """Small GETs with these tokens. Raises LoadError when some were not answered in time."""
+        """Send small GETs with these tokens. Raises LoadError if some get no response in time."""
         redis = [self.lab.redis.pid] if self.lab.redis and self.asks else []
         asked = counters.read(self.lab.redis_port) if redis else None
         redis_before, before = usage.usage(redis), usage.usage(self.pids)
@@ -77,7 +77,7 @@ class Meter:
         )
 
     def settle(self) -> None:
-        """Return when the proxy has nothing left to do, or after some seconds in any case."""
+        """Return when the proxy is idle, but after `SETTLE_SECONDS` at the latest."""
         deadline = time.monotonic() + SETTLE_SECONDS
         busy = True
         while busy and time.monotonic() < deadline:

@@ -1,7 +1,7 @@
-"""How long a revoked token is still let in: one logout, and others asked until they refuse.
+"""How long a revoked token is still accepted: one logout, then requests until each is refused.
 
-Owns the connections and the clock. One thread and a selector: what it costs does not hide what it
-measures.
+Owns the connections and the clock. Uses one thread and a selector, so that its own cost does not
+distort the measurement.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ ALLOWED, DENIED, LOGGED_OUT = 200, 401, 204
 
 
 class PollError(Exception):
-    """An answer that does not belong here, or none; the message says which."""
+    """A response is missing or unexpected; the message describes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """One logout: seconds from its answer to each other's first 401, requests let in until then."""
+    """One logout: seconds from its response to each first 401, and requests allowed until then."""
 
     delays: list[float]
     let_in: int
 
 
 class Line:
-    """One keep-alive connection with at most one request under way."""
+    """A keep-alive connection with at most one request in progress."""
 
     def __init__(self, port: int) -> None:
         self._connection = socket.create_connection(("127.0.0.1", port), GIVE_UP_SECONDS)
@@ -43,7 +43,7 @@ class Line:
         return f"<Line, {len(self._buffer)} bytes of an answer>"
 
     def fileno(self) -> int:
-        """For a selector."""
+        """The file descriptor, for a selector."""
         return self._connection.fileno()
 
     def send(self, request: bytes) -> None:
@@ -51,7 +51,7 @@ class Line:
         self._connection.sendall(request)
 
     def receive(self) -> int | None:
-        """The status, once the answer is whole. Raises PollError when it never will be."""
+        """The status, once the response is complete. Raises PollError if it cannot complete."""
         piece = self._connection.recv(65536)
         if not piece:
             raise PollError(f"closed after {self._buffer[:120]!r}")
@@ -64,21 +64,21 @@ class Line:
         return status
 
     def ask(self, request: bytes) -> int:
-        """One request and its status."""
+        """Send one request, and return the status of its response."""
         self.send(request)
         while (status := self.receive()) is None:
             pass
         return status
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._connection.close()
 
 
 def parse(answer: bytes) -> tuple[int, int] | None:
-    """The status and the size of a whole answer; None while there is more to come.
+    """The status and size of a complete response; None if it is incomplete.
 
-    Raises PollError for an answer whose end only its connection's would show.
+    Raises PollError if only the end of the connection would end the response.
     """
     head, end, body = answer.partition(b"\r\n\r\n")
     if not end:
@@ -96,12 +96,12 @@ def parse(answer: bytes) -> tuple[int, int] | None:
 
 
 def verify(token: str) -> bytes:
-    """A request that only asks whether this token is let in."""
+    """A request that is answered 200 if the token is accepted."""
     return request("GET /auth/verify", token)
 
 
 def logout(token: str) -> bytes:
-    """A logout."""
+    """A logout request."""
     return request("POST /auth/logout", token, "Content-Length: 0\r\n")
 
 
@@ -112,11 +112,11 @@ def request(line: str, token: str, more: str = "") -> bytes:
 
 
 def revoke(token: str, origin: Line, others: Sequence[Line]) -> Revoked:
-    """Log out at `origin`, then ask all `others` without a pause until each says 401."""
+    """Log out at `origin`, then query all `others` continuously until each answers 401."""
     status = origin.ask(logout(token))
     answered = time.monotonic()
     if status != LOGGED_OUT:
-        raise PollError(f"logout was answered {status}")
+        raise PollError(f"the logout got status {status}")
     delays: list[float] = []
     question, let_in = verify(token), 0
     with selectors.DefaultSelector() as selector:
@@ -135,7 +135,7 @@ def revoke(token: str, origin: Line, others: Sequence[Line]) -> Revoked:
                     let_in += 1
                     line.send(question)
                 elif status is not None:
-                    raise PollError(f"a revoked token was answered {status}")
+                    raise PollError(f"a request with a revoked token got status {status}")
             if time.monotonic() - answered > GIVE_UP_SECONDS:
-                raise PollError(f"a revoked token is let in after {GIVE_UP_SECONDS:g} s")
+                raise PollError(f"a revoked token is still accepted after {GIVE_UP_SECONDS:g} s")
     return Revoked(delays, let_in)

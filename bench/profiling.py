@@ -1,6 +1,6 @@
-"""Where the sidecar's time goes: one scenario under cProfile or perf (`python -m bench profile`).
+"""Profiles the sidecar in one scenario with cProfile or perf (`python -m bench profile`).
 
-Owns the profiler's command lines. Must not know the sidecar's insides.
+Owns the command lines of the profilers. Must not know the internals of the sidecar.
 """
 
 from __future__ import annotations
@@ -28,27 +28,29 @@ SETTLE_SECONDS = 1
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The `profile` command."""
+    """Add the subcommand `profile`."""
     parser = commands.add_parser(
         "profile",
         help="run one scenario with the sidecar under a profiler",
         description=(
-            "cprofile counts Python calls (and makes them dearer: read the shares, not the sums); "
-            "perf samples C and kernel code without touching the program."
+            "cprofile counts Python calls and slows them down, so compare shares, not times; "
+            "perf samples Python, C and kernel code without changing the program."
         ),
     )
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("--scenario", choices=names, default="small", help="default: small")
     parser.add_argument(
-        "--seconds", type=compare.positive, default=3, metavar="N", help="of load (3)"
+        "--seconds", type=compare.positive, default=3, metavar="N", help="seconds of load (3)"
     )
     parser.add_argument("--tool", choices=("cprofile", "perf"), default="cprofile")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="keep the profiler's own file")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the profiler's data to FILE"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Profile and print the top of it; the exit status."""
+    """Profile one scenario, print the top entries, and return the exit status."""
     compare.require_load_tools()
     scenario = next(one for one in SCENARIOS if one.name == arguments.scenario)
     profile = with_perf if arguments.tool == "perf" else with_cprofile
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def with_cprofile(directory: Path, kept: Path, scenario: Scenario, seconds: int) -> None:
-    """The whole life of the sidecar under cProfile, sorted by own time."""
+    """Profile the whole life of the sidecar with cProfile, sorted by own time."""
     with Children(directory) as children:
         lab = Lab(children)
         lab.start_upstream()
@@ -73,7 +75,7 @@ def with_cprofile(directory: Path, kept: Path, scenario: Scenario, seconds: int)
 
 
 def with_perf(directory: Path, kept: Path, scenario: Scenario, seconds: int) -> None:
-    """The load alone, sampled by perf, by symbol."""
+    """Sample the sidecar with perf during the load, and report by symbol."""
     if shutil.which("perf") is None:
         raise StartError("perf not found; on Debian: apt-get install linux-perf")
     with Children(directory) as children:
@@ -98,7 +100,7 @@ def with_perf(directory: Path, kept: Path, scenario: Scenario, seconds: int) -> 
 
 
 def drive(port: int, scenario: Scenario, seconds: int) -> None:
-    """Load one scenario, with a token where it needs one."""
+    """Put load on the sidecar with one scenario, after a login."""
     token = sidecar.login(port)
     done = load.run(
         load.Burst(

@@ -1,6 +1,6 @@
-"""The proxies that are measured: what each needs, can do, and how it starts.
+"""The measured proxies: what each needs, what it can do, and how it is started.
 
-Owns one uniform entry per proxy. Must not know the scenarios' requests or how results are shown.
+Owns one uniform entry per proxy. Must not know the requests of scenarios or the output format.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FULL = frozenset({Need.FORWARD, Need.DENY, Need.VERIFY})
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started proxy: its process, its port and a token that it accepts."""
+    """A started proxy: its process, its port, and a token that it accepts."""
 
     child: Child
     port: int
@@ -34,7 +34,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One entry. `tools` are programs and `files` paths that must exist; `redis`: it asks Redis."""
+    """A proxy. `tools` (programs) and `files` must exist; `redis` means that it queries Redis."""
 
     name: str
     title: str
@@ -45,13 +45,13 @@ class Proxy:
     redis: bool = False
 
     def missing(self) -> list[str]:
-        """The programs and files that are not there."""
+        """The programs and files that are missing."""
         tools = [tool for tool in self.tools if shutil.which(tool) is None]
         return tools + [path for path in self.files if not Path(path).exists()]
 
 
 def start_haproxy(lab: Lab, proxy: Proxy) -> Running:
-    """HAProxy in the foreground, one thread."""
+    """Start HAProxy in the foreground with one thread."""
     port = free_port()
     config = lab.fill("haproxy.cfg", f"{proxy.name}.cfg", {"PORT": str(port)})
     child = lab.children.spawn(proxy.name, ["haproxy", "-db", "-f", str(config)], cpu=lab.proxy_cpu)
@@ -59,7 +59,7 @@ def start_haproxy(lab: Lab, proxy: Proxy) -> Running:
 
 
 def start_nginx(lab: Lab, proxy: Proxy) -> Running:
-    """Any of the nginx peers; a token is stored in Redis for the one that looks there."""
+    """Start one of the nginx peers; if it queries Redis, store a session for its token."""
     port = free_port()
     template = "nginx-lua.conf" if proxy.abilities is FULL else "nginx.conf"
     values = {"PORT": str(port), "NAME": proxy.name, "SESSION": str(proxy.redis).lower()}
@@ -72,7 +72,7 @@ def start_nginx(lab: Lab, proxy: Proxy) -> Running:
 
 
 def start_caddy(lab: Lab, proxy: Proxy) -> Running:
-    """Caddy with one thread of Go code at a time, as every other proxy here has one worker."""
+    """Start Caddy with GOMAXPROCS=1, because every other proxy has one worker."""
     port = free_port()
     config = lab.fill("Caddyfile", "Caddyfile", {"PORT": str(port)})
     argv = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
@@ -83,7 +83,7 @@ def start_caddy(lab: Lab, proxy: Proxy) -> Running:
 
 
 def start_apache(lab: Lab, proxy: Proxy) -> Running:
-    """Apache in the foreground; its workers share the cache in Redis."""
+    """Start Apache in the foreground; its workers share the cache in Redis."""
     port = free_port()
     config = lab.fill("apache.conf", f"{proxy.name}.conf", {"PORT": str(port), "NAME": proxy.name})
     argv = ["apache2", "-DFOREGROUND", "-f", str(config)]
@@ -91,7 +91,7 @@ def start_apache(lab: Lab, proxy: Proxy) -> Running:
 
 
 def start_sidecar(lab: Lab, proxy: Proxy) -> Running:
-    """Our own, with a user logged in."""
+    """Start the sidecar and log a user in."""
     started = sidecar.start(lab, proxy.name, redis=proxy.redis)
     return Running(started.child, started.port, sidecar.login(started.port))
 

@@ -1,7 +1,7 @@
-"""The check `restarts`: two sidecars behind HAProxy, each told to leave again and again under load.
+"""The check `restarts`: two sidecars behind HAProxy are restarted in turn under load.
 
-Owns the order of the restarts and the count of what failed. Every request counts: an answer that is
-not the expected one, or none, is a failure, and no client asks twice.
+Owns the restarts and the count of failed requests. Every request counts: a missing or unexpected
+response is a failure, and clients do not retry.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 RESTARTS: Final = 200
 CLIENTS: Final = 12  # connections of each kind of request
-PAUSE: Final = 0.02  # seconds between an answer and the next request on a connection
-SLOW: Final = 0.05  # seconds that a slow answer takes
-DELAY: Final = "100ms"  # of the drain; HAProxy asks every 20 ms
+PAUSE: Final = 0.02  # seconds between a response and the next request on a connection
+SLOW: Final = 0.05  # seconds that a slow response takes
+DELAY: Final = "100ms"  # DRAIN_DELAY; HAProxy checks readiness every 20 ms
 BODY: Final = b"x" * 10_000
-PATIENCE: Final = 10.0  # seconds for any answer
+PATIENCE: Final = 10.0  # seconds for any response
 KINDS: Final = {
     "get": b"GET / HTTP/1.1\r\n",
     "post": b"POST / HTTP/1.1\r\nContent-Length: %d\r\n" % len(BODY),
@@ -45,12 +45,12 @@ KINDS: Final = {
 
 
 class RestartError(Exception):
-    """A sidecar did not start, or did not end as it should."""
+    """A sidecar did not start or did not exit as expected."""
 
 
 @dataclass(slots=True)
 class Count:
-    """What came of the requests; `failures` in words, by how often."""
+    """Counts of the responses by kind of request, and of the failures by description."""
 
     answered: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -58,7 +58,7 @@ class Count:
 
 @dataclass(slots=True)
 class Slot:
-    """One of HAProxy's two servers, and the process that stands there."""
+    """One of HAProxy's two servers, and the pid of its current process."""
 
     name: str
     config: Path
@@ -68,13 +68,13 @@ class Slot:
 
     @property
     def log(self) -> str:
-        """What its processes have said."""
+        """The log of its processes."""
         return Path(f"{self.config}.log").read_text(errors="replace")
 
 
 @dataclass(slots=True)
 class Balanced:
-    """HAProxy and what is behind it."""
+    """HAProxy and the sidecars behind it."""
 
     port: int
     slots: Sequence[Slot]
@@ -82,19 +82,19 @@ class Balanced:
     starter: asyncio.subprocess.Process
 
     async def start(self, slot: Slot) -> None:
-        """Start a sidecar there, and wait until HAProxy counts on it."""
+        """Start a sidecar, and wait until HAProxy uses it."""
         slot.pid = int(await self._order(f"run {slot.config}"))
         await self.until_up(slot)
 
     async def restart(self, slot: Slot) -> int:
-        """End it as an operator does, and start the next one; the exit code of the first."""
+        """Stop a sidecar with SIGTERM, start its successor; returns the exit code of the first."""
         os.kill(slot.pid, signal.SIGTERM)
         code = int(await self._order(f"wait {slot.pid}"))
         await self.start(slot)
         return code
 
     async def until_up(self, slot: Slot) -> None:
-        """Wait until HAProxy sends requests there. Raises RestartError."""
+        """Wait until HAProxy sends requests to this server. Raises RestartError after a timeout."""
         end = time.monotonic() + START_SECONDS
         while await self._state(slot) != "UP":
             if time.monotonic() > end:
@@ -116,12 +116,12 @@ class Balanced:
         self.starter.stdin.write(f"{line}\n".encode())
         answer = await self.starter.stdout.readline()
         if not answer:
-            raise RestartError(f"the starter ended at: {line}")
+            raise RestartError(f"the starter ended during: {line}")
         return answer.decode().strip()
 
 
 def check(lab: Lab) -> Finding:
-    """Run it."""
+    """Run the check."""
     lab.start_redis()
     began = time.monotonic()
     count, codes = asyncio.run(restarted(lab, RESTARTS))
@@ -130,7 +130,7 @@ def check(lab: Lab) -> Finding:
 
 
 async def restarted(lab: Lab, restarts: int) -> tuple[Count, Counter[int]]:
-    """So many restarts under load: what came of the requests, and the exit codes."""
+    """Restart the sidecars under load; returns the counts and the exit codes."""
     async with application() as port, balanced(lab, port) as site:
         token = await asyncio.to_thread(login, site.slots[0].port)
         count, ended = Count(), asyncio.Event()
@@ -150,7 +150,7 @@ async def restarted(lab: Lab, restarts: int) -> tuple[Count, Counter[int]]:
 
 
 async def ask(port: int, kind: str, token: str, count: Count, ended: asyncio.Event) -> None:
-    """One client: a request after the other on one connection for as long as that is kept."""
+    """Act as one client: send requests one by one, on the same connection while it is kept open."""
     head = KINDS[kind] + b"Host: h\r\nAuthorization: Bearer %b\r\n\r\n" % token.encode()
     request = head + BODY if kind == "post" else head
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -177,9 +177,9 @@ async def ask(port: int, kind: str, token: str, count: Count, ended: asyncio.Eve
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[str, bool]:
-    """The status, and whether the connection is kept. Raises EOFError for one that is cut.
+    """The status, and whether the connection is kept open. Raises EOFError if truncated.
 
-    Behind any status but 200 stands who gave it: the sidecar names each request.
+    A status other than 200 is followed by the program that sent it: the sidecar adds a request id.
     """
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     _, _, length = head.partition(b"content-length: ")
@@ -192,7 +192,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[str, bool]:
 
 @contextlib.asynccontextmanager
 async def application() -> AsyncIterator[int]:
-    """An application that answers at once, slowly, and after it has read what it was sent."""
+    """Run an application that responds at once or slowly, after it has read the request body."""
 
     async def answer(request: web.Request) -> web.Response:
         await request.read()
@@ -213,7 +213,7 @@ async def application() -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def balanced(lab: Lab, upstream_port: int) -> AsyncIterator[Balanced]:
-    """HAProxy, and two sidecars that are up."""
+    """Run HAProxy with two sidecars that are up."""
     users = lab.directory / "users.toml"
     users.write_text(f'[[user]]\nname = "alice"\npassword_hash = "{cheap_hash()}"\n')
     slots = [make_slot(lab, name, upstream_port) for name in ("first", "second")]
@@ -244,7 +244,7 @@ async def balanced(lab: Lab, upstream_port: int) -> AsyncIterator[Balanced]:
 
 
 def make_slot(lab: Lab, name: str, upstream_port: int) -> Slot:
-    """A place for a sidecar: its ports and its configuration."""
+    """Make a slot for a sidecar: its ports and its configuration."""
     port, admin_port = free_port(), free_port()
     values = {"PORT": str(port), "ADMIN": str(admin_port), "UPSTREAM": str(upstream_port)}
     values["DRAIN"] = DELAY
@@ -253,20 +253,20 @@ def make_slot(lab: Lab, name: str, upstream_port: int) -> Slot:
 
 
 def judge(count: Count, codes: Counter[int], restarts: int) -> list[Outcome]:
-    """The bars."""
+    """Compare the counts with the bars."""
     failed = count.failures.total()
     shown = ", ".join(f"{what} ({number})" for what, number in count.failures.most_common(5))
     asked, kinds = count.answered.total() + failed, len(count.answered)
     measured = f"{failed} of {asked:,}{': ' * bool(shown)}{shown}"
     return [
         Outcome("failed requests", measured, "0", failed == 0),
-        Outcome("restarts in order", f"{codes[0]}", f"{restarts}", codes == {0: restarts}),
+        Outcome("exits with code 0", f"{codes[0]}", f"{restarts}", codes == {0: restarts}),
         Outcome("kinds answered", f"{kinds}", f"{len(KINDS)}", kinds == len(KINDS)),
     ]
 
 
 def conditions(seconds: float) -> str:
-    """What was done."""
+    """A description of what was done."""
     return (
         "Two sidecars on one Redis behind HAProxy (bench/peers/haproxy-restarts.cfg) are stopped in"
         f" turn by SIGTERM, {RESTARTS} times in {seconds:.0f} s, and started again on the same"
@@ -277,6 +277,6 @@ def conditions(seconds: float) -> str:
 
 
 def table(count: Count) -> str:
-    """A row for each kind of request."""
+    """A table with one row per kind of request."""
     rows = [[kind, f"{count.answered[kind]:,}"] for kind in KINDS]
     return report.table(["request", "answered 200"], rows)

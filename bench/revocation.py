@@ -1,7 +1,7 @@
-"""The check `revocation`: how soon a logout at one sidecar holds at the others.
+"""The check `revocation`: how soon a logout at one sidecar takes effect at the others.
 
-Three sidecars on one Redis, quiet and while logins are written elsewhere; and a fourth, which
-nobody asks anything, for what those logins cost a sidecar that has nothing to do with them.
+Measures three sidecars on one Redis, without other load and while another process writes logins. A
+fourth, which gets no requests, shows what these logins cost an uninvolved sidecar.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOGOUTS = 1_000
 WARM_THERE = 100
 PER_SECOND = 1_000
-AT_LEAST_SECONDS = 5.0  # of logins, to measure the bystander by
+AT_LEAST_SECONDS = 5.0  # length of a period, to measure the bystander's CPU
 LIMIT_MS = 5.0
 LIMIT_SHARE = 0.01
 RATE_KEPT = 0.9
@@ -32,7 +32,7 @@ RATE_KEPT = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A while: logouts during it, the bystander's part of one core, logins written a second."""
+    """A measured period: its logouts, the bystander's share of a core, and logins per second."""
 
     revoked: list[Revoked]
     bystander: float
@@ -40,17 +40,17 @@ class Stretch:
 
     @property
     def delays(self) -> list[float]:
-        """Milliseconds from each logout's answer to each other sidecar's first 401."""
+        """Milliseconds from the response to each logout to the first 401 of each other sidecar."""
         return [delay * 1e3 for one in self.revoked for delay in one.delays]
 
     @property
     def let_in(self) -> int:
-        """Requests with a revoked token that were let in."""
+        """The number of requests that were allowed with a revoked token."""
         return sum(one.let_in for one in self.revoked)
 
 
 def check(lab: Lab) -> Finding:
-    """Run it."""
+    """Run the check."""
     lab.start_redis()
     names = ("first", "second", "third", "bystander")
     started = [sidecar.start(lab, f"sidecar-{name}", redis=True) for name in names]
@@ -72,16 +72,16 @@ def check(lab: Lab) -> Finding:
 
 
 def warm(tokens: list[str], lines: list[Line]) -> None:
-    """Show each token everywhere, twice. Raises PollError where one is not let in."""
+    """Send each token to each sidecar twice. Raises PollError unless it is accepted."""
     for token in tokens:
         for line in lines * 2:
             status = line.ask(polling.verify(token))
             if status != polling.ALLOWED:
-                raise polling.PollError(f"a live token was answered {status}")
+                raise polling.PollError(f"a request with a live token got status {status}")
 
 
 def wait_for_logins(lab: Lab) -> None:
-    """Return when logins arrive in Redis. Raises PollError when none do."""
+    """Return once logins arrive in Redis. Raises PollError if none arrive in time."""
     before, deadline = counters.read(lab.redis_port), time.monotonic() + START_SECONDS
     while logins_in(counters.read(lab.redis_port) - before) < PER_SECOND / 2:
         if time.monotonic() > deadline:
@@ -90,7 +90,7 @@ def wait_for_logins(lab: Lab) -> None:
 
 
 def stretch(lab: Lab, bystander: int, lines: list[Line], tokens: list[str]) -> Stretch:
-    """Log these out at the first, one after the other, and look at the bystander meanwhile."""
+    """Log these tokens out at the first sidecar one by one, and measure the bystander meanwhile."""
     pids = usage.tree(bystander)
     asked, cpu, began = counters.read(lab.redis_port), usage.usage(pids), time.monotonic()
     revoked = [polling.revoke(token, lines[0], lines[1:]) for token in tokens]
@@ -101,12 +101,12 @@ def stretch(lab: Lab, bystander: int, lines: list[Line], tokens: list[str]) -> S
 
 
 def logins_in(asked: counters.Counters) -> int:
-    """How many logins were written: each has one SET."""
+    """The number of logins written: each has one SET."""
     return asked.calls.get("set", 0)
 
 
 def judge(quiet: Stretch, busy: Stretch) -> list[Outcome]:
-    """The bars."""
+    """Compare the figures with the bars."""
     rate = f"{busy.logins:,.0f} logins/s elsewhere"
     return [
         at_most("logout to 401 elsewhere, p99", p99(quiet.delays), LIMIT_MS, "ms"),
@@ -118,7 +118,7 @@ def judge(quiet: Stretch, busy: Stretch) -> list[Outcome]:
             busy.bystander < LIMIT_SHARE,
         ),
         Outcome(
-            "logins that were written",
+            "logins written",
             f"{busy.logins:,.0f}/s",
             f"at least {RATE_KEPT * PER_SECOND:,.0f}/s",
             busy.logins >= RATE_KEPT * PER_SECOND,
@@ -127,7 +127,7 @@ def judge(quiet: Stretch, busy: Stretch) -> list[Outcome]:
 
 
 def conditions() -> str:
-    """What was done."""
+    """A description of what was measured."""
     return (
         f"Three sidecars; {LOGOUTS:,} logouts at the first, with tokens whose sessions all three"
         " have cached. Measured is the time from the response to the logout until the first 401"
@@ -138,7 +138,7 @@ def conditions() -> str:
 
 
 def table(quiet: Stretch, busy: Stretch) -> str:
-    """A row for each stretch."""
+    """A table with one row per period."""
     rows = [
         [
             name,

@@ -1,4 +1,4 @@
-"""The scenarios: which request is sent, and what must come back.
+"""The scenarios: which request is sent, and which response is expected.
 
 Owns requests only. Must not know the proxies.
 """
@@ -14,7 +14,7 @@ SMALL_BODY = b"hello from upstream\n"
 
 
 class Need(StrEnum):
-    """What a proxy must be able to do for a scenario to make sense."""
+    """The ability that a proxy must have for a scenario."""
 
     FORWARD = "forward"
     DENY = "deny"
@@ -31,7 +31,7 @@ class Credential(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One request, repeated. `length` is the answer's body in bytes where it is known."""
+    """A request that is repeated. `length` is the size of the response body, if it is known."""
 
     name: str
     title: str
@@ -46,14 +46,14 @@ class Scenario:
     length: int | None = None
 
     def header_lines(self, token: str) -> list[str]:
-        """Every header to send, with the credential made from `token`."""
+        """All headers to send, including the credential made from `token`."""
         if self.credential is Credential.NONE:
             return list(self.headers)
         sent = token if self.credential is Credential.GOOD else spoiled(token)
         return [f"Authorization: Bearer {sent}", *self.headers]
 
 
-# What Chrome sends with a page's own fetch; with Host and Authorization it makes fifteen.
+# What Chrome sends for a fetch() of a page; fifteen headers with Host and Authorization.
 BROWSER = (
     "Connection: keep-alive",
     'sec-ch-ua: "Chromium";v="130", "Google Chrome";v="130", "Not?A_Brand";v="99"',
@@ -85,6 +85,6 @@ SCENARIOS = (
 
 
 def spoiled(token: str) -> str:
-    """`token` with another signature of the same length."""
+    """`token` with a different signature of the same length."""
     head, _, signature = token.rpartition(".")
     return f"{head}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"

@@ -1,7 +1,7 @@
-"""Sessions by the hundred thousand, put into Redis as the sidecar itself writes them.
+"""Hundreds of thousands of sessions, written to Redis as the sidecar writes them.
 
-Owns minting and mass insertion. The suite's only module, beside `login_writer`, that imports the
-`sidecar` package: tokens, values and keys come from where the measured program has them.
+Owns minting and mass insertion. With `login_writer` and `warm_start`, the only module that imports
+the `sidecar` package, so that tokens, values and keys are those of the measured program.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CLAIMS = {"roles": ["user"]}
 
 
 def mint(lab: Lab, number: int) -> list[TokenPair]:
-    """The tokens of so many logins, each of its own user, and what is written for them."""
+    """The tokens of this many logins, each of a different user, and the records to write."""
     issuer = Issuer(
         secret_key(ISSUER, lab.secret.encode()),
         secret_key(ISSUER, lab.refresh_secret.encode()),
@@ -56,7 +56,7 @@ def mint(lab: Lab, number: int) -> list[TokenPair]:
 
 
 def invented(number: int) -> Iterator[Grant]:
-    """So many logins whose tokens nobody has: they only take up room."""
+    """This many logins without tokens, which only take up memory in Redis."""
     now = time.time()
     for n in range(number):
         sid, sub = secrets.token_urlsafe(16), f"other-{n}"
@@ -86,22 +86,22 @@ def invented(number: int) -> Iterator[Grant]:
 
 
 def write_tokens(path: Path, tokens: Iterable[str]) -> Path:
-    """The tokens, one a line; returns where."""
+    """Write the tokens to a file with one per line, and return its path."""
     path.write_text("".join(f"{token}\n" for token in tokens))
     return path
 
 
 def token_command(session: Session) -> bytes:
-    """The command that makes a session live, the only key that a look-up reads."""
+    """The command that writes a session under its token id, the only key that a look-up reads."""
     life = b"%d" % int((session.exp - time.time()) * 1000)
     return command(b"SET", TOKEN + session.id.encode(), encode_session(session), b"PX", life)
 
 
 def commands(grant: Grant) -> Iterator[bytes]:
-    """Everything that is written for a login, in the sidecar's order."""
+    """All commands that write a login, in the sidecar's order."""
     session, refresh, refresh_id = grant.session, grant.refresh, grant.refresh_id
     if refresh is None or refresh_id is None:
-        raise ValueError("a login with a refresh token")
+        raise ValueError("expected a grant with a refresh token")
     now = time.time()
     life = b"%d" % int((refresh.exp - now) * 1000)
     keys = REFRESH + refresh_id.encode(), LOGIN + session.sid.encode(), USER + session.sub.encode()
@@ -119,12 +119,12 @@ def commands(grant: Grant) -> Iterator[bytes]:
 
 
 def command(*parts: bytes) -> bytes:
-    """A command as Redis reads it (RESP)."""
+    """A command in the protocol of Redis (RESP)."""
     return b"*%d\r\n%b" % (len(parts), b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts))
 
 
 def insert(port: int, wanted: Iterable[bytes]) -> int:
-    """Have Redis run these commands; how many. Raises StartError for the first that fails."""
+    """Run these commands in Redis, and return their number. Raises StartError for a failed one."""
     done, rest = 0, iter(wanted)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         answers = connection.makefile("rb")

@@ -1,7 +1,7 @@
-"""Our own sidecar as a measured program: started with its own configuration, logged in to once.
+"""The sidecar as a measured program: its configuration, its start and logins.
 
-Owns its command line, users file and login. Must not import the `sidecar` package: it is measured
-as a process, like its peers.
+Owns its command line, users file and login. Must not import the `sidecar` package, because the
+sidecar is measured as a process, like its peers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PYTHON_MODULE = ("-m", "sidecar")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A listening sidecar."""
+    """A sidecar that is listening."""
 
     child: Child
     port: int
@@ -44,7 +44,7 @@ def start(
     module: Sequence[str] = PYTHON_MODULE,
     template: str = "sidecar.toml",
 ) -> Started:
-    """Start it before `upstream_port` (default: the lab's); `module` may put a profiler first."""
+    """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler."""
     users = lab.directory / "users.toml"
     users.write_text(
         f'[[user]]\nname = "{USER}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
@@ -66,19 +66,19 @@ def start(
 
 
 def cheap_hash() -> str:
-    """The password's hash with little memory, so that logins show in neither RSS nor time."""
+    """A hash of the password with low cost, so that logins affect neither RSS nor time."""
     hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     return hasher.hash(PASSWORD)
 
 
 def login(port: int) -> str:
-    """Log in and return the access token; raises StartError when that fails."""
+    """Log in and return the access token. Raises StartError if the login fails."""
     (token,) = logins(port, 1)
     return token
 
 
 def logins(port: int, number: int) -> list[str]:
-    """Log in so many times on one connection; raises StartError when one fails."""
+    """Log in this many times on one connection. Raises StartError if a login fails."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     body = msgspec.json.encode({"username": USER, "password": PASSWORD})
     headers = {"Content-Type": "application/json"}
@@ -89,7 +89,7 @@ def logins(port: int, number: int) -> list[str]:
             response = connection.getresponse()
             answer = response.read()
             if response.status != 200:
-                msg = f"login at the sidecar was answered {response.status}: {answer[:200]!r}"
+                msg = f"login at the sidecar got status {response.status}: {answer[:200]!r}"
                 raise StartError(msg)
             tokens.append(msgspec.json.decode(answer, type=LoginAnswer).access_token)
     except OSError as error:
@@ -100,7 +100,7 @@ def logins(port: int, number: int) -> list[str]:
 
 
 def metric(started: Started, name: str) -> float | None:
-    """One figure without labels of what it says of itself; None for one that it does not have."""
+    """The sidecar's metric with this name and no labels, or None if there is none."""
     connection = http.client.HTTPConnection("127.0.0.1", started.admin_port, timeout=10)
     try:
         connection.request("GET", "/metrics")
@@ -110,7 +110,7 @@ def metric(started: Started, name: str) -> float | None:
 
 
 def metric_in(text: str, name: str) -> float | None:
-    """A sample without labels in Prometheus' text format."""
+    """The sample with this name and no labels in Prometheus' text format, or None."""
     for line in text.splitlines():
         found, _, value = line.partition(" ")
         if found == name:
@@ -119,6 +119,6 @@ def metric_in(text: str, name: str) -> float | None:
 
 
 class LoginAnswer(msgspec.Struct):
-    """What the login endpoint returns, as far as it matters here."""
+    """The part of the login response that is used here."""
 
     access_token: str

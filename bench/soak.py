@@ -1,7 +1,7 @@
-"""The check `soak`: a sidecar under full load for long, amid clients that leave, stall and reset.
+"""The check `soak`: a sidecar under full load for a long time, with misbehaving clients.
 
-Owns the order of it all. What it holds must not grow, and must go when the load goes; it may log no
-fault, and nobody who behaves may notice anything: `steady` has the bars.
+Owns the sequence of steps. Resources must not grow and must be released after the load, the log
+must have no faults, and well-behaved clients must not notice anything. The bars are in `steady`.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from bench.vitals import Vitals
 
 SECONDS: Final = 600
-STORED: Final = 3_000  # sessions in Redis; more than peers/sidecar-soak.toml has room for
-REST_SECONDS: Final = 15.0  # after the load, for all that it left to go
+STORED: Final = 3_000  # sessions in Redis; more than the caches of peers/sidecar-soak.toml hold
+REST_SECONDS: Final = 15.0  # after the load, until everything must be released
 LEAVE_SECONDS: Final = 30.0
 COOKIE: Final = "__Host-session"
-# Warnings that Python would ignore: a socket or transport that was not closed says so.
+# Python ignores ResourceWarning by default; it reports sockets and transports left open.
 MODULE: Final = ("-W", "always::ResourceWarning", "-m", "sidecar")
 
 
 class SoakError(Exception):
-    """The load broke off; the message says why."""
+    """The load ended early; the message says why."""
 
 
 def check(lab: Lab, seconds: int) -> Finding:
-    """Run it with so many seconds of load."""
+    """Run the check with this many seconds of load."""
     lab.start_redis()
     plan = Plan.of(seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -55,7 +55,7 @@ def check(lab: Lab, seconds: int) -> Finding:
 
 
 async def soaked(lab: Lab, plan: Plan) -> Seen:
-    """The whole of it, on a lab whose upstream and Redis run."""
+    """Run all steps in a lab whose upstream and Redis are running."""
     port = lab.start_nginx("upstream-soak", {"APP": str(lab.start_streams())})
     started = await asyncio.to_thread(
         partial(
@@ -90,7 +90,7 @@ async def soaked(lab: Lab, plan: Plan) -> Seen:
 
 
 def fill(lab: Lab, started: sidecar.Started) -> list[str]:
-    """Sessions in Redis, each used once here: caches with a bound are full from here on."""
+    """Write sessions to Redis and use each once, so that bounded caches are full from then on."""
     pairs = seeding.mint(lab, STORED)
     seeding.insert(lab.redis_port, [seeding.token_command(pair.grant.session) for pair in pairs])
     tokens = [pair.access_token for pair in pairs]
@@ -102,7 +102,7 @@ def fill(lab: Lab, started: sidecar.Started) -> list[str]:
 
 
 def start_loads(lab: Lab, port: int, token: str, cookie: str, plan: Plan) -> dict[str, Child]:
-    """A wrk for each of LOADS."""
+    """Start a wrk for each entry of LOADS."""
     children = {}
     for name, work in LOADS.items():
         credential = f"Cookie: {cookie}" if work.cookie else f"Authorization: Bearer {token}"
@@ -115,7 +115,7 @@ def start_loads(lab: Lab, port: int, token: str, cookie: str, plan: Plan) -> dic
 
 
 async def log_in_browser(port: int) -> str:
-    """A session cookie by the sign-in form, as it is to be sent."""
+    """Log in through the sign-in form, and return the Cookie header's value."""
     form = {"username": sidecar.USER, "password": sidecar.PASSWORD}
     headers = {"Sec-Fetch-Site": "same-origin"}
     async with aiohttp.request(
@@ -125,31 +125,31 @@ async def log_in_browser(port: int) -> str:
         allow_redirects=False,
     ) as answer:
         if COOKIE not in answer.cookies:
-            raise SoakError(f"the sign-in form was answered {answer.status}")
+            raise SoakError(f"the sign-in form got status {answer.status}")
         return f"{COOKIE}={answer.cookies[COOKIE].value}"
 
 
 @contextlib.asynccontextmanager
 async def clients(port: int, crowd: unruly.Crowd, answered: Count) -> AsyncIterator[None]:
-    """The unruly and those that are not, until the block ends."""
+    """Run the well-behaved and the misbehaving clients until the block ends."""
     over = asyncio.Event()
     lives = [asyncio.create_task(behave(port, answered, over)) for _ in range(LIVES)]
-    strangers = list(crowd.clients())
+    misbehaving = list(crowd.clients())
     try:
         yield
     finally:
         over.set()
-        for task in strangers:
+        for task in misbehaving:
             task.cancel()
-        ends = await asyncio.gather(*strangers, return_exceptions=True)
+        ends = await asyncio.gather(*misbehaving, return_exceptions=True)
         await asyncio.gather(*lives)
     for end in ends:
-        if isinstance(end, Exception):  # a mistake of ours: each ends only when it is cancelled
-            raise SoakError(f"an unruly client failed: {end!r}") from end
+        if isinstance(end, Exception):  # a bug in the suite: these tasks end only when cancelled
+            raise SoakError(f"a misbehaving client failed: {end!r}") from end
 
 
 async def watch(pid: int, plan: Plan, began: float) -> list[tuple[float, int]]:
-    """Look at its memory while the load lasts."""
+    """Read the resident memory of the process regularly during the load."""
     memory = []
     pause = min(1.0, plan.window / 10)
     while (elapsed := time.monotonic() - began) < plan.seconds:
@@ -159,7 +159,7 @@ async def watch(pid: int, plan: Plan, began: float) -> list[tuple[float, int]]:
 
 
 async def note(name: str, child: Child, answered: Count) -> None:
-    """What wrk says, once it has ended. Raises SoakError when it does not."""
+    """Add the results of a wrk that has ended. Raises SoakError if it fails or does not end."""
     try:
         code = await asyncio.to_thread(child.process.wait, load.GRACE_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -174,7 +174,7 @@ async def note(name: str, child: Child, answered: Count) -> None:
 
 
 async def at_start(look: Callable[[], Vitals]) -> Vitals:
-    """What it holds before anybody asks: once all has begun that it does by itself."""
+    """The vitals before the first request, once the number of tasks no longer grows."""
     while True:
         first = await asyncio.to_thread(look)
         await asyncio.sleep(1)
@@ -184,7 +184,7 @@ async def at_start(look: Callable[[], Vitals]) -> Vitals:
 
 
 async def at_rest(look: Callable[[], Vitals], before: Vitals) -> Vitals:
-    """What it holds once all is as before; what it holds at last if it does not come to that."""
+    """The vitals once the sidecar is as idle as before, or else after REST_SECONDS."""
     end = time.monotonic() + REST_SECONDS
     now = await asyncio.to_thread(look)
     while not now.as_idle_as(before) and time.monotonic() < end:
@@ -194,9 +194,9 @@ async def at_rest(look: Callable[[], Vitals], before: Vitals) -> Vitals:
 
 
 def leave(child: Child) -> int:
-    """Tell it to go; its exit code. Raises SoakError when it stays."""
+    """Terminate the sidecar, and return its exit code. Raises SoakError if it does not exit."""
     child.process.terminate()
     try:
         return child.process.wait(LEAVE_SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise SoakError(f"it does not leave:\n{child.tail()}") from error
+        raise SoakError(f"the sidecar does not exit:\n{child.tail()}") from error

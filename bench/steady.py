@@ -1,4 +1,4 @@
-"""The bars of the check `soak`, and its words: what was seen in, outcomes and tables out.
+"""The bars of the check `soak`, and the text about its observations.
 
 Must not start or measure anything.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from bench.unruly import Crowd
     from bench.vitals import Vitals
 
-GROWTH: Final = 0.05  # of the memory after warm-up
-LONGEST: Final = 300  # characters of a line of the log
+GROWTH: Final = 0.05  # share of the memory after warm-up
+LONGEST: Final = 300  # characters of a log line
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Seconds: of the load in all, of it before memory is looked at, and of looking each time."""
+    """Seconds: the load in total, the warm-up before memory is read, and each reading window."""
 
     seconds: int
     warm_up: float
@@ -38,19 +38,19 @@ class Plan:
 
     @classmethod
     def of(cls, seconds: int) -> Plan:
-        """Warm for a tenth of the time, then two readings of a twentieth, at most half a minute."""
+        """A warm-up of a tenth of the time, and windows of a twentieth, at most 30 s."""
         return cls(seconds, seconds / 10, min(30.0, seconds / 20))
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen; `memory` are seconds since the load began and resident bytes."""
+    """The observations; `memory` has pairs of seconds since the start of the load and bytes."""
 
     before: Vitals
     under_load: Vitals
     rest: Vitals
     memory: list[tuple[float, int]]
-    cpu: float  # of one CPU, while the load lasted
+    cpu: float  # share of one CPU during the load
     answered: Count
     crowd: Crowd
     log: list[str]
@@ -58,14 +58,14 @@ class Seen:
 
 
 def judge(seen: Seen, plan: Plan) -> list[Outcome]:
-    """The bars."""
+    """Compare the observations with the bars."""
     warm, end = levels(seen.memory, plan)
     failed = seen.answered.failures
     shown = "; ".join(f"{what} ({number})" for what, number in failed.most_common(3))
     asked = seen.answered.answered.total() + failed.total()
     before, rest = seen.before, seen.rest
     faults = [line for line in seen.log if is_fault(line)]
-    told = "".join(f"; {line[:LONGEST]}" for line in faults[:3])
+    examples = "".join(f"; {line[:LONGEST]}" for line in faults[:3])
     grown = end / warm - 1
     return [
         Outcome(
@@ -87,7 +87,7 @@ def judge(seen: Seen, plan: Plan) -> list[Outcome]:
         no_more("tasks after the load", rest.tasks, before.tasks),
         no_more("open files after the load, without Redis", rest.files, before.files),
         nothing("transitions between Redis and local memory", rest.transitions),
-        Outcome("faults in the log", f"{len(faults)}{told}", "0", not faults),
+        Outcome("faults in the log", f"{len(faults)}{examples}", "0", not faults),
         nothing("exit code after SIGTERM", seen.code),
         all_there("kinds of well-behaved clients", KINDS, seen.answered.answered),
         all_there("kinds of misbehaving clients", MANNERS, {name for name, _ in seen.crowd.seen}),
@@ -95,30 +95,30 @@ def judge(seen: Seen, plan: Plan) -> list[Outcome]:
 
 
 def levels(memory: Sequence[tuple[float, int]], plan: Plan) -> tuple[float, float]:
-    """Median bytes in the window after warm-up, and in the last one."""
+    """The median bytes in the window after the warm-up and in the last window."""
     first = [rss for at, rss in memory if plan.warm_up <= at < plan.warm_up + plan.window]
     last = [rss for at, rss in memory if at >= plan.seconds - plan.window]
     return median(first), median(last)
 
 
 def nothing(name: str, number: int) -> Outcome:
-    """An outcome of what must be zero."""
+    """An outcome for a number that must be zero."""
     return Outcome(name, f"{number}", "0", number == 0)
 
 
 def no_more(name: str, number: int, before: int) -> Outcome:
-    """An outcome of what may be there, as it was before."""
+    """An outcome for a number that must not exceed the number before the load."""
     return Outcome(name, f"{number}", f"at most {before}", number <= before)
 
 
 def all_there(name: str, wanted: Collection[str], seen: Collection[str]) -> Outcome:
-    """An outcome of what the load was made of: without it the other bars say little."""
+    """An outcome for the parts of the load: if one is missing, the other bars mean little."""
     missing = ", ".join(each for each in wanted if each not in seen)
     return Outcome(name, f"no {missing}" if missing else f"{len(wanted)}", "all", not missing)
 
 
 class Line(msgspec.Struct):
-    """A line of its log, as far as it matters here; those of the access log have no level."""
+    """The fields of a log line that are used here; lines of the access log have no level."""
 
     level: str = ""
     logger: str = ""
@@ -127,17 +127,17 @@ class Line(msgspec.Struct):
 
 
 def is_fault(line: str) -> bool:
-    """Whether this line of a log tells of anything but what a peer did: its bad answers may."""
+    """Whether a log line reports anything except normal events and the behaviour of a peer."""
     try:
-        said = msgspec.json.decode(line, type=Line)
+        record = msgspec.json.decode(line, type=Line)
     except msgspec.DecodeError:
-        return True  # from under the sidecar: the interpreter's own last words
-    told = said.level in ("", "info") or (said.level == "warning" and said.fault)
-    return bool(said.exc) or not told
+        return True  # not a log record of the sidecar: printed by the interpreter
+    normal = record.level in ("", "info") or (record.level == "warning" and record.fault)
+    return bool(record.exc) or not normal
 
 
 def conditions(seen: Seen, plan: Plan) -> str:
-    """What was done."""
+    """A description of what was done."""
     under = seen.under_load
     left, cut = seen.crowd.seen.total(), seen.crowd.ended.total()
     return (
@@ -155,18 +155,18 @@ def conditions(seen: Seen, plan: Plan) -> str:
 
 
 def load_tables(seen: Seen) -> str:
-    """Two tables: what was asked well, and what badly."""
+    """Two tables: the responses to well-behaved clients, and the ends of misbehaving ones."""
     asked = [[name, f"{count:,}"] for name, count in seen.answered.answered.most_common()]
     rows = []
     for name in MANNERS:
         ends = [seen.crowd.seen[name, end] for end in End]
         rows.append([name, *(f"{count:,}" for count in ends), f"{seen.crowd.ended[name]:,}"])
-    header = ["unruly", *(end.value for end in End), "ended by the sidecar"]
+    header = ["misbehaving", *(end.value for end in End), "ended by the sidecar"]
     return f"{report.table(['well-behaved', 'answered'], asked)}\n\n{report.table(header, rows)}"
 
 
 def memory_line(seen: Seen, plan: Plan) -> str:
-    """How its memory went."""
+    """The course of the resident memory, in sentences."""
     length = plan.seconds / 10
     tenths = [[rss for at, rss in seen.memory if at // length == number] for number in range(10)]
     shown = ", ".join(f"{median(each) / MIB:.1f}" for each in tenths if each)

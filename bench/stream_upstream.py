@@ -1,6 +1,6 @@
-"""An application that streams: bodies of any size both ways, a WebSocket echo, server-sent events.
+"""A streaming application: bodies of any size, a WebSocket echo, server-sent events.
 
-Run as `python -m bench.stream_upstream PORT` behind the sidecar. Must not collect a body.
+Run as `python -m bench.stream_upstream PORT` behind the sidecar. Must not buffer a whole body.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STALL_SECONDS = 1.0
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """As many bytes as the path says, with a length, or chunked where the query asks for it."""
+    """Send as many bytes as the path says, with a length, or chunked if the query requests it."""
     left = int(request.match_info["size"])
     response = web.StreamResponse()
     if "chunked" in request.query:
@@ -36,7 +36,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 async def sink(request: web.Request) -> web.Response:
-    """Read the body after a pause that fills every buffer on the way; answer its length."""
+    """Read the body after a pause in which all buffers fill up; respond with its length."""
     await asyncio.sleep(STALL_SECONDS)
     total = 0
     async for chunk in request.content.iter_any():
@@ -57,10 +57,10 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Events that carry the monotonic clock at sending, spread over a second."""
+    """Send events over one second, each with the monotonic clock at the time of sending."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    with contextlib.suppress(ConnectionResetError):  # the client may leave when it has seen enough
+    with contextlib.suppress(ConnectionResetError):  # the client may disconnect early
         for _ in range(EVENTS):
             await response.write(b"data: %d\n\n" % time.monotonic_ns())
             await asyncio.sleep(EVENT_PAUSE)
@@ -68,7 +68,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def cut(request: web.Request) -> web.StreamResponse:
-    """An answer that breaks off in the middle; chunked where the query asks for it."""
+    """Send half of a response and abort; chunked if the query requests it."""
     response = web.StreamResponse()
     if "chunked" not in request.query:
         response.content_length = 2 * len(CHUNK)
@@ -80,7 +80,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
 
 
 def build() -> web.Application:
-    """The application."""
+    """Make the application."""
     app = web.Application()
     app.router.add_get("/download/{size}", download)
     app.router.add_post("/sink", sink)

@@ -1,4 +1,4 @@
-"""The measuring itself: proxies started once, then driven in turn, round after round.
+"""The measurement: proxies are started once and then loaded in turn, round after round.
 
 Owns the order and the accounting. Must not know how results are shown.
 """
@@ -27,7 +27,7 @@ WARM_UP_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One burst at one proxy, with the CPU of the proxy's processes and of Redis meanwhile."""
+    """A burst at one proxy, with the CPU time of the proxy and of Redis meanwhile."""
 
     load: load.Load
     cpu: usage.Usage
@@ -37,7 +37,7 @@ class Round:
 
 @dataclass(slots=True)
 class Measured:
-    """A proxy that runs, and what was seen of it: rounds by scenario name, resident bytes."""
+    """A running proxy and its measurements: rounds by scenario name, and resident bytes."""
 
     proxy: Proxy
     running: Running
@@ -49,7 +49,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What else went on during a run: parts of all CPUs' time, 0 to 1."""
+    """How busy other programs were during a run, as shares of all CPUs' time (0 to 1)."""
 
     others: float
     stolen: float
@@ -57,7 +57,7 @@ class Disturbance:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure; `connections` overrides every scenario's own number."""
+    """What to measure; `connections` overrides the number in every scenario."""
 
     scenarios: Sequence[Scenario]
     rounds: int
@@ -68,9 +68,9 @@ class Plan:
 def start_all(
     lab: Lab, proxies: Sequence[Proxy], say: Callable[[str], None]
 ) -> tuple[list[Measured], list[str]]:
-    """Start every proxy; returns those that run and the names of those that are there but failed.
+    """Start all proxies; returns those that run, and the names of those that failed to start.
 
-    What is not installed is said in one line and left out.
+    A proxy that is not installed is reported in one line and skipped.
     """
     measured, failed = [], []
     for proxy in proxies:
@@ -93,16 +93,16 @@ def start_all(
 def measure(
     lab: Lab, plan: Plan, measured: Sequence[Measured], say: Callable[[str], None]
 ) -> Disturbance:
-    """Run the plan, filling in each proxy's rounds; returns how much else went on meanwhile.
+    """Run the plan and add to each proxy's rounds; returns the disturbance by other programs.
 
-    A round takes every scenario and in it every proxy, one after the other, so that a slow minute
-    of the machine falls on all of them.
+    Each round runs every scenario, and within each scenario every proxy in turn, so that a slow
+    minute of the machine affects all of them.
     """
     for entry in measured:
         preflight(entry, plan.scenarios)
         burst(lab, plan, entry, plan.scenarios[0], seconds=WARM_UP_SECONDS)
         entry.pids = usage.tree(entry.running.child.pid)
-    quiet = Quiet()
+    meter = DisturbanceMeter()
     for number in range(plan.rounds):
         say(f"round {number + 1} of {plan.rounds}")
         for scenario in plan.scenarios:
@@ -110,14 +110,14 @@ def measure(
                 if scenario.need in entry.proxy.abilities:
                     done = burst(lab, plan, entry, scenario, seconds=plan.seconds)
                     entry.rounds.setdefault(scenario.name, []).append(done)
-    disturbance = quiet.disturbance()
+    disturbance = meter.disturbance()
     for entry in measured:
         entry.rss_end = usage.rss(entry.pids)
     return disturbance
 
 
 def burst(lab: Lab, plan: Plan, entry: Measured, scenario: Scenario, *, seconds: int) -> Round:
-    """One wrk run at one proxy, with the CPU time used while it ran."""
+    """Run wrk once at one proxy, and measure the CPU time used meanwhile."""
     redis = [lab.redis.pid] if lab.redis and entry.proxy.redis else []
     redis_before, before = usage.usage(redis), usage.usage(entry.pids)
     done = load.run(
@@ -141,7 +141,7 @@ def burst(lab: Lab, plan: Plan, entry: Measured, scenario: Scenario, *, seconds:
 
 
 def preflight(entry: Measured, scenarios: Sequence[Scenario]) -> None:
-    """Send each request once; raises StartError when the answer is not the right one."""
+    """Send the request of each scenario once. Raises StartError if the response is wrong."""
     for scenario in scenarios:
         if scenario.need not in entry.proxy.abilities:
             continue
@@ -155,7 +155,7 @@ def preflight(entry: Measured, scenarios: Sequence[Scenario]) -> None:
 
 
 def ask(running: Running, scenario: Scenario) -> tuple[int, bytes]:
-    """One request of a scenario outside wrk: the status and the body."""
+    """Send the request of a scenario without wrk; returns the status and the body."""
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
     headers = dict(line.split(": ", 1) for line in scenario.header_lines(running.token))
     try:
@@ -166,8 +166,8 @@ def ask(running: Running, scenario: Scenario) -> tuple[int, bytes]:
         connection.close()
 
 
-class Quiet:
-    """How undisturbed a stretch of time was, from when this was made."""
+class DisturbanceMeter:
+    """Measures the disturbance by other programs from its creation on."""
 
     def __init__(self) -> None:
         self._tick = os.sysconf("SC_CLK_TCK")
@@ -176,10 +176,10 @@ class Quiet:
         self._own = own_seconds()
 
     def __repr__(self) -> str:
-        return f"<Quiet since {time.monotonic() - self._start:.0f} s>"
+        return f"<DisturbanceMeter since {time.monotonic() - self._start:.0f} s>"
 
     def disturbance(self) -> Disturbance:
-        """The parts of all CPUs' time that went elsewhere."""
+        """The shares of all CPUs' time that other programs used and that the host withheld."""
         elapsed = (time.monotonic() - self._start) * (os.cpu_count() or 1)
         now = usage.machine()
         busy = (now.busy - self._machine.busy) / self._tick
@@ -190,7 +190,7 @@ class Quiet:
 
 
 def own_seconds() -> float:
-    """CPU time of this process, its living descendants and its ended children."""
+    """CPU time of this process, its living descendants, and its ended children."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     living = usage.usage(usage.tree(os.getpid())).nanoseconds / 1e9
     return living + ended.ru_utime + ended.ru_stime

@@ -1,6 +1,6 @@
-"""From rounds to figures: medians, paired ratios and the bars they are held to.
+"""Medians, paired ratios, and the bars for them.
 
-Pure arithmetic on what `suite` measured. Must not know processes, files or how tables look.
+Only computes with what `suite` measured. Must not know processes, files or the form of tables.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """One proxy in one scenario. CPU in microseconds per request, latency in milliseconds."""
+    """A proxy in a scenario. CPU in microseconds per request, latency in milliseconds."""
 
     cpu: float
     best: float
@@ -41,7 +41,7 @@ Table: TypeAlias = "Mapping[str, Mapping[str, Figures]]"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a ratio of CPU may be at most; both sides are (proxy, scenario) pairs."""
+    """The maximum of a ratio of CPU times; both sides are (proxy, scenario) pairs."""
 
     title: str
     subject: tuple[str, str]
@@ -51,7 +51,7 @@ class Bar:
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A bar and what was measured against it; `best` compares both sides' cheapest rounds."""
+    """A bar and the measured ratio; `best` is the ratio of both sides' cheapest rounds."""
 
     title: str
     measured: float
@@ -61,7 +61,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def held(self) -> bool:
-        """Whether the bar was kept."""
+        """Whether the ratio is within the bar."""
         return self.measured <= self.at_most
 
 
@@ -74,14 +74,14 @@ BARS = (
 
 
 def cpu_per_request(done: Round) -> float:
-    """Microseconds of the proxy's own CPU per request; infinite when nothing was answered."""
+    """Microseconds of the proxy's CPU per request; infinite if there was no response."""
     if not done.load.requests:
         return float("inf")
     return done.cpu.nanoseconds / 1e3 / done.load.requests
 
 
 def summarise(rounds: Sequence[Round]) -> Figures:
-    """The medians of one proxy's rounds in one scenario."""
+    """The medians of a proxy's rounds in a scenario."""
     series = [cpu_per_request(done) for done in rounds]
     cpu = median(series)
     share = usage.system_share(
@@ -104,12 +104,12 @@ def summarise(rounds: Sequence[Round]) -> Figures:
 
 
 def ratio(subject: Sequence[float], against: Sequence[float]) -> float:
-    """The median of the ratios round by round: what slows the whole machine down cancels out."""
+    """The median of the ratios of the rounds, in which slow phases of the machine cancel out."""
     return median(one / other for one, other in zip(subject, against, strict=True))
 
 
 def verdict_on(table: Table, bar: Bar) -> Verdict | None:
-    """A bar's verdict; None when one of its sides was not measured."""
+    """The verdict for a bar, or None if one of its sides was not measured."""
     subject = table.get(bar.subject[1], {}).get(bar.subject[0])
     against = table.get(bar.against[1], {}).get(bar.against[0])
     if subject is None or against is None:
@@ -119,5 +119,5 @@ def verdict_on(table: Table, bar: Bar) -> Verdict | None:
 
 
 def verdicts(table: Table, bars: Sequence[Bar] = BARS) -> list[Verdict]:
-    """Every bar for which both sides were measured."""
+    """The verdicts for all bars of which both sides were measured."""
     return [verdict for bar in bars if (verdict := verdict_on(table, bar))]

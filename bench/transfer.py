@@ -1,6 +1,6 @@
-"""Big bodies through one connection: a plain blocking client that counts bytes.
+"""Large bodies on one connection: a simple blocking client that counts bytes.
 
-Owns the client side of an upload or download. Must not know what is between it and the upstream.
+Owns the client side of an upload or download. Must not know what is in front of the upstream.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ SAMPLE_SECONDS = 0.01
 
 
 class TransferError(Exception):
-    """A transfer broke off or its answer was wrong."""
+    """A transfer broke off, or its response was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A finished transfer: body bytes and how long they took."""
+    """A finished transfer: the bytes of its body and its duration."""
 
     size: int
     seconds: float
 
     @property
     def mib_per_second(self) -> float:
-        """Its speed, pauses included."""
+        """The speed, including pauses."""
         return self.size / (1 << 20) / self.seconds
 
 
 class RssSampler:
-    """The highest RSS of some processes while the `with` block runs, sampled every 10 ms."""
+    """The highest RSS of some processes during the `with` block, sampled every 10 ms."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._pids = list(pids)
@@ -66,24 +66,24 @@ class RssSampler:
 
     @property
     def growth(self) -> int:
-        """Bytes by which the peak was above the start."""
+        """Bytes by which the peak exceeded the start."""
         return self.peak - self.start
 
 
 def request_head(method: str, path: str, token: str, framing: str = "") -> bytes:
-    """A request's head; `framing` is a header line for its body."""
+    """The head of a request; `framing` is the header line for its body."""
     lines = [f"{method} {path} HTTP/1.1", "Host: bench", f"Authorization: Bearer {token}"]
     lines += [framing] if framing else []
     return ("\r\n".join([*lines, "Connection: close"]) + "\r\n\r\n").encode()
 
 
 def connect(port: int) -> socket.socket:
-    """A blocking connection with a time-out."""
+    """Open a blocking connection with a timeout."""
     return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
 
 
 def upload(port: int, token: str, size: int, *, chunked: bool = False) -> Transfer:
-    """POST `size` bytes to /sink; raises TransferError unless the upstream counted them all."""
+    """POST `size` bytes to /sink. Raises TransferError unless the upstream counted all of them."""
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
     started = time.monotonic()
     with connect(port) as connection:
@@ -97,12 +97,12 @@ def upload(port: int, token: str, size: int, *, chunked: bool = False) -> Transf
             connection.sendall(b"0\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(b"\r\n\r\n%d" % size):
-        raise TransferError(f"upload of {size} bytes was answered {answer[:200]!r}")
+        raise TransferError(f"upload of {size} bytes got the response {answer[:200]!r}")
     return Transfer(size, time.monotonic() - started)
 
 
 def download(port: int, token: str, size: int, *, chunked: bool = False) -> Transfer:
-    """GET `size` bytes, with a pause that fills every buffer on the way; raises TransferError."""
+    """GET `size` bytes, with a pause in which all buffers fill up. Raises TransferError."""
     path = f"/download/{size}{'?chunked' if chunked else ''}"
     started = time.monotonic()
     with connect(port) as connection, connection.makefile("rb") as stream:
@@ -111,12 +111,12 @@ def download(port: int, token: str, size: int, *, chunked: bool = False) -> Tran
         time.sleep(STALL_SECONDS)
         total = read_chunked(stream) if chunked else discard(stream, size)
     if not head or not head[0].startswith(b"HTTP/1.1 200 ") or total != size:
-        raise TransferError(f"download of {size} bytes brought {total} after {head[:1]}")
+        raise TransferError(f"download of {size} bytes returned {total} after {head[:1]}")
     return Transfer(size, time.monotonic() - started)
 
 
 def discard(stream: BinaryIO, size: int) -> int:
-    """Read up to `size` bytes; returns how many came before the end."""
+    """Read up to `size` bytes; returns how many arrived before the end."""
     total = 0
     while total < size and (piece := stream.read(min(size - total, 1 << 20))):
         total += len(piece)

@@ -1,6 +1,6 @@
-"""Clients that leave, stall and send nonsense: each of one manner, again and again.
+"""Misbehaving clients, which leave, stall or send nonsense: each repeats one manner.
 
-Owns what they send and how they end. Must not judge what the other side makes of it.
+Owns what they send and how they end. Must not judge the reaction of the other side.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 PAUSE: Final = 0.1  # seconds between two connections of one client, at most
-HOLD: Final = 2.0  # seconds that a stalling client stays, at most
-ABANDONED: Final = 45.0  # seconds: longer than the sidecar has patience for what has begun
-RECEIVE_BUFFER: Final = 16 << 10  # octets: what is not read soon fills the sidecar's buffers
-ALL: Final = 1 << 40  # octets of an answer: as many as come
+HOLD: Final = 2.0  # seconds that a stalling client waits, at most
+ABANDONED: Final = 45.0  # seconds; longer than the sidecar's timeouts for incomplete requests
+RECEIVE_BUFFER: Final = 16 << 10  # octets; small, so that unread data fills the sidecar's buffers
+ALL: Final = 1 << 40  # octets of a response; more than any has
 BODY: Final = b"x" * (64 << 10)
 CHUNKED: Final = "Transfer-Encoding: chunked\r\n"
 LENGTH: Final = f"Content-Length: {len(BODY)}\r\n"
 CHUNKS: Final = b"10000\r\n%b\r\n0\r\n\r\n" % BODY
-HELLO: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32)  # of TLS
+HELLO: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32)  # a TLS ClientHello
 SWITCH: Final = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
-# Masked with zeros, so that it stands as it is: RFC 6455 section 5.2.
+# Masked with zeros, which leaves the payload unchanged: RFC 6455 section 5.2.
 MESSAGE: Final = b"\x82\xff" + (1 * MIB).to_bytes(8) + bytes(4) + b"x" * MIB
 CREDENTIALS: Final = b'{"username": "%b", "password": "%b"}' % (USER.encode(), PASSWORD.encode())
 LOGIN: Final = (
@@ -51,9 +51,9 @@ class End(Enum):
 
     RESET = "reset"
     CLOSE = "close"
-    HALF_CLOSE = "half-close"  # nothing more is sent; what comes is read
-    STALL = "stall"  # nothing at all for a while, then a reset
-    ABANDON = "abandon"  # the same for longer than the sidecar waits
+    HALF_CLOSE = "half-close"  # sends no more, but reads
+    STALL = "stall"  # neither sends nor reads for a while, then resets
+    ABANDON = "abandon"  # the same, but for longer than the sidecar waits
 
 
 LIVELY: Final = (End.RESET, End.CLOSE, End.HALF_CLOSE, End.STALL)
@@ -61,13 +61,13 @@ LIVELY: Final = (End.RESET, End.CLOSE, End.HALF_CLOSE, End.STALL)
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """What such a client does before it ends its connection."""
+    """What a client does before it ends its connection."""
 
-    sends: Callable[[str], bytes]  # with this token
-    reads: int = 0  # octets of the answer
-    then: bytes = b""  # what it sends after that
-    cut: bool = False  # the last of what it sends breaks off anywhere
-    fresh: bool = False  # with a token that the sidecar must look up
+    sends: Callable[[str], bytes]  # from a token
+    reads: int = 0  # octets of the response
+    then: bytes = b""  # sent after reading
+    cut: bool = False  # whether the last part sent is cut at a random place
+    fresh: bool = False  # whether to use a token whose session must be looked up
 
 
 MANNERS: Final = {
@@ -110,16 +110,16 @@ MANNERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """All of them, in front of one sidecar; `fresh` are tokens that it does not know, in turn."""
+    """All misbehaving clients of one sidecar; `fresh` yields tokens that are not in its caches."""
 
     port: int
     token: str
     fresh: Iterator[str]
     seen: Counter[tuple[str, End]] = field(default_factory=Counter)
-    ended: Counter[str] = field(default_factory=Counter)  # by the other side, before they did
+    ended: Counter[str] = field(default_factory=Counter)  # ended early by the sidecar
 
     def clients(self) -> Iterator[asyncio.Task[None]]:
-        """Start two lively ones and an abandoned one of each manner; they end when cancelled."""
+        """Start two lively clients and one abandoning client per manner, to be cancelled later."""
         for name, manner in MANNERS.items():
             for ends in (LIVELY, LIVELY, (End.ABANDON,)):
                 yield asyncio.create_task(self._client(name, manner, ends), name=name)
@@ -129,7 +129,7 @@ class Crowd:
             end = random.choice(ends)
             try:
                 await self._visit(manner, end)
-            except OSError:  # the sidecar did not bear it for so long
+            except OSError:  # the sidecar ended the connection first
                 self.ended[name] += 1
             self.seen[name, end] += 1
             await asyncio.sleep(random.uniform(0, PAUSE))
@@ -139,7 +139,7 @@ class Crowd:
         if manner.cut:
             sends, then = (sends, cut(then)) if then else (cut(sends), then)
         async with calling(self.port) as connection:
-            # It may take nothing, or say nothing: then that is where this one stalls.
+            # If the sidecar neither reads nor responds, the client ends at this point.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HOLD):
                     await connection.send(sends)
@@ -150,22 +150,22 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A socket of which nothing is read but what is asked for."""
+    """A socket from which data is read only on request."""
 
     socket: socket.socket
 
     async def send(self, data: bytes) -> None:
-        """All of this. Raises OSError."""
+        """Send all data. Raises OSError."""
         await asyncio.get_running_loop().sock_sendall(self.socket, data)
 
     async def read(self, count: int) -> None:
-        """So many octets, or until the other side ends it."""
+        """Read this many octets, or until the other side closes the connection."""
         loop = asyncio.get_running_loop()
         while count > 0 and (data := await loop.sock_recv(self.socket, min(count, 1 << 16))):
             count -= len(data)
 
     async def end(self, how: End) -> None:
-        """Do what comes before it is closed."""
+        """Perform the steps that precede closing the socket."""
         if how is End.HALF_CLOSE:
             self.socket.shutdown(socket.SHUT_WR)
             with contextlib.suppress(TimeoutError):
@@ -180,7 +180,7 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def calling(port: int) -> AsyncIterator[Connection]:
-    """A connection to this port, closed on leaving. Raises OSError."""
+    """Open a connection to this port, and close it on leaving. Raises OSError."""
     with socket.socket() as sock:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -189,5 +189,5 @@ async def calling(port: int) -> AsyncIterator[Connection]:
 
 
 def cut(data: bytes) -> bytes:
-    """The beginning of it."""
+    """A random prefix of the data, neither empty nor complete."""
     return data[: random.randrange(1, len(data))]

@@ -1,7 +1,7 @@
-"""What a sidecar holds: memory, tasks, open files and connections, each from where it is known.
+"""The resources that a sidecar holds: memory, tasks, open files and connections.
 
-Memory, files and sockets are the kernel's word, the rest is the sidecar's own (/status). Must not
-know what was done to it.
+Memory, files and sockets are read from the kernel, the rest from the sidecar's /status. Must not
+know what load the sidecar had.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench import usage
 if TYPE_CHECKING:
     from bench.sidecar import Started
 
-ESTABLISHED, CLOSE_WAIT = 1, 8  # the states in which either end can still hold on (proc(5))
+ESTABLISHED, CLOSE_WAIT = 1, 8  # states in which a connection is still held open (proc(5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Socket:
 
 
 class Connections(msgspec.Struct, frozen=True):
-    """How many the sidecar says are open; those to its own control plane are `upstream`, too."""
+    """Open connections; those to the sidecar's own control plane count as `upstream`."""
 
     downstream: int
     upstream: int
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What /status says, as far as it matters here."""
+    """The fields of /status that are used here."""
 
     connections: Connections
     requests_in_flight: int
@@ -49,7 +49,7 @@ class Status(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """All of it. `rss` in bytes; `files` without those to Redis; `at_upstream` as it has them."""
+    """All readings. `rss` in bytes; `files` without Redis; `at_upstream` counted by the kernel."""
 
     rss: int
     files: int
@@ -62,15 +62,15 @@ class Vitals:
     transitions: int  # between the shared store and local memory
 
     def as_idle_as(self, before: Vitals) -> bool:
-        """Whether no request and no connection is left, nor more tasks and files than before."""
+        """Whether no requests or connections are left, and no more tasks or files than before."""
         busy = self.in_flight or self.clients or self.upstream or self.at_upstream
         return not busy and self.tasks <= before.tasks and self.files <= before.files
 
 
 def read(started: Started, *, upstream_port: int, redis_port: int) -> Vitals:
-    """Look at it once. Raises OSError when it has ended or does not answer."""
+    """Take one reading. Raises OSError if the sidecar has ended or does not respond."""
     pid = started.child.pid
-    files = open_files(pid)  # first: asking opens one, and it is not closed at once
+    files = open_files(pid)  # before the request, which opens a file that is not closed at once
     status = ask(started.admin_port)
     sockets = parse_sockets((usage.PROC / "net" / "tcp").read_text())
     open_now = [each for each in sockets if each.state in (ESTABLISHED, CLOSE_WAIT)]
@@ -91,16 +91,16 @@ def read(started: Started, *, upstream_port: int, redis_port: int) -> Vitals:
 
 
 def open_files(pid: int) -> set[str]:
-    """What the process's descriptors lead to."""
+    """The targets of the process's file descriptors."""
     files = set()
     for entry in (usage.PROC / str(pid) / "fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed while we were looking
+        with contextlib.suppress(FileNotFoundError):  # closed during the scan
             files.add(str(entry.readlink()))
     return files
 
 
 def ask(admin_port: int) -> Status:
-    """What it says of itself."""
+    """The sidecar's own status."""
     connection = http.client.HTTPConnection("127.0.0.1", admin_port, timeout=10)
     try:
         connection.request("GET", "/status")
@@ -110,7 +110,7 @@ def ask(admin_port: int) -> Status:
 
 
 def parse_sockets(table: str) -> list[Socket]:
-    """The lines of /proc/net/tcp."""
+    """Parse the lines of /proc/net/tcp."""
     sockets = []
     for line in table.splitlines()[1:]:
         fields = line.split()

@@ -1,8 +1,8 @@
-"""Starts sidecars by forking from a process that has imported everything: in 50 ms, not in 500.
+"""Starts sidecars by forking a process that has imported everything: in 50 ms instead of 500.
 
-Run as `python -m bench.warm_start`. Reads a line a command from standard input: `run CONFIG` is
-answered with the pid of a new process, whose output goes to `CONFIG.log`; `wait PID` with its exit
-code.
+Run as `python -m bench.warm_start`. Reads one command per line from standard input. The answer to
+`run CONFIG` is the pid of a new process, whose output goes to `CONFIG.log`; the answer to
+`wait PID` is its exit code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from sidecar.cli import main as sidecar_main
 
-# What `sidecar run` imports first, and what it imports where the sessions are in Redis.
+# The modules that `sidecar run` imports first, and those that it imports for Redis.
 MODULES: Final = (
     *(
         "sidecar.cli.serving",
@@ -31,7 +31,7 @@ MODULES: Final = (
 
 
 def main() -> None:
-    """Until the end of standard input."""
+    """Execute commands until the end of standard input."""
     for module in MODULES:
         import_module(module)
     for line in sys.stdin:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def run(config: str) -> int:
-    """Start `sidecar run` with this file; its pid."""
+    """Start `sidecar run` with this file in a new process, and return its pid."""
     pid = os.fork()
     if pid:
         return pid
@@ -55,11 +55,11 @@ def run(config: str) -> int:
             code = sidecar_main(["run", "--config", config])
     finally:
         sys.stdout.flush()
-        os._exit(code)  # nothing of the parent's is to be cleaned up here
+        os._exit(code)  # skips the cleanup, which is the parent's
 
 
 def wait(pid: int) -> int:
-    """Its exit code, once it has ended."""
+    """Wait for the process to end, and return its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

@@ -1,8 +1,8 @@
--- Arguments after `--`: METHOD BODY_BYTES [TOKENS_FILE FIRST COUNT]. Headers come by wrk's -H. Prints one JSON line
--- for bench.load. With a file, one token a line, COUNT requests are sent and no more, each with the next token.
+-- Arguments after `--`: METHOD BODY_BYTES [TOKENS_FILE FIRST COUNT]. Headers are set with wrk's -H. Prints one JSON line
+-- for bench.load. With a file of one token per line, exactly COUNT requests are sent, each with the next token.
 local function rotate(file, first, count)
   local tokens, allowed, answered = {}, 0, 0
-  local at = first - 1 -- wrk asks for one request to look at before it begins
+  local at = first - 1 -- wrk calls request() once before the load begins
   for line in io.lines(file) do tokens[#tokens + 1] = line end
   wrk.headers["Authorization"] = "Bearer @"
   local before, after = wrk.format():match "^(.-)@(.*)$"
@@ -13,14 +13,14 @@ local function rotate(file, first, count)
     return before .. token .. after
   end
 
-  function delay() -- is asked before each request, in milliseconds
+  function delay() -- called before each request; returns milliseconds
     allowed = allowed + 1
     return allowed <= count and 0 or 1e6
   end
 
   function response()
     answered = answered + 1
-    if answered == count then -- wrk itself knows no end but that of its time
+    if answered == count then -- wrk itself ends only when its time is over
       local ffi = require "ffi"
       ffi.cdef "int getpid(void); int kill(int pid, int signal);"
       ffi.C.kill(ffi.C.getpid(), 2)

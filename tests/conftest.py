@@ -1,4 +1,4 @@
-"""Rules for every test: what cannot run here is named loudly, and in CI everything must run."""
+"""Rules for all tests: skipped tests are reported prominently and fail CI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked `needs(program, …)` when one of the programs is missing."""
+    """Skip a test marked `needs(program, …)` if one of the programs is missing."""
     for marker in item.iter_markers("needs"):
         for program in marker.args:
             if shutil.which(program, path=PATH) is None:
@@ -28,7 +28,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skipped test into a failed one in CI; an expected failure stays what it is."""
+    """In CI, turn a skipped test into a failed one; expected failures stay as they are."""
     report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -40,7 +40,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """The same for a module or class that skips itself whole."""
+    """In CI, turn a module or class that skips itself into a failed one."""
     report = yield
     if IN_CI and report.skipped:
         report.outcome = "failed"
@@ -49,7 +49,7 @@ def pytest_make_collect_report(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One loud line for each reason that tests were skipped for."""
+    """Print one prominent line for each reason for which tests were skipped."""
     skipped = terminalreporter.stats.get("skipped", [])
     for reason, count in Counter(map(why, skipped)).most_common():
         tests = "1 test" if count == 1 else f"{count} tests"
@@ -57,6 +57,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def why(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """The reason given for skipping."""
+    """Return the reason given for skipping."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return reason.removeprefix("Skipped: ")

@@ -1,10 +1,9 @@
-"""The shape of the package: who imports whom, what is pure, how large things get, what is told."""
+"""The package's structure (imports, purity, sizes, state), and what its documents must name."""
 
 from __future__ import annotations
 
 import ast
 import re
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,145 +14,159 @@ import yaml
 from sidecar.auth.reason import Reason
 from sidecar.settings import Settings
 from sidecar.telemetry.exposition import render
+from tests import architecture
+from tests.architecture import read_package
 from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.architecture import Package
 
 ROOT: Final = Path(__file__).parent.parent
-FILES: Final = sorted((ROOT / "sidecar").rglob("*.py"))
-
-# A module imports lower layers and its own folder; the files of layer 0 may import each other.
-LAYERS: Final = {
-    **dict.fromkeys(
-        (
-            "",
-            "access_log",
-            "collector",
-            "errors",
-            "exposition",
-            "file_watch",
-            "logs",
-            "metrics",
-            "secret",
-            "settings",
-            "tasks",
-            "toml",
-        ),
-        0,
-    ),
-    "wire": 1,
-    "auth": 2,
-    "sessions": 3,
-    **dict.fromkeys(("proxy", "api", "kube"), 4),
-    "assembly": 5,
-    "app": 6,
-    "demo": 7,
-    "cli": 8,
-    "__main__": 9,
-}
-READS_SETTINGS: Final = {"assembly", "app", "demo", "cli"}
-# No event loop, socket, clock, randomness, environment or logging: all of that comes as arguments.
-PURE: Final = re.compile(
-    r"sidecar\.(errors|secret|wire\..*|auth\..*|sessions\.(store|near|breaker|codec|denied|guards)|proxy\.pool"
-    r"|kube\.inject)"
-)
-IMPURE: Final = {
-    *("aiohttp", "asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "redis"),
-    *("secrets", "select", "signal", "socket", "ssl", "subprocess", "threading", "time", "uvloop"),
-}
-MODULE_LINES: Final = 320
-FUNCTION_LINES: Final = 60
 MUTATORS: Final = {
     *("add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove"),
     *("setdefault", "update", "appendleft", "popleft"),
 }
 
 
-def module_name(file: Path) -> str:
-    """`sidecar.auth.gate` for its file; a package's `__init__` has the package's name."""
-    parts = file.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+PACKAGE: Final = read_package(ROOT / "sidecar")
+every_module = pytest.mark.parametrize("module", PACKAGE.sources)
 
 
-MODULES: Final = {module_name(file): file for file in FILES}
-every_module = pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        architecture.upward_imports,
+        architecture.rules_for_nothing,
+        architecture.circles,
+        architecture.session_imports,
+        architecture.settings_readers,
+        architecture.long_modules,
+        architecture.long_functions,
+    ],
+)
+def test_the_package_keeps_the_rule(rule: Callable[[Package], list[str]]) -> None:
+    """Layers, circles, sizes: the package breaks no rule of its structure."""
+    assert rule(PACKAGE) == []
 
 
-@cache
-def tree(module: str) -> ast.Module:
-    """The syntax tree of a module."""
-    return ast.parse(MODULES[module].read_text("utf-8"))
-
-
-def imports(module: str) -> Iterator[str]:
-    """Every module that this one imports, also inside functions and for types alone."""
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}:{node.lineno}: relative import"
-            origin = node.module or ""
-            for alias in node.names:
-                inner = f"{origin}.{alias.name}"
-                yield inner if inner in MODULES else origin
-
-
-def group(module: str) -> str:
-    """The folder, or the file, right under the package: what has a layer."""
-    name = module.split(".")[1] if "." in module else ""
-    return re.sub(r"^(app|demo|cli)_\w+$", r"\1", name)  # these are several files
-
-
-@every_module
-def test_imports_point_down(module: str) -> None:
-    """A module imports only lower layers and its own folder."""
-    own = group(module)
-    assert own in LAYERS, f"give {own} a layer"
-    for target in imports(module):
-        if not target.startswith("sidecar"):
-            continue
-        other = group(target)
-        below = LAYERS[other] < LAYERS[own] or LAYERS[other] == LAYERS[own] == 0
-        assert other == own or below, f"{module} imports {target}"
-
-
-@every_module
-def test_only_the_top_reads_settings(module: str) -> None:
-    """Everything else receives plain arguments."""
-    if group(module) not in READS_SETTINGS | {"settings"}:
-        assert not [target for target in imports(module) if group(target) == "settings"]
-
-
-@pytest.mark.parametrize("module", [module for module in MODULES if PURE.fullmatch(module)])
+@pytest.mark.parametrize("module", architecture.pure_modules(PACKAGE))
 def test_pure_modules_stay_pure(module: str) -> None:
-    """What decides neither waits, nor looks at a clock, nor writes anything."""
-    assert IMPURE.isdisjoint(target.split(".")[0] for target in imports(module))
+    """Pure code reaches no event loop, socket, clock, randomness, environment or log."""
+    assert architecture.impurities(PACKAGE, module) == []
 
 
-@every_module
-def test_modules_are_of_a_size_to_be_read(module: str) -> None:
-    """One idea per module."""
-    assert len(MODULES[module].read_text("utf-8").splitlines()) <= MODULE_LINES
+@pytest.mark.parametrize(
+    ("rule", "module", "line", "violation"),
+    [
+        pytest.param(
+            architecture.upward_imports,
+            "sidecar.wire.head",
+            "from sidecar.auth.gate import Gate",
+            "sidecar.wire.head imports sidecar.auth.gate",
+            id="upward",
+        ),
+        pytest.param(
+            architecture.upward_imports,
+            "sidecar.api.app",
+            "def late():\n    import sidecar.proxy.listener",
+            "sidecar.api.app imports sidecar.proxy.listener",
+            id="beside-inside-a-function",
+        ),
+        pytest.param(
+            architecture.circles,
+            "sidecar.auth.reason",
+            "if TYPE_CHECKING:\n    from sidecar.auth.gate import Gate",
+            "sidecar.auth.reason",
+            id="circle-of-two-by-a-type-only-import",
+        ),
+        pytest.param(
+            architecture.circles,
+            "sidecar.proxy.flow",
+            "if TYPE_CHECKING:\n    from sidecar.proxy.exchange import Exchange",
+            "sidecar.proxy.exchange",
+            id="circle-through-others",
+        ),
+        pytest.param(
+            architecture.session_imports,
+            "sidecar.sessions.memory.near",
+            "if TYPE_CHECKING:\n    from sidecar.sessions.redis.store import RedisStore",
+            "sidecar.sessions.memory.near imports sidecar.sessions.redis.store",
+            id="memory-imports-redis",
+        ),
+        pytest.param(
+            architecture.session_imports,
+            "sidecar.sessions.store",
+            "from sidecar.sessions.revocation.journal import Journal",
+            "sidecar.sessions.store imports sidecar.sessions.revocation.journal",
+            id="protocol-imports-a-backend",
+        ),
+        pytest.param(
+            architecture.settings_readers,
+            "sidecar.proxy.context",
+            "from sidecar.settings import Settings",
+            "sidecar.proxy.context",
+            id="settings-below-the-top",
+        ),
+        pytest.param(
+            architecture.long_modules,
+            "sidecar.secret",
+            "\n" * 320,
+            "sidecar.secret",
+            id="long-module",
+        ),
+        pytest.param(
+            architecture.long_functions,
+            "sidecar.secret",
+            "def lengthy():" + "\n    pass" * 60,
+            "sidecar.secret.lengthy",
+            id="long-function",
+        ),
+    ],
+)
+def test_a_rule_notices_a_violation(
+    rule: Callable[[Package], list[str]], module: str, line: str, violation: str
+) -> None:
+    """Each rule fails when a module is changed to break it."""
+    broken = PACKAGE.with_lines(module, line)
+    assert violation in rule(broken)
+    assert violation not in rule(PACKAGE)
 
 
-@every_module
-def test_functions_are_of_a_size_to_be_read(module: str) -> None:
-    """Sixty lines at most, docstring and all."""
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    sizes = {
-        node.name: (node.end_lineno or 0) - node.lineno + 1
-        for node in ast.walk(tree(module))
-        if isinstance(node, functions)
-    }
-    assert {name: size for name, size in sizes.items() if size > FUNCTION_LINES} == {}
+@pytest.mark.parametrize(
+    ("module", "changed", "line"),
+    [
+        pytest.param(
+            *("sidecar.auth.gate", "sidecar.auth.gate", "from time import time"), id="itself"
+        ),
+        pytest.param(
+            *("sidecar.auth.gate", "sidecar.auth.strict_json", "def now():\n    import time"),
+            id="through-an-import",
+        ),
+        pytest.param(
+            *("sidecar.sessions.memory.near", "sidecar.auth.session", "import asyncio"),
+            id="outside-the-pure-rooms",
+        ),
+    ],
+)
+def test_purity_is_transitive(module: str, changed: str, line: str) -> None:
+    """A pure module that reaches a clock or an event loop is reported, however it gets there."""
+    assert module in architecture.pure_modules(PACKAGE)
+    assert architecture.impurities(PACKAGE.with_lines(changed, line), module) != []
+
+
+def test_types_may_name_what_is_impure() -> None:
+    """An import that only type checkers execute makes no module impure."""
+    typed = PACKAGE.with_lines("sidecar.auth.gate", "if TYPE_CHECKING:\n    import asyncio")
+    assert architecture.impurities(typed, "sidecar.auth.gate") == []
 
 
 @every_module
 def test_a_module_keeps_no_state(module: str) -> None:
     """Containers at module level are named as constants and never changed; nothing is global."""
     names = set()
-    for node in tree(module).body:
+    for node in PACKAGE.trees[module].body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and is_container(node.value):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
@@ -179,7 +192,7 @@ def is_container(value: ast.expr | None) -> bool:
 
 def changes(module: str, names: set[str]) -> Iterator[str]:
     """Where a module changes one of these names, or rebinds a global."""
-    for node in ast.walk(tree(module)):
+    for node in ast.walk(PACKAGE.trees[module]):
         if isinstance(node, ast.Global):
             yield f"line {node.lineno}: global"
         if not isinstance(node, ast.Subscript | ast.Attribute):

@@ -1,4 +1,4 @@
--- HS256 bearer check (HMAC through FFI to libcrypto) and, when asked, GET session:token:<sha256> over a cosocket pool.
+-- Checks HS256 bearer tokens (HMAC by FFI to libcrypto); optionally gets session:token:<sha256> over a cosocket pool.
 local ffi, cjson = require "ffi", require "cjson.safe"
 ffi.cdef [[
 unsigned char *HMAC(const void *md, const void *key, int kl, const unsigned char *d, size_t n, unsigned char *out, unsigned int *len);

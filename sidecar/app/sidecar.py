@@ -26,7 +26,6 @@ from sidecar.proxy.context import DataPlaneContext, make_request_ids
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.session_watch import SessionWatcher
 from sidecar.proxy.upstream_pool import InProcessConnector, UpstreamPool, UpstreamPoolLimits
-from sidecar.sessions.memory.local import LocalStore
 from sidecar.settings import merge
 from sidecar.tasks import Tasks, wait_any
 from sidecar.telemetry.access_log import AccessLog
@@ -93,11 +92,9 @@ class Sidecar:
             "uptime_seconds": round(time.monotonic() - self._began, 1),
             "started": self.started,
             "draining": self.draining,
-            "store": repr(self._store),
+            "store": self._store.describe(),
             "breaker": self.metrics.breaker_state,
-            "store_transitions": (
-                [] if isinstance(self._store, LocalStore) else self._store.transitions
-            ),
+            "store_transitions": self._store.transitions,
             "upstream": str(self.settings.upstream_url),
             "routes": [route.name for route in self._policy.parts.routes.all],
             "waiting_for_restart": self._waiting,
@@ -123,8 +120,7 @@ class Sidecar:
         try:
             listener = await self._build()
             await self._serve_admin(admin)
-            if not isinstance(self._store, LocalStore):
-                await self._store.start()
+            await self._store.start()
             await self._policy.start(self._tasks)
             await listener.start(traffic)
         except BaseException:

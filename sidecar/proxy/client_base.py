@@ -1,7 +1,7 @@
-"""A client connection's state: what is known of the peer, its time limits, and its ways to end.
+"""A client connection's state: what is known of its peer, its time limits, and how it ends.
 
-Times out by being asked: the listener's sweep compares two deadlines with the clock. Reads nothing;
-`Downstream` does.
+Deadlines are not timers: the listener's sweep compares them with the clock. This half reads
+nothing; `downstream.Downstream` does.
 """
 
 from __future__ import annotations
@@ -22,54 +22,40 @@ if TYPE_CHECKING:
 
     from sidecar.proxy.connections import ConnectionSet
     from sidecar.proxy.context import DataPlaneContext
-    from sidecar.proxy.exchange import Exchange
-    from sidecar.proxy.tunnel import TunnelEnd
+    from sidecar.proxy.contracts import RequestInProgress, TunnelSide
 
 _REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
-FIRST_REQUEST: Final = 1.0  # seconds for it to come, when no more connections are taken
-TOLD: Final = 1024  # connections beyond the limit that are told so before they are closed
-_LINGER_OCTETS: Final = 1024 * 1024  # dropped of what a client still sends after its last answer
+FIRST_REQUEST: Final = 1.0  # seconds that a new connection has to ask once the listener closes
+ANSWERED_OVER_LIMIT: Final = 1024  # connections beyond the limit that get a 503 before the close
+_LINGER_OCTETS: Final = 1024 * 1024  # read and dropped from a client after its last answer
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client's connection: idle, with an exchange, lingering, or become a tunnel."""
+    """One client's connection: idle, serving an exchange, lingering, or part of a tunnel."""
 
     __slots__ = (
-        "_at",
-        "_connections",
-        "_context",
-        "_held",
-        "_lingering",
-        "_parser",
-        "_scheduled",
-        "_tunnel",
-        "deadline",
-        "ended",
-        "exchange",
-        "flow",
-        "forwarding",
-        "full",
-        "half_close",
-        "send_deadline",
+        *("_connections", "_context", "_parser"),
+        *("_at", "_held", "_lingering", "_scheduled", "_tunnel", "exchange"),
+        *("deadline", "ended", "flow", "forwarding", "full", "half_close", "send_deadline"),
         "transport",
-    )  # fmt: skip
+    )
 
     def __init__(self, context: DataPlaneContext, connections: ConnectionSet) -> None:
         self._context = context
         self._connections = connections
         self._parser = RequestParser(context.fields, context.paths, context.limits.head)
-        # Received and not read yet, from `_at` on: part of a head, or requests in line.
+        # Received and not read yet, from `_at` on: part of a head, or pipelined requests
         self._held = b""
         self._at = 0
         self._scheduled = False  # `_read_held` is about to be called
-        self._lingering = 0  # octets still read and dropped before the connection is closed
-        self._tunnel: TunnelEnd | None = None  # what this connection has become
-        self.exchange: Exchange | None = None
-        self.full = False  # the client does not take what is written
-        self.ended = False  # the client has ended its side
-        self.half_close = True  # either side can end while the other goes on; not so with TLS
-        self.deadline = NEVER  # for whatever is waited for
-        self.send_deadline = NEVER  # no later than any `due` of its flows
+        self._lingering = 0  # octets still to be read and dropped before the connection is closed
+        self._tunnel: TunnelSide | None = None  # what this connection has become
+        self.exchange: RequestInProgress | None = None
+        self.full = False  # the client does not read: the write buffer is over its limit
+        self.ended = False  # the client has closed its sending side
+        self.half_close = True  # either side can close while the other sends; not so with TLS
+        self.deadline = NEVER  # for what is being waited for
+        self.send_deadline = NEVER  # no later than `due` of any of its flows
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.flow: Flow = cast("Flow", None)
         self.forwarding: Forwarding = cast("Forwarding", None)
@@ -86,7 +72,8 @@ class ClientConnection(asyncio.Protocol):
         context = self._context
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != AF_UNIX:
-            sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)  # else a vanished client is never missed
+            # Without keep-alive probes a vanished client would never be noticed.
+            sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
         self.identify()
         self.half_close = self.transport.can_write_eof()
         self.deadline = monotonic() + context.limits.header_timeout
@@ -94,15 +81,15 @@ class ClientConnection(asyncio.Protocol):
             self.go_away(monotonic())
         self._connections.add(self)
         context.metrics.connections["downstream"] += 1
-        most, count = context.limits.connections, len(self._connections.open)
-        if 0 < most < count:
-            if count > most + TOLD:  # a flood may not grow by what it is told
+        limit, count = context.limits.connections, len(self._connections.open)
+        if 0 < limit < count:
+            if count > limit + ANSWERED_OVER_LIMIT:  # answers must not feed a flood
                 self.transport.abort()
             else:
                 self.refuse(PeerError(503, "too many connections"))
 
     def identify(self) -> None:
-        """See who the peer is, and whether it is a proxy to be believed by what holds now."""
+        """Note the peer's address, and whether it is a proxy that is trusted now."""
         peer = self.transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
         tls = self.transport.get_extra_info("ssl_object")
@@ -114,32 +101,35 @@ class ClientConnection(asyncio.Protocol):
     # Time limits
 
     def expect(self, now: float, seconds: float) -> None:
-        """Something is to happen in this time; in less, if the client has ended its side."""
+        """Set the deadline; it is sooner if the client has closed its sending side.
+
+        Such a client may have gone altogether.
+        """
         if self.ended and seconds > self._context.limits.half_closed:
-            seconds = self._context.limits.half_closed  # it may as well be gone
+            seconds = self._context.limits.half_closed
         self.deadline = now + seconds
 
     def await_taking(self, flow: Flow) -> None:
-        """What waits to be written there must be taken as fast as the limits say."""
+        """From now on the peer of `flow` must read as fast as the limits say."""
         flow.await_peer(monotonic(), self._context.limits.send_timeout)
         self.send_deadline = min(self.send_deadline, flow.due)
 
     def on_deadline(self) -> None:
-        """Whatever was waited for has not come in time."""
+        """What was waited for has not happened in time."""
         self.deadline = NEVER
         if self.exchange is not None:
             if not self.ended:
                 self.exchange.on_deadline()
-            elif not self.full:  # while it does not take what waits, `send_deadline` holds
+            elif not self.full:  # while the client does not read, `send_deadline` applies
                 self.exchange.abandon()
         elif self._lingering or self.transport.is_closing():
-            self._linger_on()
+            self._stop_lingering()
         elif self._held:
             self.refuse(PeerError(408, "request head not complete in time"))
         else:
             self._close_idle()
 
-    def _look_at_sending(self, now: float) -> None:
+    def _check_sending(self, now: float) -> None:
         limits = self._context.limits
         flows = (self.flow,) if self._tunnel is None else (self.flow, self._tunnel.peer.flow)
         due = min(flow.look(now, limits.send_timeout, limits.send_rate) for flow in flows)
@@ -148,32 +138,31 @@ class ClientConnection(asyncio.Protocol):
             self._on_send_deadline()
 
     def _on_send_deadline(self) -> None:
-        """The client, or the other end of its tunnel, takes too little."""
+        """The client, or the other end of its tunnel, reads too slowly."""
         self.send_deadline = NEVER
         if self._tunnel is not None:
             self._tunnel.abort()
         elif self.exchange is not None:
-            self.exchange.fault = "slow_reader"
-            self.exchange.abandon()
+            self.exchange.on_slow_reader()
         else:
             reset(self.transport)
 
     def sweep(self, now: float) -> None:
-        """Strike what is late, and notice a reset from a client that is not read."""
+        """Act on deadlines that have passed, and notice a reset from a client that is not read."""
         if self.deadline <= now:
             self.on_deadline()
         elif self.send_deadline != NEVER:
-            self._look_at_sending(now)
+            self._check_sending(now)
         sock = self.transport.get_extra_info("socket")
         if not self.flow.held or sock is None or self.transport.is_closing():
             return
         if sock.getsockopt(SOL_SOCKET, SO_ERROR):
-            self.transport.abort()  # without reading, nothing else shows it
+            self.transport.abort()  # nothing else reports it while reading is paused
 
     # Ending
 
     def refuse(self, error: PeerError) -> None:
-        """Answer what cannot be read as a request, and close: where another begins is not known."""
+        """Answer what is not a request, and close: where the next one begins is unknown."""
         context = self._context
         context.malformed.codes[error.status] += 1
         headers = _REFUSAL_LINES.get(error.status, b"")
@@ -182,11 +171,11 @@ class ClientConnection(asyncio.Protocol):
         self._end(unread=True)
 
     def _end(self, *, unread: bool) -> None:
-        """Close once what is written has been sent.
+        """Close once what is written has been sent; `unread`: request bytes may still arrive.
 
-        With request bytes still coming, closing at once would make the kernel reset the connection
-        and take the answer from the client (RFC 9112 section 9.6): end our side, and read on for a
-        while. With TLS, uvloop's way of closing does just that, and `await_end` bounds it.
+        Closing at once would then make the kernel reset the connection, and the reset would take
+        the answer from the client (RFC 9112 section 9.6): so close the sending side, and read for
+        a while. With TLS, uvloop's way of closing does just that, and `await_end` bounds it.
         """
         self._held, self._at = b"", 0
         if unread and not self.ended and self.half_close:
@@ -197,8 +186,8 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._close()
 
-    def _linger_on(self) -> None:
-        """A reset would take from the client what it has not taken yet of its last answer."""
+    def _stop_lingering(self) -> None:
+        """Reset, unless the client is still reading its last answer: that would be lost."""
         if self.flow.waiting():
             self.await_taking(self.flow)
             self.deadline = monotonic() + self._context.limits.linger
@@ -206,21 +195,21 @@ class ClientConnection(asyncio.Protocol):
             reset(self.transport)
 
     def _close(self) -> None:
-        """Close once what is written has been sent, which the client must take."""
+        """Close once the client has read what was written to it."""
         self.deadline = NEVER
         self.await_end(self.flow)
         self.transport.close()
 
     def await_end(self, flow: Flow) -> None:
-        """What waits there must be taken; a client that speaks TLS must then end its side, too."""
+        """Start the time limits for closing: reading what is left, and with TLS closing too."""
         self.await_taking(flow)
         if flow is self.flow and not self.half_close:
             self.deadline = monotonic() + self._context.limits.linger
 
     def _close_idle(self) -> None:
-        """Close, unless something has come meanwhile: the loop reads it in its next turn.
+        """Close, unless bytes have arrived meanwhile, which the loop reads in its next turn.
 
-        Of TLS that may be no request yet, or never one.
+        With TLS these may be no request yet, or never become one.
         """
         if self.flow.unread():
             self.deadline = min(self.deadline, monotonic() + self._context.limits.header_timeout)
@@ -228,9 +217,10 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     def go_away(self, now: float) -> None:
-        """The listener closes: an idle connection goes now, a busy one after its answer.
+        """The listener is closing: close now if idle, otherwise after the current answer.
 
-        One that has only begun to ask is busy; one that was just made is about to ask.
+        A connection that has begun to send a request is not idle; one that was just opened is
+        about to send one and gets `FIRST_REQUEST` seconds.
         """
         if self._tunnel is not None:
             self._tunnel.peer.go_away()
@@ -240,8 +230,8 @@ class ClientConnection(asyncio.Protocol):
             elif not self.transport.is_closing():
                 self._close_idle()
 
-    def become(self, tunnel: TunnelEnd) -> bytes:
-        """Hand the transport over to a tunnel; returns what was received and not read."""
+    def become(self, tunnel: TunnelSide) -> bytes:
+        """Hand the transport over to a tunnel; returns the bytes received and not read yet."""
         self._tunnel = tunnel
         held = self._held[self._at :]
         self._held, self._at = b"", 0
@@ -251,21 +241,21 @@ class ClientConnection(asyncio.Protocol):
         return held
 
     def cut(self) -> None:
-        """Break off whatever there is of it."""
+        """Reset the connection, and the other end of its tunnel, whatever they are doing."""
         reset(self.transport)
         if self._tunnel is not None:
             reset(self._tunnel.peer.transport)
 
     def on_gone(self) -> None:
-        """The connection is gone; of a tunnel, the other end may have to go yet."""
+        """The client's transport is closed; the other end of its tunnel may still be open."""
         self._context.metrics.connections["downstream"] -= 1
 
     def leave(self) -> None:
-        """Nothing is left of it."""
+        """Every transport is closed: leave the listener's set."""
         self._tunnel = None
         self._connections.remove(self)
 
 
 def _certificate_of(tls: ssl.SSLObject | None) -> bytes:
-    """The certificate that a client has shown and that was found good, in DER; empty: none."""
+    """The certificate that a client has presented and that was verified, in DER; empty if none."""
     return (tls and tls.getpeercert(binary_form=True)) or b""

@@ -1,4 +1,4 @@
-"""The client connections of one listener. Owns the set, and the knowledge that it is empty."""
+"""The client connections of one listener: which are open, and when the last one has closed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sidecar.proxy.client_base import ClientConnection
+    from sidecar.proxy.contracts import OpenConnection
 
 
 class ConnectionSet:
-    """The connections of one listener; `empty` is set while there is none.
+    """The connections of one listener; the event `empty` is set while there are none.
 
-    `arriving` are those that have not agreed on TLS yet. `closing`: no more come, and each ends
-    with what it is busy with.
+    `arriving` holds the tasks of TLS handshakes. Once `closing` is set, no more connections come,
+    and each open one closes after its current answer.
     """
 
     __slots__ = ("arriving", "closing", "empty", "open")
@@ -21,30 +21,33 @@ class ConnectionSet:
     def __init__(self) -> None:
         self.closing = False
         self.arriving: set[asyncio.Task[None]] = set()
-        self.open: set[ClientConnection] = set()
+        self.open: set[OpenConnection] = set()
         self.empty = asyncio.Event()
         self.empty.set()
 
-    def expect(self, arrival: asyncio.Task[None]) -> None:
-        """One that becomes a connection before its task ends, or none."""
-        self.arriving.add(arrival)
-        self.empty.clear()
-        arrival.add_done_callback(self._arrived)
+    def __repr__(self) -> str:
+        return f"<ConnectionSet {len(self.open)} open, {len(self.arriving)} arriving>"
 
-    def add(self, connection: ClientConnection) -> None:
-        """One more."""
+    def expect(self, handshake: asyncio.Task[None]) -> None:
+        """Count a handshake, which adds a connection before its task ends or fails."""
+        self.arriving.add(handshake)
+        self.empty.clear()
+        handshake.add_done_callback(self._on_handshake_done)
+
+    def add(self, connection: OpenConnection) -> None:
+        """Count a connection that has opened."""
         self.open.add(connection)
         self.empty.clear()
 
-    def remove(self, connection: ClientConnection) -> None:
-        """One less."""
+    def remove(self, connection: OpenConnection) -> None:
+        """Forget a connection that has closed."""
         self.open.discard(connection)
-        self._look()
+        self._set_empty()
 
-    def _arrived(self, arrival: asyncio.Task[None]) -> None:
-        self.arriving.discard(arrival)
-        self._look()
+    def _on_handshake_done(self, handshake: asyncio.Task[None]) -> None:
+        self.arriving.discard(handshake)
+        self._set_empty()
 
-    def _look(self) -> None:
+    def _set_empty(self) -> None:
         if not self.open and not self.arriving:
             self.empty.set()

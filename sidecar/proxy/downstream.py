@@ -1,7 +1,7 @@
 """One client connection: cuts its bytes into requests and answers them in order.
 
-Owns reading: what is a request, what is a body, what waits its turn. What a request means is its
-`Exchange`'s business; time limits and endings are `Client`'s.
+Owns reading: what is a request, what is a body, and what waits for its turn. What a request means
+is its `Exchange`'s business; time limits and endings are `client_base.ClientConnection`'s.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from sidecar.errors import PeerError
 from sidecar.proxy.client_base import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
-from sidecar.proxy.options import KINDS
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing
 from sidecar.wire.headers import is_token
 from sidecar.wire.target import oversize
 
 if TYPE_CHECKING:
+    from sidecar.proxy.contracts import RequestInProgress
     from sidecar.wire.head import RequestHead
 
 _NONE: Final = Framing.NONE
@@ -28,14 +28,14 @@ _LENGTH: Final = Framing.LENGTH
 
 
 class Downstream(ClientConnection):
-    """A client's connection; reads ahead while a request is answered, within a bound."""
+    """A client's connection; it reads ahead while a request is answered, within a bound."""
 
     __slots__ = ()
 
     # Called by the event loop
 
     def data_received(self, data: bytes) -> None:
-        """Part of a head, of a body, or of requests to come."""
+        """Read part of a head, of a body, or of pipelined requests."""
         if self.exchange is not None:
             self._read_on(self.exchange, data)
         elif self._lingering:
@@ -50,14 +50,14 @@ class Downstream(ClientConnection):
             self._read_head(data, 0)
 
     def eof_received(self) -> bool:
-        """The client sends no more; it may still read the answer it waits for."""
+        """The client has closed its sending side; it may still read the answer it waits for."""
         self.ended = True
         exchange = self.exchange
         if exchange is None:
-            # With requests in line `_read_held` goes on, and closes; else the transport does.
+            # With pipelined requests `_read_held` continues, and closes; else the transport does.
             return self.half_close and bool(self._held) and (self.full or self._scheduled)
         unfinished = exchange.body is not None and not exchange.body.done
-        if unfinished or not self.half_close:  # with TLS, nothing can be written to it any more
+        if unfinished or not self.half_close:  # with TLS nothing can be written any more
             exchange.on_client_gone()
             reset(self.transport)
             return False
@@ -66,7 +66,7 @@ class Downstream(ClientConnection):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone."""
+        """The client's connection is closed."""
         self.on_gone()
         self.leave()
         if self.exchange is not None:
@@ -74,14 +74,14 @@ class Downstream(ClientConnection):
             exchange.on_client_gone()
 
     def pause_writing(self) -> None:
-        """The client does not take more for now."""
+        """The client does not read: the write buffer is over its limit."""
         self.full = True
         self.await_taking(self.flow)
         if self.exchange is not None:
             self.exchange.on_downstream_full(full=True)
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The client has read enough for the buffer to take more."""
         self.full = False
         self.flow.on_room()
         if self.exchange is not None:
@@ -94,7 +94,7 @@ class Downstream(ClientConnection):
     # Reading
 
     def _read_head(self, data: bytes, at: int) -> None:
-        """Read the request that begins at this place of `data`, and begin to answer it."""
+        """Read the request that begins at `data[at]`, and begin to answer it."""
         limit = self._context.limits.head.size
         end = data.find(HEAD_END, at, at + limit) + 4
         if end < 4:
@@ -108,8 +108,7 @@ class Downstream(ClientConnection):
         except PeerError as error:
             self.refuse(error)
             return
-        kind = Exchange if head.method == b"GET" else KINDS.get(head.method, Exchange)
-        exchange = self.exchange = kind(self._context, self, head)
+        exchange = self.exchange = Exchange(self._context, self, head)
         if head.framing is not _NONE:
             self._start_with_body(exchange, head, data[end:])
             return
@@ -142,7 +141,7 @@ class Downstream(ClientConnection):
         if len(data) >= limit:
             self.refuse(oversize(data[:limit]))
         elif not 0x41 <= data[0] <= 0x5A and not is_token(data[:1]) and data[0] not in b"\r\n":
-            # No method begins so: no need to wait for the rest of, say, a TLS handshake.
+            # No method begins with this octet: it may be a TLS handshake, whose end never comes.
             self.refuse(PeerError(400, "not an HTTP/1.1 request"))
         else:
             self.deadline = min(self.deadline, monotonic() + self._context.limits.header_timeout)
@@ -150,13 +149,13 @@ class Downstream(ClientConnection):
             self._at = 0
 
     def _skip_empty_line(self, data: bytes, at: int) -> None:
-        """RFC 9112 section 2.2: an empty line before a request is let pass; once."""
+        """Accept one empty line before a request (RFC 9112 section 2.2)."""
         if data.startswith(b"\r\n", at) and not data.startswith(HEAD_END, at):
             self._read_head(data, at + 2)
         else:
             self.refuse(PeerError(400, "malformed request head"))
 
-    def _read_on(self, exchange: Exchange, data: bytes) -> None:
+    def _read_on(self, exchange: RequestInProgress, data: bytes) -> None:
         body = exchange.body
         if body is None or body.done:
             self._keep(data)
@@ -171,14 +170,14 @@ class Downstream(ClientConnection):
         exchange.on_request_body(data)
 
     def _keep(self, data: bytes) -> None:
-        """Put off what cannot be read yet; a bound on it is a pause for the client."""
+        """Keep what cannot be read yet; stop reading when too much is kept."""
         self._held = self._held[self._at :] + data
         self._at = 0
         if len(self._held) > self._context.limits.backlog:
             self.flow.hold(BACKLOG)
 
     def _read_held(self) -> None:
-        """Go on with what was put off."""
+        """Read what was kept."""
         self._scheduled = False
         if self.exchange is not None or self.full or self.transport.is_closing():
             return
@@ -189,29 +188,26 @@ class Downstream(ClientConnection):
         if data:
             self._read_head(data, at)
         if self.ended and self.exchange is None and not self.transport.is_closing():
-            self._close()  # what is left is no whole request, and nothing more comes
+            self._close()  # what is left is not a whole request, and nothing more comes
 
     def _schedule(self) -> None:
-        """Go on in a turn of its own, so that one client's pipeline does not keep all others."""
+        """Read on in the loop's next turn: one client's pipeline must not delay the others."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._read_held)
 
     def relay(self, data: bytes) -> None:
-        """More of an answer's body, for the client."""
+        """Send more of an answer's body to the client."""
         self.transport.write(data)
-        if self.ended:  # an answer that goes on gives it time to show that it is gone
+        if self.ended:  # writing shows whether the client has gone altogether
             self.expect(monotonic(), NEVER)
 
     # Ending
 
-    def on_exchange_over(self, exchange: Exchange, now: float, *, aborted: bool) -> None:
-        """The answer is written, or broken off: on to the next request, or to the end."""
+    def on_answered(self, now: float, *, keep_alive: bool, unfinished: bool) -> None:
+        """The answer is written: continue with the next request, or close."""
         self.exchange = None
-        if aborted:
-            reset(self.transport)
-        elif not exchange.keep_alive:
-            unfinished = exchange.body is not None and not exchange.body.done
+        if not keep_alive:
             self._end(unread=unfinished or bool(self._held))
         elif self._connections.closing and not self._held:
             self._close()  # the answer began before it could say so
@@ -219,3 +215,8 @@ class Downstream(ClientConnection):
             self.deadline = now + self._context.limits.idle_timeout
             if self._held or self.ended:
                 self._schedule()
+
+    def on_aborted(self) -> None:
+        """The answer was broken off: the client must not take what it has for the whole."""
+        self.exchange = None
+        reset(self.transport)

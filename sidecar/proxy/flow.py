@@ -1,7 +1,7 @@
-"""Flow control of a transport: why it is not read, and how fast its peer takes what is written.
+"""Flow control of one transport: why it is not read, and how fast its peer reads.
 
-Owns the set of reasons to hold reading, the time by which more must have been taken, and how a
-connection is broken off visibly.
+Owns the set of reasons to pause reading, the time by which the peer must have read more, and how a
+connection is broken off so that the peer notices.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import asyncio
 
-# A transport that has this much waiting to be written asks for a pause, in octets. uvloop reads up
-# to 256 KiB at once, so a lower mark would pause on every read (measured on 1 MiB bodies: 30 % more
-# CPU).
+# A transport with more octets than this in its write buffer asks for a pause. uvloop reads up to
+# 256 KiB at once, so that a lower mark would pause on every read (measured with 1 MiB bodies: 30 %
+# more CPU).
 HIGH_WATER: Final = 256 * 1024
 
 
@@ -26,17 +26,17 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _COUNT: Final = struct.Struct("i")
 _UNKNOWN: Final = -1
 
-# Why reading is held. Plain numbers: an operation on flags costs 1 µs in Python 3.11.
-PEER_FULL: Final = 1  # the side it is relayed to does not take more
-NO_PEER: Final = 2  # there is no side to relay to yet
-BACKLOG: Final = 4  # pipelined requests wait for the answer before theirs
+# Reasons to pause reading. Plain integers: an operation on enum flags costs 1 µs in Python 3.11.
+PEER_FULL: Final = 1  # the side that the bytes are relayed to does not read
+NO_PEER: Final = 2  # there is no side to relay the bytes to yet
+BACKLOG: Final = 4  # too many pipelined requests wait for the current answer
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Break the connection off so that the peer sees an error and takes nothing for complete.
+    """Break the connection off so that the peer sees an error.
 
-    A plain close would look like an end, and where only the end of the connection delimits a body,
-    like its end: with a linger time of zero the kernel sends RST instead of FIN.
+    A plain close would look like the end of a body that only the end of the connection delimits.
+    With a linger time of zero the kernel sends RST instead of FIN.
     """
     sock = transport.get_extra_info("socket")
     if sock is not None and not transport.is_closing() and sock.family != socket.AF_UNIX:
@@ -45,17 +45,17 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 class Flow:
-    """Both sides of one transport.
+    """The flow control of both directions of one transport.
 
-    `held` is not zero while there is any reason not to read. `due` is when the peer is too far
-    behind in taking what is written, in monotonic seconds; `NEVER` while it is not waited for.
+    `held` is non-zero while there is any reason not to read. `due` is when the peer will have
+    fallen too far behind in reading, in monotonic seconds; `NEVER` while nothing waits for it.
     """
 
     __slots__ = ("_transport", "_waiting", "due", "held")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._waiting = _UNKNOWN  # octets, when that was looked at last
+        self._waiting = _UNKNOWN  # octets at the last look
         self.due = NEVER
         self.held = 0
 
@@ -63,20 +63,20 @@ class Flow:
         return f"<Flow held={self.held}>"
 
     def hold(self, why: int) -> None:
-        """Stop reading for this reason too."""
+        """Add a reason not to read, and stop reading."""
         if not self.held and not self._transport.is_closing():
             self._transport.pause_reading()
         self.held |= why
 
     def release(self, why: int) -> None:
-        """This reason is gone; read on when it was the last one."""
+        """Remove a reason not to read, and read again if it was the last one."""
         if self.held & why:
             self.held &= ~why
             if not self.held and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def unread(self) -> int:
-        """Octets that have come to an open transport, and that the loop has not read yet."""
+        """Octets that the kernel has received for an open transport and the loop has not read."""
         return self._ask_kernel(FIONREAD)
 
     def _ask_kernel(self, what: int) -> int:
@@ -89,29 +89,29 @@ class Flow:
     # Writing
 
     def waiting(self) -> int:
-        """Octets that were written and that the peer has not taken yet, of an open transport.
+        """Octets that were written to an open transport and that the peer has not acknowledged.
 
-        Also those in the kernel: it says that there is room only once a third of its megabytes is
-        free, and to a slow peer that is minutes without a sign in our own buffer.
+        This includes those in the kernel. The kernel reports room only once a third of its
+        megabytes is free: with a slow peer our own buffer would not change for minutes.
         """
         return self._transport.get_write_buffer_size() + self._ask_kernel(TIOCOUTQ)
 
     def await_peer(self, now: float, grace: float) -> None:
-        """From now on what waits must be taken; the peer may be `grace` seconds behind."""
+        """From now on the peer must read what waits; it may be `grace` seconds behind."""
         if self.due == NEVER:
             self.due = now + grace
             self._waiting = _UNKNOWN
 
     def on_room(self) -> None:
-        """Little waits any more; of what is to be closed, all must be taken."""
+        """The write buffer has room: stop the time limit, unless the transport is closing."""
         if not self._transport.is_closing():
             self.due = NEVER
 
     def look(self, now: float, grace: float, rate: float) -> float:
-        """Give the peer time for what it took since the last look; when it is due now.
+        """Extend `due` by what the peer has read since the last look, and return it.
 
-        That is a second for each `rate` octets, or all of `grace` again if `rate` is 0. Being ahead
-        of the rate gains no more than `grace`.
+        The peer gets one second for each `rate` octets, or all of `grace` again if `rate` is 0.
+        Being ahead of the rate earns no more than `grace`.
         """
         if self.due != NEVER:
             before, self._waiting = self._waiting, self.waiting()

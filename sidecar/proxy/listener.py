@@ -1,7 +1,7 @@
-"""The traffic port: accepts clients, sweeps out what is late, and drains at the end.
+"""The traffic port: accepts clients, enforces their time limits, and drains at the end.
 
-Owns the listening socket and the set of client connections. One coarse sweep stands in for a timer
-per request (measured: 1.1 µs a request for `call_later`, 0.02 µs for a deadline).
+Owns the listening socket and the set of client connections. One coarse sweep replaces a timer per
+request (measured: 1.1 µs a request for `call_later`, 0.02 µs for a deadline).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sidecar.proxy.context import DataPlaneContext
 
-SWEEP_INTERVAL: Final = 0.5  # seconds: how late a time limit may strike
+SWEEP_INTERVAL: Final = 0.5  # seconds: how late a time limit may be enforced
 _BACKLOG: Final = 1024
 
 
@@ -59,12 +59,12 @@ class Listener:
         return Downstream(self._context, self._connections)
 
     def identify(self) -> None:
-        """Other proxies are trusted from here on, also on the connections that are there."""
+        """Apply the current trusted proxies to the open connections too."""
         for each in self._connections.open:
             each.identify()
 
     def sweep(self, now: float) -> None:
-        """Strike whatever is past its deadline; `now` is monotonic seconds."""
+        """Act on every deadline that has passed; `now` is monotonic seconds."""
         for each in [
             each
             for each in self._connections.open
@@ -75,17 +75,17 @@ class Listener:
             pool.sweep(now)
 
     def announce(self) -> None:
-        """From here on each answer says that its connection ends, so that clients go elsewhere."""
+        """Let each answer close its connection from now on, so that clients go elsewhere."""
         self._context.draining = True
 
     async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
-        """Accept no more, and let what runs end; cut it after `grace` seconds, or at `hurry`."""
+        """Accept no more, and let requests end; cut them after `grace` seconds, or at `hurry`."""
         self.announce()
         if self._server is not None and self._sock is not None:
-            await _take_in(self._sock)
+            await _accept_queued(self._sock)
             self._server.close()
             self._server = self._sock = None
-            await asyncio.sleep(0)  # the last one taken in becomes one of ours
+            await asyncio.sleep(0)  # the last accepted socket becomes a connection
         self._connections.closing = True
         for each in list(self._connections.open):
             each.go_away(monotonic())
@@ -113,10 +113,11 @@ class Listener:
             self._schedule()
 
 
-async def _take_in(sock: socket.socket) -> None:
-    """Accept those who have connected: closing the socket would reset them.
+async def _accept_queued(sock: socket.socket) -> None:
+    """Let the loop accept the clients in the socket's queue: closing the socket resets them.
 
-    The loop takes one a turn. No more than fit into the queue, so that a flood does not keep us.
+    The loop accepts one in each turn. The number is bounded by the queue's length, so that a flood
+    cannot delay the end.
     """
     queue = select.poll()
     queue.register(sock, select.POLLIN)

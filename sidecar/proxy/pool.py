@@ -1,7 +1,7 @@
-"""Which upstream connections exist and who has them: pure state, no I/O, no clock.
+"""Which upstream connections exist and which of them are leased: pure state, no I/O, no clock.
 
-An assignment changes the state at once, so that a slot can neither be given twice nor leak: a slot
-is opening, leased or idle, and whoever holds one gives it back with `opened`, `release` or
+Every assignment changes the state at once, so that a slot can neither be given twice nor leak. A
+slot is opening, leased or idle; its holder returns it with `opened`, `not_opened`, `release` or
 `discard`.
 """
 
@@ -24,7 +24,7 @@ Waiter = TypeVar("Waiter")
 
 
 class Pool(Generic[Connection, Waiter]):
-    """At most `limit` connections; the one used last is taken first, so that others age out."""
+    """At most `limit` connections; the most recently used is taken first, so that others age."""
 
     __slots__ = ("_limit", "idle", "leased", "opening", "waiting")
 
@@ -42,7 +42,7 @@ class Pool(Generic[Connection, Waiter]):
         )
 
     def take(self) -> Connection | None:
-        """An idle connection, now leased; None if there is none."""
+        """Lease an idle connection; None if there is none."""
         while self.idle:
             connection = self.idle.pop()
             self.leased.add(connection)  # a closing one too, until it is discarded
@@ -51,23 +51,23 @@ class Pool(Generic[Connection, Waiter]):
         return None
 
     def reserve(self) -> bool:
-        """Take a slot to open a connection in; the caller calls `opened` or `not_opened`."""
+        """Reserve a slot if one is free; the caller must call `opened` or `not_opened`."""
         if len(self.idle) + len(self.leased) + self.opening >= self._limit:
             return False
         self.opening += 1
         return True
 
     def opened(self, connection: Connection) -> None:
-        """The reserved slot has its connection, leased to the caller."""
+        """Turn the reserved slot into a connection that the caller leases."""
         self.opening -= 1
         self.leased.add(connection)
 
     def not_opened(self) -> None:
-        """The reserved slot is free again."""
+        """Free the reserved slot."""
         self.opening -= 1
 
     def release(self, connection: Connection) -> Waiter | None:
-        """The connection can serve again. A waiter, if returned, has it now; else it is idle."""
+        """Return a connection: it is now leased to the returned waiter, or idle if that is None."""
         if self.waiting:
             return self.waiting.popleft()
         self.leased.discard(connection)
@@ -75,7 +75,7 @@ class Pool(Generic[Connection, Waiter]):
         return None
 
     def discard(self, connection: Connection) -> bool:
-        """The connection is gone; whether it was one of this pool's."""
+        """Forget a connection that has closed; False if it is not in this pool."""
         if connection in self.leased:
             self.leased.remove(connection)
             return True

@@ -1,7 +1,8 @@
-"""What is under way for a session ends with it: tunnels and answers that take their time.
+"""Ends tunnels and long answers when the session that allowed them is over.
 
-Owns when to look again whether each is still allowed, and ends those that are not. A login that
-goes on with another token (a refresh) goes on; the decision itself is the gate's, as for a request.
+Owns when each stream is checked again, and ends those that are no longer allowed. A login that
+continues with another token (a refresh) keeps its streams. The decision is the gate's, as for a
+request.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     from sidecar.tasks import Tasks
     from sidecar.wire.head import RequestHead
 
-_LONGEST: Final = 60.0  # seconds that a timer runs: the wall clock may be moved meanwhile
-# What a token comes to by itself, while its login may go on with another.
-_ENDED: Final = frozenset((Reason.EXPIRED, Reason.SESSION_MISSING))
-UNTOLD: Final = 5.0  # seconds between two looks where nobody tells of changes
+_LONGEST: Final = 60.0  # seconds that a timer runs: the wall clock may be set meanwhile
+# Reasons that concern a token alone: its login may continue with another one.
+_TOKEN_ENDED: Final = frozenset((Reason.EXPIRED, Reason.SESSION_MISSING))
+POLL_INTERVAL: Final = 5.0  # seconds between checks while the store reports no changes
 
 
 class WatchedStream:
-    """One of them. `release` it when it has ended by itself."""
+    """One stream that ends with its session. `release` it when it has ended by itself."""
 
     __slots__ = (
         *("again", "checking", "end", "expires", "head", "listed", "registry", "route", "sid"),
@@ -56,25 +57,28 @@ class WatchedStream:
         self.end = end
         self.sid = allow.session_id
         self.expires = allow.expires or 0.0
-        self.token = ""  # the id that its session is known by now
-        self.listed = False  # among those whose end is waited for
+        self.token = ""  # the id of its session's current token
+        self.listed = False  # in the heap of expiry times
         self.checking = False
-        self.again = False  # something changed while it was being looked at
+        self.again = False  # something changed during the check
 
     def __repr__(self) -> str:
         return f"<WatchedStream on {self.route.name} until {self.expires}>"
 
     def release(self) -> None:
-        """It is over: look no more."""
+        """Stop watching a stream that has ended."""
         registry, self.registry = self.registry, None
         if registry is not None:
             registry.forget(self)
-            # It may stay in a heap for a while, and what it watched must not stay with it.
+            # The heap may keep this object for a while; it must not keep the request alive.
             del self.head, self.end
 
 
 class SessionWatcher:
-    """All of one data plane. `sleep` is in seconds."""
+    """All streams of one data plane.
+
+    `clock` gives seconds since the epoch; `sleep` waits for a number of seconds.
+    """
 
     def __init__(
         self,
@@ -91,25 +95,25 @@ class SessionWatcher:
         self._clock = clock
         self._sleep = sleep
         self._by_token: dict[str, set[WatchedStream]] = {}
-        self._size = 0  # of all these sets: many may be one token's
+        self._size = 0  # of all these sets together
         self._ends: list[
             tuple[float, int, WatchedStream]
-        ] = []  # a heap; what was released stays a while
+        ] = []  # a heap; released ones stay for a while
         self._numbers = count()
-        self._earlier = asyncio.Event()  # an end came before all that were known
-        self._routes: RouteTable | None = None  # None: those it began with hold
-        self._changed = -FOREVER  # when a session or a rule did last, in monotonic seconds
+        self._earlier = asyncio.Event()  # a stream ends before all others in the heap
+        self._routes: RouteTable | None = None  # None until the routes are replaced
+        self._changed = -FOREVER  # the last change of a session or a route, in monotonic seconds
         self.ended = 0
-        store.on_ended(self._on_ended)
+        store.set_change_listener(self._on_ended)
 
     def __repr__(self) -> str:
-        return f"<SessionWatcher {len(self)} under way, {self.ended} ended>"
+        return f"<SessionWatcher {len(self)} streams, {self.ended} ended>"
 
     def __len__(self) -> int:
         return self._size
 
     def start(self) -> None:
-        """Look after them from here on."""
+        """Start the tasks that check streams."""
         self._tasks.spawn(self._run(), "live expiry")
         self._tasks.spawn(self._poll(), "live check")
 
@@ -122,9 +126,10 @@ class SessionWatcher:
         *,
         began: float,
     ) -> WatchedStream | None:
-        """`end` is called once when the session is over. None for what has none to end with.
+        """Call `end` once when the session is over; None for a request that no session limits.
 
-        It was let in after `began`, in monotonic seconds; what changed since then holds for it.
+        The request was decided on after `began` (monotonic seconds): it is checked at once if
+        anything has changed since then.
         """
         late = began <= self._changed
         if late and self._routes is not None:
@@ -141,7 +146,7 @@ class SessionWatcher:
         return watched
 
     def replace_routes(self, routes: RouteTable) -> None:
-        """Other rules, and maybe other keys: look at each again, under the rule it is now under."""
+        """Check every stream again, by the route that applies to it now."""
         self._routes, self._changed = routes, monotonic()
         for watched in self._all():
             head = watched.head
@@ -149,11 +154,11 @@ class SessionWatcher:
             self._look_at(watched)
 
     def look_again(self) -> None:
-        """Anything may have changed but the rules."""
+        """Check every stream again by its present route: a key or a session may have changed."""
         self._on_ended(None)
 
     def forget(self, watched: WatchedStream) -> None:
-        """It has ended."""
+        """Remove a stream from the index."""
         same = self._by_token.get(watched.token)
         if same is not None and watched in same:
             same.remove(watched)
@@ -180,7 +185,7 @@ class SessionWatcher:
             self._earlier.set()
 
     def _on_ended(self, token_id: str | None) -> None:
-        """This session changed; None: any may have."""
+        """Check the streams of this session; None: of every session."""
         self._changed = monotonic()
         for watched in self._all() if token_id is None else tuple(self._by_token.get(token_id, ())):
             self._look_at(watched)
@@ -196,7 +201,7 @@ class SessionWatcher:
             self._tasks.spawn(self._check(watched), "live check")
 
     async def _run(self) -> None:
-        """Look at each when its time is over."""
+        """Check each stream when it expires."""
         while True:
             self._earlier.clear()
             now = self._clock()
@@ -209,10 +214,10 @@ class SessionWatcher:
             await wait_any(delay, self._earlier)
 
     async def _poll(self) -> None:
-        """Where the store tells nothing, ask."""
+        """Check every stream regularly while the store reports no changes."""
         while True:
-            await self._sleep(UNTOLD)
-            if not self._store.tells and not self._store.degraded:
+            await self._sleep(POLL_INTERVAL)
+            if not self._store.reports_changes and not self._store.degraded:
                 self._on_ended(None)
 
     async def _check(self, watched: WatchedStream) -> None:
@@ -231,19 +236,19 @@ class SessionWatcher:
             watched.release()
             self.ended += 1
             end()
-        elif not watched.listed:  # its end had come, and has yet to come again: a clock set back
+        elif not watched.listed:  # it had expired, but the clock was set back
             self._list(watched)
 
     async def _is_allowed(self, watched: WatchedStream) -> bool:
-        """Whether it may go on; then for how long is set."""
+        """Whether the stream may continue; if so, until when is updated."""
         now = self._clock()
         decision = await authenticate(self._gate, self._store, watched.route, watched.head, now)
         if isinstance(decision, Allow):
             expires = FOREVER if decision.expires is None else decision.expires
             return self._prolong(watched, watched.token, expires)
         if decision.reason is Reason.STORE_UNAVAILABLE:
-            return watched.expires > now  # until that is known, as before; and no longer
-        if not watched.sid or decision.reason not in _ENDED:
+            return watched.expires > now  # unknown: allowed until it expires, and no longer
+        if not watched.sid or decision.reason not in _TOKEN_ENDED:
             return False
         try:
             token_id = await self._store.token_of(watched.sid)

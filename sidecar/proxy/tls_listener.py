@@ -1,8 +1,8 @@
-"""The traffic port where clients speak TLS: accepts them, and agrees with each before it counts.
+"""The traffic port with TLS: accepts clients and completes each handshake before it counts.
 
-A client is one of ours, with its time limits, once TLS is agreed on; until then it is an arrival
-of `Home`, bounded in number and time. The context is looked up for each, so that a new certificate
-holds from the next client on.
+A client becomes a connection, with its time limits, once its handshake is done; until then it is
+one of `ConnectionSet.arriving`, bounded in number and time. The TLS context is read for each
+client, so that a new certificate applies from the next one on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ssl
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Final
 
-from sidecar.proxy.client_base import TOLD
+from sidecar.proxy.client_base import ANSWERED_OVER_LIMIT
 from sidecar.proxy.downstream import Downstream
 
 if TYPE_CHECKING:
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 32  # accepted in one turn of the loop
-PAUSE: Final = 1.0  # seconds, when this process may open no more files
-_DAY: Final = 86400.0  # seconds for what is left to be taken: `Client` looks how fast that goes
+_ACCEPTED_AT_ONCE: Final = 32  # in one turn of the loop
+PAUSE: Final = 1.0  # seconds without accepting, when this process may open no more files
+# Seconds for a client to read what is left at the end; `ClientConnection` enforces the real limit.
+_DAY: Final = 86400.0
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class TlsListener:
-    """Accepts on one bound socket."""
+    """Accepts clients on one bound socket. Make it in a running event loop."""
 
     __slots__ = ("_connections", "_context", "_later", "_loop", "_sock")
 
@@ -49,19 +50,19 @@ class TlsListener:
         return f"<TlsListener arriving={len(self._connections.arriving)}>"
 
     def start(self, backlog: int) -> None:
-        """Accept from here on."""
+        """Listen, with a queue of this length, and accept."""
         self._sock.listen(backlog)
         self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
-        """Accept no more; those who are arriving go on."""
+        """Accept no more clients; handshakes under way continue."""
         if self._later is not None:
             self._later.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_ACCEPTED_AT_ONCE):
             try:
                 client, _address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -81,14 +82,14 @@ class TlsListener:
 
     def _welcome(self, client: socket.socket) -> None:
         connections, context = self._connections, self._context
-        most = context.limits.connections
-        if 0 < most <= len(connections.open) + len(connections.arriving) - TOLD:
+        limit = context.limits.connections
+        if 0 < limit <= len(connections.open) + len(connections.arriving) - ANSWERED_OVER_LIMIT:
             client.close()
             return
-        agreeing = context.tasks.spawn(self._agree(client), "TLS handshake")
-        connections.expect(agreeing)
+        handshake = context.tasks.spawn(self._handshake(client), "TLS handshake")
+        connections.expect(handshake)
 
-    async def _agree(self, client: socket.socket) -> None:
+    async def _handshake(self, client: socket.socket) -> None:
         context = self._context
         counts = context.metrics.handshakes
         try:
@@ -101,8 +102,8 @@ class TlsListener:
             )
         except ssl.SSLError as fault:
             counts["failed"] += 1
-            logger.debug("TLS not agreed on: %s", fault.reason)
-        except OSError:  # it left, or took too long
+            logger.debug("TLS handshake failed: %s", fault.reason)
+        except OSError:  # the client disconnected, or took too long
             counts["aborted"] += 1
         else:
             counts["ok"] += 1

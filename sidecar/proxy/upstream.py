@@ -1,7 +1,7 @@
 """One connection to an upstream: sends a request, reads the answer's head, and relays its body.
 
-Owns the bytes of that connection and whether it may be used again. Tells its `Answered` (the
-exchange) what arrives; knows nothing of clients, routes or authentication.
+Owns the bytes of that connection and whether it may be used again. It passes what arrives to a
+`ResponseReceiver`, and knows neither clients nor routes nor authentication.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ _MAX_INTERIM: Final = 16  # 1xx responses before a final one; a flood of them is
 
 
 class ResponseReceiver(Protocol):
-    """Who a connection serves: told of the answer, piece by piece, in order."""
+    """Receives the answer to one request, piece by piece and in order."""
 
     to_head: bool  # the request was a HEAD
     decodes: bool  # the client cannot read chunks: pass chunked bodies on without their framing
 
     def on_interim(self, head: ResponseHead) -> None:
-        """A 1xx response."""
+        """A 1xx response has arrived."""
 
     def on_upgrade(self, head: ResponseHead, rest: bytes) -> None:
-        """A 101, and what came behind it."""
+        """A 101 response has arrived, and `rest` behind it."""
 
     def on_response(self, head: ResponseHead, first: bytes, *, complete: bool) -> None:
-        """The final head, and what came with it of the body."""
+        """The final head has arrived, and `first` of the body; `complete`: that is all of it."""
 
     def on_body(self, data: bytes, *, complete: bool) -> None:
-        """More of the body."""
+        """More of the body has arrived; `complete`: it is the end."""
 
     def on_upstream_lost(self, error: UpstreamError, *, stale: bool) -> None:
-        """The connection broke; `stale`: an idle one, before any byte of the answer."""
+        """The connection broke; `stale`: it was idle before, and no octet of the answer came."""
 
     def on_upstream_full(self, *, full: bool) -> None:
-        """The upstream takes no more of the request, or does again."""
+        """The upstream has stopped reading the request, or reads it again."""
 
 
 class ConnectionOwner(Protocol):
-    """Where a connection belongs: told when it is gone."""
+    """The pool that a connection belongs to."""
 
     def on_lost(self, connection: UpstreamConnection) -> None:
-        """This one."""
+        """This connection has closed."""
 
     def on_tunnel_closed(self) -> None:
-        """One that it had let go."""
+        """The tunnel that one of its connections had become has closed."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -98,13 +98,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._held = b""
         self._interim = 0
         self._until_close = False
-        self._ended = False  # the upstream said that it ends
-        self.answering = False  # some byte of the answer is here
+        self._ended = False  # the upstream has closed its sending side
+        self.answering = False  # some octet of the answer has arrived
         self.exchange: ResponseReceiver | None = None
         self.idle_since = 0.0
         self.lost = False
         self.reusable = True
-        self.served = 0  # requests sent before the present one
+        self.served = 0  # requests before the current one
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.flow: Flow = cast("Flow", None)
 
@@ -115,22 +115,22 @@ class UpstreamConnection(asyncio.Protocol):
     # Called by the exchange
 
     def send(self, exchange: ResponseReceiver, data: bytes) -> None:
-        """Begin a request: `data` is its head and what is there of its body."""
+        """Send a request: `data` is its head and what has arrived of its body."""
         self.exchange = exchange
         self._head_seen = self.answering = False
         self.transport.write(data)
 
     def send_body(self, data: bytes) -> None:
-        """More of the request's body."""
+        """Send more of the request's body."""
         self.transport.write(data)
 
     def finish(self) -> None:
-        """The exchange is over, the connection about to be idle."""
+        """The exchange is over; the connection is about to be idle."""
         self.exchange = None
         self.served += 1
 
     def abort(self) -> None:
-        """Drop the connection in the middle of whatever it does; the upstream sees no clean end."""
+        """Drop the connection, whatever it is doing; the upstream sees no clean end."""
         self.exchange = None
         self.reusable = False
         self.transport.abort()
@@ -142,16 +142,16 @@ class UpstreamConnection(asyncio.Protocol):
     # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is up."""
+        """The connection is open."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self.flow = Flow(self.transport)
 
     def data_received(self, data: bytes) -> None:
-        """A piece of the answer, or something nobody asked for."""
+        """Read a part of the answer; bytes without a request end the connection."""
         exchange = self.exchange
         if exchange is None:
-            # Never to be taken for the answer to the next request.
+            # They must never be taken for the answer to the next request.
             self.abort()
             return
         body = self._body
@@ -171,19 +171,19 @@ class UpstreamConnection(asyncio.Protocol):
                 exchange.on_body(data, complete=body.done)
 
     def eof_received(self) -> None:
-        """The upstream has sent all it will; the transport closes itself."""
+        """The upstream has closed its sending side; the transport closes itself."""
         self.reusable = False
         self._ended = True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone, wherever it was."""
+        """The connection has closed, in whatever state it was."""
         self.lost = True
         self.reusable = False
         exchange, self.exchange = self.exchange, None
         self._owner.on_lost(self)
         if exchange is None:
             return
-        # Over TLS that is a close_notify (RFC 9112 section 9.8); a FIN may be anybody's.
+        # With TLS a close_notify is needed (RFC 9112 section 9.8): anyone can forge a FIN.
         if self._until_close and self._ended and error is None:
             exchange.on_body(b"", complete=True)
             return
@@ -192,12 +192,12 @@ class UpstreamConnection(asyncio.Protocol):
         exchange.on_upstream_lost(lost, stale=self.served > 0 and not self.answering)
 
     def pause_writing(self) -> None:
-        """The upstream does not take more of the request for now."""
+        """The upstream does not read: the write buffer is over its limit."""
         if self.exchange is not None:
             self.exchange.on_upstream_full(full=True)
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The upstream reads again."""
         if self.exchange is not None:
             self.exchange.on_upstream_full(full=False)
 
@@ -212,7 +212,7 @@ class UpstreamConnection(asyncio.Protocol):
             if end < 4 or end > self._limits.size:
                 if len(data) > self._limits.size:
                     raise UpstreamBroken(f"response head over {self._limits.size} octets")
-                if not data.startswith(_VERSION[: len(data)]):  # its end need not be waited for
+                if not data.startswith(_VERSION[: len(data)]):  # no need to wait for its end
                     raise UpstreamBroken("the answer is not HTTP/1.x")
                 self._held = data
                 return
@@ -243,7 +243,7 @@ class UpstreamConnection(asyncio.Protocol):
         if not head.keep_alive:
             self.reusable = False
         if head.framing is _LENGTH:
-            if head.length == len(data):  # all here: what most small answers are
+            if head.length == len(data):  # complete, as most small answers are
                 exchange.on_response(head, data, complete=True)
                 return
             body: Body = LengthBody(head.length)
@@ -266,7 +266,7 @@ class UpstreamConnection(asyncio.Protocol):
         exchange.on_response(head, data, complete=body.done)
 
     def _end_body(self, body: Body) -> None:
-        if body.rest:  # bytes after the answer's end belong to nobody
+        if body.rest:  # bytes after the end of the answer
             self.reusable = False
         self._body = None
 

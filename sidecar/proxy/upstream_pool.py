@@ -1,6 +1,6 @@
-"""An origin that requests go to: its connector, its pool, and who waits for a connection.
+"""The connections to one upstream: how they are opened, leased, queued for and dropped.
 
-Owns opening, lending and dropping connections. Knows nothing of clients, routes or authentication.
+Knows neither clients nor routes nor authentication.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 
 
 class ConnectionWaiter(ResponseReceiver, Protocol):
-    """Who asks for a connection."""
+    """A caller of `UpstreamPool.obtain`, which calls exactly one of these."""
 
     def on_connected(self, connection: UpstreamConnection) -> None:
-        """Here it is, leased."""
+        """The connection is ready and leased to this caller."""
 
     def on_not_connected(self, error: UpstreamError) -> None:
-        """There will be none."""
+        """No connection could be opened, or the queue is full."""
 
 
 class Connector(Protocol):
-    """Opens one connection whose protocol `factory` makes. Raises OSError."""
+    """Opens connections whose protocol `factory` makes."""
 
     async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """Open it."""
+        """Open one connection. Raises OSError, or ValueError for an impossible host name."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TcpConnector:
-    """By name or address, with TLS if a context is given; the certificate is for `server_name`."""
+    """Connects to a host and port; with `tls`, the certificate must be for `server_name`."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
-    server_name: str = ""  # empty: the host's
+    server_name: str = ""  # empty: the host itself
 
     async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         """Open one connection."""
@@ -66,7 +66,7 @@ class TcpConnector:
 
 @dataclass(frozen=True, slots=True)
 class UnixConnector:
-    """By the path of a Unix socket."""
+    """Connects to a Unix socket by its path."""
 
     path: str
 
@@ -78,12 +78,12 @@ class UnixConnector:
 
 @dataclass(frozen=True, slots=True)
 class InProcessConnector:
-    """To a server in this process, over a socket pair: no port and no file is in between."""
+    """Connects to a server in this process over a socket pair, without a port or a file."""
 
     server: Callable[[], asyncio.BaseProtocol]
 
     async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """Make a pair; the server gets one end."""
+        """Make a socket pair and hand one end to the server."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         try:
@@ -100,7 +100,7 @@ class InProcessConnector:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPoolLimits:
-    """Bounds of one origin. Times are seconds."""
+    """Bounds of one upstream. Times are seconds."""
 
     connections: int = 256
     waiting: int = 1024  # requests that may wait for a connection
@@ -110,7 +110,7 @@ class UpstreamPoolLimits:
 
 
 class UpstreamPool:
-    """One upstream: gives connections to exchanges, keeps the idle ones."""
+    """The connections to one upstream: leases them to callers and keeps the idle ones."""
 
     __slots__ = (
         "_connector",
@@ -146,14 +146,14 @@ class UpstreamPool:
         return f"<UpstreamPool {self.name} {self.pool!r}>"
 
     def replace_connector(self, connector: Connector) -> None:
-        """Connections are opened so from now on; none of before is lent again that lies idle."""
+        """Open connections with this connector from now on, and drop the idle ones of before."""
         if connector != self._connector:
             self._connector = connector
             for connection in list(self.pool.idle):
                 connection.abort()
 
     def obtain(self, waiter: ConnectionWaiter) -> None:
-        """Open a connection for `client`, or put it in line; one of its callbacks tells it."""
+        """Open a connection for `waiter`, or queue it; exactly one of its callbacks is called."""
         if self.pool.reserve():
             self._tasks.spawn(self._open(waiter), name=f"connect to {self.name}")
         elif len(self.pool.waiting) < self._limits.waiting:
@@ -162,12 +162,12 @@ class UpstreamPool:
             waiter.on_not_connected(UpstreamBusy(f"{self.name}: too many requests wait"))
 
     def forget(self, waiter: ConnectionWaiter) -> None:
-        """A client that waits no longer."""
+        """Remove a waiter from the queue, if it is there."""
         if waiter in self.pool.waiting:
             self.pool.waiting.remove(waiter)
 
     def release(self, connection: UpstreamConnection, now: float) -> None:
-        """The connection has served its exchange: to the next in line, or idle, or dropped."""
+        """Take a connection back: lease it to the next waiter, keep it idle, or drop it."""
         connection.finish()
         if not connection.reusable or self.closing:
             connection.abort()
@@ -178,16 +178,16 @@ class UpstreamPool:
             waiter.on_connected(connection)
 
     def let_go(self, connection: UpstreamConnection) -> None:
-        """The connection has become a tunnel: it takes no slot from requests any more."""
+        """The connection has become a tunnel: it no longer takes a slot from requests."""
         self.on_lost(connection)
         self._metrics.connections["upstream"] += 1
 
     def on_tunnel_closed(self) -> None:
-        """A connection that was let go is gone."""
+        """A connection that had become a tunnel has closed."""
         self._metrics.connections["upstream"] -= 1
 
     def on_lost(self, connection: UpstreamConnection) -> None:
-        """A connection is gone: its slot may serve who waits."""
+        """A connection has closed: open another one for the next waiter."""
         if not self.pool.discard(connection):
             return  # lost before it was admitted; `_open` sees it
         self._metrics.connections["upstream"] -= 1
@@ -196,14 +196,14 @@ class UpstreamPool:
             self._tasks.spawn(self._open(waiter), name=f"connect to {self.name}")
 
     def sweep(self, now: float) -> None:
-        """Drop connections that have been idle too long; the oldest come first in the list."""
+        """Drop connections that have been idle too long; the list has the oldest first."""
         for connection in list(self.pool.idle):
             if now - connection.idle_since < self._limits.idle_timeout:
                 break
             connection.abort()
 
     def close(self) -> None:
-        """Drop what is idle; what is leased goes when its exchange ends."""
+        """Drop the idle connections; a leased one is dropped when its exchange ends."""
         self.closing = True
         for connection in list(self.pool.idle):
             connection.abort()
@@ -213,11 +213,11 @@ class UpstreamPool:
         return UpstreamConnection(self, parser, self._fields, self._limits.head)
 
     async def _open(self, waiter: ConnectionWaiter) -> None:
-        """Open a connection in the reserved slot; on any way out the slot is accounted for."""
+        """Open a connection in the reserved slot; every way out accounts for the slot."""
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 connection = await self._connector.connect(self._make)
-        except (OSError, TimeoutError, ValueError) as error:  # ValueError: a name that is none
+        except (OSError, TimeoutError, ValueError) as error:  # ValueError: not a host name
             self.pool.not_opened()
             waiter.on_not_connected(
                 UpstreamRefused(f"{self.name}: {error or 'connection timed out'}")
@@ -238,7 +238,7 @@ class UpstreamPool:
         waiter.on_connected(connection)
 
     def _fail_waiting(self, error: OSError | ValueError) -> None:
-        """With nobody left whose release could serve them, those in line must not wait in vain."""
+        """Fail the waiters when no leased connection is left whose release could serve them."""
         while self.pool.waiting and not self.pool.leased and not self.pool.opening:
             waiter = self.pool.waiting.popleft()
             waiter.on_not_connected(

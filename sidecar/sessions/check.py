@@ -1,4 +1,4 @@
-"""The gate and the store brought together: one request's decision, whatever that takes.
+"""Combines the gate and the store into one request's decision.
 
 Decides nothing itself and knows no backend.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def authenticate(
     gate: Gate, store: SessionStore, route: Route, head: RequestHead, now: float
 ) -> Allow | Deny:
-    """Allow or Deny; if the store cannot answer, by the route's outage mode."""
+    """Decide a request. If the store cannot answer, the route's outage mode decides."""
     need = gate.decide(route, head, now)
     if not isinstance(need, NeedSession):
         return need
@@ -34,9 +34,9 @@ async def authenticate(
 
 
 async def look_up(store: SessionStore, need: NeedSession) -> Session | None:
-    """The session that was asked for, or that of a token that is not denied; None: it is refused.
+    """The stored session, or for a token on which the denylist decides, the session of its claims.
 
-    Raises StoreUnavailable.
+    None means that there is no session, or that the token is revoked. Raises StoreUnavailable.
     """
     if need.revocable is None:
         return await store.get(need.token_id)

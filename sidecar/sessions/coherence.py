@@ -1,8 +1,8 @@
-"""Whether what this process remembers of Redis can still be relied on.
+"""Whether answers that Redis gave can still be relied on. Pure; knows no connections or caches.
 
-Invalidations arrive during a `TrackingEpoch`: an answer that was read during an epoch is certain
-for as long as that epoch lasts. A `PendingLookup` records what was invalidated between the question
-and its answer. Pure; it knows neither connections nor caches.
+During a `TrackingEpoch` Redis reports every change, so an answer that was read in an epoch stays
+certain while the epoch lasts. A `PendingLookup` records what was invalidated between the question
+and its answer.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class TrackingEpoch:
 
 
 class PendingLookup:
-    """A look-up whose answer has not arrived yet.
+    """A look-up whose answer has not arrived.
 
-    `changed` collects the token ids and revocation names that are invalidated meanwhile: the answer
-    may be older than those changes and must not be cached for them.
+    `changed` collects the token ids and revocation names that are invalidated while it is pending.
+    The answer may be older than those changes, so it must not be cached for them.
     """
 
     __slots__ = ("changed", "epoch")
@@ -41,4 +41,4 @@ class PendingLookup:
 
 
 def ignore_change(_: str | None) -> None:
-    """The change listener of a store that nobody observes."""
+    """The change listener that a store has until one is set."""

@@ -1,6 +1,7 @@
-"""The session store's protocol. Every backend passes the same contract suite.
+"""The protocol of session stores. Every backend implements it and passes one contract suite.
 
-Absence is `None`; an outage is `errors.StoreUnavailable`. Neither is ever inferred from the other.
+Absence is `None`; an outage is `errors.StoreUnavailable`. A store never infers one from the other.
+Pure; knows no backend.
 """
 
 from __future__ import annotations
@@ -16,110 +17,131 @@ if TYPE_CHECKING:
 
 
 class RevocationStore(Protocol):
-    """Of tokens that count unless they are denied, which those are. What was denied stays so.
+    """The denylist: which of the tokens that need no stored session are revoked.
 
-    A token that is not denied has a session, that of its claims, for who asks for one.
+    The session of a token that is not revoked comes from its claims. A revocation lasts until it
+    expires; a later, weaker one never shortens it.
     """
 
     def peek(self, revocable: RevocableToken) -> Session | None:
-        """The session if that is certain without waiting; None says only "ask `get`"."""
+        """The session, if it is certain without waiting. None means only that `get` must be asked.
+
+        The hot path.
+        """
 
     def is_revoked(self, revocable: RevocableToken) -> bool:
-        """Whether this process knows that the token is denied."""
+        """Whether this process knows that the token is revoked."""
 
     async def get(self, revocable: RevocableToken) -> Session | None:
-        """The session, or None: the token is denied. Raises StoreUnavailable."""
+        """The session, or None if the token is revoked. Raises StoreUnavailable."""
 
     async def revoke(self, revocations: Mapping[str, Revocation]) -> None:
-        """Deny these, by name. Raises StoreUnavailable; a second call does what was not done."""
+        """Record these revocations, by name.
+
+        Raises StoreUnavailable; a second call then completes the work.
+        """
 
 
 class SessionStore(Protocol):
-    """Sessions by token id. Times are seconds since the epoch, as the store's clock gives them.
+    """Sessions by token id. Times are seconds since the epoch, from the store's clock.
 
-    A login is live from the `write` of its first grant until it is revoked, expires, or is dropped
-    for want of room. Nothing that was revoked comes back, whatever is written late.
+    A login is live from the `write` of its first grant until it is revoked, expires, or is evicted
+    to make room. A late write never brings back a revoked login.
     """
+
+    async def start(self) -> None:
+        """Begin background work. A shared store that cannot be reached is not an error."""
 
     @property
     def revocations(self) -> RevocationStore:
-        """What is denied of tokens that need no session."""
+        """The denylist of tokens that need no session."""
 
     @property
     def degraded(self) -> bool:
-        """Whether the shared store is known to be away: then `get` is not worth a try."""
-
-    def peek(self, token_id: str) -> Session | None:
-        """The live session if that is certain without waiting; None says only "ask `get`"."""
-
-    def known(self, token_id: str) -> Session | None:
-        """The session as far as this process knows it; for when `get` raises StoreUnavailable."""
-
-    def ended_here(self, session: Session) -> bool:
-        """Whether this process knows that this session was ended, by its id, `sid` or user."""
+        """Whether the shared store is known to be unusable. Calling `get` is then pointless."""
 
     @property
-    def tells(self) -> bool:
-        """Whether what changes elsewhere is told of."""
+    def transitions(self) -> Sequence[Mapping[str, Any]]:
+        """The latest changes between the shared store and local memory, oldest first."""
 
-    def on_ended(self, listener: Callable[[str | None], None]) -> None:
-        """Call this with the token id of each session that ends or changes; None: any may have.
+    def describe(self) -> dict[str, Any]:
+        """The store's state as plain JSON values, for `/status`. Its `kind` names the backend."""
 
-        Also of some that did not, and not before they are looked up differently.
+    def peek(self, token_id: str) -> Session | None:
+        """The live session, if it is certain without waiting.
+
+        None means only that `get` must be asked. The hot path.
+        """
+
+    def last_known(self, token_id: str) -> Session | None:
+        """The session as this process last knew it. For when `get` raises StoreUnavailable."""
+
+    def is_ended(self, session: Session) -> bool:
+        """Whether this process knows that the session was ended, by its id, `sid` or user."""
+
+    @property
+    def reports_changes(self) -> bool:
+        """Whether the change listener is notified of changes that other processes make."""
+
+    def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
+        """Call `listener` with the token id of each session that ends or changes.
+
+        None means that any session may have changed. Some reports are false alarms. When the
+        listener is called, a look-up already returns the new state.
         """
 
     async def token_of(self, sid: str) -> str | None:
-        """The id of the token that a login has now, or None. Raises StoreUnavailable."""
+        """The current token id of a login, or None. Raises StoreUnavailable."""
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None. Raises StoreUnavailable."""
 
     async def write(self, grant: Grant) -> bool:
-        """Write all of one login or refresh, then end the token it replaces. Idempotent.
+        """Write everything that one login or refresh grants, then end the token it replaces.
 
-        A grant that replaces a token continues the login `session.sid`; False says that this login
-        has been ended meanwhile: nothing of the grant is live then, and the credentials made for it
-        must not be handed out. Raises StoreUnavailable.
+        Idempotent. A grant that replaces a token continues the login `session.sid`. False means
+        that this login has been ended: nothing of the grant is live, and the caller must not hand
+        out its credentials. Raises StoreUnavailable.
         """
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None. Raises StoreUnavailable."""
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """In one atomic step: if the record is live, put `used` in its place.
+        """Replace a live record by `used`, in one atomic step.
 
-        Returns what was there before: the caller won the claim if its `used_at` is None. Raises
+        Returns the previous record. The caller has won the claim if its `used_at` is None. Raises
         StoreUnavailable.
         """
 
     async def revoke_session(self, sid: str) -> bool:
-        """End one login: its access token, its refresh token, its listing. True if there was one.
+        """End one login: its access token, its refresh token, its listing. True if it existed.
 
-        Raises StoreUnavailable; what was not ended then, a second call ends.
+        Raises StoreUnavailable; a second call then completes the work.
         """
 
     async def revoke_token(self, token_id: str) -> bool:
-        """End the credential under this id, and the login it belongs to. True if there was one."""
+        """End the credential under this id, and the login it belongs to. True if it existed."""
 
     async def revoke_user(self, sub: str) -> int:
-        """End every login of a user; how many there were."""
+        """End every login of a user. Returns how many there were."""
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
         """The user's live logins, newest first."""
 
     async def close(self) -> None:
-        """Give back connections and tasks."""
+        """Close connections and end background work."""
 
 
 class Durations(Protocol):
-    """Where durations in seconds go."""
+    """A histogram of durations."""
 
     def observe(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
 
 
 class LookupMetrics(Protocol):
-    """What look-ups are counted in: by (source, result), and by source.
+    """Counters of look-ups by (source, result), and their durations by source.
 
     A result is `hit`, `miss`, `unreadable`, or the `Fault` that kept Redis from answering.
     """
@@ -128,46 +150,49 @@ class LookupMetrics(Protocol):
 
     @property
     def lookup_duration(self) -> Mapping[str, Durations]:
-        """How long they took."""
+        """The durations of look-ups, by source."""
 
 
-class Observer(Protocol):
-    """Who remembers what look-ups found; told in the moment in which the answer came."""
+class LookupObserver(Protocol):
+    """Records what look-ups find, in the loop iteration in which the answer arrives."""
 
-    def begin(self) -> PendingLookup:
+    def begin_lookup(self) -> PendingLookup:
         """A look-up is about to be sent."""
 
-    def confirm(self, token_id: str, session: Session | None, lookup: PendingLookup) -> None:
-        """What it found under one token id."""
+    def record_session(self, token_id: str, session: Session | None, lookup: PendingLookup) -> None:
+        """Record what a look-up found under one token id."""
 
-    def admit(
+    def record_revocations(
         self, revocable: RevocableToken, found: Sequence[Revocation | None], lookup: PendingLookup
     ) -> Session | None:
-        """What it found under each name of a token; the session of one that is not denied."""
+        """Record what a look-up found under each name of a token.
 
-    def end(self, lookup: PendingLookup) -> None:
-        """It is over."""
+        Returns the token's session, or None if the token is revoked.
+        """
+
+    def end_lookup(self, lookup: PendingLookup) -> None:
+        """The look-up is complete, or has failed."""
 
 
 class SharedStore(SessionStore, Protocol):
-    """A store that all pods share, and that may be away. Its faults are RedisUnavailable."""
+    """A store that all pods share and that may be unavailable. It raises RedisUnavailable."""
 
     async def ping(self) -> None:
-        """Ask it anything."""
+        """Check that the store answers a look-up."""
 
     async def revoke_user(
         self, sub: str, before: float | None = None, also: Iterable[str] = ()
     ) -> int:
-        """End a user's logins, or those that began before a moment, in seconds since the epoch.
+        """End a user's logins; with `before`, only those that began before that time.
 
-        `also` are sids of the user's that are ended whatever the listing says of them.
+        `also` are sids of this user that are ended whether they are listed or not.
         """
 
     async def touch(self, sids: Sequence[str]) -> None:
-        """Write that these logins were seen, where that was not done for a while."""
+        """Record that these logins were seen now, unless that was recorded recently."""
 
-    def observe(self, observer: Observer) -> None:
-        """Tell this one of every look-up."""
+    def set_observer(self, observer: LookupObserver) -> None:
+        """Report every look-up to `observer`."""
 
     def read_through(self, client: Any) -> None:
-        """Look sessions up by this client of Redis, or (None) by its own."""
+        """Send look-ups through this Redis client; None restores the store's own."""

@@ -1,4 +1,4 @@
-"""Fixtures of the control plane's tests: a clock to turn and control planes on it."""
+"""Fixtures for the tests of the control plane: a manual clock, and control planes that use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The clock of everything in the test."""
+    """The clock that every component of the test uses."""
     return Clock()
 
 
@@ -33,13 +33,13 @@ def clock() -> Clock:
 async def start(
     aiohttp_client: AiohttpClient, aiohttp_server: AiohttpServer, clock: Clock
 ) -> AsyncIterator[Starter]:
-    """Starts a control plane with services that differ by what is given."""
+    """Return a function that starts a control plane, with services changed by its arguments."""
     started: list[Services] = []
 
     async def begin(store: SessionStore | None = None, **changed: Any) -> Api:
         services = make_services(clock, store, **changed)
         started.append(services)
-        # As the composition root runs it.
+        # The same arguments as in the running program.
         server = await aiohttp_server(build_api(services), access_log=None, auto_decompress=False)
         client: TestClient[web.Request, Any] = await aiohttp_client(
             server, cookie_jar=DummyCookieJar()
@@ -53,5 +53,5 @@ async def start(
 
 @pytest.fixture
 async def api(start: Starter) -> Api:
-    """A control plane as it is by default."""
+    """A control plane with default services."""
     return await start()

@@ -1,7 +1,7 @@
-"""The real control plane on a local store: real gate, keys, users, passwords; a clock to turn.
+"""A real control plane on a local store: real gate, keys, users and passwords, and a manual clock.
 
-Users are `alice` (role user), `admin` (roles user, admin) and `gone` (disabled); the password of
-each is `pw-<name>`.
+The users are `alice` (role user), `admin` (roles user and admin) and `gone` (disabled). The
+password of each user is `pw-<name>`.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ BROWSER: Final = {
 
 
 class Clock:
-    """A clock that stands until it is turned."""
+    """A clock that changes only when a test sets `now`."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
 
     def __call__(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self.now
 
 
 def users_of(*disabled: str, roles: str = '["user"]') -> Users:
-    """The test's users; `disabled` ones besides `gone`, and other roles for alice."""
+    """The users of the tests. `disabled` users are disabled as well; `roles` are those of alice."""
     tables = []
     for name, held in (("alice", roles), ("admin", '["user", "admin"]'), ("gone", "[]")):
         off = str(name == "gone" or name in disabled).lower()
@@ -71,7 +71,7 @@ def users_of(*disabled: str, roles: str = '["user"]') -> Users:
 
 @dataclass
 class Api:
-    """A running control plane and how to talk to it."""
+    """A running control plane, with shortcuts for requests to it."""
 
     client: TestClient[web.Request, Any]
     services: Services
@@ -79,20 +79,20 @@ class Api:
 
     @property
     def store(self) -> SessionStore:
-        """Where sessions live."""
+        """The store of the sessions."""
         return self.services.store
 
     @property
     def current(self) -> LiveConfig:
-        """What a reload replaces."""
+        """The settings that a reload replaces."""
         return self.services.current
 
     def logins(self, method: str, result: str) -> int:
-        """How many logins of this kind were counted."""
+        """The number of logins counted with this method and result."""
         return self.services.metrics.logins[method, result]
 
     async def login(self, name: str = "alice") -> dict[str, Any]:
-        """Log in with JSON; the token answer."""
+        """Log in with JSON and return the token response."""
         credentials = {"username": name, "password": f"pw-{name}"}
         answer = await self.client.post("/auth/login", json=credentials)
         assert answer.status == 200
@@ -100,7 +100,7 @@ class Api:
         return tokens
 
     async def cookie(self, name: str = "alice") -> str:
-        """Log in with the form; the value of the session cookie."""
+        """Log in with the form and return the value of the session cookie."""
         form = {"username": name, "password": f"pw-{name}"}
         answer = await self.client.post(
             "/auth/login", data=form, headers=BROWSER, allow_redirects=False
@@ -109,30 +109,30 @@ class Api:
         return answer.cookies["__Host-session"].value
 
     async def refresh(self, token: str) -> ClientResponse:
-        """Present a refresh token."""
+        """Post a refresh token to the refresh endpoint."""
         return await self.client.post("/auth/refresh", json={"refresh_token": token})
 
     async def user_of(self, token: str) -> ClientResponse:
-        """Ask who an access token belongs to."""
+        """Request the user info of an access token."""
         return await self.client.get("/auth/userinfo", headers=bearer(token))
 
     async def is_live(self, token: str) -> bool:
-        """Whether an access token is let in."""
+        """Whether an access token is accepted."""
         return (await self.user_of(token)).status == 200
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The Authorization header."""
+    """The Authorization header for a bearer token."""
     return {"Authorization": f"Bearer {token}"}
 
 
 def with_cookie(value: str, **headers: str) -> dict[str, str]:
-    """A browser's headers with the session cookie, and others to add or change."""
+    """A browser's headers with the session cookie; `headers` are added or replace others."""
     return {**BROWSER, "Cookie": f"theme=dark; __Host-session={value}", **headers}
 
 
 async def problem(answer: ClientResponse) -> dict[str, Any]:
-    """The problem document of an answer, which has to be one."""
+    """The problem document of a response, after checking that it is one."""
     assert answer.content_type == "application/problem+json"
     document: dict[str, Any] = await answer.json(content_type=None)
     assert document["status"] == answer.status
@@ -141,7 +141,7 @@ async def problem(answer: ClientResponse) -> dict[str, Any]:
 
 
 def make_services(clock: Clock, store: SessionStore | None = None, **changed: Any) -> Services:
-    """Services of real objects, with cheap passwords."""
+    """Services made of real objects, except that password checks are cheap."""
     access = secret_key(ISSUER, b"an-access-secret-of-thirty-two-b")
     refreshing = secret_key(ISSUER, b"a-refresh-secret-of-thirty-two-b")
     verifier = Verifier(

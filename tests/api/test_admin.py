@@ -1,4 +1,4 @@
-"""The admin plane: probes follow the process and not the session store; metrics are Prometheus'."""
+"""The admin port: health endpoints that do not depend on the session store, metrics and status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SetHealth:
-    """Health as a test sets it."""
+    """A health source whose values the test sets."""
 
     started: bool = True
     draining: bool = False
@@ -32,25 +32,25 @@ class SetHealth:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def status(self) -> Mapping[str, Any]:
-        """The facts."""
+        """Return the facts that the test has set."""
         return self.facts
 
 
 @pytest.fixture
 def health() -> SetHealth:
-    """A healthy process."""
+    """The health of a process that works normally."""
     return SetHealth()
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    """Fresh counters."""
+    """Metrics in which nothing has been counted yet."""
     return Metrics()
 
 
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient, metrics: Metrics, health: SetHealth) -> Client:
-    """A client of the admin plane."""
+    """A client of the admin application."""
     return await aiohttp_client(build_admin(metrics, health))
 
 
@@ -74,7 +74,7 @@ async def test_readyz(
     status: int,
     word: str,
 ) -> None:
-    """Ready between start and drain, whatever the session store does; the body says how it is."""
+    """`/readyz` is 200 between start and drain, even if degraded; the body states the condition."""
     health.started, health.draining, health.degraded = started, draining, degraded
     answer = await client.get("/readyz")
     assert answer.status == status
@@ -83,14 +83,14 @@ async def test_readyz(
 
 
 async def test_livez_stays(client: Client, health: SetHealth) -> None:
-    """Alive even while draining: a restart would not help."""
+    """`/livez` stays 200 while the process drains, because a restart would not help."""
     health.started, health.draining = False, True
     answer = await client.get("/livez")
     assert (answer.status, await answer.json()) == (200, {"status": "alive"})
 
 
 async def test_metrics(client: Client, metrics: Metrics) -> None:
-    """The text parses as Prometheus' and shows what was counted."""
+    """`/metrics` is valid Prometheus text and contains what was counted."""
     metrics.logins["password", "success"] += 3
     answer = await client.get("/metrics")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -103,7 +103,7 @@ async def test_metrics(client: Client, metrics: Metrics) -> None:
 
 
 async def test_status(client: Client, health: SetHealth) -> None:
-    """The version and whatever the process tells of itself."""
+    """`/status` returns the version and the facts that the process reports."""
     health.facts = {"uptime_seconds": 12.5, "routes": ["a", "default"]}
     health.degraded = True
     answer = await client.get("/status")
@@ -116,7 +116,7 @@ async def test_status(client: Client, health: SetHealth) -> None:
 
 
 async def test_nothing_else(client: Client) -> None:
-    """Other paths and methods are problem documents here too."""
+    """Unknown paths and wrong methods are answered with problem documents."""
     assert (await client.get("/auth/login")).status == 404
     answer = await client.post("/metrics")
     assert answer.status == 405
@@ -124,7 +124,7 @@ async def test_nothing_else(client: Client) -> None:
 
 
 async def test_its_errors_lead_to_no_sign_in_page(client: Client) -> None:
-    """A person who mistypes an address here is told so; nobody signs in on this port."""
+    """An error page on the admin port has no link, because there is no sign-in on this port."""
     answer = await client.get("/nothing", headers={"Accept": "text/html"})
     page = await answer.text()
     assert (answer.status, answer.content_type) == (404, "text/html")

@@ -1,4 +1,4 @@
-"""Bodies that come slowly, not at all, or packed: nothing waits for ever or breaks."""
+"""Request bodies that arrive slowly, stop halfway or are compressed: each gets a prompt answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def _open(api: Api) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 
 async def test_a_body_that_does_not_come(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that stops sending gets 408 when its time is up."""
+    """A client that stops sending its body gets 408 after the timeout."""
     monkeypatch.setattr(requests, "_BODY_TIMEOUT", 0.05)
     reader, writer = await _open(api)
     writer.write(HEAD + b'Content-Length: 50\r\n\r\n{"username":')
@@ -33,14 +33,14 @@ async def test_a_body_that_does_not_come(api: Api, monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_client_that_leaves(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """A client that goes away in the middle of its body is no fault of ours."""
+    """A client that disconnects in the middle of its body causes no warning in the log."""
     with caplog.at_level(logging.DEBUG):
         _, writer = await _open(api)
         writer.write(HEAD + b'Content-Length: 50\r\n\r\n{"username":')
-        await api.login()  # by now the body is waited for
+        await api.login()  # by now the server waits for the body
         writer.close()
         await writer.wait_closed()
-        await api.login()  # and now it is known not to come
+        await api.login()  # by now the server has seen the disconnect
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -56,7 +56,7 @@ async def test_a_client_that_leaves(api: Api, caplog: pytest.LogCaptureFixture) 
 async def test_packed_bodies(
     api: Api, caplog: pytest.LogCaptureFixture, body: bytes, encoding: str
 ) -> None:
-    """A packed body is refused before it is unpacked, whatever is in it; that is nobody's fault."""
+    """A compressed body is refused with 415 before decompression, and nothing is logged."""
     answer = await api.client.post(
         "/auth/login",
         data=body,

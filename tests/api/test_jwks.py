@@ -1,4 +1,4 @@
-"""The published keys: public halves, cacheable, and nothing at all of a shared secret."""
+"""The JWKS endpoint publishes public keys, which may be cached, and never a shared secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def key() -> Key:
 
 
 async def test_public_keys(api: Api, key: Key) -> None:
-    """Others can verify with what is published; neither a private part nor a secret is in it."""
+    """The published key verifies signatures; private parts and shared secrets are not published."""
     api.current.published_keys = (key, secret_key(ISSUER, b"x" * 32))
     answer = await api.client.get("/.well-known/jwks.json")
     assert answer.status == 200
@@ -47,7 +47,7 @@ async def test_public_keys(api: Api, key: Key) -> None:
 
 
 async def test_secrets_only(api: Api) -> None:
-    """With a shared secret alone there is nothing to publish: a 404 that says so."""
+    """If only a shared secret is configured, the endpoint returns a 404 that says so."""
     api.current.published_keys = (secret_key(ISSUER, b"x" * 32),)
     answer = await api.client.get("/.well-known/jwks.json")
     assert answer.status == 404

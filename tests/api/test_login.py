@@ -1,4 +1,4 @@
-"""Logging in: tokens for JSON, a cookie for a form, one answer for every wrong attempt."""
+"""The login endpoint: tokens for JSON, a cookie for a form, one answer to every wrong login."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOOD = {"username": "alice", "password": "pw-alice"}
 
 
 async def test_tokens(api: Api) -> None:
-    """A good login gives a pair of tokens that lets the user in, and is never cached."""
+    """A correct login returns a pair of working tokens, in a response that is not cached."""
     answer = await api.client.post("/auth/login", json=GOOD)
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
@@ -35,7 +35,7 @@ async def test_tokens(api: Api) -> None:
 
 
 async def test_every_login_is_a_new_session(api: Api) -> None:
-    """Two logins of one user share neither session nor token, also at the same moment."""
+    """Two logins of one user at the same time get different sessions and tokens."""
     first, second = await api.login(), await api.login()
     assert first["access_token"] != second["access_token"]
     sessions = await api.store.sessions_of("alice")
@@ -57,7 +57,7 @@ async def test_every_login_is_a_new_session(api: Api) -> None:
 async def test_wrong_logins_are_one_answer(
     api: Api, monkeypatch: pytest.MonkeyPatch, username: str, password: str
 ) -> None:
-    """Whatever is wrong, the answer is the same, after exactly one password check."""
+    """Every wrong login gets the same response after exactly one password check."""
     checked: list[str] = []
     verify = passwords.verify
 
@@ -110,7 +110,7 @@ async def test_wrong_logins_are_one_answer(
     ],
 )
 async def test_bad_bodies(api: Api, body: bytes, status: int, detail: str) -> None:
-    """A body that cannot be used is told what was expected of it; no password is checked."""
+    """An unusable body gets an error that states what was expected, and no password is checked."""
     answer = await api.client.post(
         "/auth/login", data=body, headers={"Content-Type": "application/json"}
     )
@@ -124,7 +124,7 @@ async def test_bad_bodies(api: Api, body: bytes, status: int, detail: str) -> No
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "text/json"])
 async def test_other_content_types(api: Api, kind: str) -> None:
-    """Only JSON and the plain form are read; another site's form cannot pretend to be JSON."""
+    """Only JSON and URL-encoded forms are accepted, so another site's form cannot pass for JSON."""
     answer = await api.client.post(
         "/auth/login",
         data=b'{"username":"alice","password":"pw-alice"}',
@@ -135,7 +135,7 @@ async def test_other_content_types(api: Api, kind: str) -> None:
 
 
 async def test_busy(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every check taken, a login is asked to come again, whatever its password is."""
+    """While all password checks are in use, a login gets 503 and Retry-After."""
     gate = threading.Event()
     monkeypatch.setattr(passwords, "verify", lambda *_: gate.wait(10))
     api = await start(passwords=PasswordChecker(threads=1, waiting=0))
@@ -150,7 +150,7 @@ async def test_busy(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_busy_form(start: Starter) -> None:
-    """A browser gets the page again: what it says is no error of the user's."""
+    """A browser gets the sign-in page with a status message, not with an error of the user."""
     checker = PasswordChecker(threads=1, waiting=-1)
     api = await start(passwords=checker)
     answer = await api.client.post("/auth/login", data=GOOD, headers=BROWSER)
@@ -164,7 +164,7 @@ async def test_busy_form(start: Starter) -> None:
 
 
 async def _first_busy(api: Api) -> Any:
-    """Log in until the one thread is seen to be taken."""
+    """Log in until one attempt finds the only thread in use, and return that response."""
     async with asyncio.timeout(5):
         while True:
             attempt = asyncio.create_task(api.client.post("/auth/login", json=GOOD))
@@ -174,7 +174,7 @@ async def _first_busy(api: Api) -> Any:
 
 
 async def test_cookie(api: Api, clock: Clock) -> None:
-    """A form login sets one opaque, host-bound cookie and leads on to where the user was going."""
+    """A form login sets one opaque, host-bound cookie and redirects to the requested target."""
     answer = await api.client.post(
         "/auth/login", data={**GOOD, "rd": "/a?b=c"}, headers=BROWSER, allow_redirects=False
     )
@@ -207,7 +207,7 @@ async def test_cookie(api: Api, clock: Clock) -> None:
     ],
 )
 async def test_redirects(api: Api, rd: str, location: str) -> None:
-    """A login ends here or on an allowed origin, never where a link's maker wanted it to."""
+    """A login redirects only to its own origin or to an allowed one."""
     answer = await api.client.post(
         "/auth/login", data={**GOOD, "rd": rd}, headers=BROWSER, allow_redirects=False
     )
@@ -227,7 +227,7 @@ async def test_redirects(api: Api, rd: str, location: str) -> None:
     ],
 )
 async def test_forms_of_other_sites(api: Api, headers: dict[str, str], status: int) -> None:
-    """Nobody is logged in, as an attacker's user or as themselves, by a form of another site."""
+    """A form on another site cannot log the user in, neither as themselves nor as the attacker."""
     base = {key: value for key, value in BROWSER.items() if key not in {"Origin", "Accept"}}
     answer = await api.client.post(
         "/auth/login", data=GOOD, headers={**base, **headers}, allow_redirects=False
@@ -239,7 +239,7 @@ async def test_forms_of_other_sites(api: Api, headers: dict[str, str], status: i
 
 
 async def test_wrong_form(api: Api) -> None:
-    """A wrong form login shows the page again: 401, a plain message, the name kept, no password."""
+    """A wrong form login gets 401 and the page again, with the user name but not the password."""
     answer = await api.client.post(
         "/auth/login",
         data={"username": "alice", "password": "hunter2", "rd": "/x"},
@@ -267,7 +267,7 @@ async def test_wrong_form(api: Api) -> None:
     ],
 )
 async def test_bad_forms(api: Api, body: str) -> None:
-    """A form without its fields is 400, for programs as a problem document that says what to do."""
+    """A form with missing fields gets 400; for programs, a problem document names the fields."""
     headers = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded", "Accept": "*/*"}
     answer = await api.client.post("/auth/login", data=body, headers=headers)
     assert answer.status == 400
@@ -275,7 +275,7 @@ async def test_bad_forms(api: Api, body: str) -> None:
 
 
 async def test_no_session_is_taken_over(api: Api) -> None:
-    """A session that the browser comes with ends at the login: its value is not used again."""
+    """A login ends the session that the browser already had and issues a new cookie value."""
     planted = await api.cookie("admin")
     answer = await api.client.post(
         "/auth/login", data=GOOD, headers=with_cookie(planted), allow_redirects=False
@@ -290,14 +290,14 @@ async def test_no_session_is_taken_over(api: Api) -> None:
 
 
 async def test_errors_lead_to_the_page(api: Api) -> None:
-    """Who asks with a browser for what needs a session is shown where to sign in."""
+    """A browser without a session gets an error page with a link to the sign-in page."""
     answer = await api.client.get("/auth/userinfo", headers=BROWSER)
     assert (answer.status, answer.content_type) == (401, "text/html")
     assert 'href="/auth/login">Go to the sign-in page</a>' in await answer.text()
 
 
 async def test_the_page(api: Api) -> None:
-    """The page carries an allowed target on, drops a foreign one, and may not run scripts."""
+    """The page keeps an allowed redirect target, drops a foreign one, and allows no scripts."""
     answer = await api.client.get("/auth/login?rd=/x%3Fy", headers=BROWSER)
     page = await answer.text()
     assert answer.status == 200
@@ -311,7 +311,7 @@ async def test_the_page(api: Api) -> None:
 
 
 async def test_the_page_when_signed_in(api: Api) -> None:
-    """Who is signed in is told so, and still finds the form; a dead session is nobody's."""
+    """A user with a live session sees their name and the form; a dead session shows no name."""
     value = await api.cookie()
     page = await (await api.client.get("/auth/login", headers=with_cookie(value))).text()
     assert "Signed in as <strong>alice</strong>" in page
@@ -322,7 +322,7 @@ async def test_the_page_when_signed_in(api: Api) -> None:
 
 
 async def test_the_listing_shows_the_client(api: Api) -> None:
-    """A login is listed with the first forwarded address and a printable, short user agent."""
+    """The session list has the first forwarded address and a printable, shortened user agent."""
     agent = "Mozilla\t" + "x" * 400
     await api.client.post(
         "/auth/login",
@@ -337,6 +337,6 @@ async def test_the_listing_shows_the_client(api: Api) -> None:
 
 
 async def test_a_token_login_ignores_old_credentials(api: Api) -> None:
-    """Whatever credentials a JSON login carries, good or bad, only its body counts."""
+    """A JSON login considers only its body and ignores any credentials in the headers."""
     answer = await api.client.post("/auth/login", json=GOOD, headers=bearer("rubbish"))
     assert answer.status == 200

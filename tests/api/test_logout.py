@@ -1,4 +1,4 @@
-"""Logging out: any credential of a login ends all of it, forged requests nothing of it."""
+"""The logout endpoint: any credential ends its whole login, and forged requests end nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 async def ended(api: Api, tokens: dict[str, Any]) -> bool:
-    """Whether neither token of a login is good for anything."""
+    """Whether both the access token and the refresh token are refused."""
     refused = (await api.refresh(tokens["refresh_token"])).status == 401
     return refused and not await api.is_live(tokens["access_token"])
 
 
 async def test_bearer(api: Api) -> None:
-    """An access token ends its login, refresh token included, and no other login."""
+    """An access token ends its own login, including the refresh token, and no other login."""
     tokens, other = await api.login(), await api.login()
     answer = await api.client.post("/auth/logout", headers=bearer(tokens["access_token"]))
     assert (answer.status, await answer.read()) == (204, b"")
@@ -33,7 +33,7 @@ async def test_bearer(api: Api) -> None:
 
 
 async def test_refresh_token(api: Api) -> None:
-    """A refresh token in the body does it as well."""
+    """A refresh token in the body ends its login."""
     tokens = await api.login()
     answer = await api.client.post("/auth/logout", json={"refresh_token": tokens["refresh_token"]})
     assert answer.status == 204
@@ -41,7 +41,7 @@ async def test_refresh_token(api: Api) -> None:
 
 
 async def test_cookie(api: Api) -> None:
-    """A browser's program logs out with its cookie, which is taken back."""
+    """A request with the session cookie ends the session and clears the cookie."""
     value = await api.cookie()
     answer = await api.client.post("/auth/logout", headers=with_cookie(value))
     assert answer.status == 204
@@ -60,7 +60,7 @@ async def test_cookie(api: Api) -> None:
     ],
 )
 async def test_form(api: Api, rd: str, location: str) -> None:
-    """The page's button ends the session, takes the cookie back and leads on."""
+    """The sign-out form ends the session, clears the cookie and redirects."""
     value = await api.cookie()
     answer = await api.client.post(
         "/auth/logout", data={"rd": rd}, headers=with_cookie(value), allow_redirects=False
@@ -73,7 +73,7 @@ async def test_form(api: Api, rd: str, location: str) -> None:
 
 
 async def test_form_without_a_session(api: Api) -> None:
-    """Who is signed out already is not told off for it."""
+    """The sign-out form gets a redirect and no error if there is no session any more."""
     form = {"rd": ""}
     answer = await api.client.post(
         "/auth/logout", data=form, headers=BROWSER, allow_redirects=False
@@ -95,7 +95,7 @@ async def test_form_without_a_session(api: Api) -> None:
     ],
 )
 async def test_forged(api: Api, headers: dict[str, str]) -> None:
-    """Another site's request with the cookie is 403 and ends nothing."""
+    """A request that another site forged with the user's cookie gets 403 and ends nothing."""
     value = await api.cookie()
     answer = await api.client.post(
         "/auth/logout", headers=with_cookie(value, **headers, Accept="*/*")
@@ -108,7 +108,7 @@ async def test_forged(api: Api, headers: dict[str, str]) -> None:
 
 
 async def test_an_expired_token_ends_its_login(api: Api, clock: Clock) -> None:
-    """Who comes back after lunch and logs out must not leave a good refresh token behind."""
+    """An expired access token still ends its login, so no usable refresh token remains."""
     tokens = await api.login()
     clock.now += 3600
     answer = await api.client.post("/auth/logout", headers=bearer(tokens["access_token"]))
@@ -117,7 +117,7 @@ async def test_an_expired_token_ends_its_login(api: Api, clock: Clock) -> None:
 
 
 async def test_a_replaced_token_ends_its_login(api: Api) -> None:
-    """The access token from before a refresh belongs to the same login still."""
+    """An access token that a refresh has replaced still ends its login."""
     old = await api.login()
     new = await (await api.refresh(old["refresh_token"])).json()
     answer = await api.client.post("/auth/logout", headers=bearer(old["access_token"]))
@@ -126,7 +126,7 @@ async def test_a_replaced_token_ends_its_login(api: Api) -> None:
 
 
 async def test_twice_is_harmless(api: Api) -> None:
-    """A good token of a login that has ended is 204 as well."""
+    """A second logout with a valid token of a login that has ended gets 204 again."""
     tokens = await api.login()
     for _ in range(2):
         answer = await api.client.post("/auth/logout", headers=bearer(tokens["access_token"]))
@@ -176,7 +176,7 @@ async def test_rubbish(
     status: int,
     challenge: str,
 ) -> None:
-    """No credential, or nothing that ever was one, is refused with its challenge."""
+    """A missing or invalid credential is refused with the matching WWW-Authenticate challenge."""
     answer = await api.client.post("/auth/logout", headers=headers, json=body)
     assert answer.status == status
     assert answer.headers["WWW-Authenticate"] == challenge
@@ -185,7 +185,7 @@ async def test_rubbish(
 
 
 async def test_one_good_credential_is_enough(api: Api) -> None:
-    """A stale Authorization header does not keep a good refresh token from logging out."""
+    """A valid refresh token logs out even if the Authorization header is invalid."""
     tokens = await api.login()
     answer = await api.client.post(
         "/auth/logout",
@@ -198,7 +198,7 @@ async def test_one_good_credential_is_enough(api: Api) -> None:
 
 @pytest.mark.parametrize("by", ["bearer", "cookie", "refresh_token"])
 async def test_everywhere(api: Api, by: str) -> None:
-    """`?all=true` ends every login of this user, however it began, and nobody else's."""
+    """`?all=true` ends all logins of this user, of every kind, and no other user's."""
     tokens, value, other = await api.login(), await api.cookie(), await api.login("admin")
     headers: dict[str, str] = {}
     body = None
@@ -216,7 +216,7 @@ async def test_everywhere(api: Api, by: str) -> None:
 
 
 async def test_everywhere_takes_a_live_credential(api: Api, clock: Clock) -> None:
-    """A token that has expired or was logged out cannot end the user's other logins."""
+    """`?all=true` with an expired, used or logged-out token gets 401 and ends no other login."""
     tokens = await api.login()
     await api.client.post("/auth/logout", headers=bearer(tokens["access_token"]))
     other = await api.login()
@@ -236,7 +236,7 @@ async def test_everywhere_takes_a_live_credential(api: Api, clock: Clock) -> Non
 
 
 async def test_a_bad_flag(api: Api) -> None:
-    """A misspelt `all` is an error, not a logout of something else."""
+    """An invalid value of `all` gets 400, and nothing is logged out."""
     tokens = await api.login()
     answer = await api.client.post("/auth/logout?all=yes", headers=bearer(tokens["access_token"]))
     assert answer.status == 400
@@ -246,7 +246,7 @@ async def test_a_bad_flag(api: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/auth/logout", "/auth/logout?all=true"])
 async def test_an_outage_is_told(start: Starter, clock: Clock, path: str) -> None:
-    """A logout that the store did not take is 503, never a false 204; the cookie stays."""
+    """If the store cannot revoke the session, the logout gets 503 and the cookie is kept."""
     store = DeafStore(clock)
     api = await start(store)
     value = await api.cookie()
@@ -259,25 +259,25 @@ async def test_an_outage_is_told(start: Starter, clock: Clock, path: str) -> Non
 
 
 class DeafStore(LocalStore):
-    """A local store that can be told not to take any revocation."""
+    """A local store that refuses revocations while `deaf` is set."""
 
     deaf = False
 
     async def revoke_token(self, token_id: str) -> bool:
-        """Unless deaf."""
+        """Revoke the token, or raise StoreUnavailable while `deaf` is set."""
         if self.deaf:
             raise StoreUnavailable("told to")
         return await super().revoke_token(token_id)
 
     async def revoke_user(self, sub: str) -> int:
-        """Unless deaf."""
+        """Revoke the user's sessions, or raise StoreUnavailable while `deaf` is set."""
         if self.deaf:
             raise StoreUnavailable("told to")
         return await super().revoke_user(sub)
 
 
 async def test_only_post(api: Api) -> None:
-    """A link or an image cannot log anybody out."""
+    """A GET request, as made by a link or an image, does not log the user out."""
     value = await api.cookie()
     answer = await api.client.get("/auth/logout", headers=with_cookie(value))
     assert answer.status == 405

@@ -1,4 +1,4 @@
-"""The pages: accessible, without scripts, and nothing from outside gets out of its place."""
+"""The HTML pages are accessible, contain no scripts, and escape everything that is inserted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NASTY = "\"><script>alert(1)</script><img src=x onerror='x'>"
 
 
 class _Reader(HTMLParser):
-    """Collects every element with its attributes."""
+    """An HTML parser that collects every element with its attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Reader(HTMLParser):
 
 
 def test_form_is_accessible() -> None:
-    """Each field has a label, what password managers look for, and the first one has the focus."""
+    """Each field has a label and an autocomplete hint, and the user name has the focus."""
     page = _Reader(sign_in_page(rd="/x"))
     assert {label["for"] for label in page.named("label")} == {"username", "password"}
     assert page.with_id("username")["autocomplete"] == "username"
@@ -49,7 +49,7 @@ def test_form_is_accessible() -> None:
 
 
 def test_error_is_announced() -> None:
-    """A wrong password is an alert that both fields refer to; the name stays, focus moves on."""
+    """A login error is an alert that both fields reference; the password field has the focus."""
     page = _Reader(sign_in_page(rd="", error="Wrong user name or password.", username="alice"))
     assert page.with_id("error")["role"] == "alert"
     assert page.with_id("username")["value"] == "alice"
@@ -60,7 +60,7 @@ def test_error_is_announced() -> None:
 
 
 def test_signed_in() -> None:
-    """Who is signed in sees as whom, may go on or sign out, and still finds the form."""
+    """A signed-in user sees their name, a link to the target, and forms to sign out and in."""
     text = sign_in_page(rd="/x", subject="alice")
     page = _Reader(text)
     assert "Signed in as <strong>alice</strong>" in text
@@ -80,7 +80,7 @@ def test_signed_in() -> None:
     ],
 )
 def test_an_error_leads_on(status: int, sign_in: str, href: str | None, text: str) -> None:
-    """To the sign-in page, or to the same address again: where it may help, and only there."""
+    """An error page links to the sign-in page or to the same address only where that may help."""
     made = error_page(status=status, title="x", detail="x", request_id="x", sign_in=sign_in)
     links = [link["href"] for link in _Reader(made).named("a")]
     assert links == ([] if href is None else [href])
@@ -90,7 +90,7 @@ def test_an_error_leads_on(status: int, sign_in: str, href: str | None, text: st
 @settings(deadline=None)
 @given(st.text() | st.just(NASTY))
 def test_everything_is_escaped(text: str) -> None:
-    """Whatever is put into a page, its elements and their attributes' names stay the same."""
+    """No inserted text changes the elements of a page or the names of their attributes."""
 
     def shape(page: str) -> list[tuple[str, list[str]]]:
         return [(tag, list(attributes)) for tag, attributes in _Reader(page).elements]
@@ -112,7 +112,7 @@ def test_everything_is_escaped(text: str) -> None:
     ],
 )
 def test_policy_allows_just_the_style(page: str) -> None:
-    """The policy names the hash of the page's one style sheet; the page has nothing else inline."""
+    """The policy allows the only style sheet by its hash, and nothing else is inline."""
     [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = CONTENT_SECURITY_POLICY
@@ -120,7 +120,7 @@ def test_policy_allows_just_the_style(page: str) -> None:
     assert policy.startswith("default-src 'none';")
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
-    assert "form-action" not in policy  # it would hold the application's own redirects too
+    assert "form-action" not in policy  # it would apply to the application's own redirects too
     for tag, attributes in _Reader(page).elements:
         assert tag != "script"
         assert not [name for name in attributes if name == "style" or name.startswith("on")]

@@ -1,4 +1,4 @@
-"""Password checks: both kinds of hash, decoys that match nothing, and a bounded queue."""
+"""Password checks: argon2id and bcrypt hashes, decoys that no password matches, a bounded queue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HTPASSWD = f"$2y${BCRYPT[4:]}"
 
 @pytest.fixture
 def checker() -> Iterator[PasswordChecker]:
-    """A checker of the default size."""
+    """A password checker of the default size."""
     made = PasswordChecker()
     yield made
     made.close()
@@ -58,12 +58,12 @@ def checker() -> Iterator[PasswordChecker]:
 async def test_check(
     checker: PasswordChecker, encoded: str, password: str, verdict: Verdict
 ) -> None:
-    """A password is right or wrong whatever it is made of; none is an error."""
+    """Every password, whatever characters it has, is either right or wrong and never an error."""
     assert await checker.check(encoded, password) is verdict
 
 
 def test_own_hash_is_checked_and_supported() -> None:
-    """What `hash_password` makes is argon2id, salted, and accepted by `verify`."""
+    """`hash_password` makes a salted argon2id hash that `verify` accepts."""
     encoded = hash_password("demo")
     assert encoded.startswith("$argon2id$")
     assert is_supported(encoded)
@@ -72,7 +72,7 @@ def test_own_hash_is_checked_and_supported() -> None:
 
 
 def test_bcrypt_looks_at_72_octets() -> None:
-    """A password longer than bcrypt's limit is cut as htpasswd cut it when the hash was made."""
+    """A password over bcrypt's limit is cut to 72 octets, as htpasswd does when it hashes."""
     encoded = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
     assert verify(encoded, "x" * 80)
 
@@ -92,7 +92,7 @@ def test_bcrypt_looks_at_72_octets() -> None:
     ],
 )
 def test_unsupported(encoded: str) -> None:
-    """Anything else is found out when the users file is read, not at a login."""
+    """Any other hash is reported as unsupported, so it is found when the users file is read."""
     assert not is_supported(encoded)
 
 
@@ -100,7 +100,7 @@ def test_unsupported(encoded: str) -> None:
     "encoded", [pytest.param(ARGON2, id="argon2"), pytest.param(BCRYPT, id="bcrypt")]
 )
 def test_decoy_costs_the_same_and_matches_nothing(encoded: str) -> None:
-    """A decoy has the parameters, salt and length of its model, another digest, and no password."""
+    """A decoy has the parameters, salt and length of its model, but no password matches it."""
     made = decoy(encoded)
     assert is_supported(made)
     assert len(made) == len(encoded)
@@ -110,7 +110,7 @@ def test_decoy_costs_the_same_and_matches_nothing(encoded: str) -> None:
 
 
 async def test_busy_beyond_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When every thread works and the queue is full, the next check is turned away, not queued."""
+    """While all threads work and the queue is full, a check returns BUSY at once."""
     gate = threading.Event()
     monkeypatch.setattr(passwords, "verify", lambda *_: gate.wait(10))
     checker = PasswordChecker(threads=1, waiting=1)
@@ -127,7 +127,7 @@ async def test_busy_beyond_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_cancelled_check_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check whose client went away, running or queued, does not take a place for ever."""
+    """A cancelled check, running or queued, releases its place."""
     gate = threading.Event()
     monkeypatch.setattr(passwords, "verify", lambda *_: gate.wait(10))
     checker = PasswordChecker(threads=1, waiting=1)

@@ -1,4 +1,4 @@
-"""Every error is a problem document with the common headers, and nothing inner leaks."""
+"""Every error is a problem document with the common headers and without internal details."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _raising(error: Exception) -> Callable[[web.Request], Awaitable[NoReturn]]:
 
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient) -> Client:
-    """A client of an application whose handlers fail in every way."""
+    """A client of an application whose handlers fail in all possible ways."""
     app = web.Application(middlewares=[problem_middleware], client_max_size=64 * 1024)
     app.router.add_get("/fine", _fine)
     app.router.add_post("/read", _read)
@@ -91,7 +91,7 @@ async def client(aiohttp_client: AiohttpClient) -> Client:
 async def test_problem_document(
     client: Client, *, method: str, path: str, status: int, title: str, detail: str
 ) -> None:
-    """The body has RFC 9457's members and the request's id, under the status it names."""
+    """The body has the members of RFC 9457 and the request id, and repeats the HTTP status."""
     answer = await client.request(method, path, headers={"X-Request-Id": "abc-123"})
     assert answer.status == status
     assert answer.content_type == "application/problem+json"
@@ -107,7 +107,7 @@ async def test_problem_document(
 
 
 async def test_headers_of_refusals(client: Client) -> None:
-    """401 has its challenge, 503 says when to come back, 405 what is allowed; a code is kept."""
+    """401 has a challenge, 503 has Retry-After, 405 has Allow, and an error code is kept."""
     assert (await client.get("/challenged")).headers["WWW-Authenticate"].startswith("Bearer ")
     assert int((await client.get("/busy")).headers["Retry-After"]) > 0
     assert int((await client.get("/store")).headers["Retry-After"]) > 0
@@ -117,13 +117,13 @@ async def test_headers_of_refusals(client: Client) -> None:
 
 
 async def test_a_redirect_is_no_error(client: Client) -> None:
-    """Whatever aiohttp raises that is not an error stays what it is."""
+    """A redirect raised by a handler is passed on unchanged."""
     answer = await client.get("/moved", allow_redirects=False)
     assert (answer.status, answer.headers["Location"]) == (302, "/fine")
 
 
 async def test_body_over_the_limit(client: Client) -> None:
-    """64 KiB are read; one octet more is 413."""
+    """A body of 64 KiB is accepted, and a body one octet larger gets 413."""
     assert (await client.post("/read", data=b"x" * 65536)).status == 200
     answer = await client.post("/read", data=b"x" * 65537)
     assert answer.status == 413
@@ -132,7 +132,7 @@ async def test_body_over_the_limit(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/fine", "/nothing", "/broken", "/challenged"])
 async def test_common_headers(client: Client, path: str) -> None:
-    """Good or bad, an answer is not sniffed, framed or attributed to a server version."""
+    """Every response, good or bad, has the security headers and a Server header without version."""
     headers = (await client.get(path)).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "same-origin"
@@ -142,7 +142,7 @@ async def test_common_headers(client: Client, path: str) -> None:
 
 
 async def test_browsers_get_a_page(client: Client) -> None:
-    """A navigation that runs into an error gets HTML with the same words, without scripts."""
+    """A browser gets an HTML page with the same text as the problem document and no scripts."""
     answer = await client.get("/broken", headers={"Accept": "text/html", "X-Request-Id": "abc-123"})
     page = await answer.text()
     assert answer.status == 500
@@ -162,7 +162,7 @@ async def test_browsers_get_a_page(client: Client) -> None:
     ],
 )
 async def test_an_odd_request_id_is_replaced(client: Client, given: str) -> None:
-    """An id that is not one is not repeated to anybody; a fresh one stands in for it."""
+    """An invalid request id is replaced by a new one and not repeated."""
     answer = await client.get("/refused", headers={"X-Request-Id": given})
     made = (await answer.json(content_type=None))["request_id"]
     assert len(made) == 32
@@ -172,7 +172,7 @@ async def test_an_odd_request_id_is_replaced(client: Client, given: str) -> None
 async def test_a_fault_is_logged_once_and_told_to_nobody(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unexpected exception makes one record with the request id; the client sees none of it."""
+    """An unexpected exception is logged once with the request id and hidden from the client."""
     with caplog.at_level(logging.DEBUG, logger="sidecar"):
         answer = await client.get("/broken", headers={"X-Request-Id": "abc-123"})
     assert "inner workings" not in await answer.text()
@@ -183,7 +183,7 @@ async def test_a_fault_is_logged_once_and_told_to_nobody(
 
 
 async def test_a_refusal_is_no_fault(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """Refusals and an unreachable store are not logged as errors here."""
+    """Refusals and an unreachable store are not logged as errors."""
     with caplog.at_level(logging.DEBUG, logger="sidecar"):
         await client.get("/refused")
         await client.get("/store")

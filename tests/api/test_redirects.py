@@ -1,4 +1,4 @@
-"""Redirect targets: what is followed, what is refused, and that no accepted one leads astray."""
+"""Redirect targets: which ones are accepted or refused, and that none leads to a foreign origin."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALLOWED = frozenset({"https://other.example", "http://localhost:8443"})
     ],
 )
 def test_accepted(rd: str) -> None:
-    """A path of this origin and a URL on an allowed origin are followed as they stand."""
+    """A path of this origin and a URL of an allowed origin are accepted unchanged."""
     assert safe_redirect(rd, OWN, ALLOWED) == rd
 
 
@@ -100,7 +100,7 @@ def test_accepted(rd: str) -> None:
     ],
 )
 def test_refused(rd: str) -> None:
-    """Anything that some reader could take for another place is refused, not repaired."""
+    """A target that any parser might read as a different place is refused."""
     assert safe_redirect(rd, OWN, ALLOWED) is None
 
 
@@ -144,7 +144,7 @@ _PIECES = st.sampled_from(
 @given(st.lists(_PIECES, max_size=8).map("".join) | st.text(max_size=40))
 @example("https://app.example@evil.example")
 def test_an_accepted_target_stays(rd: str) -> None:
-    """Two URL parsers agree that every accepted target, also decoded, leads to a known origin."""
+    """Two URL parsers agree that every accepted target, even decoded, has an allowed origin."""
     target = safe_redirect(rd, OWN, ALLOWED)
     if target is None:
         return
@@ -170,5 +170,5 @@ def test_an_accepted_target_stays(rd: str) -> None:
     ],
 )
 def test_parse_origin(text: str, origin: str | None) -> None:
-    """An origin has one spelling; anything else is not an origin."""
+    """An origin is normalized to one spelling; anything else is not an origin."""
     assert parse_origin(text) == origin

@@ -1,4 +1,4 @@
-"""Refreshing: one successor for all racers, theft ends the login, nothing lives for ever."""
+"""The refresh endpoint: one new pair for concurrent requests, theft detection, a maximum age."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def refused(answer: ClientResponse) -> bool:
-    """Whether the answer is the one 401 that every refused refresh gets."""
+    """Whether the response is the 401 that every refused refresh token gets."""
     document = await problem(answer)
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="sidecar"'
     assert document["detail"] == "The refresh token is not valid."
@@ -33,7 +33,7 @@ async def refused(answer: ClientResponse) -> bool:
 
 
 async def test_rotation(api: Api, clock: Clock) -> None:
-    """A refresh gives a new pair of the same session; the old access token is let in no more."""
+    """A refresh returns a new pair for the same session, and the old access token is refused."""
     old = await api.login()
     sid = (await (await api.user_of(old["access_token"])).json())["sid"]
     clock.now += 60
@@ -52,7 +52,7 @@ async def test_rotation(api: Api, clock: Clock) -> None:
 
 
 async def test_racers_get_one_pair(api: Api) -> None:
-    """Two tabs that refresh at once both go on, with one and the same pair."""
+    """Concurrent refreshes with the same token all succeed and get the same pair."""
     old = await api.login()
     answers = await asyncio.gather(*(api.refresh(old["refresh_token"]) for _ in range(5)))
     pairs = [await answer.json() for answer in answers]
@@ -64,7 +64,7 @@ async def test_racers_get_one_pair(api: Api) -> None:
 
 
 async def test_racers_on_a_slow_store(start: Starter, clock: Clock) -> None:
-    """Also when every racer has read the live record before the first one claims it."""
+    """Concurrent refreshes get the same pair even if all read the record before the first claim."""
     store = SlowStore(clock)
     api = await start(store)
     old = await api.login()
@@ -76,24 +76,24 @@ async def test_racers_on_a_slow_store(start: Starter, clock: Clock) -> None:
 
 
 class SlowStore(LocalStore):
-    """A local store that lets everybody else go first at each step."""
+    """A local store that lets other tasks run before each step."""
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
-        """After everybody else has read."""
+        """Read the record, then let all other tasks read it."""
         record = await super().get_refresh(refresh_id)
         for _ in range(20):
             await asyncio.sleep(0)
         return record
 
     async def write(self, grant: Grant) -> bool:
-        """After everybody else has claimed."""
+        """Let all other tasks claim the record, then write."""
         for _ in range(20):
             await asyncio.sleep(0)
         return await super().write(grant)
 
 
 async def test_a_repeat_within_the_grace(api: Api, clock: Clock) -> None:
-    """A client that lost the answer asks again and gets the very same pair, with the time left."""
+    """A repeated refresh within REFRESH_GRACE gets the same pair, with the remaining lifetime."""
     old = await api.login()
     first = await (await api.refresh(old["refresh_token"])).json()
     clock.now += 10
@@ -114,7 +114,7 @@ async def test_theft(
     grace: float,
     later: float,
 ) -> None:
-    """A used token shown later ends the login, the thief's and the victim's, with one warning."""
+    """A used token presented after the grace ends the login for every holder, with one warning."""
     api = await start(refresh_grace=grace)
     old = await api.login()
     new = await (await api.refresh(old["refresh_token"])).json()
@@ -129,7 +129,7 @@ async def test_theft(
 
 
 async def test_a_used_token_when_the_clock_was_set_back(api: Api, clock: Clock) -> None:
-    """How long ago it was used nobody knows: beyond the grace it is theft, not a race."""
+    """If the clock was set back by more than the grace, a used token counts as stolen."""
     old = await api.login()
     new = await (await api.refresh(old["refresh_token"])).json()
     clock.now -= 10
@@ -144,7 +144,7 @@ async def test_a_used_token_when_the_clock_was_set_back(api: Api, clock: Clock) 
 
 @pytest.mark.parametrize("step", [pytest.param(3600, id="on"), pytest.param(-3600, id="back")])
 async def test_a_login_goes_on_when_the_clock_is_set(api: Api, clock: Clock, step: int) -> None:
-    """Nobody has to log in again: not when it is set, and not when it is put right."""
+    """A login survives an hour's clock change in either direction and the correction of it."""
     first = await api.login()
     cookie = with_cookie(await api.cookie())
     clock.now += step
@@ -162,7 +162,7 @@ async def test_a_login_goes_on_when_the_clock_is_set(api: Api, clock: Clock, ste
 
 
 async def test_theft_leaves_other_logins_alone(api: Api, clock: Clock) -> None:
-    """Theft ends the family of that token, not the user's other logins."""
+    """Theft of a refresh token ends its own login and no other login of the user."""
     stolen, other = await api.login(), await api.login()
     await api.refresh(stolen["refresh_token"])
     clock.now += 60
@@ -171,7 +171,7 @@ async def test_theft_leaves_other_logins_alone(api: Api, clock: Clock) -> None:
 
 
 async def test_a_repeat_after_the_next_refresh(api: Api, clock: Clock) -> None:
-    """A late racer does not bring a pair back over the one that the login has gone on to."""
+    """A repeat within the grace does not make a pair live that a later refresh has replaced."""
     first = await api.login()
     second = await (await api.refresh(first["refresh_token"])).json()
     third = await (await api.refresh(second["refresh_token"])).json()
@@ -183,7 +183,7 @@ async def test_a_repeat_after_the_next_refresh(api: Api, clock: Clock) -> None:
 
 
 async def test_a_crash_between_claim_and_write_heals(start: Starter, clock: Clock) -> None:
-    """When the store fails after the claim, the client's next try within the grace completes it."""
+    """If the store fails after the claim, the client's retry within the grace succeeds."""
     store = FailingStore(clock)
     api = await start(store)
     old = await api.login()
@@ -200,19 +200,19 @@ async def test_a_crash_between_claim_and_write_heals(start: Starter, clock: Cloc
 
 
 class FailingStore(LocalStore):
-    """A local store whose writes can be made to fail."""
+    """A local store whose writes fail while `failing` is set."""
 
     failing = False
 
     async def write(self, grant: Grant) -> bool:
-        """Unless failing."""
+        """Write the grant, or raise StoreUnavailable while `failing` is set."""
         if self.failing:
             raise StoreUnavailable("told to")
         return await super().write(grant)
 
 
 async def test_a_login_cannot_be_written_either(start: Starter, clock: Clock) -> None:
-    """A login that the store does not take is 503, no cookie and no token."""
+    """If the store fails, a login gets 503 and no tokens."""
     store = FailingStore(clock)
     store.failing = True
     api = await start(store)
@@ -225,7 +225,7 @@ async def test_a_login_cannot_be_written_either(start: Starter, clock: Clock) ->
 
 
 async def test_logout_wins_over_a_refresh_under_way(start: Starter, clock: Clock) -> None:
-    """A login that is ended between claim and write stays ended: the new pair is not handed out."""
+    """If the login ends between claim and write, the refresh is refused and issues no pair."""
     store = RacingStore(clock)
     api = await start(store)
     old = await api.login()
@@ -238,32 +238,32 @@ async def test_logout_wins_over_a_refresh_under_way(start: Starter, clock: Clock
 
 
 class RacingStore(LocalStore):
-    """A local store in which somebody else's logout can come just before a write."""
+    """A local store in which a logout can happen just before a write."""
 
     ends_before_writing = False
     revocable: RefreshRecord | None = None
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """As ever, and keep what was claimed."""
+        """Claim the record and remember it."""
         self.revocable = used
         return await super().claim_refresh(refresh_id, used)
 
     async def write(self, grant: Grant) -> bool:
-        """After the logout, if there is one."""
+        """End the session if `ends_before_writing` is set, then write the grant."""
         if self.ends_before_writing:
             await self.revoke_session(grant.session.sid)
         return await super().write(grant)
 
 
 async def test_logout_wins_over_a_repeat(start: Starter, clock: Clock) -> None:
-    """The same when it is a repeat that would complete what stopped after the claim."""
+    """A repeat that would complete an interrupted refresh is refused if the login has ended."""
     store = RacingStore(clock)
     api = await start(store)
     old = await api.login()
     store.ends_before_writing = True
     await api.refresh(old["refresh_token"])
     used = await store.get_refresh(refresh_id(old["refresh_token"].encode()))
-    assert used is None  # this store forgets; others keep it
+    assert used is None  # this store deletes the record; others keep it
     assert store.revocable is not None
     store.put_refresh(refresh_id(old["refresh_token"].encode()), store.revocable)
     store.ends_before_writing = False
@@ -272,7 +272,7 @@ async def test_logout_wins_over_a_repeat(start: Starter, clock: Clock) -> None:
 
 
 async def test_a_repeat_after_logout(api: Api) -> None:
-    """Within the grace, too, a logout is final: the used token brings nothing back."""
+    """After a logout, a used token is refused even within the grace."""
     old = await api.login()
     new = await (await api.refresh(old["refresh_token"])).json()
     await api.client.post("/auth/logout", headers=bearer(new["access_token"]))
@@ -283,7 +283,7 @@ async def test_a_repeat_after_logout(api: Api) -> None:
 
 
 async def test_age(api: Api, clock: Clock) -> None:
-    """A login cannot be refreshed beyond its greatest age, and no token is issued to outlive it."""
+    """A login cannot be refreshed beyond its maximum age, and no token outlives that age."""
     start = clock.now
     tokens = await api.login()
     age = api.current.issuer.max_age
@@ -299,7 +299,7 @@ async def test_age(api: Api, clock: Clock) -> None:
 
 
 async def test_a_lowered_age_ends_older_logins(api: Api, clock: Clock) -> None:
-    """A login older than what is allowed now is ended at its next refresh."""
+    """A login older than a newly lowered maximum age ends at its next refresh."""
     tokens = await api.login()
     clock.now += 3600
     api.current.issuer.max_age = 1800.0
@@ -313,7 +313,7 @@ async def test_a_lowered_age_ends_older_logins(api: Api, clock: Clock) -> None:
     [pytest.param(users_of("alice"), id="disabled"), pytest.param(Users(), id="removed")],
 )
 async def test_a_user_who_is_gone(api: Api, users: Users) -> None:
-    """Who was disabled or removed since the login is refused, and the login is ended."""
+    """The login of a user who was disabled or removed ends at its next refresh."""
     tokens = await api.login()
     api.current.users = users
     assert await refused(await api.refresh(tokens["refresh_token"]))
@@ -322,7 +322,7 @@ async def test_a_user_who_is_gone(api: Api, users: Users) -> None:
 
 
 async def test_roles_are_read_anew(api: Api) -> None:
-    """A refresh gives the roles that the users file has now."""
+    """A refreshed token has the roles that are in the users file at that time."""
     tokens = await api.login()
     api.current.users = users_of(roles='["user", "auditor"]')
     tokens = await (await api.refresh(tokens["refresh_token"])).json()
@@ -373,12 +373,12 @@ async def _never_given_out(api: Api) -> str:
     ],
 )
 async def test_other_tokens(api: Api, make: Callable[[Api], Awaitable[str]]) -> None:
-    """Whatever is wrong with a refresh token, the answer is the same 401."""
+    """Every invalid refresh token gets the same 401, whatever is wrong with it."""
     assert await refused(await api.refresh(await make(api)))
 
 
 async def test_a_swapped_record(api: Api) -> None:
-    """A record that was copied under another token's id gives nothing."""
+    """A record copied under the id of another token does not refresh that token."""
     mine, other = await api.login(), await api.login("admin")
     record = await api.store.get_refresh(refresh_id(other["refresh_token"].encode()))
     assert record is not None
@@ -396,7 +396,7 @@ async def test_a_swapped_record(api: Api) -> None:
     ],
 )
 async def test_bad_bodies(api: Api, body: bytes, detail: str) -> None:
-    """A body without its field is 400 and says which one was expected."""
+    """A body without the field gets a 400 that names the expected field."""
     answer = await api.client.post(
         "/auth/refresh", data=body, headers={"Content-Type": "application/json"}
     )
@@ -407,7 +407,7 @@ async def test_bad_bodies(api: Api, body: bytes, detail: str) -> None:
 
 
 async def test_a_damaged_seal(api: Api) -> None:
-    """A used record whose pair cannot be opened is refused, and nothing breaks."""
+    """A used record whose sealed pair cannot be opened is refused like an invalid token."""
     tokens = await api.login()
     identity = refresh_id(tokens["refresh_token"].encode())
     record = await api.store.get_refresh(identity)
@@ -419,7 +419,7 @@ async def test_a_damaged_seal(api: Api) -> None:
 
 
 async def test_a_record_that_vanishes(start: Starter, clock: Clock) -> None:
-    """A token whose record goes between reading and claiming is refused like an unknown one."""
+    """A token whose record is deleted between read and claim is refused like an unknown token."""
     api = await start(VanishingStore(clock))
     tokens = await api.login()
     assert await refused(await api.refresh(tokens["refresh_token"]))
@@ -427,16 +427,16 @@ async def test_a_record_that_vanishes(start: Starter, clock: Clock) -> None:
 
 
 class VanishingStore(LocalStore):
-    """A local store whose logins end just before they are claimed."""
+    """A local store whose sessions end just before they are claimed."""
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """After the logout."""
+        """End the session, then try to claim the record."""
         await self.revoke_session(used.sid)
         return await super().claim_refresh(refresh_id, used)
 
 
 async def test_logins_from_elsewhere_keep_their_claims(api: Api) -> None:
-    """A login that was not by password is not looked up among the users of the file."""
+    """A login without a password keeps its claims and is not looked up in the users file."""
     now = api.clock.now
     login = Login(sid="s" * 22, sub="alice", claims={"roles": ["x"]}, created=now, method="oidc")
     pair = issue_pair(
@@ -450,7 +450,7 @@ async def test_logins_from_elsewhere_keep_their_claims(api: Api) -> None:
 
 
 async def test_nothing_usable_is_stored(api: Api) -> None:
-    """The record of a used token holds its successors sealed: neither token stands in it."""
+    """The record of a used token contains neither of the new tokens in plain form."""
     old = await api.login()
     new = await (await api.refresh(old["refresh_token"])).json()
     record = await api.store.get_refresh(refresh_id(old["refresh_token"].encode()))

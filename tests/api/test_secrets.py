@@ -1,4 +1,4 @@
-"""No password, token or cookie gets into a log record, whatever becomes of the request."""
+"""No password, token or cookie appears in a log record, whatever happens to the request."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from sidecar.auth.session import Grant
     from tests.api.control_plane import Api, Clock, Starter
 
-# Passwords that are nowhere else in a record, and one that was typed into the wrong field.
+# A wrong password and one typed into the name field; neither text occurs elsewhere in a record.
 WRONG: Final = "hunter2-wrong-password"
 AS_NAME: Final = "hunter2-typed-as-the-name"
 
 
 class BrokenStore(LocalStore):
-    """A local store with a bug that shows when it is told to."""
+    """A local store that fails with a bug while `broken` is set."""
 
     broken = False
 
     async def write(self, grant: Grant) -> bool:
-        """Unless broken."""
+        """Write the grant, or raise RuntimeError while `broken` is set."""
         if self.broken:
             raise RuntimeError("a bug")
         return await super().write(grant)
 
 
 async def _use_everything(api: Api) -> list[str]:
-    """Go through every flow, good and bad; every secret that was about."""
+    """Use every endpoint correctly and wrongly, and return all secrets that were used."""
     client = api.client
     secrets = ["pw-alice", WRONG, AS_NAME]
     tokens, value = await api.login(), await api.cookie()
@@ -70,7 +70,7 @@ async def _use_everything(api: Api) -> list[str]:
 async def test_no_secret_is_logged(
     start: Starter, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the lowest level, of every logger, with faults and without: nothing that gives entry."""
+    """No logger writes a secret, even at the lowest level and when requests fail."""
     store = BrokenStore(clock)
     api = await start(store)
     with caplog.at_level(logging.DEBUG):
@@ -88,13 +88,13 @@ async def test_no_secret_is_logged(
         "sidecar.api.problems",
     }
     for secret in secrets:
-        # A signature alone would do for an attacker who has seen the rest elsewhere.
+        # A signature alone is enough for an attacker who knows the rest of the token.
         for part in (secret, secret.rpartition(".")[2]):
             assert not [line for line in written if part in line]
 
 
 def test_reprs_show_no_secret(clock: Clock) -> None:
-    """Whatever holds a secret hides it from `repr`, and thereby from any message made of it."""
+    """The `repr` of every object that holds a secret hides it, and so do messages built from it."""
     services = make_services(clock)
     services.passwords.close()
     pair = issue_pair(

@@ -1,4 +1,4 @@
-"""Who am I, where am I logged in, end one of those: one's own and nobody else's."""
+"""User info and the session list: users see and end their own sessions and nobody else's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def sessions(api: Api, token: str) -> list[dict[str, Any]]:
-    """The listing, as this token's owner sees it."""
+    """The session list that the owner of this token gets."""
     answer = await api.client.get("/auth/sessions", headers=bearer(token))
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
@@ -27,7 +27,7 @@ async def sessions(api: Api, token: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("by", ["bearer", "cookie"])
 async def test_userinfo(api: Api, by: str) -> None:
-    """Both kinds of credential show the same user: claims about them, none about the token."""
+    """A token and a cookie return the same claims about the user and no claims about the token."""
     if by == "bearer":
         headers = bearer((await api.login("admin"))["access_token"])
     else:
@@ -47,7 +47,7 @@ async def test_userinfo(api: Api, by: str) -> None:
 
 @pytest.mark.parametrize("path", ["/auth/userinfo", "/auth/sessions"])
 async def test_nobody(api: Api, path: str) -> None:
-    """Without a live session there is nothing to see; the reason is in the metric alone."""
+    """Without a live session, both endpoints return 401, and only the metric has the reason."""
     answer = await api.client.get(path)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="sidecar"'
@@ -62,7 +62,7 @@ async def test_nobody(api: Api, path: str) -> None:
 
 
 async def test_repeated_authorization(api: Api) -> None:
-    """Two Authorization headers are refused, also when one of them is good."""
+    """Two Authorization headers get 400, even if the token in them is valid."""
     tokens = await api.login()
     header = f"Bearer {tokens['access_token']}"
     answer = await api.client.get(
@@ -72,7 +72,7 @@ async def test_repeated_authorization(api: Api) -> None:
 
 
 async def test_store_away(start: Starter, clock: Clock) -> None:
-    """When the store cannot be asked, the answer is 503 and not "nobody"."""
+    """If the store is unavailable, the response is 503 and not 401."""
     api = await start(AwayStore(clock))
     tokens = await api.login()
     answer = await api.user_of(tokens["access_token"])
@@ -82,23 +82,23 @@ async def test_store_away(start: Starter, clock: Clock) -> None:
 
 
 class AwayStore(LocalStore):
-    """A local store that cannot be asked about sessions."""
+    """A local store that is unavailable for reading sessions."""
 
     def peek(self, token_id: str) -> Session | None:
-        """Nothing is known."""
+        """Return None, because nothing is cached."""
         return None
 
     def known(self, token_id: str) -> Session | None:
-        """Nor here."""
+        """Return None, because no session is known locally."""
         return None
 
     async def get(self, token_id: str) -> Session | None:
-        """Never."""
+        """Raise StoreUnavailable."""
         raise StoreUnavailable("told to")
 
 
 async def test_listing(api: Api, clock: Clock) -> None:
-    """Every login of the user is there, the asking one marked, and nobody else's."""
+    """The list has all sessions of the user, marks the current one, and has no other user's."""
     first = await api.login()
     clock.now += 60
     await api.cookie()
@@ -115,7 +115,7 @@ async def test_listing(api: Api, clock: Clock) -> None:
 
 
 async def test_end_one(api: Api) -> None:
-    """Ending one login from another ends that one and leaves the caller in."""
+    """Deleting another session ends it and leaves the caller's session alone."""
     mine, other = await api.login(), await api.login()
     found = await sessions(api, mine["access_token"])
     [sid] = [each["sid"] for each in found if not each["current"]]
@@ -127,7 +127,7 @@ async def test_end_one(api: Api) -> None:
 
 
 async def test_end_somebody_elses(api: Api) -> None:
-    """Another user's session looks like none at all, and goes on."""
+    """Another user's session looks like an unknown one and is not ended."""
     mine, other = await api.login(), await api.login("admin")
     [info] = await api.store.sessions_of("admin")
     for sid in (info.sid, "nonsense", "%2e%2e", "a" * 5000):
@@ -140,7 +140,7 @@ async def test_end_somebody_elses(api: Api) -> None:
 
 
 async def test_end_ones_own(api: Api) -> None:
-    """Ending the session one is using takes its cookie back."""
+    """Deleting the current session clears its cookie."""
     value = await api.cookie()
     [info] = await api.store.sessions_of("alice")
     answer = await api.client.delete(f"/auth/sessions/{info.sid}", headers=with_cookie(value))
@@ -150,7 +150,7 @@ async def test_end_ones_own(api: Api) -> None:
 
 
 async def test_end_is_guarded_against_forgery(api: Api) -> None:
-    """Another site's request with the cookie ends nothing."""
+    """A request that another site forged with the user's cookie gets 403 and ends nothing."""
     value = await api.cookie()
     [info] = await api.store.sessions_of("alice")
     answer = await api.client.delete(

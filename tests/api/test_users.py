@@ -1,4 +1,4 @@
-"""The users file: what is read from it, and every problem in it reported at once with its place."""
+"""The users file: what is read from it, and that all its problems are reported at once."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ disabled = true
 
 
 def problems_of(text: str) -> list[str]:
-    """Every problem of a text, as printed."""
+    """All problems of a text, as printed."""
     with pytest.raises(ConfigError) as caught:
         parse_users(text, "users.toml")
     return [str(problem) for problem in caught.value.problems]
 
 
 def entry(**values: str) -> str:
-    """One `[[user]]` table, good but for what is given."""
+    """A `[[user]]` table that is valid except for `values`."""
     keys = {"name": '"alice"', "password_hash": f'"{HASH}"'} | values
     return "[[user]]\n" + "\n".join(f"{key} = {value}" for key, value in keys.items())
 
 
 def test_reads_users() -> None:
-    """Every field of a user arrives; roles and scopes stand among the claims."""
+    """Every field of a user is read, and the claims include roles and scopes."""
     users = parse_users(GOOD, "users.toml")
     assert len(users) == 2
     alice, zoe = users
@@ -66,7 +66,7 @@ def test_reads_users() -> None:
 
 
 def test_find_is_exact() -> None:
-    """Names are compared as they stand: no other case, no white space around."""
+    """Names match only exactly: letter case and surrounding white space count."""
     users = parse_users(GOOD, "users.toml")
     assert users.find("alice") is not None
     for other in ("Alice", "alice ", "", "bob"):
@@ -74,7 +74,7 @@ def test_find_is_exact() -> None:
 
 
 def test_an_unknown_name_has_a_decoy() -> None:
-    """An unknown name gets the same hash each time, as costly as some user's, and nobody's."""
+    """An unknown name always gets the same decoy, which costs as much as a real user's hash."""
     users = parse_users(GOOD, "users.toml")
     known = {user.password_hash for user in users}
     assert users.hash_of("alice") == HASH
@@ -85,12 +85,12 @@ def test_an_unknown_name_has_a_decoy() -> None:
 
 
 def test_no_users_still_have_a_decoy() -> None:
-    """Without a single user a login costs a check too."""
+    """Without any users, a login still costs a password check."""
     assert is_supported(Users().hash_of("alice"))
 
 
 def test_empty_file_has_no_users() -> None:
-    """An empty users file is a users file."""
+    """An empty users file is valid and has no users."""
     assert len(parse_users("", "users.toml")) == 0
 
 
@@ -168,7 +168,7 @@ def test_empty_file_has_no_users() -> None:
     ],
 )
 def test_problems(text: str, expected: list[str]) -> None:
-    """Each problem names file, table, user and key, and all of them are told in one go."""
+    """Each problem names the file, table, user and key, and all problems are reported together."""
     found = problems_of(text)
     assert len(found) == len(expected)
     for problem, part in zip(found, expected, strict=True):
@@ -176,12 +176,12 @@ def test_problems(text: str, expected: list[str]) -> None:
 
 
 def test_problems_show_no_secret() -> None:
-    """A password put where a hash belongs is not repeated in the message."""
+    """A password given instead of a hash is not repeated in the message."""
     assert "hunter2-secret" not in "\n".join(problems_of(entry(password_hash='"hunter2-secret"')))
 
 
 def test_load_users(tmp_path: Path) -> None:
-    """A file is read as UTF-8; one that cannot be read is a configuration problem that names it."""
+    """The file is read as UTF-8, and an unreadable file is a ConfigError that names it."""
     path = tmp_path / "users.toml"
     path.write_text(GOOD, encoding="utf-8")
     assert load_users(path).find("Zoë Admin") is not None
@@ -193,7 +193,7 @@ def test_load_users(tmp_path: Path) -> None:
 
 
 def test_reprs_show_no_hash() -> None:
-    """Neither a user nor a table of users shows a hash."""
+    """The `repr` of a user and of all users shows no hash."""
     user = User("alice", HASH, {"roles": []})
     assert "argon2" not in f"{user!r} {Users([user])!r}"
     assert repr(Users([user])) == "<Users 1>"

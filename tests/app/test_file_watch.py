@@ -1,4 +1,4 @@
-"""When files count as changed: once they differ and nobody writes any more."""
+"""A file counts as changed when its content differs and is no longer being written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _appear(folder: Path) -> None:
 
 
 def _switch(folder: Path) -> None:
-    """As Kubernetes changes a mounted Secret: the link to the folder is replaced."""
+    """Replace the link to the folder, as Kubernetes does when a mounted Secret changes."""
     (folder / "2").mkdir()
     (folder / "2" / "c").write_text("two")
     (folder / "next").symlink_to("2")
@@ -44,7 +44,7 @@ def _switch(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", [_write, _same_size, _rename, _remove, _appear, _switch])
 def test_a_change(tmp_path: Path, change: Callable[[Path], None]) -> None:
-    """It shows with the second look, every time until it is taken, and then no more."""
+    """A change is reported from the second check on, and until it is taken."""
     (tmp_path / "a").write_text("one")
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "c").write_text("one")
@@ -58,7 +58,7 @@ def test_a_change(tmp_path: Path, change: Callable[[Path], None]) -> None:
 
 
 def test_who_writes_is_waited_for(tmp_path: Path) -> None:
-    """As long as each look finds something else, nothing has changed yet."""
+    """A file that differs at every check does not count as changed yet."""
     file = tmp_path / "a"
     file.write_text("")
     watch = FileWatch([str(file)])
@@ -69,7 +69,7 @@ def test_who_writes_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_other_files(tmp_path: Path) -> None:
-    """What was watched before is compared with how it was then, what is new with how it is now."""
+    """A file already watched keeps its last taken state; a new one starts in its current state."""
     one, two = tmp_path / "1", tmp_path / "2"
     one.write_text("")
     watch = FileWatch([str(one)])

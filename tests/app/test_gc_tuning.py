@@ -1,4 +1,4 @@
-"""The garbage collector in steps: nothing that lives is walked over twice, nothing dead stays."""
+"""Incremental garbage collection: live objects are not scanned twice, and dead ones are freed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLACK = 60_000
 
 
 class Node:
-    """Part of a cycle."""
+    """A member of a reference cycle."""
 
     def __init__(self) -> None:
         self.self = self
@@ -26,7 +26,7 @@ class Node:
 
 @pytest.fixture
 def gc_tuner() -> Iterator[GcTuner]:
-    """One at work; everything as it was afterwards."""
+    """An installed tuner; afterwards the collector must be in its original state."""
     before = gc.get_threshold()
     made = GcTuner(SLACK)
     made.install()
@@ -36,7 +36,7 @@ def gc_tuner() -> Iterator[GcTuner]:
 
 
 def test_what_survives_is_set_aside(gc_tuner: GcTuner) -> None:
-    """A full collection finds only what was made since the last."""
+    """A full collection freezes the survivors, so that the next one does not scan them."""
     aside = gc.get_freeze_count()
     kept = [Node() for _ in range(100)]
     gc.collect()
@@ -47,7 +47,7 @@ def test_what_survives_is_set_aside(gc_tuner: GcTuner) -> None:
 
 
 def test_young_garbage_goes_at_once(gc_tuner: GcTuner) -> None:
-    """A cycle that died before it was set aside."""
+    """A cycle that dies before it was frozen is freed by the next collection."""
     dead = weakref.ref(Node())
     gc.collect()
     assert dead() is None
@@ -55,10 +55,10 @@ def test_young_garbage_goes_at_once(gc_tuner: GcTuner) -> None:
 
 
 def test_old_garbage_goes_in_the_end(gc_tuner: GcTuner) -> None:
-    """A cycle that died after it was set aside goes when all is looked at again."""
+    """A cycle that dies after it was frozen is freed once all objects have been scanned again."""
     gc.collect()
     node = Node()
-    gc.collect()  # sets it aside
+    gc.collect()  # freezes the node
     old = weakref.ref(node)
     del node
     gc.collect()

@@ -1,4 +1,4 @@
-"""What a serving process asks of its system, seen in processes of its own."""
+"""Process settings of a serving sidecar, each tested in a separate process."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ with ThreadPoolExecutor(2) as threads:
 
 
 def run(program: str, *arguments: str) -> str:
-    """What a program prints."""
+    """Run a program and return what it prints."""
     argv = [sys.executable, "-c", program, *arguments]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_files() -> None:
-    """As many as may be had."""
+    """The limit on open files is raised to the hard limit."""
     assert run(FILES) == "True"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_memory_of_password_checks() -> None:
-    """It is gone when they are over; of itself the C library would keep it for ever."""
+    """Memory used by password checks is returned; otherwise the C library would keep it."""
     assert int(run(MEMORY, "given back")) < 4 << 20
     assert int(run(MEMORY, "kept")) > 16 << 20

@@ -1,4 +1,4 @@
-"""Child processes: readiness, failure, and that none is left."""
+"""Child processes: readiness, failed starts, and that no process survives the run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STUBBORN = (
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and has not ended."""
+    """Whether the process exists and is not a zombie."""
     try:
         return "\nState:\tZ" not in (usage.PROC / str(pid) / "status").read_text()
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def alive(pid: int) -> bool:
 
 
 def test_listening_child_is_ready_and_then_stopped(tmp_path: Path) -> None:
-    """The block ends with the process gone."""
+    """A child is ready when it listens, and has ended after the block."""
     port = free_port()
     with Children(tmp_path) as children:
         child = children.spawn("server", [sys.executable, "-c", SERVER, str(port)])
@@ -42,7 +42,7 @@ def test_listening_child_is_ready_and_then_stopped(tmp_path: Path) -> None:
 
 
 def test_child_that_ends_early_is_named_with_its_last_words(tmp_path: Path) -> None:
-    """The log's end is in the message."""
+    """If a child ends early, the error names it and includes the end of its log."""
     with Children(tmp_path) as children:
         child = children.spawn("broken", [sys.executable, "-c", "raise SystemExit('bad port')"])
         with pytest.raises(StartError, match=r"broken ended with status 1:\nbad port"):
@@ -50,7 +50,7 @@ def test_child_that_ends_early_is_named_with_its_last_words(tmp_path: Path) -> N
 
 
 def test_failure_in_the_block_stops_children(tmp_path: Path) -> None:
-    """An exception leaves nothing behind."""
+    """An exception in the block ends the children."""
     pids = []
 
     def fail() -> None:
@@ -66,7 +66,7 @@ def test_failure_in_the_block_stops_children(tmp_path: Path) -> None:
 def test_workers_end_with_a_master_that_had_to_be_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A master that ignores SIGTERM is killed, and so is what it started."""
+    """A process that ignores SIGTERM is killed together with its child processes."""
     monkeypatch.setattr("bench.children.STOP_SECONDS", 0.5)
     with Children(tmp_path) as children:
         child = children.spawn("stubborn", [sys.executable, "-c", STUBBORN])
@@ -79,7 +79,7 @@ def test_workers_end_with_a_master_that_had_to_be_killed(
 
 
 def test_termination_unwinds_like_an_interrupt() -> None:
-    """SIGTERM becomes an exception inside the block, and the old handler comes back."""
+    """SIGTERM raises KeyboardInterrupt in the block; afterwards the old handler is restored."""
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), stoppable():
         os.kill(os.getpid(), signal.SIGTERM)

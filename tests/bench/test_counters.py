@@ -1,4 +1,4 @@
-"""Redis' own counters: what was asked between two looks."""
+"""The command counters of Redis, and the difference between two readings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ AFTER = Counters({"get": 5, "mget": 3, "ping": 4, "info": 2}, keys=50)
 
 
 def test_sections_of_info_become_calls_and_keys() -> None:
-    """Names without their prefix; keys found and keys not found were both looked up."""
+    """Command names lose their prefix, and keys are the sum of hits and misses."""
     commandstats = {"cmdstat_get": {"calls": 3, "usec": 9}, "cmdstat_client|id": {"calls": 1}}
     found = parse(commandstats, {"keyspace_hits": 2, "keyspace_misses": 1, "role": "master"})
     assert found == Counters({"get": 3, "client|id": 1}, keys=3)
 
 
 def test_difference_names_only_what_happened() -> None:
-    """A command that was not called again is left out; a new one counts from nothing."""
+    """A difference has only commands that were called in between."""
     done = AFTER - BEFORE
     assert done == Counters({"mget": 3, "ping": 2, "info": 2}, keys=43)
 
@@ -36,12 +36,12 @@ def test_difference_names_only_what_happened() -> None:
     ],
 )
 def test_reads_are_whatever_could_look_a_session_up(name: str, reads: int) -> None:
-    """Pings and writes are not look-ups."""
+    """Only commands that could look up a session count as reads."""
     assert Counters({name: 1}, keys=0).reads == reads
 
 
 def test_the_suites_own_commands_do_not_count() -> None:
-    """INFO is asked to measure."""
+    """INFO, which the suite sends itself, is not counted."""
     done = AFTER - BEFORE
     assert done.total == 5
     assert listing(done) == "mget 3, ping 2"

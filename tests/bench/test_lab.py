@@ -1,4 +1,4 @@
-"""Filling configuration templates, scenarios' tokens and versions."""
+"""Configuration templates, the tokens of scenarios, and program versions."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def test_marks_are_replaced() -> None:
-    """Every mark gets its value; other signs of the language stay."""
+    """Each mark is replaced by its value, and other characters are kept."""
     assert filled("listen @PORT@; set $x @NAME@;", {"PORT": "1", "NAME": "n"}) == (
         "listen 1; set $x n;"
     )
 
 
 def test_unset_mark_is_an_error() -> None:
-    """A forgotten value is found before a server chokes on it."""
+    """A mark without a value is an error."""
     with pytest.raises(StartError, match="PORT"):
         filled("listen @PORT@;", {})
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.iterdir()))
 def test_every_template_can_be_filled(name: str, tmp_path: Path) -> None:
-    """The suite has a value for each mark that a template uses."""
+    """The suite has a value for every mark in every template."""
     names = ["PORT", "NAME", "SESSION", "ADMIN", "STORE", "REDIS_LINE", "DRAIN"]
     names += ["FIRST", "FIRST_ADMIN", "SECOND", "SECOND_ADMIN", "APP"]
     own = dict.fromkeys(names, "x")
@@ -40,7 +40,7 @@ def test_every_template_can_be_filled(name: str, tmp_path: Path) -> None:
 
 
 def test_minted_token_is_what_the_peers_check(tmp_path: Path) -> None:
-    """Issuer, audience and type are those of the sidecar's own tokens."""
+    """Minted tokens have the issuer, audience and type of the sidecar's own tokens."""
     lab = Lab(Children(tmp_path))
     token = lab.mint()
     claims = jwt.decode(token, lab.secret, algorithms=["HS256"], issuer=ISSUER, audience=AUDIENCE)
@@ -49,7 +49,7 @@ def test_minted_token_is_what_the_peers_check(tmp_path: Path) -> None:
 
 
 def test_spoiled_token_differs_only_in_its_signature(tmp_path: Path) -> None:
-    """Same length, same claims, not accepted."""
+    """A spoiled token has the same length and claims but an invalid signature."""
     lab = Lab(Children(tmp_path))
     token = lab.mint()
     bad = spoiled(token)
@@ -68,13 +68,13 @@ def test_spoiled_token_differs_only_in_its_signature(tmp_path: Path) -> None:
     ],
 )
 def test_scenario_sends_its_credential(credential: Credential, first: str) -> None:
-    """The token goes first, as it is, spoiled, or not at all."""
+    """The first header has the valid token or the spoiled one, or there is no credential."""
     scenario = Scenario("x", "x", credential=credential, headers=("X: y",))
     assert scenario.header_lines("a.b.CDEF")[0] == first
 
 
 def test_browser_scenario_sends_fifteen_headers() -> None:
-    """With Host, which wrk adds, it is as many as its title says."""
+    """Including Host, which wrk adds, the browser scenario sends fifteen headers."""
     browser = next(scenario for scenario in SCENARIOS if scenario.name == "browser")
     assert len(browser.header_lines("a.b.c")) + 1 == 15
 
@@ -91,10 +91,10 @@ def test_browser_scenario_sends_fifteen_headers() -> None:
     ],
 )
 def test_version_is_found_in_what_a_program_says(text: str, version: str) -> None:
-    """Every program words it differently."""
+    """The version is found in the output of every program, and is "unknown" without output."""
     assert version_in(text) == version
 
 
 def test_cpu_model_is_the_first_processors() -> None:
-    """The name in /proc/cpuinfo."""
+    """The CPU model is the first model name in /proc/cpuinfo."""
     assert cpu_model("processor\t: 0\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n") == "AMD EPYC"

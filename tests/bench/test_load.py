@@ -1,4 +1,4 @@
-"""wrk's command line and what is read from its output."""
+"""wrk's command line and the parsing of its output."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Requests/sec:  20000.00
 
 
 def test_result_is_found_between_wrks_own_lines() -> None:
-    """The JSON line is the result; the rate follows from it."""
+    """The result is read from the JSON line, and the rate is computed from it."""
     load = parse_output(OUTPUT)
     assert (load.requests, load.p99_us, load.per_second) == (20000, 4200, 20000.0)
 
 
 def test_output_without_a_result_is_an_error() -> None:
-    """A crash of wrk's script is not taken for zero requests."""
+    """Output without a result is an error and not taken for zero requests."""
     with pytest.raises(LoadError, match="no result"):
         parse_output("unable to connect to 127.0.0.1:1 Connection refused\n")
 
@@ -37,18 +37,18 @@ def test_output_without_a_result_is_an_error() -> None:
     ],
 )
 def test_errors_depend_on_what_was_expected(denied: bool, errors: int) -> None:  # noqa: FBT001
-    """Socket errors always count; statuses count against the expectation."""
+    """Socket errors always count; a status counts if it differs from the expectation."""
     assert parse_output(OUTPUT).errors(denied=denied) == errors
 
 
 def test_rate_of_an_empty_burst_is_zero() -> None:
-    """No division by the duration of nothing."""
+    """The rate of a burst without requests is 0."""
     nothing = Load(0, 0, 0, 0, 0, connect=32, read=0, write=0, timeout=0, status=0)
     assert nothing.per_second == 0.0
 
 
 def test_command_line_carries_headers_method_and_body() -> None:
-    """Headers go to wrk, method and body size to its script."""
+    """Headers are options of wrk; method and body size are arguments of its script."""
     burst = Burst(81, "/sink", "POST", ["A: b", "C: d"], body_size=64, connections=8, seconds=2)
     argv = burst.argv()
     assert argv[:4] == ["wrk", "-t1", "-c8", "-d2s"]
@@ -56,7 +56,7 @@ def test_command_line_carries_headers_method_and_body() -> None:
 
 
 def test_rotation_goes_to_the_script() -> None:
-    """The file, the first token's place and how many requests."""
+    """The script gets the token file, the index of the first token and the number of requests."""
     rotation = Rotation(Path("/x/tokens"), first=100, count=2500)
     burst = Burst(81, "/", "GET", [], 0, connections=64, seconds=60, rotation=rotation)
     assert burst.argv()[-5:] == ["GET", "0", "/x/tokens", "100", "2500"]

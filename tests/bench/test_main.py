@@ -1,4 +1,4 @@
-"""The command line's choices."""
+"""The arguments of the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.scenarios import SCENARIOS
 
 
 def test_default_measures_everything_but_the_redis_store() -> None:
-    """The sidecar on Redis comes with --redis."""
+    """By default, all proxies except `sidecar-redis` are measured in all scenarios."""
     arguments = build_parser().parse_args([])
     names = [proxy.name for proxy in compare.chosen_proxies(arguments)]
     assert names == [proxy.name for proxy in PROXIES if proxy.name != "sidecar-redis"]
@@ -19,7 +19,7 @@ def test_default_measures_everything_but_the_redis_store() -> None:
 
 
 def test_named_peers_and_scenarios_are_taken() -> None:
-    """Lists may hold spaces; the order is the suite's."""
+    """Lists may contain spaces, and the suite's order is kept."""
     arguments = build_parser().parse_args(["--peers", "caddy, haproxy", "--scenarios", "1m"])
     assert [proxy.name for proxy in compare.chosen_proxies(arguments)] == ["haproxy", "caddy"]
     assert [scenario.name for scenario in compare.chosen_scenarios(arguments)] == ["1m"]
@@ -27,19 +27,19 @@ def test_named_peers_and_scenarios_are_taken() -> None:
 
 @pytest.mark.parametrize("name", ["near", "cold", "many", "revocation"])
 def test_checks_of_shared_sessions_can_be_run_alone(name: str) -> None:
-    """Each by its name, as all checks."""
+    """Each check of shared sessions can be selected by name."""
     assert build_parser().parse_args(["checks", "--only", name]).only == [name]
 
 
 def test_the_long_check_is_run_only_when_it_is_named() -> None:
-    """It takes as long as all the others."""
+    """The check `soak`, which takes as long as all others together, runs only if it is named."""
     assert build_parser().parse_args(["checks", "--only", "soak"]).seconds == 600
     assert "soak" not in checks.chosen(build_parser().parse_args(["checks"]))
     assert checks.chosen(build_parser().parse_args(["checks", "--only", "soak"])) == ["soak"]
 
 
 def test_quick_is_three_scenarios() -> None:
-    """The essentials."""
+    """`--quick` selects three scenarios."""
     arguments = build_parser().parse_args(["--quick"])
     chosen = [scenario.name for scenario in compare.chosen_scenarios(arguments)]
     assert chosen == ["small", "1m", "verify"]
@@ -56,7 +56,7 @@ def test_quick_is_three_scenarios() -> None:
     ],
 )
 def test_wrong_arguments_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong argument ends with status 2 and says what is right."""
+    """An invalid argument exits with status 2 and an error message."""
     with pytest.raises(SystemExit) as ended:
         build_parser().parse_args(argv)
     assert ended.value.code == 2

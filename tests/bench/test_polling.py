@@ -1,4 +1,4 @@
-"""Answers on a keep-alive connection, and the wait for a revoked token's refusal."""
+"""Responses on a keep-alive connection, and the delay until a revoked token is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOGGED_OUT = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n"
     ],
 )
 def test_answer_is_found_when_it_is_whole(answer: bytes, found: tuple[int, int] | None) -> None:
-    """The status and how many bytes the answer took."""
+    """A complete response yields its status and size; an incomplete one yields None."""
     assert parse(answer) == found
 
 
@@ -39,13 +39,13 @@ def test_answer_is_found_when_it_is_whole(answer: bytes, found: tuple[int, int] 
     ],
 )
 def test_answer_without_an_end_of_its_own_is_an_error(line: str) -> None:
-    """The connection is needed for the next request."""
+    """A chunked response or one that closes the connection is an error."""
     with pytest.raises(PollError, match="expected a length"):
         parse(f"HTTP/1.1 401 Unauthorized\r\n{line}\r\n\r\n".encode())
 
 
 def serve(answers: list[bytes]) -> int:
-    """A server for one connection: an answer for each request, then the end; its port."""
+    """Serve one connection with these responses and then close it; returns the port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
@@ -61,7 +61,7 @@ def serve(answers: list[bytes]) -> int:
 
 
 def test_others_are_asked_until_each_refuses() -> None:
-    """What is let in after the logout's answer is counted; each refusal has its time."""
+    """Requests allowed after the logout are counted, and each refusal has its delay."""
     origin = Line(serve([LOGGED_OUT]))
     slow, quick = Line(serve([ALLOWED, ALLOWED, DENIED])), Line(serve([DENIED]))
     with closing(origin), closing(slow), closing(quick):
@@ -80,14 +80,14 @@ def test_others_are_asked_until_each_refuses() -> None:
     ],
 )
 def test_anything_else_than_yes_or_no_is_an_error(logout: bytes, other: bytes) -> None:
-    """An outage must not pass for a revocation."""
+    """An unexpected status or a closed connection is an error and not taken for a refusal."""
     origin, asked = Line(serve([logout])), Line(serve([other]))
     with closing(origin), closing(asked), pytest.raises(PollError):
         revoke("a.b.c", origin, [asked])
 
 
 def test_delays_are_shown_in_milliseconds() -> None:
-    """One figure for each of the others, over all logouts."""
+    """A period lists the delays of all logouts in milliseconds and sums the allowed requests."""
     stretch = Stretch([Revoked([0.001, 0.002], 1), Revoked([0.003, 0.004], 2)], 0.0, 0.0)
     assert stretch.delays == [1.0, 2.0, 3.0, 4.0]
     assert stretch.let_in == 3

@@ -1,4 +1,4 @@
-"""Tables and the results file."""
+"""The tables of a report and the sections of the results file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def figures(cpu: float, redis: float = 0.0) -> Figures:
-    """One row's figures, of two equal rounds."""
+    """The figures of a proxy with two equal rounds."""
     return Figures(
         cpu=cpu,
         best=cpu,
@@ -32,7 +32,7 @@ def figures(cpu: float, redis: float = 0.0) -> Figures:
 
 
 def test_table_is_padded_markdown() -> None:
-    """It renders as a table and lines up in a terminal."""
+    """A table is Markdown and is padded to align in a terminal."""
     assert report.table(["name", "n"], [["a", "1"], ["long name", "22"]]).splitlines() == [
         "| name      |  n |",
         "| --------- | -: |",
@@ -50,12 +50,12 @@ def test_table_is_padded_markdown() -> None:
     ],
 )
 def test_about_three_digits(value: float, text: str) -> None:
-    """More digits than that are noise."""
+    """Numbers are shown with about three significant digits."""
     assert report.significant(value) == text
 
 
 def test_every_row_says_what_the_sidecar_costs_beside_it() -> None:
-    """The ratio column is the sidecar's CPU divided by the row's."""
+    """The ratio column has the sidecar's CPU divided by that of the row."""
     rows = {"sidecar": figures(24), "haproxy": figures(20)}
     lines = report.scenario_table(rows, {"sidecar": "ours", "haproxy": "theirs"}).splitlines()
     assert lines[0].split("|")[-2].strip() == "sidecar ÷"
@@ -63,12 +63,12 @@ def test_every_row_says_what_the_sidecar_costs_beside_it() -> None:
 
 
 def test_without_the_sidecar_there_is_no_ratio() -> None:
-    """Peers alone are shown without a ratio column."""
+    """Without a sidecar among the proxies, there is no ratio column."""
     assert "÷" not in report.scenario_table({"haproxy": figures(20)}, {"haproxy": "theirs"})
 
 
 def test_missed_bars_stand_out() -> None:
-    """A missed bar is in capitals."""
+    """A missed bar is written in capitals."""
     text = report.verdict_table(
         [Verdict("x", 1.3, 1.1, 1.2, 0.9), Verdict("y", 0.4, 0.3, 0.5, None)]
     )
@@ -77,7 +77,7 @@ def test_missed_bars_stand_out() -> None:
 
 
 def test_section_is_replaced_in_place(tmp_path: Path) -> None:
-    """A second run replaces its own section and leaves the other alone."""
+    """A new section replaces the old section of the same name and no other."""
     path = tmp_path / "RESULTS.md"
     report.write_section(path, "comparison", "old")
     report.write_section(path, "checks", "kept")

@@ -1,4 +1,4 @@
-"""What counts as a failed request in the check of rolling restarts."""
+"""The check of rolling restarts: which responses count as failed requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.restarts import KINDS, Count, judge, read_answer
 
 
 def held(count: Count, codes: dict[int, int]) -> list[bool]:
-    """Which bars held after ten restarts."""
+    """Which bars were met in ten restarts."""
     return [outcome.held for outcome in judge(count, Counter(codes), 10)]
 
 
 def test_one_failure_is_too_many() -> None:
-    """And so is one exit that was not in order, or a kind of request that was never answered."""
+    """A single failed request, failed exit or missing kind of request misses its bar."""
     answered = Counter(dict.fromkeys(KINDS, 1000))
     assert held(Count(answered), {0: 10}) == [True, True, True]
     assert held(Count(answered, Counter({"get: 502 by HAProxy": 1})), {0: 10})[0] is False
@@ -40,14 +40,14 @@ def test_one_failure_is_too_many() -> None:
     ids=["good", "closes", "ours", "haproxy"],
 )
 async def test_answers(answer: bytes, status: str, kept: bool) -> None:  # noqa: FBT001 (a table)
-    """Who gave a bad one is part of what is counted."""
+    """A failed response is counted with the program that sent it."""
     reader = asyncio.StreamReader()
     reader.feed_data(answer)
     assert await read_answer(reader) == (status, kept)
 
 
 async def test_an_answer_that_is_cut() -> None:
-    """It is none."""
+    """A truncated response raises EOFError."""
     reader = asyncio.StreamReader()
     reader.feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
     reader.feed_eof()

@@ -1,4 +1,4 @@
-"""Sessions put into Redis in bulk are those that the sidecar itself would write."""
+"""Sessions inserted into Redis in bulk equal those that the sidecar writes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-TIMES = (b"seen", b"exp")  # these the store takes from the moment of writing
+TIMES = (b"seen", b"exp")  # set by the store at the time of writing
 
 
 def test_command_is_in_redis_wire_form() -> None:
-    """Lengths are those of bytes."""
+    """Commands are serialized in RESP, with lengths in bytes."""
     assert seeding.command(b"SET", b"k", "é".encode()) == (
         b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\xc3\xa9\r\n"
     )
 
 
 def test_tokens_stand_one_a_line(tmp_path: Path) -> None:
-    """As wrk's script reads them."""
+    """The token file has one token per line, as wrk's script expects."""
     file = seeding.write_tokens(tmp_path / "tokens", ["a.b.c", "d.e.f"])
     assert file.read_text() == "a.b.c\nd.e.f\n"
 
 
 async def test_inserted_logins_are_those_the_store_writes(tmp_path: Path) -> None:
-    """Found, listed and ended by the sidecar's own store, which leaves nothing of them behind."""
+    """The sidecar's store finds, lists and completely revokes the inserted logins."""
     pairs = seeding.mint(Lab(Children(tmp_path)), 3)
     session = pairs[0].grant.session
     with RedisServer() as server:
@@ -57,7 +57,7 @@ async def test_inserted_logins_are_those_the_store_writes(tmp_path: Path) -> Non
 
 
 async def test_inserted_keys_are_those_of_a_write(tmp_path: Path) -> None:
-    """Key by key, of the same kind and with the same fields, each with an end."""
+    """Inserted keys have the same types and values as those the store writes, and a TTL."""
     (pair,) = seeding.mint(Lab(Children(tmp_path)), 1)
     with RedisServer() as server:
         seeding.insert(server.port, seeding.commands(pair.grant))
@@ -73,7 +73,7 @@ async def test_inserted_keys_are_those_of_a_write(tmp_path: Path) -> None:
 
 
 def contents(server: RedisServer) -> dict[bytes, object]:
-    """Every key with what it holds, times that differ between two writes left out."""
+    """All keys with their values, except for times that differ between two writes."""
     found: dict[bytes, object] = {}
     for key in map(bytes, server.admin.scan_iter()):
         assert server.admin.pttl(key) > 0
@@ -89,13 +89,13 @@ def contents(server: RedisServer) -> dict[bytes, object]:
 
 
 def test_refused_command_is_an_error() -> None:
-    """A check must not go on with fewer sessions than it says."""
+    """A command that Redis refuses raises StartError."""
     with RedisServer() as server, pytest.raises(StartError, match="did not take"):
         seeding.insert(server.port, [seeding.command(b"SET", b"only-a-key")])
 
 
 def test_invented_logins_differ() -> None:
-    """None takes another's place; all are live for long enough."""
+    """Invented logins have different ids and are valid for more than an hour."""
     grants = list(seeding.invented(20))
     assert len({grant.session.id for grant in grants}) == 20
     assert len({grant.session.sid for grant in grants}) == 20

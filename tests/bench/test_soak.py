@@ -1,4 +1,4 @@
-"""What the check of a long load holds against a sidecar, and how it reads what it sees."""
+"""The bars of the check `soak`, and how it reads memory, logs and sockets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT_REST = Vitals(
 
 
 def seen(**changes: Any) -> Seen:
-    """What is seen of a sidecar that holds every bar, but for `changes`."""
+    """The observations of a sidecar that meets all bars, except for `changes`."""
     crowd = Crowd(1, "token", repeat("token"))
     crowd.seen.update((name, End.RESET) for name in MANNERS)
     values: dict[str, Any] = {
@@ -50,17 +50,17 @@ def seen(**changes: Any) -> Seen:
 
 
 def memory(first: int, last: int) -> list[tuple[float, int]]:
-    """A reading a second of one that changes in the middle."""
+    """One reading per second, which changes from `first` to `last` in the middle."""
     return [(float(at), first if at < PLAN.seconds / 2 else last) for at in range(PLAN.seconds)]
 
 
 def missed(what: Seen) -> list[str]:
-    """The bars that it misses."""
+    """The names of the bars that these observations miss."""
     return [outcome.name for outcome in judge(what, PLAN) if not outcome.held]
 
 
 def test_all_bars_can_be_held() -> None:
-    """By a sidecar that takes 3 % more in the end."""
+    """A sidecar whose memory grows by 3 % meets all bars."""
     assert missed(seen()) == []
 
 
@@ -88,7 +88,7 @@ def test_all_bars_can_be_held() -> None:
     ],
 )
 def test_each_bar_can_be_missed(changes: dict[str, Any], bar: str) -> None:
-    """And none but the one that is meant."""
+    """Each change misses its own bar and no other."""
     assert missed(seen(**changes)) == [bar]
 
 
@@ -109,14 +109,14 @@ def test_each_bar_can_be_missed(changes: dict[str, Any], bar: str) -> None:
     ],
 )
 def test_nothing_may_be_left(left: dict[str, Any], bar: str) -> None:
-    """Each has a bar of its own; what was there before may be."""
+    """Each resource left after the load misses its own bar."""
     assert missed(seen(rest=replace(AT_REST, **left))) == [bar]
     waits = not replace(AT_REST, **left).as_idle_as(AT_REST)
-    assert waits is ("transitions" not in left)  # those do not go with time
+    assert waits is ("transitions" not in left)  # waiting does not undo transitions
 
 
 def test_memory_is_compared_between_two_windows() -> None:
-    """After the warm-up and at the end; one reading is no level."""
+    """Memory levels are medians of the windows after the warm-up and at the end."""
     readings = [(0.0, 1), (60.0, 10), (70.0, 30), (89.0, 20), (91.0, 99)]
     readings += [(569.0, 99), (570.0, 5), (580.0, 7), (599.0, 6)]
     assert levels(readings, Plan.of(600)) == (20, 6)
@@ -135,12 +135,12 @@ def test_memory_is_compared_between_two_windows() -> None:
     ],
 )
 def test_what_a_log_may_say(line: str, fault: bool) -> None:  # noqa: FBT001 (a table)
-    """What is normal, and what a bad peer did."""
+    """Normal records and warnings about a peer's faults are allowed; anything else is a fault."""
     assert is_fault(line) is fault
 
 
 def test_sockets_are_read_from_the_kernels_table() -> None:
-    """Addresses of either family end with the port."""
+    """Ports, state and inode of a socket are read from a line of /proc/net/tcp."""
     table = (
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid timeout\n"
         "   0: 0100007F:1F90 0100007F:D431 01 00000000:00000000 00:00000000 00000000 0 0 4711 1\n"
@@ -150,7 +150,7 @@ def test_sockets_are_read_from_the_kernels_table() -> None:
 
 @pytest.mark.parametrize("end", [End.RESET, End.CLOSE, End.HALF_CLOSE])
 async def test_the_other_side_sees_how_a_connection_ends(end: End) -> None:
-    """A reset is one, and who ends its side alone still reads."""
+    """The server sees a reset for RESET, and otherwise an EOF after the data."""
     how: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

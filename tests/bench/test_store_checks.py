@@ -18,12 +18,12 @@ def passed(cpu: float, keys: int = 0, errors: int = 0) -> Pass:
 
 
 def held(outcomes: list[Outcome]) -> list[bool]:
-    """Which of them held."""
+    """Which of the bars were met."""
     return [outcome.held for outcome in outcomes]
 
 
 def test_outcome_of_a_number_is_held_up_to_its_bar() -> None:
-    """The line for a terminal and the row for the file say the same."""
+    """A bar is met up to its limit, and the printed line agrees with the table row."""
     outcome = at_most("look-up", 25.0, 25.0, "µs")
     assert outcome.line() == "held   look-up: 25.00 µs (bar: at most 25 µs)"
     assert not at_most("look-up", 25.01, 25.0).held
@@ -31,7 +31,7 @@ def test_outcome_of_a_number_is_held_up_to_its_bar() -> None:
 
 
 def test_near_holds_when_no_value_is_read() -> None:
-    """A link's pings may go on; a read may not, whatever command it is."""
+    """Any command that may read a value misses the bar; pings do not."""
     quiet = Counters({"ping": 4}, 0)
     assert near.verdict(Counters({"ping": 6}, 0), quiet).held
     assert "(2 commands more" in near.verdict(Counters({"ping": 6}, 0), quiet).measured
@@ -40,7 +40,7 @@ def test_near_holds_when_no_value_is_read() -> None:
 
 
 def test_price_of_a_look_up_is_paired_by_block() -> None:
-    """A slow minute of the machine falls on both passes of a block."""
+    """The cost is the median of the differences within each block, so slow blocks cancel out."""
     colds = [passed(40, keys=100), passed(80, keys=100), passed(44, keys=100)]
     warms = [passed(20), passed(60), passed(20)]
     outcomes = cold.judge(colds, warms)
@@ -53,14 +53,14 @@ def test_price_of_a_look_up_is_paired_by_block() -> None:
     [pytest.param(100, 100, id="nothing-is-known"), pytest.param(0, 0, id="nothing-is-asked")],
 )
 def test_price_is_not_known_unless_one_side_asks(cold_keys: int, warm_keys: int) -> None:
-    """Two equal passes differ by nothing, which is no price."""
+    """If both passes read keys, or neither does, the cost is unknown."""
     outcomes = cold.judge([passed(40, cold_keys)], [passed(40, warm_keys)])
     assert outcomes[0].measured == "not known"
     assert held(outcomes) == [False, False, True]
 
 
 def test_disturbed_blocks_give_no_price_while_most_are_sound() -> None:
-    """A block during which Redis could not be heard is left out."""
+    """A block in which not all sessions were read is ignored, as long as most blocks count."""
     colds = [passed(40, 100), passed(90, 30), passed(44, 100)]
     outcomes = cold.judge(colds, [passed(20), passed(20), passed(20)])
     assert (outcomes[0].measured, held(outcomes)) == ("22.00 µs", [True, True, True])
@@ -68,13 +68,13 @@ def test_disturbed_blocks_give_no_price_while_most_are_sound() -> None:
 
 
 def test_cold_counts_errors_of_either_side() -> None:
-    """A denied request is cheap."""
+    """Errors in cold and in warm passes are counted."""
     outcomes = cold.judge([passed(40, 100, errors=1)], [passed(20, errors=2)])
     assert (outcomes[2].measured, outcomes[2].held) == ("3", False)
 
 
 def test_memory_of_a_session_is_beside_that_of_its_token() -> None:
-    """What verified tokens take without sessions is taken off."""
+    """The memory of a session does not include that of its verified token."""
     memory = many.Memory(shared=150_000_000, tokens=50_000_000, first_tokens=2_000 * many.SOME)
     assert (memory.near, memory.token) == (1000, 2000)
     assert "as much memory as 25,000 tokens" in many.memory_lines(memory)
@@ -89,19 +89,19 @@ def test_memory_of_a_session_is_beside_that_of_its_token() -> None:
     ],
 )
 def test_near_cache_must_not_be_lost(flushes: float | None, kept: bool) -> None:  # noqa: FBT001
-    """Nor may it be unknown whether it was."""
+    """The bar is missed if the near cache was flushed or if the number of flushes is unknown."""
     assert many.lost(flushes).held is kept
 
 
 def test_metric_is_the_sample_of_just_this_name() -> None:
-    """Not its comment, not a longer name, not one with labels."""
+    """A metric is the sample with exactly this name and no labels."""
     text = '# TYPE x gauge\nx_total 2.0\nx{a="b"} 3.0\nx 4.5\n'
     assert metric_in(text, "x") == 4.5
     assert metric_in(text, "y") is None
 
 
 def test_revocation_bars() -> None:
-    """One late answer in a hundred misses the bar, as a busy bystander and a slow writer do."""
+    """Late refusals, a busy bystander and a slow login writer each miss their bar."""
     good = revocation.Stretch([Revoked([0.001], 0)] * 200, bystander=0.001, logins=1000)
     late = [Revoked([0.001], 0)] * 190 + [Revoked([0.006], 3)] * 10
     bad = revocation.Stretch(late, bystander=0.01, logins=500)

@@ -18,7 +18,7 @@ def round_of(microseconds: int, requests: int = 1000, errors: int = 0) -> Round:
 
 
 def test_figures_are_medians_over_rounds() -> None:
-    """One slow round moves the worst, not the figure."""
+    """Figures are medians over the rounds, so one slow round changes only the maximum."""
     figures = summarise([round_of(20), round_of(22, errors=2), round_of(90)])
     assert (figures.cpu, figures.best, figures.worst) == (22, 20, 90)
     assert (figures.user, figures.system) == (16.5, 5.5)
@@ -28,17 +28,17 @@ def test_figures_are_medians_over_rounds() -> None:
 
 
 def test_round_without_an_answer_costs_infinitely_much() -> None:
-    """A proxy that answered nothing never looks cheap."""
+    """A round without responses has infinite cost."""
     assert cpu_per_request(round_of(20, requests=0)) == float("inf")
 
 
 def test_ratio_is_paired_by_round() -> None:
-    """Rounds in which the whole machine was slow leave the ratio as it is."""
+    """A ratio does not change if the whole machine is slow in some rounds."""
     assert ratio([10, 20, 40], [20, 40, 80]) == 0.5
 
 
 def test_ratio_across_scenarios() -> None:
-    """A bar may compare one proxy's two scenarios; the best rounds stand beside the median."""
+    """A bar may compare two scenarios of one proxy; the verdict includes the best rounds."""
     table = {
         "small": {"sidecar": summarise([round_of(20), round_of(40)])},
         "verify": {"sidecar": summarise([round_of(10), round_of(8)])},
@@ -48,7 +48,7 @@ def test_ratio_across_scenarios() -> None:
 
 
 def test_bar_without_both_sides_gives_no_verdict() -> None:
-    """What was not measured is not judged."""
+    """A bar has no verdict unless both sides were measured."""
     assert verdicts({"small": {"sidecar": summarise([round_of(20)])}}, BARS) == []
 
 
@@ -57,7 +57,7 @@ def test_bar_without_both_sides_gives_no_verdict() -> None:
     [pytest.param(24, True, id="at-the-bar"), pytest.param(25, False, id="above")],
 )
 def test_verdict(measured: int, held: bool) -> None:  # noqa: FBT001
-    """A bar is kept up to and including its value."""
+    """A bar is met up to and including its limit."""
     bar = Bar("x", ("sidecar", "small"), ("haproxy", "small"), 1.2)
     sides = {"sidecar": summarise([round_of(measured)]), "haproxy": summarise([round_of(20)])}
     (verdict,) = verdicts({"small": sides}, [bar])

@@ -1,4 +1,4 @@
-"""Reading /proc: fields, trees and clocks."""
+"""Reading /proc: fields, process trees and CPU clocks."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ STAT = "41 ({name}) S 7 41 41 0 -1 4194560 120 0 0 0 153 47 9 9 20 0 1 0 300 100
     ],
 )
 def test_stat_fields_follow_the_command_name(name: str) -> None:
-    """Whatever a command calls itself, the fields after it are found."""
+    """The fields of /proc/<pid>/stat are found whatever characters the command name contains."""
     stat = usage.parse_stat(STAT.format(name=name))
     assert (stat.parent, stat.user, stat.system) == (7, 153, 47)
 
 
 def test_rss_is_in_bytes() -> None:
-    """The kernel's kB are 1024 bytes."""
+    """A kB in /proc is 1024 bytes."""
     assert usage.parse_rss("Name:\tx\nVmRSS:\t    2048 kB\nThreads:\t1\n") == 2048 * 1024
 
 
 def test_rss_of_a_process_without_memory_is_zero() -> None:
-    """A process that has ended has no VmRSS line."""
+    """A zombie process has no VmRSS line and counts as 0 bytes."""
     assert usage.parse_rss("Name:\tx\nState:\tZ (zombie)\n") == 0
 
 
 def test_descendants_are_found_at_every_depth() -> None:
-    """Workers of workers count; strangers do not."""
+    """Descendants at every depth are included, and unrelated processes are not."""
     parents = {2: 1, 3: 2, 4: 3, 5: 1, 9: 8}
     assert sorted(usage.descendants(2, parents)) == [2, 3, 4]
 
 
 def test_machine_time_leaves_idling_out() -> None:
-    """Busy is user, nice, system and interrupts; stolen time stands apart."""
+    """Busy time is user, nice, system and interrupt time; stolen time is separate."""
     machine = usage.parse_machine("cpu  100 5 30 9000 70 2 3 11 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
     assert (machine.busy, machine.stolen) == (140, 11)
 
@@ -56,18 +56,18 @@ def test_machine_time_leaves_idling_out() -> None:
     ],
 )
 def test_system_share(user: int, system: int, share: float) -> None:
-    """The kernel's part of the ticks, and 0 where none were seen."""
+    """The share of kernel time in all ticks is 0 if there were no ticks."""
     assert usage.system_share(user, system) == share
 
 
 def test_cpu_clock_of_this_process_is_its_own() -> None:
-    """The computed clock id reads the same clock as Python's process time."""
+    """The computed clock id reads the same clock as time.process_time_ns."""
     before = time.process_time_ns()
     seen = time.clock_gettime_ns(usage.cpu_clock(os.getpid()))
     assert before <= seen <= time.process_time_ns()
 
 
 def test_difference_is_field_by_field() -> None:
-    """What was used between two readings."""
+    """The difference of two readings is computed for each field."""
     spent = usage.Usage(900, 9, 5) - usage.Usage(400, 4, 3)
     assert spent == usage.Usage(500, 5, 2)

@@ -1,7 +1,7 @@
-"""The five proxies that ask the sidecar, each with its sample configuration from config/.
+"""The five proxies that send subrequests, each with its sample configuration from config/.
 
-nginx, Caddy and HAProxy are the real ones; Traefik and Envoy are peers written to their contract.
-Nothing in a configuration is changed but the three addresses that are the operator's.
+nginx, Caddy and HAProxy are real. Traefik and Envoy are test doubles written to their contracts.
+Only the three addresses that an operator would set are changed in a configuration.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ READY: Final = 20.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """One proxy: its dialect, the program it needs, and what differs from proxy to proxy.
+    """One proxy: its dialect, the program it needs, and how it differs from the others.
 
-    `away` is what a client gets when the sidecar does not answer, `refusing` when it answers that
-    its store is away. `start` takes the ports of the sidecar and of the application.
+    `away` is the client's status when the sidecar does not answer, `refusing` when the sidecar
+    answers that its store is unavailable. `start` takes the ports of the sidecar and of the
+    application.
     """
 
     name: str
     start: Callable[[int, int], AbstractAsyncContextManager[int]]
-    program: str = ""  # without one it is a peer of ours
+    program: str = ""  # empty for a test double
     away: int = 503
     refusing: int = 503
 
@@ -49,7 +50,7 @@ class Front:
 
 
 def moved(name: str, addresses: Mapping[str, str]) -> str:
-    """A sample configuration with other addresses. Raises AssertionError when one is not in it."""
+    """Return a sample configuration with other addresses; AssertionError if one is missing."""
     text = (ROOT / "config" / name).read_text("utf-8")
     for address, other in addresses.items():
         if address not in text:
@@ -59,19 +60,19 @@ def moved(name: str, addresses: Mapping[str, str]) -> str:
 
 
 def behind(sidecar: int, application: int) -> dict[str, str]:
-    """The two servers' addresses."""
+    """Return the addresses of the two servers and their replacements."""
     return {SIDECAR: f"127.0.0.1:{sidecar}", APPLICATION: f"127.0.0.1:{application}"}
 
 
 @contextlib.asynccontextmanager
 async def nginx(sidecar: int, application: int) -> AsyncIterator[int]:
-    """nginx, on a port that was free a moment ago.
+    """Run nginx on a port that was free just before.
 
-    With a listening socket that it inherits, one start in twenty or so leaves a connection lying.
+    With an inherited listening socket, about one start in twenty leaves a connection unanswered.
     """
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # nginx' workers drop to another user, and keep bodies there
+        Path(folder).chmod(0o755)  # nginx's workers run as another user and store bodies there
         config = Path(folder) / "nginx.conf"
         addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
         config.write_text(moved("nginx.conf", addresses))
@@ -83,7 +84,7 @@ async def nginx(sidecar: int, application: int) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def haproxy(sidecar: int, application: int) -> AsyncIterator[int]:
-    """HAProxy; it inherits its listening socket, so that the port is free."""
+    """Run HAProxy with an inherited listening socket, so its port is certainly free."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         config = Path(folder) / "haproxy.cfg"
         addresses = {LISTEN: f"fd@{server.fileno()}", **behind(sidecar, application)}
@@ -96,7 +97,7 @@ async def haproxy(sidecar: int, application: int) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def caddy(sidecar: int, application: int) -> AsyncIterator[int]:
-    """Caddy, on a port that was free a moment ago."""
+    """Run Caddy on a port that was free just before."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "Caddyfile"
@@ -110,7 +111,7 @@ async def caddy(sidecar: int, application: int) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def traefik(sidecar: int, application: int) -> AsyncIterator[int]:
-    """The peer that stands for Traefik."""
+    """Run the test double for Traefik."""
     config = parse(moved("traefik.yaml", behind(sidecar, application)))
     async with Traefik(config).listen() as port:
         yield port
@@ -118,7 +119,7 @@ async def traefik(sidecar: int, application: int) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def envoy(sidecar: int, application: int) -> AsyncIterator[int]:
-    """The peer that stands for Envoy."""
+    """Run the test double for Envoy."""
     addresses = {"port_value: 5005": f"port_value: {sidecar}"}
     addresses |= {"port_value: 8080": f"port_value: {application}"}
     async with Envoy(parse(moved("envoy.yaml", addresses))).listen() as port:
@@ -129,7 +130,7 @@ async def envoy(sidecar: int, application: int) -> AsyncIterator[int]:
 async def running(
     argv: list[str], folder: str, server: socket.socket | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The program, until the end. Raises AssertionError with what it says when it fails."""
+    """Run the program until the end; AssertionError with its log if it ends early."""
     log = Path(folder) / "log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -152,7 +153,7 @@ async def running(
 
 
 def listens(port: int) -> bool:
-    """Whether somebody answers there."""
+    """Return whether a server accepts connections on this port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

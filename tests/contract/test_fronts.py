@@ -1,6 +1,6 @@
 """Five proxies in front of an application, each asking a real sidecar in its own dialect.
 
-One list of cases for all of them, with the configurations of config/ as they stand.
+All of them run the same cases with the unmodified configurations in config/.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class Site:
     application: ScriptedUpstream
 
     async def ask(self, request: bytes) -> Response:
-        """One request to the proxy."""
+        """Send one request to the proxy."""
         return await fetch(self.port, request)
 
     async def get(self, target: str, *lines: str, token: str | None = None) -> Response:
-        """GET from the proxy."""
+        """Send a GET to the proxy."""
         return await self.ask(build("GET", target, *lines, token=token))
 
     @property
@@ -77,7 +77,7 @@ class Site:
 
 
 def fronts(*, tunnels: bool = False) -> list[Any]:
-    """The proxies, each to be skipped where its program is missing; `tunnels`: the real ones."""
+    """Return the proxies, skipped where a program is missing; `tunnels`: real ones only."""
     return [
         pytest.param(
             front, id=front.name, marks=[pytest.mark.needs(front.program)] if front.program else []
@@ -92,7 +92,7 @@ every_front = pytest.mark.parametrize("site", fronts(), indirect=True)
 
 @pytest.fixture
 async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    """The proxy's configuration as it stands, but for the addresses that are yours to change."""
+    """A proxy with its sample configuration, changed only in the operator's addresses."""
     front = request.param
     async with (
         ScriptedUpstream() as application,
@@ -104,7 +104,7 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
 
 @every_front
 async def test_allowed(site: Site) -> None:
-    """With a live token the request reaches the application, unchanged and with an identity."""
+    """With a valid token the request reaches the application unchanged, with an identity."""
     token = (await site.sidecar.login("admin")).access
     answer = await site.ask(build("POST", "/a%20b/%C3%A9?q=1&r=%20", token=token, body=b"hello"))
     assert (answer.status, answer.body) == (200, b"ok")
@@ -122,7 +122,7 @@ async def test_allowed(site: Site) -> None:
 @every_front
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
 async def test_every_method_is_allowed(site: Site, method: str) -> None:
-    """200 to the subrequest of any method, with and without a body, twice on one connection."""
+    """Every method is allowed, with and without a body, twice on one connection."""
     token = (await site.sidecar.login()).access
     site.application.scripts = ((reply(b"" if method == "HEAD" else b"ok"),),)
     body = b"x" * 70_000 if method in {"PUT", "PATCH"} else None
@@ -136,7 +136,7 @@ async def test_every_method_is_allowed(site: Site, method: str) -> None:
 
 @every_front
 async def test_denied(site: Site) -> None:
-    """Without a token, or with a bad one: 401, its challenge, and nothing at the application."""
+    """Without a valid token: 401 with a challenge, and nothing reaches the application."""
     answer = await site.get("/orders", "Accept: application/json")
     assert answer.status == 401
     assert answer.fields.one("WWW-Authenticate").startswith(b"Bearer")
@@ -154,7 +154,7 @@ async def test_denied(site: Site) -> None:
 
 @every_front
 async def test_a_refused_body_breaks_nothing(site: Site) -> None:
-    """A POST that is refused does not harm the next request on any connection."""
+    """A denied POST does not affect later requests on any connection."""
     token = (await site.sidecar.login()).access
     for _ in range(3):
         assert (await site.ask(build("POST", "/orders", body=b"x" * 5000))).status == 401
@@ -164,7 +164,7 @@ async def test_a_refused_body_breaks_nothing(site: Site) -> None:
 
 @every_front
 async def test_forbidden(site: Site) -> None:
-    """A user without the route's role gets 403; one who has it gets in."""
+    """A user without the route's role gets 403; a user with it is allowed."""
     alice = (await site.sidecar.login("alice")).access
     admin = (await site.sidecar.login("admin")).access
     refused = await site.get("/admin/users", token=alice)
@@ -175,7 +175,7 @@ async def test_forbidden(site: Site) -> None:
 
 @every_front
 async def test_logout_holds(site: Site) -> None:
-    """After a logout by way of the proxy, the token is worth nothing."""
+    """After a logout through the proxy, the token is denied."""
     token = (await site.sidecar.login()).access
     assert (await site.get("/", token=token)).status == 200
     assert (await site.ask(build("POST", "/auth/logout", token=token, body=b""))).status == 204
@@ -186,16 +186,16 @@ async def test_logout_holds(site: Site) -> None:
 @pytest.mark.parametrize(
     "spelling",
     [
-        pytest.param(str, id="as it is"),
-        pytest.param(str.lower, id="lower case"),
+        pytest.param(str, id="unchanged"),
+        pytest.param(str.lower, id="lower-case"),
         pytest.param(lambda name: name.replace("-", "_"), id="underscores"),
-        pytest.param(lambda name: name.replace("-", "_", 1), id="one underscore"),
-        pytest.param(lambda name: "_".join(name.rsplit("-", 1)), id="another underscore"),
+        pytest.param(lambda name: name.replace("-", "_", 1), id="first-underscore"),
+        pytest.param(lambda name: "_".join(name.rsplit("-", 1)), id="last-underscore"),
     ],
 )
 async def test_a_clients_identity_never_arrives(site: Site, spelling: type[str]) -> None:
-    """A client's own X-Auth headers are gone on a public path, and for a user who has none."""
-    token = (await site.sidecar.login("scout")).access  # no roles
+    """A client's own X-Auth headers are removed, on public paths and where a claim is empty."""
+    token = (await site.sidecar.login("scout")).access  # has no roles
     forged = [f"{spelling(header)}: forged" for header in IDENTITY]
     for target, credentials in (("/open", None), ("/", token)):
         assert (await site.get(target, *forged, token=credentials)).status == 200
@@ -205,7 +205,7 @@ async def test_a_clients_identity_never_arrives(site: Site, spelling: type[str])
 
 @every_front
 async def test_a_header_named_in_connection(site: Site) -> None:
-    """A client that has headers removed by naming them in Connection is nobody else by that."""
+    """Naming headers in Connection does not change a client's identity."""
     token = (await site.sidecar.login()).access
     forged = ("X-Auth-User: forged", "X-Forwarded-Uri: /open")
     named = "Connection: keep-alive, X-Auth-User, X-Forwarded-Uri, X-Original-URI"
@@ -219,7 +219,7 @@ async def test_a_header_named_in_connection(site: Site) -> None:
 
 @every_front
 async def test_the_original_method_is_judged(site: Site) -> None:
-    """A rule for GET alone does not let a POST in, whatever the subrequest's method is."""
+    """A rule for GET does not allow a POST, whatever the subrequest's method is."""
     assert (await site.get("/read")).status == 200
     forged = ("X-Forwarded-Method: GET", "X-Original-Method: GET", "X-HTTP-Method-Override: GET")
     assert (await site.ask(build("POST", "/read", *forged, body=b""))).status == 401
@@ -228,7 +228,7 @@ async def test_the_original_method_is_judged(site: Site) -> None:
 
 @every_front
 async def test_the_original_host_is_judged(site: Site) -> None:
-    """A rule for one host holds for that host alone, whatever a client claims it to be."""
+    """A rule for one host applies to the real host only, whatever the client claims."""
     assert (await site.ask(build("GET", "/hosted", host="open.example"))).status == 200
     forged = ("X-Forwarded-Host: open.example", "Forwarded: host=open.example")
     assert (await site.get("/hosted", *forged)).status == 401
@@ -236,7 +236,7 @@ async def test_the_original_host_is_judged(site: Site) -> None:
 
 @every_front
 async def test_a_preflight(site: Site) -> None:
-    """A browser's question reaches the application as nobody's, and its answer the browser."""
+    """A preflight reaches the application anonymously, and its answer reaches the browser."""
     said = (
         *("Access-Control-Allow-Origin: https://app.example", "Access-Control-Max-Age: 9"),
         "Access-Control-Allow-Methods: DELETE",
@@ -270,7 +270,7 @@ async def test_a_preflight(site: Site) -> None:
     "target", ["/open/../secret", "/open%2f..%2fsecret", "/open/", "//open", "/Open", "/open%00"]
 )
 async def test_near_a_public_path(site: Site, target: str) -> None:
-    """What is not exactly the public path is protected, however the proxy itself would read it."""
+    """A path that is not exactly the public one is protected, however the proxy reads it."""
     assert (await site.get(target)).status in {400, 401, 403}
     assert not site.application.requests
 
@@ -290,7 +290,7 @@ async def test_near_a_public_path(site: Site, target: str) -> None:
     ],
 )
 async def test_a_client_cannot_say_what_it_asks_for(site: Site, header: str) -> None:
-    """A client's own header that names a public path changes nothing."""
+    """A client's header that names a public path has no effect."""
     assert (await site.get("/orders", f"{header}: /open")).status == 401
     assert not site.application.requests
     assert (await site.get("/open", f"{header}: /orders")).status == 200
@@ -298,7 +298,7 @@ async def test_a_client_cannot_say_what_it_asks_for(site: Site, header: str) -> 
 
 @every_front
 async def test_to_the_login_page_and_back(site: Site) -> None:
-    """A navigation leads to the login page, that back to where it began, query string and all."""
+    """Navigation is redirected to the login page and back to its exact target."""
     target = "/orders?from=1&to=2&u=%2Fx%26y"
     answer = await site.get(target, *NAVIGATION)
     assert answer.status == 302
@@ -319,7 +319,7 @@ async def test_to_the_login_page_and_back(site: Site) -> None:
 
 @every_front
 async def test_a_page_as_head(site: Site) -> None:
-    """A HEAD of a page is sent to the login page, too, without a body."""
+    """A HEAD navigation is redirected to the login page as well, without a body."""
     async with connect(site.port) as client:
         answer = await client.ask(build("HEAD", "/orders", *NAVIGATION))
         assert (answer.status, "Location" in answer.fields) == (302, True)
@@ -330,21 +330,21 @@ async def test_a_page_as_head(site: Site) -> None:
 @pytest.mark.parametrize(
     ("method", "lines"),
     [
-        pytest.param("GET", ("Sec-Fetch-Mode: cors", "Accept: text/html"), id="a script"),
-        pytest.param("GET", ("Accept: application/json",), id="an API client"),
-        pytest.param("GET", (), id="a client that says nothing"),
-        pytest.param("POST", NAVIGATION, id="a form"),
+        pytest.param("GET", ("Sec-Fetch-Mode: cors", "Accept: text/html"), id="script"),
+        pytest.param("GET", ("Accept: application/json",), id="api-client"),
+        pytest.param("GET", (), id="no-headers"),
+        pytest.param("POST", NAVIGATION, id="form"),
     ],
 )
 async def test_others_are_not_redirected(site: Site, method: str, lines: tuple[str, ...]) -> None:
-    """What is not a navigation gets the plain 401."""
+    """Requests that are not navigation get a plain 401."""
     body = b"" if method == "POST" else None
     assert (await site.ask(build(method, "/orders", *lines, body=body))).status == 401
 
 
 @every_front
 async def test_a_cookie_from_elsewhere(site: Site) -> None:
-    """The cookie opens the application, but not to another site's POST or WebSocket."""
+    """The cookie is accepted, except for another site's POST or WebSocket."""
     cookie = f"Cookie: {await site.sidecar.cookie()}"
     own, other = f"Origin: {HOST}", "Origin: http://evil.test"
     assert (await site.get("/orders", cookie)).status == 200
@@ -358,7 +358,7 @@ async def test_a_cookie_from_elsewhere(site: Site) -> None:
 
 @pytest.mark.parametrize("site", fronts(tunnels=True), indirect=True)
 async def test_websocket(site: Site) -> None:
-    """An upgrade passes with a token, and with a cookie from our own pages; octets go both ways."""
+    """WebSockets pass with a token or a same-origin cookie, and octets go both ways."""
 
     async def echo(connection: Any, _: Received) -> None:
         await connection.send(SWITCHED)
@@ -378,7 +378,7 @@ async def test_websocket(site: Site) -> None:
 
 @every_front
 async def test_the_question_is_asked_by_the_proxy_alone(site: Site) -> None:
-    """The verify endpoint cannot be reached from outside, by any of its names."""
+    """Clients cannot reach the verify endpoint, by any of its names."""
     public = ("X-Original-URI: /open", "X-Forwarded-Uri: /open", "X-Forwarded-Method: GET")
     name = site.front.name
     for target in ("", "/nginx", f"/{name}", f"/{name}/open"):
@@ -390,7 +390,7 @@ async def test_the_question_is_asked_by_the_proxy_alone(site: Site) -> None:
 
 
 def test_what_is_the_sidecars_at_traefik() -> None:
-    """The peer does not read rules; it does what this one says."""
+    """The Traefik double implements this routing rule, so the sample must contain it."""
     router = yaml.safe_load((ROOT / "config/traefik.yaml").read_text())["http"]["routers"]
     assert router["sidecar"]["rule"] == (
         "(PathPrefix(`/auth/`) && !PathPrefix(`/auth/verify`)) || Path(`/.well-known/jwks.json`)"
@@ -401,7 +401,7 @@ def test_what_is_the_sidecars_at_traefik() -> None:
 
 @every_front
 async def test_without_a_sidecar_nobody_gets_in(site: Site) -> None:
-    """When the sidecar does not answer nothing passes, on public paths neither."""
+    """If the sidecar does not answer nothing passes, not even on public paths."""
     token = (await site.sidecar.login()).access
     await site.sidecar.sidecar.stop()
     for credentials in (None, token):
@@ -412,7 +412,10 @@ async def test_without_a_sidecar_nobody_gets_in(site: Site) -> None:
 
 @pytest.mark.needs("nginx", "caddy", "haproxy")
 async def test_a_sidecar_that_stands_still() -> None:
-    """No answer in 3 or 4 s is none: nothing passes. All at once, for it takes that long."""
+    """If the sidecar hangs, the proxies give up after 3 or 4 s and nothing passes.
+
+    All proxies are tested at once, because each takes that long.
+    """
 
     async def knock(front: Front, silent: int, application: ScriptedUpstream) -> int:
         async with front.start(silent, application.port) as port, connect(port) as client:
@@ -430,7 +433,7 @@ async def test_a_sidecar_that_stands_still() -> None:
 
 @pytest.mark.parametrize("front", fronts())
 async def test_a_refusing_outage(front: Front) -> None:
-    """In a mode that refuses, nobody with a session gets in, and is told to come again."""
+    """In strict mode an outage denies every session, with the status that suits the proxy."""
     settings: dict[str, Any] = {
         "session_store": "redis",
         "redis_url": f"redis://127.0.0.1:{free_port()}/0",
@@ -452,7 +455,7 @@ async def test_a_refusing_outage(front: Front) -> None:
 
 @every_front
 async def test_errors_of_the_application_are_its_own(site: Site) -> None:
-    """A 401, 403 or 500 of the application reaches the client as the application wrote it."""
+    """The application's own 401, 403 and 500 reach the client unchanged."""
     token = (await site.sidecar.login()).access
     for status in ("401 Unauthorized", "403 Forbidden", "500 Internal Server Error"):
         site.application.scripts = (
@@ -464,7 +467,7 @@ async def test_errors_of_the_application_are_its_own(site: Site) -> None:
 
 @every_front
 async def test_answers_are_not_mixed_up(site: Site) -> None:
-    """Many at once: each gets in, or does not, by its own token."""
+    """Of many concurrent requests, each is decided by its own token."""
     users = {name: (await site.sidecar.login(name)).access for name in ("alice", "admin")}
     asked: list[tuple[str, str | None, int]] = [
         ("/admin/x", users["admin"], 200),

@@ -1,4 +1,4 @@
-"""What config/nginx.conf does beyond what all proxies do (see test_fronts)."""
+"""Features of config/nginx.conf beyond those of all proxies (see test_fronts)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.needs("nginx")
 
 
 async def test_the_question_has_a_place_of_its_own() -> None:
-    """The subrequest's location is not open to clients, and an outage says to come again."""
+    """Clients cannot reach the subrequest's location; an outage gives 503 and Retry-After."""
     async with (
         ScriptedUpstream() as application,
         stack(application.url, trusted_proxies=["127.0.0.1/32"]) as sidecar,
@@ -30,7 +30,7 @@ async def test_the_question_has_a_place_of_its_own() -> None:
 
 
 async def test_connections_are_kept() -> None:
-    """Twenty requests take one connection to the application and one to the sidecar."""
+    """Twenty requests need only one connection to the application and one to the sidecar."""
     async with (
         ScriptedUpstream() as application,
         stack(application.url, trusted_proxies=["127.0.0.1/32"]) as sidecar,

@@ -1,4 +1,4 @@
-"""The Dockerfile as lists of instructions: enough of its grammar for the tests of it."""
+"""A parser of the Dockerfile, limited to the grammar that the tests need."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction: `RUN` and the rest of its line, continuation lines joined."""
+    """One instruction: its keyword and the rest of its line, with continuation lines joined."""
 
     word: str
     rest: str
 
     def command(self) -> list[str]:
-        """The exec form. Raises ValueError for a shell form."""
+        """The arguments of the exec form. Raises ValueError for the shell form."""
         found = json.loads(self.rest)
         if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
             raise ValueError(self.rest)
@@ -26,7 +26,7 @@ class Instruction:
 
 
 def parse(path: Path) -> list[list[Instruction]]:
-    """The instructions by stage; the first list is what stands before the first FROM."""
+    """The instructions of each stage; the first list has those before the first FROM."""
     stages: list[list[Instruction]] = [[]]
     lines = (line for line in path.read_text().splitlines() if line and not line.startswith("#"))
     for line in lines:
@@ -41,5 +41,5 @@ def parse(path: Path) -> list[list[Instruction]]:
 
 
 def rest_of(stage: list[Instruction], word: str) -> list[str]:
-    """What follows each instruction of this word."""
+    """The arguments of each instruction with this keyword."""
     return [instruction.rest for instruction in stage if instruction.word == word]

@@ -34,40 +34,40 @@ def _built(name: str) -> str:
 
 
 def build(name: str) -> list[Manifest]:
-    """Every object of one kustomization."""
+    """All objects of a kustomization."""
     return list(yaml.safe_load_all(_built(name)))
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
-    """The objects of one kind."""
+    """The objects of this kind."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
 def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    """The object of this kind and name."""
+    """The object with this kind and name."""
     (found,) = (m for m in of_kind(manifests, kind) if m["metadata"]["name"] == name)
     return found
 
 
 def pod_templates(manifests: list[Manifest]) -> list[Manifest]:
-    """The pod templates of every workload."""
+    """The pod templates of all workloads."""
     workloads = of_kind(manifests, "Deployment") + of_kind(manifests, "StatefulSet")
     return [workload["spec"]["template"] for workload in workloads]
 
 
 def containers(template: Manifest) -> list[Manifest]:
-    """Every container of a pod template, init containers too."""
+    """All containers of a pod template, including init containers."""
     spec = template["spec"]
     found: list[Manifest] = [*spec.get("initContainers", ()), *spec["containers"]]
     return found
 
 
 def container(template: Manifest, name: str) -> Manifest:
-    """The container of this name."""
+    """The container with this name."""
     (found,) = (one for one in containers(template) if one["name"] == name)
     return found
 
 
 def selected(selector: Manifest, labels: Manifest) -> bool:
-    """Whether `matchLabels` fits these labels."""
+    """Whether the `matchLabels` of this selector match these labels."""
     return bool(selector["matchLabels"].items() <= labels.items())

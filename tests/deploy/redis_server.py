@@ -1,4 +1,4 @@
-"""A real redis-server from a command line of ours, and what redis-cli says to it."""
+"""A real redis-server, started with a given command line and queried with redis-cli."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RedisServer:
     process: subprocess.Popen[bytes]
 
     def cli(self, *arguments: str, password: str = "") -> str:
-        """What redis-cli prints, errors of the server included."""
+        """Run redis-cli and return its output, including errors of the server."""
         command = ["redis-cli", "-p", str(self.port), *arguments]
         env = {**os.environ, "REDISCLI_AUTH": password} if password else None
         done = subprocess.run(
@@ -34,7 +34,7 @@ class RedisServer:
         return (done.stdout + done.stderr).strip()
 
     def stop(self) -> int:
-        """SIGTERM, as an engine sends it; the exit status."""
+        """Send SIGTERM, as a container engine does, and return the exit status."""
         self.process.terminate()
         return self.process.wait(READY)
 
@@ -43,7 +43,7 @@ class RedisServer:
 def redis_server(
     command: Sequence[str], port: int, folder: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[RedisServer]:
-    """Run the command, wait until it listens, stop it on leaving."""
+    """Run the command, wait until it listens, and end it on leaving."""
     process = subprocess.Popen(
         list(command),
         cwd=folder,

@@ -1,8 +1,8 @@
-"""A rehearsal of `docker build` without an engine: the same instructions, in folders for layers.
+"""A rehearsal of `docker build` without an engine: folders take the place of layers.
 
-COPY and RUN of the build stage are carried out as written, with the image's paths moved below one
-folder and this Python in the place of the base image's. ENV holds as in the image. Nothing else of
-an engine is imitated.
+COPY and RUN of the build stage are executed as written. The image's paths are moved below one
+folder, and the running Python takes the place of the base image's. ENV applies as in the image.
+No other function of an engine is imitated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOVED: Final = ("/opt/", "/src", "/dist")
 
 
 class Rehearsal:
-    """Builds below `root` from the context `source`."""
+    """A build of the context `source` in the folder `root`."""
 
     def __init__(self, root: Path, source: Path) -> None:
         self.root = root
@@ -35,7 +35,7 @@ class Rehearsal:
         return f"<Rehearsal in {self.root}>"
 
     def build(self, stage: list[Instruction]) -> None:
-        """Every instruction of a stage, in order. Raises AssertionError with a failure's output."""
+        """Execute all instructions of a stage. Raises AssertionError with the failed output."""
         work = self.root
         environment = self.environment(stage)
         for instruction in stage:
@@ -48,11 +48,11 @@ class Rehearsal:
                 self._run(instruction.command(), work, environment)
 
     def path(self, part: str) -> str:
-        """An image's path, below the root; anything else unchanged."""
+        """A path of the image, moved below the root; anything else is returned unchanged."""
         return f"{self.root}{part}" if part.startswith(MOVED) else part
 
     def environment(self, stage: list[Instruction]) -> dict[str, str]:
-        """What a stage's ENV sets, over what finds programs and package indexes here."""
+        """The variables of a stage's ENV, added to the current ones except PYTHON*."""
         found = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         for pair in (pair for rest in rest_of(stage, "ENV") for pair in shlex.split(rest)):
             name, _, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""compose.yaml: its structure, its secrets, and that the sidecar reads what it sets."""
+"""compose.yaml: its structure, its secrets, and that the sidecar accepts the settings in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GIVEN: Final = {
     "REFRESH_SECRET": "Zm9yIHRlc3RzIG9ubHk6IHJlZnJlc2ggdG9rZW5zLCBub3Qgc2VjcmV0",
     "REDIS_PASSWORD": "5f2b7a90d1c34e68a7b9c0d1e2f30415",
 }
-# What the Compose specification knows, as far as this file has use for it.
+# The keys of the Compose specification that this file uses.
 TOP_LEVEL: Final = {"name", "services", "networks", "volumes"}
 SERVICE_KEYS: Final = {
     *(
@@ -47,20 +47,20 @@ REFERENCE: Final = re.compile(r"\$\{(\w+)(?::\?([^}]*))?\}")
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    """The file as a whole."""
+    """The content of the file."""
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
     return loaded
 
 
 @pytest.fixture(scope="module")
 def services(compose: dict[str, Any]) -> dict[str, Any]:
-    """Its services by name."""
+    """The services of the file by name."""
     found: dict[str, Any] = compose["services"]
     return found
 
 
 def test_structure(compose: dict[str, Any], services: dict[str, Any]) -> None:
-    """Only keys of the specification; every network, volume and service named is declared."""
+    """All keys are in the specification, and all networks, volumes and services are declared."""
     assert compose.keys() == TOP_LEVEL
     for service in services.values():
         assert service.keys() <= SERVICE_KEYS
@@ -79,7 +79,7 @@ def test_structure(compose: dict[str, Any], services: dict[str, Any]) -> None:
 
 
 def test_only_the_sidecar_is_published(compose: dict[str, Any], services: dict[str, Any]) -> None:
-    """One port reaches the host; Redis has no way out; the application has loopback alone."""
+    """Only the sidecar publishes a port; Redis is on an internal network, the app on loopback."""
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert published == {"sidecar": ["5005:5005"]}
     assert services["redis"]["networks"] == ["sessions"]
@@ -88,7 +88,7 @@ def test_only_the_sidecar_is_published(compose: dict[str, Any], services: dict[s
 
 
 def test_redis_keeps_sessions(services: dict[str, Any]) -> None:
-    """A password, a volume, the append-only file, no eviction, a check that logs in."""
+    """Redis has a password, a volume, an append-only file, no eviction and a health check."""
     redis = services["redis"]
     command = redis["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
@@ -102,20 +102,20 @@ def test_redis_keeps_sessions(services: dict[str, Any]) -> None:
 
 
 def test_secrets_are_required_and_not_in_the_file() -> None:
-    """Each secret is a variable, stops `compose up` when it is missing, and says where to look."""
+    """Each secret is a required variable, and `compose up` without it says how to make it."""
     text = (ROOT / "compose.yaml").read_text()
     found = REFERENCE.findall(text)
     assert {name for name, _ in found} == GIVEN.keys()
     for name in GIVEN:
         assert (name, "make a .env file, see the top of compose.yaml") in found
-        assert f"{name}=%s" in text  # the command at the top makes it
+        assert f"{name}=%s" in text  # the command at the top of the file writes it
     ignored = [(ROOT / name).read_text().splitlines() for name in (".gitignore", ".dockerignore")]
     assert "/.env" in ignored[0]
     assert "*" in ignored[1]
 
 
 def test_containers_are_confined(services: dict[str, Any]) -> None:
-    """No container has a capability, gains one, or writes to its own image."""
+    """All containers have a read-only root, no capabilities and no way to gain privileges."""
     for service in services.values():
         assert service["cap_drop"] == ["ALL"]
         assert service["read_only"] is True
@@ -123,14 +123,14 @@ def test_containers_are_confined(services: dict[str, Any]) -> None:
 
 
 def test_images_are_pinned(services: dict[str, Any]) -> None:
-    """The sidecar's tag is this version; the application runs from the same image."""
+    """Sidecar and application use the image of this version, and the Redis image is pinned."""
     own = f"auth-sidecar:{sidecar.__version__}"
     assert services["sidecar"]["image"] == services["application"]["image"] == own
     assert services["redis"]["image"] == "redis:7.4-alpine"
 
 
 def test_the_sidecar_would_start(services: dict[str, Any]) -> None:
-    """Every variable it gets is a setting, and with good secrets it accepts them all."""
+    """Every variable of the sidecar is a setting, and with valid secrets it accepts all of them."""
     mounts = dict(
         volume.removesuffix(":ro").split(":") for volume in services["sidecar"]["volumes"]
     )

@@ -1,4 +1,4 @@
-"""The Dockerfile's rules, checked on its text; test_image.py rehearses the build."""
+"""Rules for the text of the Dockerfile; test_image.py rehearses the build."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALLS: Final = [i.command() for i in BUILD if i.word == "RUN" and "install" i
 
 
 def test_hadolint_finds_nothing() -> None:
-    """The linter is content with the whole file."""
+    """hadolint reports no problem in the file."""
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     command = [
         str(hadolint),
@@ -35,7 +35,7 @@ def test_hadolint_finds_nothing() -> None:
 
 
 def test_one_base_for_both_stages() -> None:
-    """`--build-arg BASE=…` changes both stages; its default has a version."""
+    """`--build-arg BASE=…` changes the base of both stages, and its default has a version."""
     assert rest_of(PREAMBLE, "ARG") == ["BASE=python:3.13-slim"]
     assert [rest_of(stage, "FROM") for stage in (BUILD, FINAL)] == [
         ["${BASE} AS build"],
@@ -45,14 +45,14 @@ def test_one_base_for_both_stages() -> None:
 
 @pytest.mark.parametrize("word", ["RUN", "ENTRYPOINT", "CMD"])
 def test_exec_form(word: str) -> None:
-    """No command goes through a shell."""
+    """Every command uses the exec form, without a shell."""
     found = [i.command() for stage in (BUILD, FINAL) for i in stage if i.word == word]
     assert found
     assert not any(part in ("sh", "bash", "-c") for command in found for part in command[:2])
 
 
 def test_what_it_runs() -> None:
-    """`docker run IMAGE` is `sidecar run`; arguments replace `run`; SIGTERM stops it."""
+    """The image runs `sidecar run` by default, stops on SIGTERM and exposes both ports."""
     assert [json.loads(rest) for rest in rest_of(FINAL, "ENTRYPOINT")] == [["sidecar"]]
     assert [json.loads(rest) for rest in rest_of(FINAL, "CMD")] == [["run"]]
     assert rest_of(FINAL, "STOPSIGNAL") == ["SIGTERM"]
@@ -60,13 +60,13 @@ def test_what_it_runs() -> None:
 
 
 def test_user_is_a_number_and_not_root() -> None:
-    """Nothing in the final stage runs as root, and Kubernetes can see that from the number."""
+    """The user is numeric, so that Kubernetes can check it, and not root."""
     assert rest_of(FINAL, "USER") == ["65532:65532"]
     assert not rest_of(FINAL, "RUN")
 
 
 def test_nothing_is_fetched_but_by_hash() -> None:
-    """No ADD, no URL; the lock files are installed by hash, the package itself offline."""
+    """Dependencies are installed by hash and the package offline; nothing else is fetched."""
     instructions = PREAMBLE + BUILD + FINAL
     assert not rest_of(instructions, "ADD")
     assert not any("://" in i.rest for i in instructions if i.word != "HEALTHCHECK")
@@ -79,7 +79,7 @@ def test_nothing_is_fetched_but_by_hash() -> None:
 
 
 def test_no_bytecode_is_written_at_run_time() -> None:
-    """Bytecode is made in the build and never checked again: a read-only root is enough."""
+    """Bytecode is compiled at build time and not checked later, so a read-only root is enough."""
     assert "PYTHONDONTWRITEBYTECODE=1" in shlex.split(rest_of(FINAL, "ENV")[0])
     compiled = [i.command() for i in BUILD if i.word == "RUN" and "compileall" in i.rest]
     assert compiled
@@ -87,7 +87,7 @@ def test_no_bytecode_is_written_at_run_time() -> None:
 
 
 def test_health_check_needs_no_other_program() -> None:
-    """The check is Python's own, in exec form, of the liveness of the admin port."""
+    """The health check runs Python, in exec form, and requests `/livez` on the admin port."""
     (check,) = rest_of(FINAL, "HEALTHCHECK")
     command = Instruction("CMD", check.partition(" CMD ")[2]).command()
     assert command[:2] == ["python", "-c"]
@@ -96,7 +96,7 @@ def test_health_check_needs_no_other_program() -> None:
 
 
 def test_labels() -> None:
-    """The OCI labels say what it is; the version is the package's."""
+    """The OCI labels have the name, the license and the version of the package."""
     labels = dict(pair.split("=", 1) for pair in shlex.split(rest_of(FINAL, "LABEL")[0]))
     prefix = "org.opencontainers.image."
     assert labels[f"{prefix}version"] == sidecar.__version__
@@ -105,7 +105,7 @@ def test_labels() -> None:
 
 
 def test_the_context_is_what_is_copied() -> None:
-    """What the build copies is in the context, and neither secrets nor history."""
+    """The build context has everything that is copied, and no secrets, history or tests."""
     copied = {
         source.removeprefix("./")
         for rest in rest_of(BUILD, "COPY")

@@ -1,6 +1,6 @@
-"""The image, as far as it can be built and run without an engine: its build, then its process.
+"""The image, as far as it can be built and run without an engine: the build, then the process.
 
-What an engine adds is not tried here: layers, the base image itself, and its kernel isolation.
+Not tested is what an engine adds: layers, the base image itself, and isolation by the kernel.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _, BUILD, FINAL = parse(ROOT / "Dockerfile")
 WORDS: Final = ("ENTRYPOINT", "CMD")
 READY: Final = 20.0  # seconds, at most
-# No file can be written, nor grow: what a read-only root file system would refuse, too.
+# Files can be neither written nor extended, as on a read-only root file system.
 CONFINED: Final = ("prlimit", "--fsize=0", "--")
-# Root without any of its powers is bound by file modes, as everyone is.
+# Without capabilities, file modes apply to root as to any other user.
 POWERLESS: Final = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 
 pytestmark = [pytest.mark.needs("prlimit", "setpriv"), pytest.mark.timeout(300)]
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.needs("prlimit", "setpriv"), pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Rehearsal]:
-    """The build stage carried out, then made read-only."""
+    """The result of the build stage, made read-only."""
     with tempfile.TemporaryDirectory(prefix="image-") as folder:
         rehearsal = Rehearsal(Path(folder), ROOT)
         rehearsal.build(BUILD)
@@ -62,7 +62,7 @@ def _confined(command: list[str]) -> list[str]:
 
 @pytest.fixture
 def running(image: Rehearsal) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
-    """The image's own command, confined as in k8s/base, without a Redis; its two ports."""
+    """The image's command without a Redis, confined as in k8s/base; its process and two ports."""
     ((entry,), (command,)) = ([i.command() for i in FINAL if i.word == word] for word in WORDS)
     traffic, admin = free_port(), free_port()
     environment = _environment(
@@ -100,7 +100,7 @@ def _status(url: str) -> int:
 
 
 def test_the_command_is_installed(image: Rehearsal) -> None:
-    """`sidecar` is on the image's path and runs the version that was built."""
+    """`sidecar` is on the image's path and prints the version that was built."""
     done = subprocess.run(
         _confined(["sidecar", "version"]),
         env=_environment(image),
@@ -113,23 +113,23 @@ def test_the_command_is_installed(image: Rehearsal) -> None:
 
 
 def test_nothing_of_the_build_is_left(image: Rehearsal) -> None:
-    """No pip, no build backend and no tests are in the environment that the image keeps."""
+    """The image contains no pip, build backend or tests."""
     names = {path.name for path in Path(image.path("/opt/venv")).rglob("*")}
     assert not names & {"pip", "setuptools", "wheel", "pytest", "tests"}
 
 
 def test_bytecode_is_there_and_is_not_checked(image: Rehearsal) -> None:
-    """Each module has bytecode made in the build, marked as one whose source is not looked at."""
+    """Each module has bytecode that is marked as not to be compared with its source."""
     package = Path(image.path("/opt/venv/lib"))
     (module,) = package.glob("python*/site-packages/sidecar/app/sidecar.py")
-    (compiled,) = (module.parent / "__pycache__").glob("app.*.pyc")
+    (compiled,) = (module.parent / "__pycache__").glob("sidecar.*.pyc")
     assert compiled.read_bytes()[4:8] == b"\x01\x00\x00\x00"  # PEP 552: hash-based, unchecked
 
 
 def test_it_runs_and_writes_nothing(
     image: Rehearsal, running: tuple[subprocess.Popen[bytes], int, int]
 ) -> None:
-    """Without a writable file anywhere it starts, degraded, refuses, and ends in order."""
+    """Without write access and without Redis, the sidecar starts, answers and exits with 0."""
     process, traffic, admin = running
     before = _files(image)
     assert _status(f"http://127.0.0.1:{admin}/readyz") == 200
@@ -145,7 +145,7 @@ def test_it_runs_and_writes_nothing(
 def test_the_health_check(
     image: Rehearsal, running: tuple[subprocess.Popen[bytes], int, int]
 ) -> None:
-    """The image's check succeeds while the sidecar runs and fails when it does not."""
+    """The health check succeeds while the sidecar runs and fails afterwards."""
     process, _, admin = running
     (check,) = rest_of(FINAL, "HEALTHCHECK")
     command = Instruction("CMD", check.partition(" CMD ")[2]).command()
@@ -165,7 +165,7 @@ def _exit(image: Rehearsal, command: list[str]) -> int:
 
 
 def test_it_says_what_is_missing(image: Rehearsal) -> None:
-    """Started without secrets, it ends with status 2 and the command that makes them."""
+    """Without secrets, the sidecar exits with 2 and prints the command that makes them."""
     done = subprocess.run(
         _confined(["sidecar", "run"]),
         env=_environment(image),

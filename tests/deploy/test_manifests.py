@@ -1,4 +1,4 @@
-"""The Kubernetes manifests build, fit the schema, and refer to each other rightly."""
+"""The Kubernetes manifests build, match the schema, and have consistent references."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tests.deploy.manifests import (
     selected,
 )
 
-VERSIONS: Final = ("1.31", "1.37")  # the oldest whose fields these are, and the newest schema here
+VERSIONS: Final = ("1.31", "1.37")  # the oldest that has all fields, the newest available
 
 pytestmark = pytest.mark.needs("kubectl")
 
 
 @pytest.fixture(params=KUSTOMIZATIONS)
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
-    """The objects of each kustomization in turn."""
+    """The objects of each kustomization."""
     return build(request.param)
 
 
 def test_every_folder_is_built() -> None:
-    """The base, the three overlays and the example are what these tests see."""
+    """The tests cover the base, the three overlays and the example."""
     assert KUSTOMIZATIONS == (
         "base",
         "example",
@@ -46,13 +46,13 @@ def test_every_folder_is_built() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_strict_schema(manifests: list[Manifest], version: str) -> None:
-    """Every object has only fields that Kubernetes knows, each of the right type."""
+    """Every object has only known fields, each of the correct type."""
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_strict_schema_finds_a_typing_error() -> None:
-    """The validation that the other tests trust does refuse an unknown field."""
+    """The strict validation refuses an unknown field."""
     service = one(build("base"), "Service", "application")
     service["spec"]["selektor"] = service["spec"].pop("selector")
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -60,7 +60,7 @@ def test_strict_schema_finds_a_typing_error() -> None:
 
 
 def test_three_replicas_roll_without_a_gap(manifests: list[Manifest]) -> None:
-    """Three pods, none taken away before its successor is ready, and two kept by the budget."""
+    """There are three replicas, rolled without unavailability; the disruption budget keeps two."""
     spec = one(manifests, "Deployment", "application")["spec"]
     assert spec["replicas"] == 3
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
@@ -70,7 +70,7 @@ def test_three_replicas_roll_without_a_gap(manifests: list[Manifest]) -> None:
 
 
 def test_selectors_select(manifests: list[Manifest]) -> None:
-    """Deployments, services and policies each select the labels of exactly one pod template."""
+    """Each deployment, service and policy selects exactly one pod template."""
     labels = [template["metadata"]["labels"] for template in pod_templates(manifests)]
     selectors = [
         *(m["spec"]["selector"] for m in of_kind(manifests, "Deployment")),
@@ -83,7 +83,7 @@ def test_selectors_select(manifests: list[Manifest]) -> None:
 
 
 def test_service_leads_to_the_sidecar(manifests: list[Manifest]) -> None:
-    """The service's one port is the sidecar's traffic port; the application offers none."""
+    """The service has one port, which leads to the sidecar; the application exposes no port."""
     (template,) = (m["spec"]["template"] for m in of_kind(manifests, "Deployment"))
     (port,) = one(manifests, "Service", "application")["spec"]["ports"]
     ports = {p["name"]: p["containerPort"] for p in container(template, "sidecar")["ports"]}
@@ -93,7 +93,7 @@ def test_service_leads_to_the_sidecar(manifests: list[Manifest]) -> None:
 
 
 def test_probes_ask_the_admin_port(manifests: list[Manifest]) -> None:
-    """The sidecar is asked on its admin port, the application through the sidecar."""
+    """Probes query the sidecar on its admin port, and the application through the sidecar."""
     (template,) = (m["spec"]["template"] for m in of_kind(manifests, "Deployment"))
     sidecar = container(template, "sidecar")
     probes = {name: sidecar[name]["httpGet"] for name in sidecar if name.endswith("Probe")}
@@ -107,7 +107,7 @@ def test_probes_ask_the_admin_port(manifests: list[Manifest]) -> None:
 
 
 def test_shutdown_fits_the_grace_period(manifests: list[Manifest]) -> None:
-    """The sidecar waits to leave the endpoints; the application outlives it; both end in time."""
+    """The sidecar drains before the application stops, and both stop within the grace period."""
     (spec,) = (m["spec"]["template"]["spec"] for m in of_kind(manifests, "Deployment"))
     named = {c["name"]: c for c in containers({"spec": spec})}
     variables = {each["name"]: each.get("value") for each in named["sidecar"]["env"]}
@@ -120,12 +120,12 @@ def test_shutdown_fits_the_grace_period(manifests: list[Manifest]) -> None:
 
 
 def test_volumes_and_references_exist(manifests: list[Manifest]) -> None:
-    """Every ConfigMap, Secret, volume and service account used is made here or yours to make."""
+    """Every referenced object is in the manifests or is a secret that the user creates."""
     made = {(m["kind"], m["metadata"]["name"]) for m in manifests}
     made |= {
         ("Secret", "jwt-secrets"),
         ("Secret", "redis-credentials"),
-    }  # own-secrets leaves them to you
+    }  # with own-secrets, the user creates them
     for template in pod_templates(manifests):
         for kind, name in _references(template):
             assert (kind, name) in made
@@ -136,7 +136,7 @@ def test_volumes_and_references_exist(manifests: list[Manifest]) -> None:
 
 
 def test_every_object_is_in_the_overlay_namespace() -> None:
-    """A namespace set in an overlay reaches every object that can have one."""
+    """The namespace of an overlay applies to every object in it except the namespace itself."""
     for name, namespace in (("overlays/production", "shop"), ("example", "auth-sidecar-example")):
         for manifest in build(name):
             expected = None if manifest["kind"] == "Namespace" else namespace
@@ -144,7 +144,7 @@ def test_every_object_is_in_the_overlay_namespace() -> None:
 
 
 def test_native_sidecar_is_the_same_container() -> None:
-    """The native form differs from the plain one in its place and its restart policy alone."""
+    """The native sidecar differs from the plain one only in its place and its restart policy."""
     plain = one(build("overlays/in-cluster-redis"), "Deployment", "application")["spec"]["template"]
     native = one(build("overlays/native-sidecar"), "Deployment", "application")["spec"]["template"]
     assert [c["name"] for c in native["spec"]["containers"]] == ["application"]
@@ -153,7 +153,7 @@ def test_native_sidecar_is_the_same_container() -> None:
 
 
 def test_images_are_pinned(manifests: list[Manifest]) -> None:
-    """No image is left to `latest`; the base's `application` is a placeholder and no image."""
+    """No image has the tag `latest`, except the base's placeholder, which has no tag."""
     for template in pod_templates(manifests):
         for each in containers(template):
             assert each["image"] == "application" or not each["image"].endswith(":latest")

@@ -1,4 +1,4 @@
-"""Alerts, scrape configuration, dashboard: accepted by real tools, about metrics we have."""
+"""Alerts, scrape configuration and dashboard: the real tools accept them, and all metrics exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONFIG: Final = ROOT / "config"
 TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
-# Set by the scrape configuration, not by us.
+# Labels that the scrape configuration sets.
 TARGET_LABELS: Final = {"job", "instance", "namespace", "app", "pod"}
 NAME: Final = re.compile(r"\b(?:sidecar|process)_[a-z0-9_]+\b")
 SELECTOR: Final = re.compile(r"\b((?:sidecar|process)_[a-z0-9_]+)\{([^}]*)\}")
@@ -45,7 +45,7 @@ def _promtool(*arguments: str, stdin: str = "") -> None:
 
 
 def _metrics() -> Metrics:
-    """One of everything that is counted."""
+    """Metrics in which everything has been counted once."""
     metrics = all_metrics(reason.label for reason in Reason)
     route = metrics.route("orders")
     route.codes[200] = 1
@@ -59,7 +59,7 @@ def _metrics() -> Metrics:
 
 
 def _samples() -> dict[str, set[str]]:
-    """Each sample's name and its labels, of our own metrics and the process's."""
+    """The name and labels of each sample, of the sidecar's and the process's metrics."""
     found: dict[str, set[str]] = {}
     for line in render(_metrics())[0].decode().splitlines():
         if line and line[0] != "#":
@@ -83,18 +83,18 @@ def _dashboard_expressions() -> Iterator[str]:
 
 @needs_promtool
 def test_rules_are_valid() -> None:
-    """The real promtool accepts every rule."""
+    """promtool accepts all alerting rules."""
     _promtool("check", "rules", str(CONFIG / "alerts.yaml"))
 
 
 @needs_promtool
 def test_alerts_fire_and_stay_silent_as_they_should() -> None:
-    """The rules' own unit tests pass."""
+    """The unit tests of the alerting rules pass."""
     _promtool("test", "rules", str(TESTS))
 
 
 def test_every_alert_is_tried() -> None:
-    """Each alert is expected to fire at least once, and to be silent in a healthy pod."""
+    """The unit tests show that each alert fires, and that a healthy pod triggers no alert."""
     healthy, *others = yaml.safe_load(TESTS.read_text())["tests"]
     names = {rule["alert"] for rule in _rules()}
     assert {test["alertname"] for test in healthy["alert_rule_test"]} == names
@@ -109,13 +109,13 @@ def test_every_alert_is_tried() -> None:
 
 @needs_promtool
 def test_scrape_configuration() -> None:
-    """The real promtool accepts the scrape configuration and finds the rules beside it."""
+    """promtool accepts the scrape configuration and the rules that it refers to."""
     _promtool("check", "config", str(CONFIG / "prometheus.yml"))
 
 
 @needs_promtool
 def test_scrape_configuration_for_kubernetes(tmp_path: Path) -> None:
-    """The one for Kubernetes too; Debian's promtool knows no discovery there, so files stand in."""
+    """promtool accepts the one for Kubernetes, with file discovery in place of kubernetes_sd."""
     text = (CONFIG / "prometheus-kubernetes.yml").read_text()
     discovery = re.compile(r"kubernetes_sd_configs:\n +- role: pod.*")
     assert len(discovery.findall(text)) == 1
@@ -128,7 +128,7 @@ def test_scrape_configuration_for_kubernetes(tmp_path: Path) -> None:
 
 @needs_promtool
 def test_metrics_are_well_formed() -> None:
-    """The real promtool finds nothing to say about the names and types of our own metrics."""
+    """promtool accepts the names and types of the sidecar's own metrics."""
     text = render(_metrics())[0].decode()
     ours = re.compile(r"(# (HELP|TYPE) )?sidecar_")
     kept = [line for line in text.splitlines(keepends=True) if ours.match(line)]
@@ -148,12 +148,12 @@ def _unknown(expressions: Iterable[str]) -> list[str]:
 
 
 def test_alerts_are_about_metrics_that_exist() -> None:
-    """Every metric and label in the alerts is one that the sidecar has."""
+    """All metrics and labels in the alerts exist."""
     assert not _unknown(rule["expr"] for rule in _rules())
 
 
 def test_alerts_are_about_values_that_exist() -> None:
-    """Every value of a label in the alerts is one that is counted."""
+    """All label values in the alerts are values that the sidecar uses."""
     known = {*login.Method, *login.Result, *refresh.Result, refresh.METHOD}
     known |= {"deny", "redis", "auth-sidecar", "502|503|504"}
     named = {value for rule in _rules() for value in re.findall(r'=~?"([^"]+)"', rule["expr"])}
@@ -162,19 +162,19 @@ def test_alerts_are_about_values_that_exist() -> None:
 
 
 def test_dashboard_is_about_metrics_that_exist() -> None:
-    """Every metric and label in the dashboard is one that the sidecar has."""
+    """All metrics and labels in the dashboard exist."""
     assert len(list(_dashboard_expressions())) > 20
     assert not _unknown(_dashboard_expressions())
 
 
 def test_an_unknown_metric_would_be_found() -> None:
-    """The check that the two tests above trust finds a wrong name and a wrong label."""
+    """The check that the tests above rely on reports unknown metrics and labels."""
     assert _unknown(["rate(sidecar_request_total[5m])"]) == ["sidecar_request_total"]
     assert _unknown(['sidecar_degraded{pode="a"}']) == ["sidecar_degraded: pode"]
 
 
 def test_dashboard_shows_every_metric() -> None:
-    """Nothing that the sidecar counts is missing from the dashboard."""
+    """The dashboard shows every metric of the sidecar."""
     shown = {name for expression in _dashboard_expressions() for name in NAME.findall(expression)}
     families = {family.name for family in MetricsCollector(_metrics()).collect()}
     suffixes = ("", "_total", "_bucket")
@@ -182,7 +182,7 @@ def test_dashboard_shows_every_metric() -> None:
 
 
 def test_dashboard_panels_do_not_overlap() -> None:
-    """Each panel has an id and a place of its own within the 24 columns."""
+    """Panels have unique ids and do not overlap within the 24 columns."""
     panels = json.loads((CONFIG / "grafana-dashboard.json").read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
@@ -195,7 +195,7 @@ def test_dashboard_panels_do_not_overlap() -> None:
 
 
 def test_every_alert_has_a_runbook() -> None:
-    """Each alert leads to a heading of the operator's documentation."""
+    """The runbook of each alert is a heading of docs/operating.md."""
     lines = (ROOT / "docs/operating.md").read_text().splitlines()
     headings = [line.lstrip("# ") for line in lines if line.startswith("#")]
     anchors = {re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in headings}

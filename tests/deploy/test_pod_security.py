@@ -1,4 +1,4 @@
-"""Every container of every manifest fits the restricted Pod Security Standard, and more."""
+"""All containers in the manifests meet the restricted Pod Security Standard and further rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.deploy.manifests import (
 )
 
 NAMES: Final = ("sidecar", "application", "redis")
-# Volume types that the restricted standard allows.
+# The volume types that the restricted standard allows.
 ALLOWED_VOLUMES: Final = {
     *("configMap", "csi", "downwardAPI", "emptyDir"),
     *("ephemeral", "persistentVolumeClaim", "projected", "secret"),
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.needs("kubectl")
 
 @pytest.fixture(params=KUSTOMIZATIONS)
 def templates(request: pytest.FixtureRequest) -> list[Manifest]:
-    """The pod templates of each kustomization in turn."""
+    """The pod templates of each kustomization."""
     return pod_templates(build(request.param))
 
 
@@ -41,7 +41,7 @@ def _contexts(templates: list[Manifest]) -> dict[str, Manifest]:
 
 
 def test_no_container_runs_as_root(templates: list[Manifest]) -> None:
-    """Set runAsNonRoot on the pod and on each container; no user or group is 0."""
+    """Each pod and container sets runAsNonRoot, and no user or group id is 0."""
     for template in templates:
         pod = template["spec"]["securityContext"]
         assert pod["runAsNonRoot"] is True
@@ -52,7 +52,7 @@ def test_no_container_runs_as_root(templates: list[Manifest]) -> None:
 
 
 def test_no_privilege_can_be_gained(templates: list[Manifest]) -> None:
-    """No privilege escalation, no privileged container, every capability dropped and none added."""
+    """No container is privileged or can gain privileges, and all capabilities are dropped."""
     for context in _contexts(templates).values():
         assert context["allowPrivilegeEscalation"] is False
         assert not context.get("privileged", False)
@@ -60,21 +60,21 @@ def test_no_privilege_can_be_gained(templates: list[Manifest]) -> None:
 
 
 def test_root_file_system_is_read_only(templates: list[Manifest]) -> None:
-    """No container can change its own image."""
+    """The root file system of each container is read-only."""
     assert all(
         context["readOnlyRootFilesystem"] is True for context in _contexts(templates).values()
     )
 
 
 def test_seccomp_profile(templates: list[Manifest]) -> None:
-    """The runtime's default profile on the pod and on each container."""
+    """Each pod and container uses the runtime's default seccomp profile."""
     expected = {"type": "RuntimeDefault"}
     assert all(t["spec"]["securityContext"]["seccompProfile"] == expected for t in templates)
     assert all(context["seccompProfile"] == expected for context in _contexts(templates).values())
 
 
 def test_nothing_of_the_host(templates: list[Manifest]) -> None:
-    """No host network, process space, port or path; only volume types that the standard allows."""
+    """No pod uses host networks, process ids, ports or paths, only allowed volume types."""
     for template in templates:
         spec = template["spec"]
         assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & spec.keys()
@@ -85,20 +85,20 @@ def test_nothing_of_the_host(templates: list[Manifest]) -> None:
 
 
 def test_no_service_account_token(templates: list[Manifest]) -> None:
-    """No pod gets a token for the Kubernetes API, and no Service's variables are put into it."""
+    """No pod gets a service account token or the environment variables of Services."""
     for template in templates:
         assert template["spec"]["automountServiceAccountToken"] is False
         assert template["spec"]["enableServiceLinks"] is False
 
 
 def test_the_image_user_runs_the_sidecar(templates: list[Manifest]) -> None:
-    """The sidecar runs as the image's own user."""
+    """The sidecar runs as the user of the image."""
     context = _contexts(templates)["sidecar"]
     assert (context["runAsUser"], context["runAsGroup"]) == (65532, 65532)
 
 
 def test_memory_is_bounded(templates: list[Manifest]) -> None:
-    """Each container asks for what it needs and has a limit on memory."""
+    """Each container requests CPU and memory and has a memory limit."""
     for template in templates:
         for each in containers(template):
             assert each["resources"]["requests"].keys() == {"cpu", "memory"}
@@ -106,7 +106,7 @@ def test_memory_is_bounded(templates: list[Manifest]) -> None:
 
 
 def test_secrets_reach_the_sidecar_alone(templates: list[Manifest]) -> None:
-    """The application has no secret; the sidecar's are files that only its group can read."""
+    """Only the sidecar gets secrets, as files that only owner and group can read."""
     for template in templates:
         names = {each["name"] for each in containers(template)}
         if "application" not in names:
@@ -119,14 +119,14 @@ def test_secrets_reach_the_sidecar_alone(templates: list[Manifest]) -> None:
 
 
 def test_the_example_namespace_enforces_it() -> None:
-    """The cluster itself would refuse a pod of the example that is not restricted."""
+    """The namespace of the example enforces the restricted standard."""
     (namespace,) = of_kind(build("example"), "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
 def test_network_policy_of_the_application(name: str) -> None:
-    """In: traffic, and metrics for the monitoring namespace. Out: Redis and DNS."""
+    """Only traffic and monitoring may reach the pod, which may reach only Redis and DNS."""
     spec = one(build(name), "NetworkPolicy", "application")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     traffic, metrics = spec["ingress"]
@@ -142,7 +142,7 @@ def test_network_policy_of_the_application(name: str) -> None:
 
 
 def test_network_policy_of_redis() -> None:
-    """Only pods with a sidecar reach Redis, which itself calls nobody."""
+    """Only pods with a sidecar may reach Redis, which may not open connections."""
     manifests = build("overlays/in-cluster-redis")
     spec = one(manifests, "NetworkPolicy", "redis")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]

@@ -1,4 +1,4 @@
-"""What the manifests configure is what the sidecar reads: no misspelt or forgotten setting."""
+"""The sidecar accepts the settings in the manifests: no variable is misspelt or missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.deploy.manifests import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-MADE: Final = {  # what `openssl rand` would have made
+MADE: Final = {  # as if made by `openssl rand`
     ("jwt-secrets", "jwt-secret"): "Zm9yIHRlc3RzIG9ubHk6IGFjY2VzcyB0b2tlbnMsIG5vdCBzZWNyZXQ=",
     ("jwt-secrets", "refresh-secret"): "Zm9yIHRlc3RzIG9ubHk6IHJlZnJlc2ggdG9rZW5zLCBub3Qgc2VjcmV0",
     ("redis-credentials", "password"): "5f2b7a90d1c34e68a7b9c0d1e2f30415",
@@ -36,7 +36,7 @@ needs_kubectl = pytest.mark.needs("kubectl")
 
 
 class Pod:
-    """The sidecar's container, its volumes laid out below a folder as the kubelet would."""
+    """The sidecar's container, with its volumes mounted below `root`, as the kubelet does it."""
 
     def __init__(self, manifests: list[Manifest], root: Path) -> None:
         template = one(manifests, "Deployment", "application")["spec"]["template"]
@@ -46,7 +46,7 @@ class Pod:
         self._volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
 
     def settings(self) -> Settings:
-        """What the sidecar would start with. Raises ConfigError."""
+        """The settings that the sidecar would start with. Raises ConfigError."""
         for mount in self._sidecar["volumeMounts"]:
             folder = self._root / mount["mountPath"].lstrip("/")
             folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class Pod:
         return settings_from(env=self.environment())
 
     def environment(self) -> dict[str, str]:
-        """The variables, with paths moved below the folder."""
+        """The container's environment, with absolute paths moved below `root`."""
         found: dict[str, str] = {}
         for source in self._sidecar["envFrom"]:
             found |= one(self._manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
@@ -99,7 +99,7 @@ def _with_secrets(manifests: list[Manifest]) -> list[Manifest]:
 @needs_kubectl
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
 def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
-    """Each environment variable of the sidecar, optional ones too, is the name of a setting."""
+    """Each environment variable of the sidecar, optional or not, is the name of a setting."""
     manifests = build(name)
     sidecar = container(one(manifests, "Deployment", "application")["spec"]["template"], "sidecar")
     variables = {variable["name"] for variable in sidecar["env"]}
@@ -109,7 +109,7 @@ def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
 @needs_kubectl
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
 def test_the_pod_would_start(name: str, tmp_path: Path) -> None:
-    """With secrets made as documented, the sidecar accepts the whole of what the pod gives it."""
+    """With secrets made as documented, the sidecar accepts everything that the pod gives it."""
     settings = Pod(_with_secrets(build(name)), tmp_path).settings()
     assert str(settings.upstream_url) == "http://127.0.0.1:8080"
     assert settings.session_store == "redis"
@@ -122,7 +122,7 @@ def test_the_pod_would_start(name: str, tmp_path: Path) -> None:
 @needs_kubectl
 @pytest.mark.parametrize("name", ["base", "overlays/in-cluster-redis", "overlays/native-sidecar"])
 def test_placeholder_secrets_are_refused(name: str, tmp_path: Path) -> None:
-    """With the base's placeholders the sidecar does not start, and says how to make real ones."""
+    """With the placeholder secrets, the sidecar refuses to start and says how to make real ones."""
     with pytest.raises(ConfigError) as refusal:
         Pod(build(name), tmp_path).settings()
     text = str(refusal.value)
@@ -135,13 +135,13 @@ def test_placeholder_secrets_are_refused(name: str, tmp_path: Path) -> None:
 @needs_kubectl
 @pytest.mark.parametrize("name", ["example", "overlays/production"])
 def test_no_apply_overwrites_your_secrets(name: str) -> None:
-    """Overlays for real use leave the placeholder secrets out."""
+    """Overlays for real use do not contain the placeholder secrets."""
     names = {secret["metadata"]["name"] for secret in of_kind(build(name), "Secret")}
     assert not names & {"jwt-secrets", "redis-credentials"}
 
 
 def test_the_documented_secrets_have_these_keys() -> None:
-    """The commands in the manifests make just the secrets and keys that the pods read."""
+    """The documented commands create exactly the secrets and keys that the pods read."""
     for path in (K8S / "base/secrets.yaml", K8S / "example/kustomization.yaml"):
         text = path.read_text()
         for name, key in MADE:
@@ -150,7 +150,7 @@ def test_the_documented_secrets_have_these_keys() -> None:
 
 
 def test_the_example_users_can_log_in() -> None:
-    """The example's users file is one that the sidecar reads."""
+    """The sidecar can read the users file of the example."""
     users = load_users(K8S / "example/users.toml")
     assert [user.name for user in users] == ["alice", "admin"]
 
@@ -159,5 +159,5 @@ def test_the_example_users_can_log_in() -> None:
     ("copy", "original"), [("sidecar.toml", "demo.toml"), ("users.toml", "users.toml")]
 )
 def test_the_example_has_the_same_files_as_compose(copy: str, original: str) -> None:
-    """Kustomize reads nothing above its folder, so the example has copies: equal ones."""
+    """The example has equal copies, because kustomize cannot read files above its folder."""
     assert (K8S / "example" / copy).read_text() == (ROOT / "config" / original).read_text()

@@ -1,4 +1,4 @@
-"""The Redis of the manifests and of compose.yaml, as it stands there, on a real redis-server."""
+"""The Redis of the manifests and of compose.yaml, run as configured with a real redis-server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_kubectl = pytest.mark.needs("kubectl")
 
 @pytest.fixture
 def in_cluster(tmp_path: Path) -> Iterator[RedisServer]:
-    """The StatefulSet's command with its ConfigMap; the port and the folders are ours."""
+    """The StatefulSet's command with its ConfigMap, on a free port and in a temporary folder."""
     manifests = build("overlays/in-cluster-redis")
     redis = container(one(manifests, "StatefulSet", "redis")["spec"]["template"], "redis")
     (config,) = (m for m in of_kind(manifests, "ConfigMap") if "redis.conf" in m["data"])
@@ -42,7 +42,7 @@ def in_cluster(tmp_path: Path) -> Iterator[RedisServer]:
 @needs_kubectl
 @needs_redis
 def test_in_cluster_redis(in_cluster: RedisServer) -> None:
-    """It wants the password, refuses rather than evicts, and shows no secret to others."""
+    """Redis requires the password, does not evict, and shows no password in its arguments."""
     assert "NOAUTH" in in_cluster.cli("ping")
     assert in_cluster.cli("ping", password=PASSWORD) == "PONG"
     for name, value in (("maxmemory-policy", "noeviction"), ("appendonly", "yes")):
@@ -55,7 +55,7 @@ def test_in_cluster_redis(in_cluster: RedisServer) -> None:
 @needs_kubectl
 @needs_redis
 def test_in_cluster_redis_ends_in_order(in_cluster: RedisServer, tmp_path: Path) -> None:
-    """SIGTERM reaches Redis itself, which ends in good order with its data on disk."""
+    """SIGTERM reaches Redis itself, which exits with 0 after saving its data."""
     assert in_cluster.cli("set", "session:token:x", "1", password=PASSWORD) == "OK"
     assert in_cluster.stop() == 0
     assert list(tmp_path.glob("appendonlydir/*.aof"))
@@ -63,7 +63,7 @@ def test_in_cluster_redis_ends_in_order(in_cluster: RedisServer, tmp_path: Path)
 
 @needs_redis
 def test_compose_redis(tmp_path: Path) -> None:
-    """The command of compose.yaml runs, wants the password and refuses rather than evicts."""
+    """The command in compose.yaml starts a Redis that requires a password and does not evict."""
     services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     port = free_port()
     command = [
@@ -80,7 +80,7 @@ def test_compose_redis(tmp_path: Path) -> None:
 
 @needs_redis
 def test_health_checks_want_the_right_password(tmp_path: Path) -> None:
-    """The check of both succeeds with the password and fails without."""
+    """The health checks of both succeed with the password and fail without."""
     manifests = build("overlays/in-cluster-redis")
     redis = container(one(manifests, "StatefulSet", "redis")["spec"]["template"], "redis")
     services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]

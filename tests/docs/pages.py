@@ -1,4 +1,4 @@
-"""Markdown as far as the tests need it: fenced blocks, headings, links."""
+"""Parts of a Markdown page that the tests need: fenced blocks, headings and links."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: the word after its fence, its text, the line that its fence stands in."""
+    """A fenced block: its language, its text, and the line number of its opening fence."""
 
     language: str
     text: str
@@ -24,7 +24,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Every fenced block of a page."""
+    """All fenced blocks of a page."""
     text = page.read_text()
     return [
         Block(found[2].strip(), textwrap.dedent(found[3]), text.count("\n", 0, found.start()) + 1)
@@ -33,12 +33,12 @@ def blocks(page: Path) -> list[Block]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What links to a page's headings end in, as code hosts make it."""
+    """The anchors of a page's headings, as code hosts generate them."""
     lines = _FENCE.sub("", page.read_text()).splitlines()
     headings = [line.lstrip("#").strip() for line in lines if re.match("#+ ", line)]
     return {re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in headings}
 
 
 def links(page: Path) -> list[str]:
-    """Every link's target, outside of blocks."""
+    """The targets of all links outside fenced blocks."""
     return _LINK.findall(_FENCE.sub("", page.read_text()))

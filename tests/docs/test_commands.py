@@ -1,4 +1,4 @@
-"""Every command of the operator's documentation, run as it stands against real servers."""
+"""All commands in docs/operating.md, run unchanged against real servers."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ pytestmark = [
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the commands run: a folder, and what the page's variables are here."""
+    """Where the commands run: a folder, the variables that the page uses, and a Redis."""
 
     folder: Path
     environment: Mapping[str, str]
     redis: RedisServer
 
     def run(self, script: str) -> str:
-        """What a script prints; it ends with its first failing command, and then this raises."""
+        """Run a script and return what it prints. Raises AssertionError if a command fails."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,
@@ -61,7 +61,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A Redis with a password and the page's user, the demo application, a sidecar on both."""
+    """A Redis with a password and the page's user, the demo application, and a sidecar."""
     ports = {name: free_port() for name in ("application", "traffic", "admin")}
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -110,7 +110,7 @@ def _settings(redis: int, ports: Mapping[str, int]) -> dict[str, str]:
 def _process(
     place: Place, command: Sequence[str], settings: Mapping[str, str], url: str
 ) -> Iterator[None]:
-    """Run it until it answers, and end it on leaving."""
+    """Run a command until it answers, and end it on leaving."""
     log = place.folder / f"{len(settings)}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -142,7 +142,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def printed(place: Place) -> dict[str, str]:
-    """What each block prints, by its first line; all of them in one shell, in order."""
+    """The output of each block, by the text of the block; all run in order in one shell."""
     script = "\n".join(
         f"printf '\\n@@%s\\n' {number}\n{block.text}" for number, block in enumerate(COMMANDS)
     )
@@ -153,32 +153,32 @@ def printed(place: Place) -> dict[str, str]:
 
 
 def _of(printed: Mapping[str, str], command: str) -> str:
-    """The output of the one block with this command."""
+    """The output of the only block that contains this command."""
     (found,) = (output for text, output in printed.items() if command in text)
     return found
 
 
 def test_every_block_says_whether_it_is_run() -> None:
-    """Blocks are bash (run here), console (needs more than is here), a file or plain text."""
+    """Blocks are bash (run here), console (cannot be run here), a file or plain text."""
     languages = {block.language for block in blocks(PAGE)}
     assert languages == {"bash", "console", "toml", "text", ""}
     assert len(COMMANDS) > 15
 
 
 def test_every_command_works(printed: dict[str, str]) -> None:
-    """All of them, one after another, with exit status 0."""
+    """All commands succeed, one after the other."""
     assert len(printed) == len(COMMANDS)
 
 
 def test_a_session_is_found(printed: dict[str, str]) -> None:
-    """The token that was just issued has its session under the documented key, with its TTL."""
+    """The session of a new token is under the documented key, with the documented TTL."""
     value, ttl = _of(printed, 'redis GET "session:token:').rsplit("\n", 1)
     assert '"sub":"alice"' in value
     assert 0 < int(ttl) <= 15 * 60 + 1  # rounded
 
 
 def test_a_login_is_found(printed: dict[str, str]) -> None:
-    """A user's logins are counted, listed and shown."""
+    """The commands count, list and show a user's logins."""
     tokens, logins, *fields, ttl = _of(printed, "redis ZCARD").splitlines()
     assert int(tokens) == int(logins) == 1
     assert "created" in fields
@@ -186,7 +186,7 @@ def test_a_login_is_found(printed: dict[str, str]) -> None:
 
 
 def test_the_diagnosis_is_of_a_healthy_sidecar(printed: dict[str, str]) -> None:
-    """The first three commands of an operator see Redis in use."""
+    """The diagnostic commands report a healthy sidecar that uses Redis."""
     text = _of(printed, '"$ADMIN/status"')
     assert '"degraded":false' in text
     assert "sidecar_degraded 0.0" in text
@@ -195,24 +195,24 @@ def test_the_diagnosis_is_of_a_healthy_sidecar(printed: dict[str, str]) -> None:
 
 
 def test_a_session_ended_by_hand_is_ended(printed: dict[str, str]) -> None:
-    """After its keys are gone, the sidecar refuses its token."""
+    """After a session's keys are deleted, the sidecar refuses its token."""
     assert _of(printed, "for SID in").splitlines()[-1] == "401"
 
 
 def test_everybody_is_logged_out(printed: dict[str, str]) -> None:
-    """Nothing is left to delete after the user's own sessions but what others had."""
+    """The command that logs out all users runs, and Redis reports numbers of deleted keys."""
     assert all(line.isdigit() for line in _of(printed, "UNLINK").splitlines())
 
 
 def test_the_backup_is_restored(place: Place, printed: dict[str, str]) -> None:
-    """A Redis started on the backup has its session, writes it to a new file, and ends."""
+    """A Redis started from the backup has its session and writes it to a new file."""
     assert _of(printed, "redis-server --port 0").splitlines() == ["1", "OK"]
     assert list((place.folder / "restored/appendonlydir").glob("*.base.rdb"))
     assert not (place.folder / "restored/redis.sock").exists()
 
 
 def test_the_rights_are_enough(place: Place, printed: dict[str, str]) -> None:
-    """Everything that the sidecar did, logins, refreshes, listings, logouts, was allowed."""
+    """The documented ACL allows all that the sidecar does for logins, refreshes and logouts."""
     place.run(
         COMMANDS[0].text
         + """
@@ -235,7 +235,7 @@ def test_the_rights_are_enough(place: Place, printed: dict[str, str]) -> None:
 
 
 def test_the_rights_are_no_more_than_needed(place: Place) -> None:
-    """Other keys and other commands are refused."""
+    """The documented ACL refuses other keys and other commands."""
     refused = place.run(
         COMMANDS[0].text
         + """

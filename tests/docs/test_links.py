@@ -1,4 +1,4 @@
-"""The documentation's links lead somewhere, and it speaks of settings and metrics that exist."""
+"""Links in the documentation lead somewhere, and the settings and metrics that it names exist."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PAGES: Final = [
 ]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
-# In capitals and with an underscore, as settings are; these are something else.
+# Names in capitals with an underscore that are not settings.
 OTHERS: Final = {
     *("REDISCLI_AUTH", "SIDECAR_CONFIG", "SSL_CERT_FILE"),
     *("REDIS_PASSWORD_FILE", "JWT_SECRET_FILE", "_PREVIOUS"),
 }
-# Made by the run itself: `make bench` writes it, and it is not there before the first.
+# Files that do not exist before `make bench` writes them.
 LATER: Final[frozenset[str]] = frozenset()
 
 
 @every_page
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each relative link names a file that is there, and a heading that is in it."""
+    """Each relative link names an existing file and, if it has an anchor, an existing heading."""
     for link in links(page):
         if link.startswith(("https://", "http://")):
             continue
@@ -46,7 +46,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @every_page
 def test_settings_exist(page: Path) -> None:
-    """Each setting that is named is one."""
+    """All settings that a page names exist."""
     known = {name.upper() for name in Settings.__struct_fields__} | OTHERS
     named = re.findall(r"`([A-Z]*_[A-Z_]+)(?:=[^`]*)?`", page.read_text())
     assert [name for name in named if name not in known] == []
@@ -54,7 +54,7 @@ def test_settings_exist(page: Path) -> None:
 
 @every_page
 def test_metrics_exist(page: Path) -> None:
-    """Each metric that is named is one."""
+    """All metrics that a page names exist."""
     families = [family.name for family in MetricsCollector(all_metrics()).collect()]
     known = {name + suffix for name in families for suffix in ("", "_total", "_bucket", "_sum")}
     named = re.findall(r"`(sidecar_[a-z_]+)", page.read_text())
@@ -62,7 +62,7 @@ def test_metrics_exist(page: Path) -> None:
 
 
 def test_every_setting_has_its_default() -> None:
-    """The manual's list of settings agrees with the annotated file."""
+    """The list of settings in docs/operating.md agrees with config/sidecar.toml."""
     (listed,) = (b.text for b in blocks(ROOT / "docs/operating.md") if "ADMIN_LISTEN=" in b.text)
     shown = dict(re.findall(r"(?m)(?:^|  )([A-Z_]+)=(\S*)", listed))
     annotated = (ROOT / "config/sidecar.toml").read_text().partition("#[identity]")[0]

@@ -1,4 +1,4 @@
-"""The contributors' pages name files, classes and functions that exist: a move must update them."""
+"""The contributors' pages name existing files, classes and functions, even after a move."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PAGES: Final = (ROOT / "docs/architecture.md", ROOT / "CONTRIBUTING.md")
 BASES: Final = (ROOT, *(ROOT / name for name in ("sidecar", "sidecar/app", "sidecar/sessions")))
-# Names of other programs and of libraries that the pages mention.
+# Names in other programs and libraries that the pages mention.
 FOREIGN: Final = {"PyJWKClient", "jwt_authn", "jwt_verify", "mod_auth_openidc"}
 CODE: Final = "\n".join(
     path.read_text("utf-8")
@@ -26,13 +26,13 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def quoted(page: Path) -> list[str]:
-    """Everything that a page sets as code within a line."""
+    """All inline code of a page."""
     return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", page.read_text("utf-8"))
 
 
 @each_page
 def test_named_files_exist(page: Path) -> None:
-    """A path is a file or folder, seen from the repository, the package, or a folder of it."""
+    """Each path exists below the repository, the package or one of its main folders."""
     paths = [each for each in quoted(page) if re.fullmatch(r"[a-z][\w.-]*(/[\w.-]*)+", each)]
     assert len(paths) > 20
     assert [path for path in paths if not any((base / path).exists() for base in BASES)] == []
@@ -40,7 +40,7 @@ def test_named_files_exist(page: Path) -> None:
 
 @each_page
 def test_named_classes_exist(page: Path) -> None:
-    """A name in capitals and small letters, such as `RouteTable.match`, is defined in the code."""
+    """Each name in mixed case, such as `RouteTable.match`, is defined in the code."""
     names = {each.split("(")[0] for each in quoted(page)}
     found = [re.fullmatch(r"([A-Z][a-z]+(?:[A-Z]\w*)+)(?:\.(\w+))?", name) for name in names]
     known = [match for match in found if match is not None and match[1] not in FOREIGN]
@@ -52,7 +52,7 @@ def test_named_classes_exist(page: Path) -> None:
 
 @each_page
 def test_named_functions_exist(page: Path) -> None:
-    """A name of small letters with an underscore is a function, an attribute or a setting."""
+    """Each lower-case name with an underscore occurs in the code."""
     names = [each for each in quoted(page) if re.fullmatch(r"_?[a-z]+(_[a-z]+)*_?", each)]
     unknown = [
         name for name in names if "_" in name and not re.search(rf"\b{re.escape(name)}\b", CODE)

@@ -1,4 +1,4 @@
-"""What docs/operating.md says of a Redis that is away, tried with two sidecars and a real one."""
+"""What docs/operating.md says about a Redis outage, tested with two sidecars and a real Redis."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PATIENCE: Final = 10.0  # seconds, at most, until a change of Redis is noticed
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A Redis whose data outlive it, as the manifests' do."""
+    """A Redis that keeps its data when it is restarted, as in the manifests."""
     with RedisServer(keep=True) as server:
         yield server
 
 
 @pytest.fixture
 async def pods(redis: RedisServer) -> AsyncIterator[tuple[Stack, Stack]]:
-    """Two sidecars on it."""
+    """Two sidecars that share this Redis."""
     shared: dict[str, Any] = {
         "session_store": "redis",
         "redis_host": "127.0.0.1",
@@ -43,13 +43,13 @@ async def pods(redis: RedisServer) -> AsyncIterator[tuple[Stack, Stack]]:
 
 
 async def _up(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """Start Redis again, and wait until each pod has found it by itself."""
+    """Start Redis again, and wait until each pod has noticed."""
     redis.start()
     await until(lambda: not any(pod.sidecar.degraded for pod in pods), PATIENCE)
 
 
 async def _down(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """Stop Redis, and let each pod notice by the look-up of a session."""
+    """Stop Redis, and let each pod notice by looking up a session."""
     token = (await pods[0].login("scout")).access
     redis.kill()
     for pod in pods:
@@ -68,7 +68,7 @@ async def _refresh(pod: Stack, token: str) -> int:
 
 
 async def test_sessions_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """What a pod has seen goes on there, what it has not gets 401, and both live afterwards."""
+    """A session stays usable only in pods that have seen it, and in all pods after the outage."""
     one, other = pods
     seen = (await one.login("alice")).access
     unseen = (await one.login("admin")).access
@@ -81,7 +81,7 @@ async def test_sessions_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stac
 
 
 async def test_readiness_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """No pod is taken out of service, and its readiness says what is the matter."""
+    """All pods stay ready, and their readiness reports `degraded`."""
     await _down(redis, pods)
     for pod in pods:
         ready = await fetch(pod.sidecar.admin_port, build("GET", "/readyz"))
@@ -90,7 +90,7 @@ async def test_readiness_in_an_outage(redis: RedisServer, pods: tuple[Stack, Sta
 
 
 async def test_logins_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """A login is valid in its pod alone, stays so afterwards, and is shared by its refresh."""
+    """A login made in an outage stays valid only in its pod until a refresh shares it."""
     one, _ = pods
     await _down(redis, pods)
     tokens = await one.login("alice")
@@ -102,7 +102,7 @@ async def test_logins_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]
 
 
 async def test_logouts_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """A logout holds in its pod at once, and everywhere as soon as Redis is back."""
+    """A logout applies in its pod at once, and in all pods after the outage."""
     one, other = pods
     tokens = await one.login("alice")
     assert await _status(other, tokens.access) == 200
@@ -115,7 +115,7 @@ async def test_logouts_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack
 
 
 async def test_refresh_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """It works in the pod that wrote the login; elsewhere the token is told to come back."""
+    """A pod that did not write the login answers a refresh with 503 until the outage is over."""
     one, other = pods
     tokens = await one.login("alice")
     assert await _status(other, tokens.access) == 200
@@ -128,7 +128,7 @@ async def test_refresh_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack
 async def test_refresh_where_the_login_was_written(
     redis: RedisServer, pods: tuple[Stack, Stack]
 ) -> None:
-    """That pod knows its own refresh tokens without Redis."""
+    """The pod that wrote the login can refresh it without Redis."""
     one, _ = pods
     tokens = await one.login("alice")
     await _down(redis, pods)
@@ -136,7 +136,7 @@ async def test_refresh_where_the_login_was_written(
 
 
 async def test_redis_comes_back_empty(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:
-    """A session that Redis has lost is lost: nothing is assumed."""
+    """A session that Redis has lost is refused."""
     one, _ = pods
     token = (await one.login("alice")).access
     redis.admin.flushall()

@@ -1,6 +1,6 @@
-"""The front page's commands do what it says they do: the demo's, and those that start from nothing.
+"""The commands in README.md do what the page says: those of the demo and of the first setup.
 
-Both blocks are run as they are printed, but on free ports.
+Both blocks are run as printed, except that they use free ports.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.needs("bash", "curl")
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Start the demo on free ports; yield the address that it prints."""
+    """The address that the demo prints when it is started on free ports."""
     command = ["demo", "--port", "0", "--admin-port", "0", "--app-port", "0"]
     with subprocess.Popen(
         [sys.executable, "-m", "sidecar", *command],
@@ -54,17 +54,17 @@ def address() -> Iterator[str]:
 
 
 def expected(script: str) -> list[str]:
-    """The status that each `curl -i` line promises in its comment."""
+    """The status that the comment of each `curl -i` line states."""
     return re.findall(r"(?m)^curl -i .*# (\d{3})", script)
 
 
 def statuses(output: str) -> list[str]:
-    """The status of each answer that `curl -i` printed."""
+    """The status of each response that `curl -i` printed."""
     return re.findall(r"(?m)^HTTP/1\.1 (\d{3})", output)
 
 
 def test_the_demo_answers_as_printed(address: str, tmp_path: Path) -> None:
-    """Each curl line of the demo gets the status that its comment gives."""
+    """Each curl command of the demo gets the status in its comment."""
     script = f"set -euo pipefail\n{DEMO.replace(ADDRESS, address)}"
     done = subprocess.run(
         ["bash", "-c", script],
@@ -80,7 +80,7 @@ def test_the_demo_answers_as_printed(address: str, tmp_path: Path) -> None:
 
 
 def test_the_demo_prints_the_same_commands() -> None:
-    """The guide that `make run` prints and the front page show the same commands."""
+    """README.md and the guide that `make run` prints show the same commands."""
 
     def commands(text: str) -> list[str]:
         joined = re.sub(r"\s*\\\n\s*", " ", text)
@@ -92,7 +92,7 @@ def test_the_demo_prints_the_same_commands() -> None:
 
 @pytest.mark.needs("openssl")
 def test_the_first_configuration_lets_a_user_in(tmp_path: Path) -> None:
-    """In an empty folder and a clean environment, without Redis, the printed lines log in."""
+    """In an empty folder without Redis, the printed commands lead to a successful login."""
     script = START.replace(ADDRESS, f"http://127.0.0.1:{free_port()}")
     script = re.sub(rf"\b{APPLICATION}\b", str(free_port()), script)
     listen = re.findall(r"127\.0\.0\.1:\d+(?=/auth/login)", script)
@@ -108,9 +108,9 @@ def test_the_first_configuration_lets_a_user_in(tmp_path: Path) -> None:
 
 
 def run_afresh(script: str, folder: Path, settings: dict[str, str]) -> tuple[int, str]:
-    """Run a script with nothing but `sidecar` on the path; its exit status and what it printed.
+    """Run a script with only `sidecar` and system programs on the path.
 
-    Nothing that the script leaves running outlives this call.
+    Returns its exit status and what it printed. All processes that it started are killed.
     """
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(folder)}
     log = folder.parent / f"{folder.name}.log"
@@ -134,7 +134,7 @@ def run_afresh(script: str, folder: Path, settings: dict[str, str]) -> tuple[int
 
 
 def test_pictures_are_there_and_small() -> None:
-    """Each picture of the front page is a file that loads quickly."""
+    """Each picture in README.md exists and is smaller than the limit."""
     pictures = re.findall(r'<img src="([^"]+)"[^>]* alt="[^"]+"', README.read_text("utf-8"))
     assert pictures
     for picture in pictures:

@@ -1,4 +1,4 @@
-"""What docs/operating.md says under "Rotation of secrets", tried with real sidecars."""
+"""What docs/operating.md says under "Rotation of secrets", tested with real sidecars."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def _accepts(pod: Stack, token: str) -> bool:
     ],
 )
 async def test_access_tokens(present: str, previous: str, accepted: list[bool]) -> None:
-    """With both secrets, tokens of either are accepted, whichever signs."""
+    """Tokens signed with either configured secret are accepted, whichever of the two signs."""
     async with (
         ScriptedUpstream() as application,
         stack(application.url) as old,
@@ -41,7 +41,7 @@ async def test_access_tokens(present: str, previous: str, accepted: list[bool]) 
 
 
 async def test_refresh_tokens() -> None:
-    """A refresh token of the previous secret is checked, and one of an unknown secret refused."""
+    """A refresh token signed with the previous secret is verified; one of another secret is not."""
     async with (
         ScriptedUpstream() as application,
         stack(application.url) as old,

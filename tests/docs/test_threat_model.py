@@ -1,4 +1,4 @@
-"""The threat model names what is there, and shows every threat it lists by a test of its own."""
+"""The threat model names only existing files and tests, and a test for every threat it lists."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ TEXT: Final = (ROOT / "THREAT_MODEL.md").read_text("utf-8")
 ROW: Final = re.compile(r"(?m)^\| ([STRIDE ]+) \|(.*)\|(.*)\|(.*)\|$")
 ROWS: Final = [tuple(cell.strip() for cell in row) for row in ROW.findall(TEXT)]
 NAMED: Final = re.compile(r"`((?:tests|bench|sidecar|k8s|config|docs)/[^`:]+)(?:::([^`]*))?`")
-WHOLE: Final = re.compile(r"`tests/(?:\w+/)*test_\w+\.py`")  # where any of many tests may be meant
+WHOLE: Final = re.compile(r"`tests/(?:\w+/)*test_\w+\.py`")  # does not say which test
 
 
 @cache
 def functions_in(file: str) -> frozenset[str]:
-    """The names of its tests: functions of the module itself."""
+    """The names of the test functions in a module."""
     found = ast.parse((ROOT / file).read_text("utf-8")).body
     functions = [each for each in found if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
     return frozenset(each.name for each in functions if each.name.startswith("test_"))
 
 
 def test_every_named_file_is_there() -> None:
-    """What shows a mitigation can be looked at."""
+    """All files that the threat model names exist."""
     named = {file for file, _ in NAMED.findall(TEXT)}
     assert len(named) > 60
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
 def test_every_named_test_is_there() -> None:
-    """By its name, in the file that is said: a test that goes takes its row's claim with it."""
+    """All tests that the threat model names exist in the file that it gives."""
     named = {(file, test) for file, test in NAMED.findall(TEXT) if test}
     assert len(named) > 100
     assert [name for name in sorted(named) if name[1] not in functions_in(name[0])] == []
@@ -46,7 +46,7 @@ def test_every_named_test_is_there() -> None:
 def test_every_threat_is_met_and_shown(
     kinds: str, threat: str, mitigation: str, shown: str
 ) -> None:
-    """Each row says what is done, and names one test or two that show it, never a file of many."""
+    """Each row has a mitigation and names one or two tests of it, never a whole file."""
     assert set(kinds.split()) <= set("STRIDE")
     assert threat
     assert mitigation
@@ -56,7 +56,7 @@ def test_every_threat_is_met_and_shown(
 
 
 def test_every_part_has_its_threats() -> None:
-    """No table is read past: its rows are all of its lines but the first two."""
+    """Every table row is parsed, so the tests above leave none out."""
     parts = TEXT.partition("## Threats, part by part")[2].partition("## What remains")[0]
     lines = [line for line in parts.splitlines() if line.startswith("|")]
     assert len(lines) == len(ROWS) + 2 * parts.count("\n### ")
@@ -64,5 +64,5 @@ def test_every_part_has_its_threats() -> None:
 
 
 def test_every_kind_of_threat_is_looked_for() -> None:
-    """STRIDE, all six."""
+    """All six kinds of STRIDE occur."""
     assert {kind for row in ROWS for kind in row[0].split()} == set("STRIDE")

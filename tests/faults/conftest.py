@@ -1,4 +1,4 @@
-"""Fault tests run on the loop that production uses."""
+"""Run the fault tests on the event loop that production uses."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """uvloop for each test here."""
+    """Run every test here on uvloop."""
     return {"uvloop": uvloop.new_event_loop}

@@ -1,7 +1,7 @@
-"""Steady traffic at one sidecar, and the account of who was let in, who was not, and how fast.
+"""Steady traffic at one sidecar, with a record of allowed and denied requests and their latency.
 
-Knows no fault and no store: credentials are of three roles, and each answer is right or wrong by
-its role alone, whatever happens behind the sidecar.
+It knows no faults and no store. A credential has one of three roles, and its role alone determines
+the right answer, whatever happens behind the sidecar.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
 
     from tests.peers.raw_client import RawClient
 
-# How many connections of each role, and the seconds between an answer and the next request on one.
+# Connections of each role, and the seconds on each between an answer and the next request.
 CLIENTS: Final = {"known": 4, "unknown": 2, "revoked": 2}
 PAUSE: Final = 0.004
-CHURN: Final = 0.05  # seconds between two logins, and as many logouts
-WINDOW: Final = 0.4  # seconds in which a p99 is taken
-ENOUGH: Final = 100  # requests to take it of
-MARGIN: Final = 0.020  # seconds by which it may be above normal
+CHURN: Final = 0.05  # seconds between two logins and two logouts
+WINDOW: Final = 0.4  # seconds over which a p99 is taken
+ENOUGH: Final = 100  # requests needed for a p99
+MARGIN: Final = 0.020  # seconds by which it may exceed the normal p99
 ORIGIN: Final = "Origin: http://sidecar.test"
 REFUSALS: Final = frozenset({401, 503})
 
 
 class Role(StrEnum):
-    """What is due to a credential."""
+    """The expected answer for a credential."""
 
-    KNOWN = "known"  # logged in, and used here: to be let in
-    UNKNOWN = "unknown"  # forged, or never issued: to be refused
-    REVOKED = "revoked"  # logged out: to be refused
+    KNOWN = "known"  # logged in, and used here: must be allowed
+    UNKNOWN = "unknown"  # forged, or never issued: must be denied
+    REVOKED = "revoked"  # logged out: must be denied
 
 
 def bearer(token: str) -> str:
-    """A token as the header line that shows it."""
+    """Return the Authorization header line for a token."""
     return f"Authorization: Bearer {token}"
 
 
 def claims_of(line: str) -> dict[str, Any]:
-    """What the token in a header line says."""
+    """Return the claims of the token in a header line."""
     body = line.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=="))
     return claims
@@ -64,16 +64,16 @@ class Pod:
     admin_port: int
 
     async def ask(self, request: bytes) -> Response:
-        """One request on a connection of its own."""
+        """Send one request on a new connection."""
         async with connect(self.port) as client:
             return await client.ask(request)
 
     async def status(self, line: str) -> int:
-        """What a protected path answers to this credential."""
+        """Return the status of a request to a protected path with this credential."""
         return (await self.ask(build("GET", "/x", line))).status
 
     async def login(self, name: str = "alice", *, cookie: bool = False) -> str:
-        """Log in; the credential. Raises AssertionError if that was refused."""
+        """Log in and return the credential. AssertionError if refused."""
         body = f'{{"username": "{name}", "password": "pw-{name}"}}'.encode()
         lines = ["Content-Type: application/json"]
         if cookie:
@@ -86,24 +86,24 @@ class Pod:
         return bearer(answer.json()["access_token"])
 
     async def logout(self, line: str) -> None:
-        """End the login of this credential. Raises AssertionError if that was refused."""
+        """End the login of this credential. AssertionError if refused."""
         answer = await self.ask(build("POST", "/auth/logout", line, ORIGIN, body=b""))
         assert answer.status == 204, f"logout: {answer!r}"
 
     async def metrics(self) -> dict[str, float]:
-        """Every sample of /metrics by its full name with labels."""
+        """Return every sample of /metrics by its full name with labels."""
         async with connect(self.admin_port) as client:
             text = (await client.ask(build("GET", "/metrics"))).body.decode()
         pairs = (line.rpartition(" ") for line in text.splitlines() if line[:1] not in {"", "#"})
         return {name: float(value) for name, _, value in pairs}
 
     async def degraded(self) -> bool:
-        """Whether this sidecar does without Redis."""
+        """Return whether this sidecar is working without Redis."""
         async with connect(self.admin_port) as client:
             return bool((await client.ask(build("GET", "/readyz"))).json()["degraded"])
 
     async def asked_redis(self) -> float:
-        """How many session look-ups have gone to Redis, with any result."""
+        """Return how many session lookups have gone to Redis, with any result."""
         metrics = await self.metrics()
         return sum(
             value
@@ -114,14 +114,15 @@ class Pod:
 
 @dataclass(slots=True)
 class Traffic:
-    """Who asks, and what came of it. `known` maps a credential to when its login was begun.
+    """The clients, their credentials, and the results.
 
-    `spare` are known sessions that are to be logged out next. A request is judged by the role its
-    credential had all the while: one that is being logged out is nobody's until that is answered.
+    `known` maps a credential to the time at which its login began. `spare` are known sessions to be
+    logged out next. A request is judged only if its credential kept its role until the answer;
+    while a credential is being logged out, it has no role.
     """
 
     pod: Pod
-    cookies: bool = False  # whether logins are a browser's
+    cookies: bool = False  # whether users log in by browser
     known: dict[str, float] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
@@ -131,16 +132,16 @@ class Traffic:
     details: list[str] = field(default_factory=list)
     logouts: int = 0
     logins: int = 0
-    _took: list[tuple[float, float]] = field(default_factory=list)  # when answered, seconds
+    _took: list[tuple[float, float]] = field(default_factory=list)  # when answered, seconds taken
 
     @property
     def requests(self) -> int:
-        """How many have been answered."""
+        """The number of answered requests."""
         return len(self._took)
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """Have the traffic run meanwhile."""
+        """Run the traffic within this context."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for name, clients in CLIENTS.items():
@@ -153,19 +154,19 @@ class Traffic:
                 stop.set()
 
     def p99(self, since: float) -> float:
-        """Of requests answered since a moment of time.monotonic: the 99th percentile, in s."""
+        """Return the 99th percentile in s of requests sent since a `time.monotonic` time."""
         took = sorted(took for at, took in self._took if at - took >= since)
         return took[-(-len(took) * 99 // 100) - 1]
 
     async def window(self) -> float:
-        """The p99 of one window from now on."""
+        """Return the p99 of one window that begins now."""
         began = time.monotonic()
         due = began + WINDOW
         await until(lambda: time.monotonic() > due and self._answered(began) >= ENOUGH)
         return self.p99(began)
 
     async def best(self, normal: float, attempts: int = 3) -> float:
-        """The p99 of the first of a few windows that is hardly above this, else the least."""
+        """Return the p99 of the first window close to normal, else the lowest of them all."""
         found = []
         for _ in range(attempts):
             found.append(await self.window())
@@ -174,7 +175,7 @@ class Traffic:
         return min(found)
 
     def right(self) -> None:
-        """Raise AssertionError if anybody was let in, or refused, that should not have been."""
+        """Raise AssertionError if any credential was wrongly allowed or denied."""
         assert not self.wrong, f"{dict(self.wrong)}: {self.details[:10]}"
 
     def _answered(self, since: float) -> int:
@@ -195,7 +196,7 @@ class Traffic:
             self.details.append(f"{role} {line[:14]} got {status} at {now:.3f}")
 
     async def _client(self, role: Role, number: int, stop: asyncio.Event) -> None:
-        """One keep-alive connection on which one request follows the other."""
+        """Send one request after another on one keep-alive connection."""
         async with connect(self.pod.port) as client:
             client.keep = False
             for turn in count(number):
@@ -211,19 +212,19 @@ class Traffic:
         self._judge(role, line, answer.status, began)
 
     async def _churn(self, stop: asyncio.Event) -> None:
-        """Users come and go: one logs in, and the one that is next logs out."""
+        """Repeatedly log one user in and the next in the queue out."""
         while not stop.is_set():
             began = time.monotonic()
             line = await self.pod.login(cookie=self.cookies)
             self.logins += 1
             self.known[line] = began
-            assert await self.pod.status(line) == 200, "a login was not let in"
+            assert await self.pod.status(line) == 200, "a new login was denied"
             self.spare.append(line)
             await self.end(self.spare.popleft())
             await asyncio.sleep(CHURN)
 
     async def end(self, line: str) -> None:
-        """Log one out that is known."""
+        """Log out a known credential."""
         self.known.pop(line, None)
         await self.pod.logout(line)
         self.revoked.append(line)

@@ -1,7 +1,7 @@
-"""What a fault happens to: a Redis behind a proxy, the sidecar under test, another, and users.
+"""The setting of a fault: a Redis behind a proxy, the sidecar under test, another, and users.
 
-The other sidecar reaches Redis directly. It stands for all other pods: it logs users in whom the
-first does not know, logs users out whom the first does, and must hear of the first one's logouts.
+The other sidecar reaches Redis directly and represents all other pods. It logs in users that the
+first does not know, logs out users that the first does, and must learn of the first's logouts.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ROOT: Final = Path(__file__).parents[2]
-AGE: Final = 700.0  # seconds that sessions are old where clocks are stepped
+AGE: Final = 700.0  # age of the sessions, in seconds, where clocks are stepped
 PASSWORD: Final = "the-redis-password"
 
 
 class Clock:
-    """The wall clock of a sidecar in a process of its own."""
+    """The wall clock of a sidecar that runs in its own process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -43,7 +43,7 @@ class Clock:
         return f"<Clock of {self._process.pid}>"
 
     async def step(self, seconds: float) -> None:
-        """Have it be off by so much from now on."""
+        """Set the clock's offset from the true time, in seconds."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{seconds}\n".encode())
@@ -51,14 +51,14 @@ class Clock:
 
 
 def key_of(line: str) -> str:
-    """Where the session of a credential is kept, by the header line that shows it."""
+    """Return the Redis key of the session of this header line's credential."""
     value = line.partition("__Host-session=")[2] or line.rpartition(" ")[2]
     return f"session:token:{token_id(value.encode())}"
 
 
 @dataclass(slots=True)
 class Scene:
-    """All that a fault can be done to, and the sessions beside those of the traffic."""
+    """Everything that a fault can affect, and the sessions other than those of the traffic."""
 
     redis: RedisServer
     proxy: FaultProxy
@@ -66,15 +66,15 @@ class Scene:
     other: Pod
     traffic: Traffic
     clock: Clock | None = None
-    strangers: list[str] = field(default_factory=list)  # in Redis, and not known to the pod
+    strangers: list[str] = field(default_factory=list)  # in Redis, but unknown to the pod
     elsewhere: list[str] = field(default_factory=list)  # known to the pod, to be ended at the other
-    scouts: list[str] = field(default_factory=list)  # one user's, to be ended all at once
-    damaged: dict[str, bytes] = field(default_factory=dict)  # what stood at their keys
+    scouts: list[str] = field(default_factory=list)  # all of one user, to be ended together
+    damaged: dict[str, bytes] = field(default_factory=dict)  # previous values of the keys
 
     async def settle(self) -> None:
-        """Have users log in at both, use that, and some of them log out again."""
+        """Log users in at both sidecars, use the logins, and log some of them out."""
         traffic, pod, other = self.traffic, self.pod, self.other
-        cookies = self.clock is not None  # of no date, so that no clock is too slow for them
+        cookies = self.clock is not None  # they carry no date, so a slow clock does not matter
         if self.clock is not None:
             await self.clock.step(-AGE)
         here = [await self._login(pod) for _ in range(10)]
@@ -102,19 +102,19 @@ class Scene:
         ]
 
     async def _login(self, at: Pod, name: str = "alice", *, cookie: bool = False) -> str:
-        """Log in; once more where that did not get into Redis, for a busy machine is no fault."""
+        """Log in; retry if that did not reach Redis, as a busy machine is no fault."""
         for _ in range(20):
             line = await at.login(name, cookie=cookie)
             if self.redis.admin.exists(key_of(line)):
                 return line
-        raise AssertionError("no login gets into Redis")
+        raise AssertionError("no login reaches Redis")
 
     async def is_in(self, line: str) -> bool:
-        """Whether the pod lets this credential in."""
+        """Return whether the pod allows this credential."""
         return await self.pod.status(line) == 200
 
     async def end_all(self) -> None:
-        """The user of several logins ends them all, at the pod."""
+        """End all logins of the user that has several, at the pod."""
         for line in self.scouts:
             self.traffic.known.pop(line)
         request = build("POST", "/auth/logout?all=true", self.scouts[0], ORIGIN, body=b"")
@@ -124,25 +124,25 @@ class Scene:
         self.traffic.logouts += len(self.scouts)
 
     async def answering(self) -> None:
-        """Wait until Redis answers whoever asks it directly."""
+        """Wait until Redis answers a direct request."""
         await asyncio.to_thread(self.redis.wait)
 
 
 @asynccontextmanager
 async def in_process(upstream_url: str, settings: dict[str, Any]) -> AsyncIterator[Pod]:
-    """A sidecar in the test's own loop."""
+    """Run a sidecar in the test's event loop."""
     async with stack(upstream_url, **settings) as running:
         yield pod_of(running)
 
 
 def pod_of(running: Stack) -> Pod:
-    """A stack by its ports."""
+    """Return the stack's ports as a pod."""
     return Pod(running.port, running.sidecar.admin_port)
 
 
 @asynccontextmanager
 async def stepped(upstream_url: str, settings: dict[str, Any]) -> AsyncIterator[tuple[Pod, Clock]]:
-    """A sidecar in a process of its own, and its wall clock."""
+    """Run a sidecar in its own process and control its wall clock."""
     with tempfile.TemporaryDirectory() as folder:
         configure(Path(folder), upstream_url, **settings)
         process = await asyncio.create_subprocess_exec(
@@ -162,9 +162,9 @@ async def stepped(upstream_url: str, settings: dict[str, Any]) -> AsyncIterator[
 
 @asynccontextmanager
 async def scene(*, keep: bool = True, clock: bool = False) -> AsyncIterator[Scene]:
-    """Everything running, users logged in. `keep`: Redis' data outlive it. `clock`: to be stepped.
+    """Start everything and log users in; `keep`: Redis keeps its data; `clock`: can be stepped.
 
-    All settings but addresses are the defaults, and tokens live long enough for steps of clocks.
+    All settings except addresses are the defaults, but tokens live long enough for clock steps.
     """
     async with AsyncExitStack() as running:
         redis = running.enter_context(RedisServer(password=PASSWORD, keep=keep))

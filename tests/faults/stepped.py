@@ -1,7 +1,7 @@
-"""A whole sidecar in a process of its own, whose wall clock is stepped from outside.
+"""A whole sidecar in its own process, whose wall clock is stepped from outside.
 
-Run with a settings file. It prints its two ports, and then reads from standard input by how many
-seconds its clock is to be off, a number a line; each is answered with a line once it holds.
+Its argument is a settings file. It prints its two ports and then reads clock offsets in seconds
+from standard input, one per line; each is acknowledged with a line once it is in effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Turn the clock over to standard input before anything of the sidecar is imported."""
+    """Put the clock under the control of standard input, then run the sidecar."""
     offset, true_time = 0.0, time.time
     time.time = lambda: true_time() + offset
 
@@ -26,17 +26,17 @@ def main() -> None:
         nonlocal offset
         for line in sys.stdin:
             offset = float(line)
-            print("stepped", flush=True)  # noqa: T201 (its answer)
+            print("stepped", flush=True)  # noqa: T201 (the protocol's answer)
 
     def ready(addresses: Addresses) -> None:
         ports = {"port": addresses.port, "admin_port": addresses.admin_port}
-        print(json.dumps(ports), flush=True)  # noqa: T201 (its answer)
+        print(json.dumps(ports), flush=True)  # noqa: T201 (the protocol's answer)
         threading.Thread(target=follow, daemon=True).start()
 
     import uvloop  # noqa: PLC0415 (after the clock)
 
-    from sidecar.app.serve import serve  # noqa: PLC0415 (the same)
-    from sidecar.settings import settings_from  # noqa: PLC0415 (the same)
+    from sidecar.app.serve import serve  # noqa: PLC0415 (after the clock)
+    from sidecar.settings import settings_from  # noqa: PLC0415 (after the clock)
 
     uvloop.run(serve(settings_from(env={}, file=Path(sys.argv[1])), ready=ready))
 

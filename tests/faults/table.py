@@ -1,4 +1,4 @@
-"""The faults: how each begins and ends, and what may be expected while it lasts."""
+"""The faults: how each begins and ends, and what is expected while it lasts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     Act = Callable[[Scene], Awaitable[None]]
 
-STEP: Final = 600.0  # seconds; less than the sessions are old
+STEP: Final = 600.0  # seconds; less than the age of the sessions
 MID_REPLY: Final = 7  # octets; within the first answer on every connection
-NOW_AND_THEN: Final = 1500  # octets of answers that a connection lives
+NOW_AND_THEN: Final = 1500  # octets of answers after which a connection is reset
 GARBAGE: Final = (b"{", b"\xff\x00\xfe", b"[]", b'{"v":1}', b"null", b"1", b"")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `opens`: whether Redis must count as away meanwhile; None: it may, or may not.
+    """One fault. `opens`: whether Redis must count as unavailable; None allows either.
 
-    `keeps`: whether Redis has its data afterwards; `hold`: seconds that it lasts at least;
-    `clock`: whether it is one of the sidecar's wall clock.
+    `keeps`: whether Redis still has its data afterwards. `hold`: minimum duration in seconds.
+    `clock`: whether the fault affects the sidecar's wall clock.
     """
 
     name: str
@@ -41,38 +41,38 @@ class Fault:
 
 
 async def kill(scene: Scene) -> None:
-    """The server is gone, and nobody listens at its port."""
+    """Kill the server and refuse connections to its port."""
     await asyncio.to_thread(scene.redis.kill)
     await scene.proxy.refuse()
 
 
 async def start(scene: Scene) -> None:
-    """It is there again."""
+    """Start the server again."""
     await asyncio.to_thread(scene.redis.start)
     await scene.proxy.listen()
 
 
 async def restart(scene: Scene) -> None:
-    """It is gone for a moment."""
+    """Kill the server and start it again at once."""
     await asyncio.to_thread(scene.redis.restart)
 
 
 async def nothing(scene: Scene) -> None:
-    """It is over by itself."""
+    """Do nothing, because the fault ends by itself."""
 
 
 async def freeze(scene: Scene) -> None:
-    """The server stands still."""
+    """Suspend the server."""
     scene.redis.freeze()
 
 
 async def thaw(scene: Scene) -> None:
-    """It goes on."""
+    """Resume the server."""
     scene.redis.thaw()
 
 
 def delay(seconds: float) -> Act:
-    """Answers come late."""
+    """Delay answers by this many seconds."""
 
     async def begin(scene: Scene) -> None:
         scene.proxy.delay = seconds
@@ -81,7 +81,7 @@ def delay(seconds: float) -> Act:
 
 
 def cut(octets: int | None) -> Act:
-    """Connections are reset in the middle of an answer, when so much has passed over them."""
+    """Reset connections in the middle of an answer, after this many octets."""
 
     async def begin(scene: Scene) -> None:
         scene.proxy.cut_after = octets
@@ -90,55 +90,55 @@ def cut(octets: int | None) -> Act:
 
 
 async def swallow(scene: Scene) -> None:
-    """Connections are taken, and nothing passes over them."""
+    """Accept connections but let nothing pass."""
     scene.proxy.lose = True
 
 
 async def pass_on(scene: Scene) -> None:
-    """They lead somewhere again."""
+    """Let data pass again."""
     scene.proxy.lose = False
 
 
 async def demote(scene: Scene) -> None:
-    """The server is a replica of one that is not there: it reads, and takes no writes."""
+    """Make the server a replica without a master: it serves reads and refuses writes."""
     scene.redis.command("REPLICAOF", "127.0.0.1", "1")
 
 
 async def demote_silently(scene: Scene) -> None:
-    """The same, and it does not answer reads either."""
+    """Make the server a replica without a master that refuses reads as well."""
     scene.redis.command("CONFIG", "SET", "replica-serve-stale-data", "no")
     await demote(scene)
 
 
 async def promote(scene: Scene) -> None:
-    """It is a master again."""
+    """Make the server a master again."""
     scene.redis.command("REPLICAOF", "NO", "ONE")
 
 
 async def fill(scene: Scene) -> None:
-    """There is no room for one key more, and none may be evicted."""
+    """Leave no room for another key, and allow no eviction."""
     scene.redis.command("CONFIG", "SET", "maxmemory", "1")
 
 
 async def make_room(scene: Scene) -> None:
-    """There is."""
+    """Remove the memory limit."""
     scene.redis.command("CONFIG", "SET", "maxmemory", "0")
 
 
 async def change_password(scene: Scene) -> None:
-    """Another password holds, and whoever came with the old one is thrown out."""
+    """Change the password and disconnect all clients."""
     scene.redis.command("CONFIG", "SET", "requirepass", "another-password")
     scene.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
     scene.redis.command("CLIENT", "KILL", "TYPE", "normal")
 
 
 async def change_back(scene: Scene) -> None:
-    """The old one holds again."""
+    """Restore the old password."""
     scene.redis.command("CONFIG", "SET", "requirepass", PASSWORD)
 
 
 async def scribble(scene: Scene) -> None:
-    """Others write to our keys: values that are no sessions, of other types, or someone else's."""
+    """Overwrite our keys with values that are not sessions, of other types, or another user's."""
     admin, traffic = scene.redis.admin, scene.traffic
     theirs = scene.redis.value(key_of(scene.scouts[0]))
     for number, line in enumerate((*traffic.unknown, *traffic.revoked)):
@@ -165,12 +165,12 @@ async def scribble(scene: Scene) -> None:
     async def all_refused() -> bool:
         return 200 not in [await scene.pod.status(line) for line in damaged]
 
-    await until(all_refused)  # nobody can say whose these are
+    await until(all_refused)  # their owners can no longer be determined
     traffic.unknown.extend(damaged)
 
 
 async def restore(scene: Scene) -> None:
-    """What was there before is there again, where anybody is owed it."""
+    """Restore the previous values of the sessions that must be allowed again."""
     for line, value in scene.damaged.items():
         scene.traffic.unknown.remove(line)
         scene.redis.admin.set(key_of(line), value, ex=3600)
@@ -179,7 +179,7 @@ async def restore(scene: Scene) -> None:
 
 
 def step(seconds: float) -> Act:
-    """The sidecar's wall clock jumps."""
+    """Step the sidecar's wall clock."""
 
     async def begin(scene: Scene) -> None:
         assert scene.clock is not None
@@ -189,7 +189,7 @@ def step(seconds: float) -> Act:
 
 
 def step_alone(seconds: float) -> Act:
-    """It jumps while Redis is away."""
+    """Step the wall clock while Redis is unavailable."""
 
     async def begin(scene: Scene) -> None:
         await kill(scene)
@@ -200,7 +200,7 @@ def step_alone(seconds: float) -> Act:
 
 
 async def start_and_step(scene: Scene) -> None:
-    """Redis comes back, and the clock is set right."""
+    """Start Redis and set the clock right."""
     await start(scene)
     await step(0.0)(scene)
 

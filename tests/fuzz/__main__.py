@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz [--seconds N] [target …]`: fuzz for N seconds in all, target by target."""
+"""`python -m tests.fuzz [--seconds N] [target …]`: fuzz the targets in turn, N seconds in all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from tests.fuzz.targets import TARGETS
 
 
 def main() -> int:
-    """Give every target its share; 1 when any has found something."""
+    """Fuzz every target for its share of the time; returns 1 if any target has a finding."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target", nargs="*", help=f"of {', '.join(TARGETS)}; none means all")
-    parser.add_argument("--seconds", type=int, default=60, help="for all of them together")
+    parser.add_argument(
+        "target", nargs="*", help=f"targets to fuzz (default: all): {', '.join(TARGETS)}"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=60, help="time for all targets together (60)"
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     unknown = set(arguments.target) - set(TARGETS)
@@ -34,7 +38,7 @@ def main() -> int:
 
 
 def fuzz(name: str, seconds: int) -> bool:
-    """One target in a process of its own, which libFuzzer takes down with it."""
+    """Fuzz a target in a separate process, which libFuzzer ends; returns True without a finding."""
     print(f"== {name}, {seconds} s", flush=True)  # noqa: T201
     argv = [sys.executable, "-m", "tests.fuzz", "--here", "--seconds", str(seconds), name]
     return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode == 0

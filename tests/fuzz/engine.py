@@ -1,6 +1,6 @@
-"""Runs one target for a while: guided by coverage where atheris is installed, else blindly.
+"""Runs one target for a while: guided by coverage if atheris is installed, otherwise blindly.
 
-What is found is written to the target's folder of the corpus, to be replayed by the tests.
+Findings are written to the target's folder in the corpus, so that the tests replay them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from tests.fuzz.targets import Target
 
-WORK: Final = FOLDER.parent.parent / ".cache" / "fuzz"  # what was worth keeping, between runs
+WORK: Final = FOLDER.parent.parent / ".cache" / "fuzz"  # inputs kept between runs
 
 
 def run(target: Target, seconds: int) -> None:
-    """Fuzz for about this many seconds. Ends the process, with a fault when something is found."""
+    """Fuzz for about this many seconds. Ends the process, with an error if there is a finding."""
     if find_spec("atheris") is not None:
         run_guided(import_module("atheris"), target, seconds)
     else:
@@ -33,7 +33,7 @@ def run(target: Target, seconds: int) -> None:
 
 
 def run_guided(atheris: Any, target: Target, seconds: int) -> None:
-    """By libFuzzer, which sees every branch that the package takes."""
+    """Fuzz with libFuzzer, which observes every branch that the package takes."""
     work = WORK / target.name
     work.mkdir(parents=True, exist_ok=True)
     with atheris.instrument_imports(include=["sidecar"]):
@@ -50,7 +50,7 @@ def run_guided(atheris: Any, target: Target, seconds: int) -> None:
 
 
 def run_blindly(target: Target, seconds: int) -> None:
-    """By mutation of the seeds alone."""
+    """Fuzz by mutating the seeds, without feedback."""
     check = target.load()
     end = time.monotonic() + seconds
     seed = int.from_bytes(os.urandom(8))
@@ -68,7 +68,7 @@ def run_blindly(target: Target, seconds: int) -> None:
 
 
 def keep(target: Target, data: bytes) -> Path:
-    """Write a found case into the corpus; returns where."""
+    """Write a finding to the corpus; returns its path."""
     path = CORPUS / target.name / f"crash-{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
     path.write_bytes(data)
     return path

@@ -1,6 +1,6 @@
-"""An upstream's octets, cut in any way: the client gets one well-formed answer, or sees a fault.
+"""Upstream octets in any pieces: the client gets one well-formed response or sees a failure.
 
-Input: a first octet that chooses the request, then all that the upstream sends before it closes.
+Input: one octet that selects the request, then everything that the upstream sends before it closes.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ OWN: Final = frozenset((502, 503, 504))
 
 
 def check(data: bytes) -> None:
-    """Once whole and once in pieces; both well-formed for the client, and the same."""
+    """Send the input whole and in pieces; both responses must be well-formed and equal."""
     kind, data = data[:1], data[1:]
     request = REQUESTS.get(kind, REQUESTS[b"G"])
     whole = asyncio.run(play(request, [data] if data else []))
     pieces = asyncio.run(play(request, cut(data)))
     if kind == b"H" and HEAD_ONLY.fullmatch(data):
-        assert whole is not None, "an answer to HEAD has a length and no body"
+        assert whole is not None, "a response to HEAD has a length and no body"
     if whole is not None and whole[0] not in OWN:
-        # What the upstream said to h11, it said to us.
+        # h11 reads the same response from the upstream's octets.
         said = read(request, data, closed=True, alone=False)
         assert said is not None
         assert (said[0], said[2]) == (whole[0], whole[2])
     if whole is not None and pieces is not None:
         assert whole == pieces
     else:
-        # A fault behind what was already sent on is a broken answer, before it a 502.
+        # A fault after octets were relayed breaks the response off; a fault before that is a 502.
         assert whole is pieces or (whole or pieces or (0,))[0] in OWN
 
 
 async def play(request: bytes, pieces: list[bytes]) -> Answer | None:
-    """What the client gets, read by h11; None when it breaks off."""
+    """The client's response, as h11 reads it; None if the connection breaks off."""
     plane = Plane()
     client = plane.connect()
     client.feed(request)
@@ -64,7 +64,7 @@ async def play(request: bytes, pieces: list[bytes]) -> Answer | None:
     await rest()
     answer = read(request, client.take(), closed=client.is_closing() and not client.aborted)
     if client.aborted:
-        answer = None  # however much of it came
+        answer = None  # however much of it arrived
     if not client.lost:
         client.lose(None)
     await rest()
@@ -72,9 +72,10 @@ async def play(request: bytes, pieces: list[bytes]) -> Answer | None:
 
 
 def read(request: bytes, written: bytes, *, closed: bool, alone: bool = True) -> Answer | None:
-    """The final answer to this request; `alone`: with nothing behind it, and framed in one way.
+    """The final response to this request, as h11 reads it.
 
-    Raises h11.RemoteProtocolError for what is no answer.
+    With `alone`, nothing may follow it, and at most one header may frame it. Raises
+    h11.RemoteProtocolError for anything but a response.
     """
     if not written:
         return None
@@ -100,7 +101,7 @@ def read(request: bytes, written: bytes, *, closed: bool, alone: bool = True) ->
             body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
             if alone:
-                assert not reader.trailing_data[0], "octets behind the answer"
+                assert not reader.trailing_data[0], "octets after the response"
                 framings = {b"content-length", b"transfer-encoding"}
                 assert len([name for name, _ in headers if name in framings]) <= 1
             return status, headers, body

@@ -1,4 +1,4 @@
-"""Chunked bodies: one body in whatever pieces it comes, to us and to those we pass it on to."""
+"""Chunked bodies in any pieces: the sidecar and the next reader find the same body."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ def check(data: bytes) -> None:
         assert rest == b""
         return
     assert data.endswith(rest)
-    # What we made of it, what another reading of the input says, and what h11 reads downstream.
+    # The sidecar, an independent decoder and h11 must agree on the body.
     assert chunks.decode(data).data == decoded
     assert chunks.decode(passed).data == decoded
     assert read_by_h11(passed) == decoded
-    assert agreed(passed, decode=False) == (passed, b"", True), "not passed on as it was"
+    assert agreed(passed, decode=False) == (passed, b"", True), "not relayed unchanged"
 
 
 def agreed(data: bytes, *, decode: bool) -> tuple[bytes, bytes, bool] | None:
-    """What is passed on, what is left, whether it has ended; None when refused."""
+    """The relayed octets, the rest, and whether the body has ended; None if it is refused.
+
+    Asserts that reading in pieces gives the same result.
+    """
     whole = read([data] if data else [], decode=decode)
     assert read(cut(data), decode=decode) == whole
     return whole
 
 
 def read(pieces: list[bytes], *, decode: bool) -> tuple[bytes, bytes, bool] | None:
-    """The same of these pieces."""
+    """The relayed octets, the rest, and whether the body has ended, when read in these pieces."""
     body: Body = ChunkedBody(request_fields(), decode=decode)
     try:
         passed, rest = chunks.feed(body, pieces)
@@ -54,7 +57,7 @@ def read(pieces: list[bytes], *, decode: bool) -> tuple[bytes, bytes, bool] | No
 
 
 def read_by_h11(passed: bytes) -> bytes:
-    """The body that h11 finds in what was passed on, and nothing behind it."""
+    """The body that h11 finds in the relayed octets, after which nothing may follow."""
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=ROOM)
     reader.receive_data(HEAD + passed)
     assert isinstance(reader.next_event(), h11.Request)

@@ -1,7 +1,7 @@
-"""Configuration: any text gives settings or problems with a place, and no secret in either.
+"""Configuration: any text yields settings or problems with a place, and no secret in either.
 
 Input: lines `NAME=value` for the environment, a line `---`, and the file. `@SECRET@` stands for a
-text that must not be seen wherever it is given as a secret.
+canary text that must not be shown if it is the value of a secret.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BASE: Final = {
 
 
 def check(data: bytes) -> None:
-    """Load it, beside the two secrets that nothing works without unless it brings its own."""
+    """Load the input, with defaults for the two required secrets."""
     text = data.decode("utf-8", "surrogateescape").replace("@SECRET@", CANARY)
     variables, _, file = text.partition("---\n")
     env = dict(line.split("=", 1) for line in variables.split("\n") if "=" in line)
@@ -41,7 +41,7 @@ def check(data: bytes) -> None:
 
 
 def load_and_look(env: dict[str, str], path: Path, *, told: bool) -> None:
-    """One loading; `told`: the canary stands where it may be shown."""
+    """Load the configuration and check the result; `told` means that the canary may be shown."""
     try:
         loaded = load(env=env, file=path)
     except ConfigError as error:
@@ -49,7 +49,7 @@ def load_and_look(env: dict[str, str], path: Path, *, told: bool) -> None:
         for problem in error.problems:
             assert problem.where
             assert problem.message
-            assert len(str(problem)) < 4000, "a problem that nobody reads"
+            assert len(str(problem)) < 4000, "the problem is too long to read"
         assert told or CANARY not in str(error), str(error)
         return
     settings = loaded.settings
@@ -62,11 +62,11 @@ def load_and_look(env: dict[str, str], path: Path, *, told: bool) -> None:
     for name in Settings.__struct_fields__:
         if name not in HIDDEN | {"allow_weak_secrets"}:
             assert getattr(second, name) == getattr(settings, name), name
-    make_routes(settings)  # what the settings let pass, the route table takes too
+    make_routes(settings)  # the route table accepts every valid setting
 
 
 def shows_itself(env: dict[str, str], file: str) -> bool:
-    """Whether the canary stands anywhere but in the text of a secret."""
+    """Whether the canary occurs anywhere except in the value of a secret."""
     for name, value in env.items():
         if CANARY in name or (CANARY in value and name.lower() not in HIDDEN):
             return True
@@ -80,7 +80,7 @@ def shows_itself(env: dict[str, str], file: str) -> bool:
 
 
 def holds(value: Any) -> bool:
-    """Whether the canary stands in this value."""
+    """Whether the canary occurs in this value."""
     if isinstance(value, dict):
         return any(CANARY in name or holds(each) for name, each in value.items())
     if isinstance(value, list):

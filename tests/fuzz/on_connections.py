@@ -1,7 +1,7 @@
-"""A client's octets, cut in any way: what the upstream and the client get is the same.
+"""Client octets in any pieces: the upstream and the client get the same.
 
-The whole data plane in memory; the upstream is an h11 server, and every request it reads is read by
-llhttp too.
+The whole data plane runs in memory. The upstream is an h11 server, and llhttp reads every request
+as well.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ IDENTITY = {
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it: the requests that the upstream read whole, and the answers' statuses."""
+    """The requests that the upstream received completely, and the statuses of the responses."""
 
     requests: list[Message] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
 
 
 def check(data: bytes) -> None:
-    """Whole, in pieces, and in two pieces, the second of which comes before any answer."""
+    """Send the input whole, in pieces, and in two pieces without waiting for a response."""
     whole = asyncio.run(play([data] if data else []))
     pieces = asyncio.run(play(cut(data)))
     assert whole == pieces
@@ -50,7 +50,7 @@ def check(data: bytes) -> None:
 
 
 async def play(pieces: list[bytes], *, ahead: bool = False) -> Outcome:
-    """Send the pieces through a data plane of their own; `ahead`: before anything is answered."""
+    """Send the pieces through a new data plane; with `ahead`, all before any response."""
     plane = Plane()
     outcome = Outcome()
     readers: dict[int, Reader] = {}
@@ -73,7 +73,7 @@ async def play(pieces: list[bytes], *, ahead: bool = False) -> Outcome:
 
 
 async def serve(plane: Plane, readers: dict[int, Reader], outcome: Outcome) -> None:
-    """Play the upstream until nobody has anything more to say."""
+    """Act as the upstream until there is nothing left to read."""
     busy = True
     while busy:
         await rest()
@@ -86,7 +86,7 @@ async def serve(plane: Plane, readers: dict[int, Reader], outcome: Outcome) -> N
 
 
 async def read(wire: MemoryTransport, reader: Reader, sent: bytes, outcome: Outcome) -> None:
-    """Let both readers read it, and answer what is whole."""
+    """Let both readers read the octets, and respond to complete requests."""
     try:
         whole = reader.feed(sent)
     except h11.RemoteProtocolError as error:
@@ -102,7 +102,7 @@ async def read(wire: MemoryTransport, reader: Reader, sent: bytes, outcome: Outc
 
 
 def statuses(written: bytes, requests: list[Message]) -> list[int]:
-    """The status of each answer to the client, whose octets are read by h11."""
+    """The status of each response in the client's octets, as h11 reads them."""
     found: list[int] = []
     methods = [message.method for message in requests]
     while written:
@@ -115,17 +115,17 @@ def statuses(written: bytes, requests: list[Message]) -> list[int]:
         while not isinstance(event := reader.next_event(), h11.EndOfMessage):
             if isinstance(event, h11.Response):
                 status = event.status_code
-            assert event is not h11.NEED_DATA, f"an answer that does not end: {written!r}"
+            assert event is not h11.NEED_DATA, f"the response has no end: {written!r}"
         found.append(status)
         written, _ = reader.trailing_data
     return found
 
 
 def check_request(message: Message) -> None:
-    """What this hop adds and takes away, seen from the other side."""
+    """Check the headers that the sidecar must have added and removed in a request."""
     folded = [fold(name) for name, _ in message.headers]
     for name in IDENTITY:
-        # RFC 9110 section 7.6.1: the client's are gone, whatever Connection named.
+        # RFC 9110 section 7.6.1: the client's headers are removed, whatever Connection names.
         assert message.values(name) == [b""], name
         assert folded.count(name) == 1
     assert message.values(b"x-forwarded-for") == [b"192.0.2.1"]

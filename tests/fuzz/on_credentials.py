@@ -1,6 +1,6 @@
-"""Authorization and Cookie headers: one credential or none, as a plain reading of them says.
+"""Authorization and Cookie headers: the same credential as a simple reading finds, or none.
 
-Input: the value of Authorization, a line's end, the value of Cookie; an empty one is absent.
+Input: the value of Authorization, a line end, and the value of Cookie; an empty value is absent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAME: Final = b"__Host-session"
 
 
 def check(data: bytes) -> None:
-    """Compare with a reading that splits and looks at every pair."""
+    """Compare the result with that of a simple reader that splits the header into pairs."""
     authorization, _, cookie = data.partition(b"\n")
     head = RequestHead()
     head.authorization = authorization or None
@@ -45,8 +45,8 @@ def check(data: bytes) -> None:
 
 
 def plain_cookies(header: bytes) -> list[bytes]:
-    """Every value of the session cookie that is not empty (RFC 6265 section 4.2)."""
+    """All values of the session cookie that are not empty (RFC 6265 section 4.2)."""
     pairs = [pair.partition(b"=") for pair in header.split(b";")]
-    # White space behind a name is part of it: no name of ours (RFC 6265 section 4.1.1).
+    # White space after a name is part of it, so the name differs (RFC 6265 section 4.1.1).
     found = [(name.lstrip(b" \t"), value.rstrip(b" \t")) for name, _, value in pairs]
     return [value for name, value in found if name == NAME and value]

@@ -1,6 +1,6 @@
-"""Forwarded headers: whatever a client or a proxy says, what we add stands last and whole.
+"""Forwarded headers: whatever a client or proxy sends, the sidecar's element is last and whole.
 
-Input: lines for Host, X-Forwarded-For, -Proto, -Host and Forwarded, of octets a field may have.
+Input: lines for Host, X-Forwarded-For, -Proto, -Host and Forwarded, with octets allowed in fields.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sidecar.wire.target import is_host
 NAMES: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
 ADDRESSES: Final = ("192.0.2.1", "2001:db8::1", "")
 _OCTETS: Final = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
-# RFC 7239 section 4, read strictly where it matters: outside of quotes a comma ends an element.
+# RFC 7239 section 4, read strictly: outside quotes, a comma ends an element.
 _ELEMENT: Final = re.compile(rb'(?:[^",]|"[^"]*")*')
 
 
 def check(data: bytes) -> None:
-    """What an untrusted peer and a trusted proxy get."""
+    """Check the headers for an untrusted peer and for a trusted proxy."""
     host, *values = (_OCTETS.sub(b"", line).strip(b" \t") for line in data.split(b"\n")[:5])
     head = RequestHead()
     head.host = host if is_host(host) else b"h"
@@ -40,14 +40,14 @@ def check(data: bytes) -> None:
 
 
 def bare(head: RequestHead) -> RequestHead:
-    """The same request, of whom nobody has said anything."""
+    """The same request without any forwarded headers."""
     other = RequestHead()
     other.host = head.host
     return other
 
 
 def check_lines(lines: bytes, node: bytes) -> None:
-    """Four lines; in each list the peer comes last."""
+    """Check that there are four lines and that the peer is last in each list."""
     found = dict(line.split(b": ", 1) for line in lines.split(b"\r\n")[:-1])
     assert list(found) == [
         *(b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"Forwarded")

@@ -1,4 +1,4 @@
-"""Request heads: one verdict however often heads were read before, and one meaning to all readers.
+"""Request heads: earlier heads do not change the verdict, and all readers agree on the meaning.
 
 Input: one head after another, as on one connection.
 """
@@ -16,7 +16,7 @@ from sidecar.wire.headers import fold
 from tests.fuzz.second_reader import ROOM
 from tests.wire.readers import IDENTITY, content, request_fields, request_parser
 
-# RFC 9110 sections 7.6.1 and 7.8, RFC 9112 section 6.1: end with this hop, or are written anew.
+# RFC 9110 sections 7.6.1 and 7.8, RFC 9112 section 6.1: not relayed, or written anew.
 ENDS_HERE: Final = frozenset(
     (
         *(b"connection", b"transfer-encoding", b"upgrade", b"keep-alive", b"te"),
@@ -33,7 +33,7 @@ CREDENTIALS: Final = {
 
 
 def check(data: bytes) -> None:
-    """Read the heads with one parser, and each with a parser of its own."""
+    """Read the heads with one parser, and each head with a new parser."""
     parser = request_parser()
     while (end := data.find(HEAD_END)) >= 0:
         raw, data = data[: end + 4], data[end + 4 :]
@@ -41,16 +41,16 @@ def check(data: bytes) -> None:
         try:
             head = parser.parse(raw)
         except PeerError as error:
-            assert isinstance(alone, tuple), "accepted alone, refused after others"
+            assert isinstance(alone, tuple), "accepted alone, but refused after others"
             assert (error.status, error.detail) == alone
-            return  # nothing more is read from that connection
-        assert isinstance(alone, RequestHead), f"refused alone, accepted after others: {alone}"
+            return  # nothing more is read from such a connection
+        assert isinstance(alone, RequestHead), f"refused alone, but accepted after others: {alone}"
         assert content(head) == content(alone)
         check_accepted(raw, head)
 
 
 def read(raw: bytes) -> RequestHead | tuple[int, str]:
-    """The head that a new connection reads, or the refusal."""
+    """The head as a new connection reads it, or the status and detail of the refusal."""
     try:
         return request_parser().parse(raw)
     except PeerError as error:
@@ -61,15 +61,15 @@ def read(raw: bytes) -> RequestHead | tuple[int, str]:
 
 
 def check_accepted(raw: bytes, head: RequestHead) -> None:
-    """What is sent on means to another reader what was decided on here."""
+    """Check that another reader understands the relayed head as the sidecar did."""
     sent = serialize(head)
-    if head.host:  # HTTP/1.0 may leave it out; the empty one sent then is refused here
+    if head.host:  # HTTP/1.0 may omit Host; the empty one sent instead is refused here
         again = read(sent)
-        assert isinstance(again, RequestHead), f"sent on, but not accepted: {again} {sent!r}"
+        assert isinstance(again, RequestHead), f"relayed, but not accepted: {again} {sent!r}"
         named = set(map(fold, (head.connection or b"").replace(b" ", b"").split(b",")))
         for name in ("method", "target", "path", "host", "framing", "lines"):
             assert getattr(again, name) == getattr(head, name), name
-        for name, field in CREDENTIALS.items():  # Connection may keep one from the upstream
+        for name, field in CREDENTIALS.items():  # unless Connection names the field
             assert named & {field} or getattr(again, name) == getattr(head, name), name
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=ROOM)
     reader.receive_data(sent)
@@ -94,15 +94,15 @@ def check_accepted(raw: bytes, head: RequestHead) -> None:
 
 
 def serialize(head: RequestHead) -> bytes:
-    """The head as the proxy sends it, without the lines that it adds of its own."""
+    """The head as the proxy sends it, without the lines that it adds."""
     coding = b"Transfer-Encoding: chunked\r\n" if head.framing is Framing.CHUNKED else b""
     return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, head.target, head.lines, coding)
 
 
 def assert_fields_checked(head: RequestHead) -> None:
-    """Each line that goes on is one line, and is judged alike in a process that has seen none."""
+    """Each relayed line is one line, and a process without caches judges it equally."""
     for line in head.lines.split(b"\r\n")[:-1]:
         assert not {0, 10, 13} & set(line)
         name = line.partition(b":")[0]
-        # An empty Host of our own stands for the one that HTTP/1.0 may leave out.
+        # The sidecar sends an empty Host if an HTTP/1.0 request has none.
         assert line == b"Host: " or request_fields()[line], name

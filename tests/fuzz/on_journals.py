@@ -1,7 +1,7 @@
-"""The journal's file: any content is read, what is sound of it holds, the rest is set aside.
+"""The journal file: any content is read; valid entries are kept, the rest is set aside.
 
-Input: the file's content after its header; a line that begins with `~` gets the checksum it needs.
-The first octet `!` leaves the header out.
+Input: the content after the header; a line that begins with `~` gets the checksum that it needs. If
+the first octet is `!`, the header is left out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sidecar.sessions.revocation.journal_file import HEADER, NAME, JournalFile
 from tests.fuzz.targets import MEMORY
 
 if TYPE_CHECKING:
-    from sidecar.sessions.revocation.journal import Entry
+    from sidecar.sessions.revocation.entry import Entry
 
 
 def check(data: bytes) -> None:
-    """Open it, open it again, and open it with its end torn off."""
+    """Open the file, open it again, and open it with its end torn off."""
     content = data[1:] if data[:1] == b"!" else HEADER + b"".join(map(sealed, data.split(b"\n")))
     entries, damage, aside = opened(content)
     assert len(entries) <= sum(map(is_sealed, content.split(b"\n")))
@@ -34,20 +34,20 @@ def check(data: bytes) -> None:
 
 
 def sealed(line: bytes) -> bytes:
-    """A line of the file."""
+    """The line as it is written to the file."""
     if line[:1] != b"~":
         return line + b"\n" if line else b""
     return b"%08x %b\n" % (crc32(line[1:]), line[1:])
 
 
 def is_sealed(line: bytes) -> bool:
-    """Whether a line has the checksum of what it says."""
+    """Whether a line has the correct checksum."""
     checksum, _, text = line.partition(b" ")
     return checksum == b"%08x" % crc32(text)
 
 
 def opened(content: bytes) -> tuple[list[Entry], str, bytes | None]:
-    """What is read, what is said about damage, and what was set aside; reading again is sound."""
+    """The entries, the damage message and the content set aside; a second open finds no damage."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         path = Path(name) / NAME
         if content:

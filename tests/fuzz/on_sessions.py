@@ -1,4 +1,4 @@
-"""Stored values: a session only under its own id, else a word that says why; the same each time."""
+"""Stored values: readable only under their own id, otherwise a reason; stable when rewritten."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ID: Final = "id"
 
 
 def check(data: bytes) -> None:
-    """Read it as a session and as a refresh token's record."""
+    """Decode the value as a session and as the record of a refresh token."""
     session = decode_session(data, ID)
     if isinstance(session, Session):
         assert session.id == ID

@@ -1,6 +1,6 @@
-"""Subrequests: which request a proxy asks about is read from one place, and means one thing.
+"""Subrequests: the original request is read from a single source and has one meaning.
 
-Input: what follows `/auth/verify` in the target, then header lines.
+Input: the part of the target after `/auth/verify`, then header lines.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sidecar.auth.gate import Deny
 from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
-from sidecar.proxy import verify
+from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.target import NormalisingTargetParser, TargetParser, is_host
 from tests.fuzz.on_targets import OWN, check_path
@@ -35,7 +35,7 @@ STRANGER: Final = Forwarding("192.0.2.2", "http", trusted=False)
 
 
 def check(data: bytes) -> None:
-    """What a trusted proxy and a stranger are told, where paths are normalised and where not."""
+    """Compare what a trusted proxy and a stranger get, with path normalization and without."""
     rest, *lines = data.split(b"\n")[:20]
     raw = raw_head(b"GET /auth/verify%b HTTP/1.1" % rest, *lines)
     if raw.index(b"\r\n\r\n") != len(raw) - 4:
@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
     if head is None or same is None:
         assert head is same
         return
-    assert content(head) == content(same), "a subrequest was normalised"
+    assert content(head) == content(same), "the head of a subrequest was normalised"
     dialect = verify.find_dialect(head)
     if dialect is None:
         return
@@ -53,7 +53,7 @@ def check(data: bytes) -> None:
     told = verify.read_subject(dialect, head, ROUTES, TRUSTED)
     assert content(head) == before
     if told == (ROUTES.default, None):
-        assert strange == told, "a stranger may ask about credentials alone"
+        assert strange == told, "a stranger may ask only about credentials"
         return
     assert strange == Deny(Reason.PROXY_UNTRUSTED, None)
     if isinstance(told, Deny):
@@ -67,7 +67,7 @@ def check(data: bytes) -> None:
 
 
 def read(raw: bytes, paths: TargetParser) -> RequestHead | None:
-    """The subrequest's head; None if it is refused."""
+    """The subrequest's head, or None if it is refused."""
     try:
         return request_parser(paths=paths).parse(raw)
     except PeerError:
@@ -77,7 +77,7 @@ def read(raw: bytes, paths: TargetParser) -> RequestHead | None:
 def check_original(
     dialect: Dialect, head: RequestHead, original: RequestHead, lines: list[bytes]
 ) -> None:
-    """It is what stands in the one header for it, with the credentials of the subrequest."""
+    """Check the original request against its single header and the subrequest's credentials."""
     hosts = said(lines, b"x-forwarded-host") or [head.host]
     if dialect.uri:
         assert said(lines, dialect.uri) == [original.target]
@@ -91,13 +91,13 @@ def check_original(
     assert TargetParser().parse(original.target) == original.path
     check_path(original.target, original.path)
     assert (original.authorization, original.cookie) == (head.authorization, head.cookie)
-    line = verify.login_location(b"/auth/login", original.target).removeprefix(b"Location: ")
+    line = refusals.login_location(b"/auth/login", original.target).removeprefix(b"Location: ")
     assert line.count(b"\n") == 1
     query = urlsplit(line.removesuffix(b"\r\n").decode("ascii")).query
     assert parse_qs(query) == {"rd": [original.target.decode("ascii")]}
 
 
 def said(lines: list[bytes], name: bytes) -> list[bytes]:
-    """The values of this header, one for each line of it."""
+    """The values of this header, one for each of its lines."""
     fields = (line.partition(b":") for line in lines)
     return [value.strip(b" \t") for field, _, value in fields if field.lower() == name]

@@ -1,4 +1,4 @@
-"""Request targets: the path that policy matches is the one that any upstream arrives at."""
+"""Request targets: the path that policy matches is the path that any upstream resolves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN: Final = (b"/auth/verify", b"/auth")
 
 
 def check(data: bytes) -> None:
-    """Read the input as an origin-form target, or as an absolute one."""
+    """Read the input as an origin-form target, or else as an absolute one."""
     if data[:1] == b"/":
         check_normalised(data)
     paths = TargetParser()
@@ -32,7 +32,7 @@ def check(data: bytes) -> None:
     try:
         if data[:1] != b"/":
             authority, target = split_absolute(data)
-            target = target or b"/"  # as any method but OPTIONS asks for it
+            target = target or b"/"  # for any method except OPTIONS
         path = paths.parse(target)
     except PeerError as error:
         assert error.status == 400
@@ -46,7 +46,7 @@ def check(data: bytes) -> None:
 
 
 def check_normalised(target: bytes) -> None:
-    """What goes on where paths are normalised is plain, and is what was decided on."""
+    """Check that a normalized target is stable and is the one that policy matched."""
     paths = NormalisingTargetParser(OWN)
     try:
         path = paths.parse(target)
@@ -58,7 +58,7 @@ def check_normalised(target: bytes) -> None:
     assert paths.parse(goes_on) == path
     assert paths.as_forwarded(goes_on) == goes_on
     assert goes_on.partition(b"?")[1:] == target.partition(b"?")[1:]
-    # What has two meanings is refused wherever it stands, also where it would fall away.
+    # Ambiguous octets are refused everywhere, even where normalization would remove them.
     received = target.partition(b"?")[0]
     assert not set(unquote_to_bytes(received)) & set(b"\\;\0\r\n\x7f"), target
     assert b"%2f" not in received.lower(), target
@@ -68,18 +68,18 @@ def check_normalised(target: bytes) -> None:
 
 
 def check_path(target: bytes, path: str) -> None:
-    """However often, and by whatever rules, a server normalises it: it comes to the same place."""
+    """Check that no further decoding or normalization leads to another path."""
     assert all(0x21 <= octet < 0x7F for octet in target)
     raw = target.partition(b"?")[0]
     assert unquote_to_bytes(raw).decode() == path
     assert path.startswith("/")
     assert "\0" not in path
-    # Decoded once more, as by a server behind a server.
+    # Decoding again, as a second server would, changes nothing.
     assert unquote(path, errors="strict") == path
-    # Without path parameters, as servlet containers match; with every slash, as on Windows.
+    # Servlet containers remove path parameters, and Windows treats backslashes as slashes.
     assert re.sub(r";[^/]*", "", path) == path == path.replace("\\", "/")
     assert posixpath.normpath(path) == (path.rstrip("/") or "/")
-    # Written down again it is the same path still.
+    # The path is the same when it is quoted and parsed again.
     written = quote(path, safe="/").encode()
     if "%" not in path:
         assert TargetParser().parse(written) == path
@@ -88,5 +88,5 @@ def check_path(target: bytes, path: str) -> None:
     assert seen.public == opened, path
     reached = posixpath.normpath(unquote(raw.decode()))
     if path.endswith("/") and reached != "/":
-        reached += "/"  # which `normpath` takes away, and a route may ask for
+        reached += "/"  # `normpath` removes it, but a route may require it
     assert ROUTES.match(b"GET", b"h", reached).public == seen.public

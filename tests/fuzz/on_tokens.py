@@ -1,7 +1,7 @@
-"""Tokens: nothing is accepted here that PyJWT refuses, and no other spelling of a good token is.
+"""Tokens: the verifier accepts nothing that PyJWT refuses, and no other spelling of a valid token.
 
-Input: `r` and a token as it stands; `s`, a header in JSON, a line's end and a payload in JSON, to
-be signed with the issuer's key; or `f` and octets that change a good token.
+Input: `r` and a token; or `s`, a JSON header, a line end and a JSON payload, to be signed with the
+issuer's key; or `f` and octets that modify a valid token.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ GOOD: Final = forge.token()
 
 
 def check(data: bytes) -> None:
-    """Verify it as an access token and as a refresh token."""
+    """Verify the token as an access token and as a refresh token."""
     kind, data = data[:1], data[1:]
     if kind == b"s":
         header, _, payload = data.partition(b"\n")
@@ -64,20 +64,20 @@ def check(data: bytes) -> None:
 
 
 def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, none of whose members two readers could take for two (RFC 8725 section 3.7)."""
+    """The members as an object; names must be unique (RFC 8725 section 3.7)."""
     assert len({name for name, _ in members}) == len(members)
     return dict(members)
 
 
 def signed(header: bytes, payload: bytes) -> bytes:
-    """A token of exactly these bytes, signed as its issuer would."""
+    """A token of exactly these bytes, signed as its issuer would sign it."""
     claims = parse_object(payload) or {}
     alg, key = ("EdDSA", EDDSA) if claims.get("iss") == FOREIGN else ("HS256", forge.SECRET)
     return forge.raw_token(header, payload, alg=alg, key=key)
 
 
 def changed(data: bytes) -> bytes:
-    """The good token with octets replaced, inserted or cut out."""
+    """The valid token with some octets replaced, inserted or deleted."""
     token = bytearray(GOOD)
     for how, at, octet in zip(data[::3], data[1::3], data[2::3], strict=False):
         place = (at * 256 + octet) % (len(token) + 1)
@@ -91,7 +91,7 @@ def changed(data: bytes) -> bytes:
 
 
 def check_accepted(token: bytes, found: Verified) -> None:
-    """PyJWT accepts it too, with the one key and algorithm, and reads the same in it."""
+    """Check that PyJWT accepts the token with the same key and reads the same claims."""
     foreign = found.issuer == FOREIGN
     claims: dict[str, Any] = jwt.decode(
         token,
@@ -101,7 +101,7 @@ def check_accepted(token: bytes, found: Verified) -> None:
         audience=None if foreign else forge.AUDIENCE,
         options={
             "require": ["exp", "sub", "iss"],
-            # Its clock cannot be set; the dates are compared below.
+            # The clock of PyJWT cannot be set; dates are compared below.
             "verify_exp": False,
             "verify_nbf": False,
             "verify_iat": False,

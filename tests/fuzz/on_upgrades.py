@@ -1,6 +1,6 @@
-"""An upstream's answer to an upgrade, cut in any way: a tunnel to what was asked for, or none.
+"""Upstream responses to an upgrade, in any pieces: a tunnel to the requested protocol or none.
 
-Input: all that the upstream sends before it closes.
+Input: everything that the upstream sends before it closes.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _FIELD: Final = re.compile(rb"\r\n([^:\r]+):[ \t]*([^\r]*)")
 
 
 def check(data: bytes) -> None:
-    """Once whole and once in pieces: the same octets for the client, and of the frames one end."""
+    """Send the input whole and in pieces; the client's octets and frame ends must not differ."""
     whole, through = asyncio.run(play([data] if data else []))
     pieces, through_pieces = asyncio.run(play(cut(data)))
     assert through == through_pieces
     if not through:
-        read(REQUEST, whole, closed=False)  # to h11, 101 would be a fault
+        read(REQUEST, whole, closed=False)  # h11 would refuse a 101
         return
     assert whole == pieces
     head, _, behind = whole.partition(b"\r\n\r\n")
     while not head.startswith(SWITCHED):
         head, _, behind = behind.partition(b"\r\n\r\n")
-    assert data.endswith(b"\r\n\r\n" + behind), "behind a 101 every octet goes on"
+    assert data.endswith(b"\r\n\r\n" + behind), "every octet after a 101 must be relayed"
     check_switched(data[: len(data) - len(behind)])
     fields = [(name.lower(), value.lower()) for name, value in _FIELD.findall(head)]
     assert [value for name, value in fields if name == b"upgrade"] == [b"websocket"]
@@ -45,7 +45,7 @@ def check(data: bytes) -> None:
 
 
 def check_switched(said: bytes) -> None:
-    """The upstream has said so itself: to this protocol, to no other, and in Connection."""
+    """Check that the upstream's 101 names only this protocol, and names Upgrade in Connection."""
     head = said[:-4].rpartition(b"\r\n\r\n")[2]
     fields = [(name.lower(), value.strip().lower()) for name, value in _FIELD.findall(head)]
     assert [value for name, value in fields if name == b"upgrade"] == [b"websocket"]
@@ -54,7 +54,7 @@ def check_switched(said: bytes) -> None:
 
 
 async def play(pieces: list[bytes]) -> tuple[bytes, bool]:
-    """What the client gets, and whether what it sends then reaches the upstream."""
+    """The client's octets, and whether what the client sends then reaches the upstream."""
     plane = Plane()
     client = plane.connect()
     client.feed(REQUEST)
@@ -81,7 +81,7 @@ async def play(pieces: list[bytes]) -> tuple[bytes, bool]:
 
 
 def check_frames(data: bytes) -> None:
-    """Where frames end is the same in any pieces, and as RFC 6455 section 5.2 has it."""
+    """Check that frames end where RFC 6455 section 5.2 says, in any pieces."""
     ends, under_way = frame_ends(data)
     whole = Frames()
     assert whole.follow(data) == (ends[0] if ends else -1)
@@ -93,7 +93,7 @@ def check_frames(data: bytes) -> None:
 
 
 def frame_ends(data: bytes) -> tuple[list[int], bool]:
-    """Where each whole frame ends, and whether another has begun behind them."""
+    """The end of each complete frame, and whether an incomplete frame follows."""
     ends: list[int] = []
     at = 0
     while at + 2 <= len(data):

@@ -1,4 +1,4 @@
-"""The users file: any text gives users or problems with a place, and no password hash in either."""
+"""The users file: any text yields users or problems with a place, without a password hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HASH: Final = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$eGdOeHJCRzVtTHJzbUJqSw"
 
 
 def check(data: bytes) -> None:
-    """Read it; `@HASH@` stands for a password's hash."""
+    """Parse the text, in which `@HASH@` stands for a password hash."""
     text = data.decode("utf-8", "replace").replace("@HASH@", HASH)
     try:
         users = parse_users(text, "users.toml")

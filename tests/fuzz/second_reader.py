@@ -1,7 +1,7 @@
-"""How others read what the sidecar sends upstream: h11, and llhttp as aiohttp uses it.
+"""Independent readers of what the sidecar sends upstream: h11, and llhttp as aiohttp uses it.
 
-Both are independent of the package under test. What they refuse although RFC 9110 and 9112 allow
-it is named here, each with its reason; any other refusal is a finding.
+Messages that they refuse although RFC 9110 and 9112 allow them are listed here with the reason;
+any other refusal is a finding.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import h11
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 
-ROOM: Final = 1 << 20  # octets; more than any input has
+ROOM: Final = 1 << 20  # octets, more than in any input
 
-# llhttp knows a list of methods; RFC 9110 section 9.1 lets any token be one.
+# llhttp accepts a fixed list of methods; RFC 9110 section 9.1 allows any token.
 _METHODS: Final = frozenset(
     b"DELETE GET HEAD POST PUT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK"
     b" BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE"
@@ -26,7 +26,7 @@ _METHODS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request as a reader understood it; names of headers are in lower case."""
+    """A request as a reader understood it; header names are in lower case."""
 
     method: bytes
     target: bytes
@@ -34,12 +34,12 @@ class Message:
     body: bytes
 
     def values(self, name: bytes) -> list[bytes]:
-        """Every value of this header."""
+        """All values of this header."""
         return [value for each, value in self.headers if each == name]
 
 
 class Reader:
-    """An h11 server: takes octets and gives whole requests, each with the octets it stood in."""
+    """An h11 server that returns complete requests together with their octets."""
 
     def __init__(self) -> None:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=ROOM)
@@ -48,7 +48,7 @@ class Reader:
         self._octets = b""
 
     def feed(self, data: bytes) -> list[tuple[Message, bytes]]:
-        """What became whole with these octets. Raises h11.RemoteProtocolError."""
+        """The requests that these octets complete. Raises h11.RemoteProtocolError."""
         self._octets += data
         self._connection.receive_data(data)
         whole = []
@@ -60,13 +60,13 @@ class Reader:
                 self._body += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 whole.append(self._finish())
-            else:  # needs more, or has paused behind a whole request
+            else:  # needs more data, or has paused after a complete request
                 return whole
 
     def _finish(self) -> tuple[Message, bytes]:
         request = self._request
         if request is None:
-            raise AssertionError("an end without a beginning")
+            raise AssertionError("the end of a message without a request")
         if request.http_version != b"1.1":
             raise AssertionError(f"sent as HTTP/{request.http_version!r}")
         left, _ = self._connection.trailing_data
@@ -77,7 +77,7 @@ class Reader:
         return message, octets
 
     def answer(self) -> bytes:
-        """A response to the request that has become whole: 200, `ok`."""
+        """A response to the completed request: status 200 and body `ok`."""
         connection = self._connection
         response = h11.Response(status_code=200, headers=[(b"Content-Length", b"2")])
         sent = connection.send(response) or b""
@@ -91,9 +91,9 @@ class Reader:
 
 
 async def read_by_llhttp(octets: bytes) -> Message | None:
-    """The one whole request that these octets are; None when llhttp may refuse it.
+    """The request in these octets; None if llhttp may refuse it.
 
-    Raises AssertionError when they are anything else to it.
+    Raises AssertionError if llhttp finds anything but one complete request.
     """
     if octets.split(b" ", 1)[0] not in _METHODS:
         return None
@@ -129,6 +129,6 @@ def _lowered(headers: Any) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _is_excused(error: HttpProcessingError, octets: bytes) -> bool:
-    """Whether this is aiohttp's own wish, not a matter of reading the message."""
-    # aiohttp answers the draft handshake of 2010 with a refusal; the field is an ordinary one.
+    """Whether the refusal is a policy of aiohttp and not a matter of reading the message."""
+    # aiohttp refuses the draft handshake of 2010, but the field is an ordinary one.
     return b"sec-websocket-key1" in octets.lower() and "SEC-WEBSOCKET-KEY1" in str(error).upper()

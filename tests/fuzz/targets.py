@@ -1,4 +1,4 @@
-"""What is fuzzed: each target's module, its budget, and the seeds in `corpus/<name>`."""
+"""The fuzzing targets: the module, budget and seeds (in `corpus/<name>`) of each."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parent
 CORPUS: Final = FOLDER / "corpus"
-# Where files cost no disk; the folders made in it have names that nobody can guess.
+# A folder in memory; the folders made in it have names that cannot be guessed.
 MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
-LONGEST: Final = 4096  # octets of an input
-CPU: Final = 5.0  # seconds of this thread for one input; the longest take 0.05
+LONGEST: Final = 4096  # octets per input
+CPU: Final = 5.0  # seconds of this thread per input; the slowest takes 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One target: `tests.fuzz.<module>.check` raises what it finds.
+    """A target: `tests.fuzz.<module>.check` raises an exception for a finding.
 
-    `mutated` is how many mutated seeds every test run tries.
+    `mutated` is the number of mutated seeds in each test run.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Target:
     mutated: int = 1000
 
     def load(self) -> Callable[[bytes], None]:
-        """Its check, imported only now, so that a guide can instrument what it tests."""
+        """The target's check, imported late so that a fuzzer can instrument the tested code."""
         return cast("Callable[[bytes], None]", import_module(f"tests.fuzz.{self.module}").check)
 
     def seeds(self) -> list[bytes]:
-        """Its seeds and the cases found so far, always in the same order."""
+        """The seeds and earlier findings, always in the same order."""
         return [path.read_bytes() for path in sorted((CORPUS / self.name).iterdir())]
 
 
@@ -63,11 +63,11 @@ TARGETS: Final = {
 
 
 class TooSlowError(AssertionError):
-    """An input took longer than any input may."""
+    """An input took more CPU time than the limit."""
 
 
 def examine(check: Callable[[bytes], None], data: bytes) -> None:
-    """Check one input. Raises what is found; slowness counts, by the processor's clock."""
+    """Check one input. Raises what the check raises, and TooSlowError by the thread's CPU time."""
     began = time.thread_time()
     check(data)
     taken = time.thread_time() - began
@@ -76,7 +76,7 @@ def examine(check: Callable[[bytes], None], data: bytes) -> None:
 
 
 def cut(data: bytes) -> list[bytes]:
-    """`data` in pieces, octet by octet or larger; the same ones for the same data."""
+    """`data` in pieces of random length, which are always the same for the same data."""
     chance = random.Random(crc32(data))
     longest = chance.choice((1, 2, 7, 40, 400))
     pieces = []
@@ -88,7 +88,7 @@ def cut(data: bytes) -> list[bytes]:
 
 
 def mutations(seeds: list[bytes], chance: random.Random) -> Iterator[bytes]:
-    """Inputs made of seeds without end: what can be done without knowing what runs."""
+    """An endless series of inputs mutated from the seeds."""
     edits: tuple[Callable[[bytes], bytes], ...] = (
         lambda data: _splice(data, bytes((chance.randrange(256),)), chance, 1),
         lambda data: _splice(data, b"", chance, 8),

@@ -1,4 +1,4 @@
-"""Every seed and every case once found, and some mutated seeds, always the same ones."""
+"""Replays all seeds and earlier findings, and a fixed selection of mutated seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 
 @every_target
 def test_corpus(target: Target) -> None:
-    """What was found once stays repaired."""
+    """Earlier findings do not occur again."""
     check = target.load()
     for seed in target.seeds():
         examine(check, seed)
@@ -22,7 +22,7 @@ def test_corpus(target: Target) -> None:
 
 @every_target
 def test_mutated_seeds(target: Target) -> None:
-    """A little of what `make fuzz` does, so that a target cannot rot."""
+    """A short version of `make fuzz` finds nothing, which keeps the targets working."""
     check = target.load()
     inputs = mutations(target.seeds(), random.Random(target.name))
     for data in islice(inputs, target.mutated):
@@ -34,5 +34,5 @@ def test_mutated_seeds(target: Target) -> None:
 
 
 def test_every_corpus_has_a_target() -> None:
-    """A folder that no target reads would be forgotten."""
+    """Every folder in the corpus belongs to a target."""
     assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)

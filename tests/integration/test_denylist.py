@@ -1,4 +1,4 @@
-"""Foreign tokens that count unless they were revoked: two sidecars and a real Redis."""
+"""Denylist mode: foreign tokens are valid unless revoked; two sidecars and a real Redis."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 HERE: Final = "https://id.example"
 THERE: Final = "https://id.other.example"
-SOON: Final = 15.0  # seconds, at most, on a busy machine
+SOON: Final = 15.0  # seconds: an upper limit on a busy machine
 ALGORITHMS: Final = {HERE: "ES256", THERE: "EdDSA"}
 DENIED: Final = 'sidecar_decisions_total{decision="deny",reason="revoked"}'
 _NUMBERS: Final = itertools.count(1)
 
 
 class Cluster:
-    """Sidecars that believe two foreign issuers, on one Redis."""
+    """Sidecars that trust two foreign issuers and share one Redis."""
 
     def __init__(self, folder: Path, redis: RedisServer, upstream: ScriptedUpstream) -> None:
         self.redis = redis
@@ -47,7 +47,7 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def pod(self, **changed: Any) -> AsyncIterator[Stack]:
-        """One of them."""
+        """Run one sidecar."""
         settings = configure(
             self._folder,
             self.upstream.url,
@@ -73,41 +73,41 @@ class Cluster:
         assert faults == []
 
     async def lose_redis(self, *pods: Stack) -> None:
-        """Kill Redis, and wait until each sidecar has noticed."""
+        """Kill Redis and wait until each sidecar has noticed."""
         self.redis.kill()
         for pod in pods:
             await pod.login("alice")
         await until(lambda: all(pod.sidecar.degraded for pod in pods), SOON)
 
     async def find_redis(self, *pods: Stack) -> None:
-        """Start it again, and wait until each sidecar has noticed."""
+        """Start Redis again and wait until each sidecar has noticed."""
         self.redis.start()
         await until(lambda: not any(pod.sidecar.degraded for pod in pods), SOON)
 
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A Redis that comes back empty."""
+    """A Redis that loses its data when it is killed."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
 async def cluster(tmp_path: Path, redis: RedisServer) -> AsyncIterator[Cluster]:
-    """Two issuers, an application, no sidecar yet."""
+    """Two issuers and an application, but no sidecar yet."""
     async with ScriptedUpstream() as upstream:
         yield Cluster(tmp_path, redis, upstream)
 
 
 @pytest.fixture
 async def pair(cluster: Cluster) -> AsyncIterator[tuple[Stack, Stack]]:
-    """Two sidecars."""
+    """Two sidecars of the cluster."""
     async with cluster.pod() as one, cluster.pod() as two:
         yield one, two
 
 
 def token(issuer: str = HERE, **claims: Any) -> str:
-    """A foreign token, issued a second ago, of a login of its own."""
+    """Return a foreign token of a new login, issued one second ago."""
     now = int(time.time()) - 1
     number = next(_NUMBERS)
     own = {"iat": now, "nbf": now, "exp": now + 300, "jti": f"t{number}", "sid": f"s{number}"}
@@ -115,17 +115,17 @@ def token(issuer: str = HERE, **claims: Any) -> str:
 
 
 async def status(pod: Stack, shown: str) -> int:
-    """What a request with this token is answered."""
+    """Return the status of a request with this token."""
     return (await pod.get("/x", token=shown)).status
 
 
 async def revoke(pod: Stack, shown: str, query: str = "") -> int:
-    """Log out with it."""
+    """Revoke the token by logging out with it."""
     return (await pod.ask(build("POST", f"/auth/logout{query}", token=shown, body=b""))).status
 
 
 async def is_refused(pod: Stack, *shown: str) -> None:
-    """Wait until the last one is; the others are too."""
+    """Wait until all of these tokens are denied."""
 
     async def refused() -> bool:
         return {await status(pod, one) for one in shown} == {401}
@@ -134,12 +134,12 @@ async def is_refused(pod: Stack, *shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "lacking", [(), ("sid",), ("jti",), ("jti", "sid")], ids=["all", "no sid", "no jti", "neither"]
+    "lacking", [(), ("sid",), ("jti",), ("jti", "sid")], ids=["all", "no-sid", "no-jti", "neither"]
 )
 async def test_revoked_at_one_is_refused_at_the_other(
     pair: tuple[Stack, Stack], lacking: tuple[str, ...]
 ) -> None:
-    """Within a moment, also where it was just let in without asking; other tokens count."""
+    """A revocation at one pod soon holds at the other, even for a token just used there."""
     one, two = pair
     gone: dict[str, Any] = dict.fromkeys(lacking, forge.GONE)
     mine, other = token(**gone), token(**{**gone, "scope": "other"})
@@ -155,7 +155,7 @@ async def test_revoked_at_one_is_refused_at_the_other(
 async def test_what_is_known_costs_redis_nothing(
     pair: tuple[Stack, Stack], redis: RedisServer
 ) -> None:
-    """A token is looked up once, by all that may deny it."""
+    """After its first use a token is served from the near cache without asking Redis."""
     pod, mine = pair[0], token()
 
     async def coherent() -> bool:
@@ -170,7 +170,7 @@ async def test_what_is_known_costs_redis_nothing(
 
 
 async def test_a_login_is_revoked(pair: tuple[Stack, Stack]) -> None:
-    """With one of its tokens, all of them; not the same user's other logins."""
+    """Revoking one token revokes its whole login, and no other login of the same user."""
     one, two = pair
     mine, sibling, other = token(sid="s"), token(sid="s"), token(sid="another")
     for each in (mine, sibling, other):
@@ -181,7 +181,7 @@ async def test_a_login_is_revoked(pair: tuple[Stack, Stack]) -> None:
 
 
 async def test_everything_of_a_user(pair: tuple[Stack, Stack]) -> None:
-    """Of before that moment; a later token of the same user counts."""
+    """Revoking everything of a user affects tokens issued until then, and no later ones."""
     one, two = pair
     mine, other, bobs = token(), token(), token(sub="bob")
     for each in (mine, other, bobs):
@@ -194,7 +194,7 @@ async def test_everything_of_a_user(pair: tuple[Stack, Stack]) -> None:
 
 
 async def test_issuers_do_not_meet(pair: tuple[Stack, Stack]) -> None:
-    """The same names from two issuers, and of a login of our own, are different ones."""
+    """Equal names at two issuers, or in a local login, are different identities."""
     one, two = pair
     own = await one.login("alice")
     sid = (await one.get("/auth/userinfo", token=own.access)).json()["sid"]
@@ -212,16 +212,17 @@ async def test_issuers_do_not_meet(pair: tuple[Stack, Stack]) -> None:
 
 
 async def test_a_revoked_token_revokes_nothing_more(pair: tuple[Stack, Stack]) -> None:
-    """To end all takes a token that counts."""
+    """A revoked token cannot revoke all tokens of its user."""
     one, _ = pair
     mine, other = token(), token()
     assert await revoke(one, mine) == 204
     assert await revoke(one, mine, "?all=true") == 401
     assert await status(one, other) == 200
-    assert await revoke(one, mine) == 204  # once more does no harm
+    assert await revoke(one, mine) == 204  # revoking it again does no harm
 
 
-# By mode: a token that was seen here before, one that was not, one revoked before, one now.
+# By mode, four tokens: seen here before the outage, not seen here, revoked before it, revoked
+# during it.
 TABLE: Final = {
     "local": (200, 200, 401, 401),
     "signature": (200, 200, 401, 401),
@@ -232,7 +233,7 @@ TABLE: Final = {
 
 @pytest.mark.parametrize("mode", TABLE)
 async def test_an_outage(cluster: Cluster, mode: str) -> None:
-    """What the modes make of it; and that what was revoked stays so, though Redis forgot."""
+    """Each mode answers as in the table, and revocations hold although Redis lost its data."""
     async with cluster.pod(session_outage=mode) as pod, cluster.pod() as other:
         seen, unseen, before, now = tokens = [token() for _ in range(4)]
         assert await status(pod, seen) == 200
@@ -248,7 +249,7 @@ async def test_an_outage(cluster: Cluster, mode: str) -> None:
 
 
 async def test_redis_comes_back_empty(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
-    """So quickly that nobody was without it: what was revoked is written there again."""
+    """When Redis loses its data in a quick restart, known revocations are written again."""
     one, two = pair
     mine, other = token(), token()
     assert await status(two, mine) == 200
@@ -261,7 +262,7 @@ async def test_redis_comes_back_empty(pair: tuple[Stack, Stack], redis: RedisSer
 
 
 async def test_redis_holds_no_names(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
-    """No key and no value says whose token was revoked."""
+    """Keys and values in Redis do not reveal whose token was revoked."""
     mine = token(jti="secret-jti", sid="secret-sid", sub="secret-sub")
     assert await revoke(pair[0], mine, "?all=true") == 204
     dump = json.dumps({key: redis.value(key).decode() for key in redis.lives()})
@@ -271,7 +272,7 @@ async def test_redis_holds_no_names(pair: tuple[Stack, Stack], redis: RedisServe
 
 
 async def test_our_own_tokens(cluster: Cluster) -> None:
-    """In this mode they need no session, and a logout ends them everywhere all the same."""
+    """In denylist mode local tokens need no session, and a logout still ends them everywhere."""
     async with (
         cluster.pod(session_mode="denylist") as one,
         cluster.pod(session_mode="denylist") as two,
@@ -297,7 +298,7 @@ async def test_our_own_tokens(cluster: Cluster) -> None:
 
 
 async def test_a_namesake_has_no_logins_here(pair: tuple[Stack, Stack]) -> None:
-    """Another issuer's alice neither sees nor ends those of ours."""
+    """A foreign issuer's user cannot see or end the sessions of a local user of that name."""
     running, _ = pair
     await running.login("alice")
     foreign = token(sub="alice")

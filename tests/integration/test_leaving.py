@@ -1,4 +1,4 @@
-"""What a process does between a signal and its end, and what it starts without."""
+"""Shutdown of a process, from the signal to its end, and starting without its dependencies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HALF: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"
 
 
 async def refused(running: Process) -> bool:
-    """Whether nobody listens on its port."""
+    """Return whether connections to the process's port are refused."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", running.port)
     except ConnectionRefusedError:
@@ -40,9 +40,10 @@ async def refused(running: Process) -> bool:
 
 
 async def test_the_delay() -> None:
-    """At once not ready and on every answer the end of its connection; yet new requests are served.
+    """During the drain delay, requests are still served while readiness fails.
 
-    Then nobody listens, and the process ends with 0.
+    Every answer announces the end of its connection. Afterwards the port is closed and the process
+    exits with 0.
     """
     async with ScriptedUpstream() as upstream, process(upstream.url, drain_delay=1, **OPEN) as one:
         async with connect(one.port) as kept:
@@ -62,14 +63,14 @@ async def test_the_delay() -> None:
 
 
 async def test_ctrl_c_waits_for_no_balancer() -> None:
-    """Nobody who sits at a terminal has one."""
+    """SIGINT skips the drain delay, because at a terminal there is no load balancer."""
     async with ScriptedUpstream() as upstream, process(upstream.url, drain_delay=60, **OPEN) as one:
         one.tell(signal.SIGINT)
         assert await one.ended() == 0
 
 
 async def test_what_runs_ends() -> None:
-    """An answer under way comes whole, pipelined requests too; the metrics stay until the end."""
+    """Answers in progress and pipelined requests complete; metrics stay up until the end."""
     async with ScriptedUpstream() as upstream, process(upstream.url, **OPEN) as one:
         upstream.scripts = [[HALF, STALL, b"rest"], [OK]]
         async with connect(one.port) as busy:
@@ -87,7 +88,7 @@ async def test_what_runs_ends() -> None:
 
 
 async def test_what_does_not_end_is_cut() -> None:
-    """After the time that it gets, visibly; that is no failure of the process."""
+    """After the drain timeout an answer is visibly cut off, and the exit code is still 0."""
     async with (
         ScriptedUpstream() as upstream,
         process(upstream.url, drain_timeout=0.3, **OPEN) as one,
@@ -103,7 +104,7 @@ async def test_what_does_not_end_is_cut() -> None:
 
 @pytest.mark.parametrize("delay", [0, 60], ids=["while-draining", "during-the-delay"])
 async def test_a_second_signal(delay: int) -> None:
-    """It ends all waiting; the exit code says that it was not in order."""
+    """A second signal ends all waiting, and the exit code is 1."""
     async with (
         ScriptedUpstream() as upstream,
         process(upstream.url, drain_delay=delay, **OPEN) as one,
@@ -122,11 +123,11 @@ async def test_a_second_signal(delay: int) -> None:
 
 
 async def test_a_request_that_has_begun_is_served() -> None:
-    """Also one of which half a head is there, and the first on a connection that was just made."""
+    """A partly received head and a connection without a request are still served."""
     async with ScriptedUpstream() as upstream, process(upstream.url, **OPEN) as one:
         async with connect(one.port) as begun, connect(one.port) as made:
             await begun.send(b"GET / HTTP/1.1\r\nHost:")
-            assert (await one.get()).status == 200  # so that both are connected
+            assert (await one.get()).status == 200  # so both are connected by now
             one.tell(signal.SIGTERM)
             await until(lambda: refused(one))
             assert (await made.ask(build("GET", "/"))).closes
@@ -136,7 +137,7 @@ async def test_a_request_that_has_begun_is_served() -> None:
 
 
 async def test_who_waits_to_be_accepted_is_served() -> None:
-    """However many have connected while the process could not take them in."""
+    """Connections that were waiting in the accept queue are served before the exit."""
     async with (
         ScriptedUpstream() as upstream,
         process(upstream.url, **OPEN) as one,
@@ -154,13 +155,13 @@ async def test_who_waits_to_be_accepted_is_served() -> None:
 
 
 def send_queue(port: int) -> int:
-    """Octets that the kernel keeps of what was sent from this local port."""
+    """Return the octets sent from this local port that are still in the kernel's buffer."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(int(row[4].partition(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}"))
 
 
 async def test_who_does_not_read_the_metrics_keeps_nobody() -> None:
-    """The process leaves all the same, long before what a web server would wait by itself."""
+    """A client that does not read its metrics does not delay the exit."""
     ask = build("GET", "/metrics")
     async with (
         process("http://127.0.0.1:1", **OPEN) as one,
@@ -169,13 +170,13 @@ async def test_who_does_not_read_the_metrics_keeps_nobody() -> None:
         whole = 3000 * len((await fetch(one.admin_port, ask)).body)
         await deaf.send(ask * 3000)
         await until(lambda: send_queue(one.admin_port) > 0)
-        assert await at_rest(lambda: send_queue(one.admin_port)) < whole / 2  # amid an answer
+        assert await at_rest(lambda: send_queue(one.admin_port)) < whole / 2  # in mid-answer
         one.tell(signal.SIGTERM)
         assert await one.ended() == 0
 
 
 async def test_web_sockets() -> None:
-    """Both ends get a Close that says that we go away."""
+    """Both ends of a WebSocket get a Close with code 1001 (going away)."""
     codes: list[int | None] = []
 
     async def echo(request: web.Request) -> web.WebSocketResponse:
@@ -208,9 +209,9 @@ async def test_web_sockets() -> None:
 
 
 async def test_started_without_anything_behind() -> None:
-    """Neither Redis nor the application is there; both are found when they come.
+    """A sidecar starts without Redis and application and finds both when they come up.
 
-    Then a login at one process counts at another, and lets its user in to the application.
+    After that, a login at one process is valid at another.
     """
     with RedisServer() as redis:
         redis.kill()
@@ -239,14 +240,14 @@ async def test_started_without_anything_behind() -> None:
 
 
 async def test_a_signal_before_there_is_a_loop(tmp_path: Path) -> None:
-    """It ends the process as any: here while it reads a secret that does not come."""
+    """A signal before the event loop runs, here while reading a secret, ends the process."""
     fifo = tmp_path / "secret"
     os.mkfifo(fifo)
     environ = {"JWT_SECRET_PREVIOUS_FILE": str(fifo)}
     ends: list[int] = []
 
     def is_read() -> bool:
-        with contextlib.suppress(OSError):  # nobody has opened it yet
+        with contextlib.suppress(OSError):  # no reader has opened it yet
             ends.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
         return bool(ends)
 
@@ -258,11 +259,11 @@ async def test_a_signal_before_there_is_a_loop(tmp_path: Path) -> None:
 
 
 async def test_a_signal_while_it_starts() -> None:
-    """It is heard while something is waited for, and ends the process in order."""
+    """A signal during startup interrupts the wait and ends the process cleanly."""
 
     async def say_nothing(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
-        raise AssertionError("it was waited for")
+        raise AssertionError("startup waited for the keys")
 
     async with KeyServer() as keys:
         keys.answer = say_nothing

@@ -1,4 +1,4 @@
-"""WebSockets and streams end with their session, wherever that ends; on real sidecars and Redis."""
+"""WebSockets and streams end with their session, wherever that ends; real sidecars and Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.peers.stack import Stack, Tokens, stack
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-SOON = 10.0  # seconds, at most, on a busy machine
+SOON = 10.0  # seconds: an upper limit on a busy machine
 ROUTES = (
     {"path": "/kept/*", "session_end": "keep"},
     {"path": "/strict/*", "session_outage": "strict"},
@@ -27,7 +27,7 @@ ROUTES = (
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
-    """Say everything back."""
+    """Echo every message."""
     ws = web.WebSocketResponse()
     await ws.prepare(request)
     async for message in ws:
@@ -36,7 +36,7 @@ async def echo(request: web.Request) -> web.StreamResponse:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """One event, and then nothing for a long time."""
+    """Send one event, then nothing for an hour."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     await response.write(b"data: first\n\n")
@@ -46,7 +46,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    """An application with both, under every path."""
+    """An application with an echo socket and an event stream under every path."""
     app = web.Application()
     app.router.add_get("/{any:.*}ws", echo)
     app.router.add_get("/{any:.*}events", events)
@@ -64,7 +64,7 @@ def redis() -> Iterator[RedisServer]:
 
 
 def shared(redis: RedisServer) -> dict[str, Any]:
-    """The settings of a sidecar on this Redis; a busy machine is no outage."""
+    """Return the settings of a sidecar on this Redis, with a timeout for a busy machine."""
     return {
         "session_store": "redis",
         "redis_host": "127.0.0.1",
@@ -76,7 +76,7 @@ def shared(redis: RedisServer) -> dict[str, Any]:
 
 @pytest.fixture
 async def here(url: str, redis: RedisServer) -> AsyncIterator[Stack]:
-    """The sidecar whose connections are looked at."""
+    """The sidecar whose connections are tested."""
     async with stack(url, **shared(redis)) as running:
         await until_metric(running, "sidecar_near_cache_coherent", 1)
         yield running
@@ -84,31 +84,31 @@ async def here(url: str, redis: RedisServer) -> AsyncIterator[Stack]:
 
 @pytest.fixture
 async def there(url: str, redis: RedisServer) -> AsyncIterator[Stack]:
-    """Another one."""
+    """A second sidecar on the same Redis."""
     async with stack(url, **shared(redis)) as running:
         yield running
 
 
 @pytest.fixture
 async def alone(url: str) -> AsyncIterator[Stack]:
-    """One with local sessions, which do not last long."""
+    """A sidecar with local sessions that expire after two seconds."""
     async with stack(url, routes=ROUTES, access_token_expiry="2s") as running:
         yield running
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    """A real client."""
+    """A real HTTP client."""
     async with aiohttp.ClientSession() as session:
         yield session
 
 
 async def until_metric(running: Stack, name: str, value: float) -> None:
-    """Wait until a sample has this value."""
+    """Wait until a metric has this value."""
     end = time.monotonic() + SOON
     while await running.metric(name) != value:
         assert time.monotonic() < end
-        await asyncio.sleep(0.02)  # to ask again
+        await asyncio.sleep(0.02)  # interval between two requests
 
 
 class Socket:
@@ -121,30 +121,30 @@ class Socket:
     async def open(
         cls, http: aiohttp.ClientSession, running: Stack, path: str = "/ws", **headers: str
     ) -> Socket:
-        """Connect, and see that it works."""
+        """Connect and check that the socket works."""
         made = cls(await http.ws_connect(running.url + path, headers=headers))
         await made.works()
         return made
 
     async def works(self) -> None:
-        """It answers."""
+        """Check that the socket echoes."""
         await self._ws.send_str("ping")
         assert await self._ws.receive_str(timeout=SOON) == "ping"
 
     async def ended(self) -> int:
-        """Wait for its end; the code of its Close."""
+        """Wait for the Close and return its code."""
         message = await self._ws.receive(timeout=SOON)
         assert message.type is WSMsgType.CLOSE
         return int(message.data)
 
 
 def bearer(tokens: Tokens) -> dict[str, str]:
-    """The header."""
+    """Return the Authorization header for these tokens."""
     return {"Authorization": f"Bearer {tokens.access}"}
 
 
 async def refreshed(running: Stack, tokens: Tokens) -> Tokens:
-    """The next pair."""
+    """Refresh the tokens and return the new pair."""
     body = json.dumps({"refresh_token": tokens.refresh}).encode()
     answer = await running.ask(
         build("POST", "/auth/refresh", "Content-Type: application/json", body=body)
@@ -156,9 +156,9 @@ async def refreshed(running: Stack, tokens: Tokens) -> Tokens:
 async def test_a_logout_elsewhere(
     here: Stack, there: Stack, http: aiohttp.ClientSession, record_property: Any
 ) -> None:
-    """The Close says why, and comes within 100 ms."""
+    """A logout at another sidecar closes the WebSocket with 1008 within 100 ms."""
     took = []
-    for _ in range(5):  # of which one is undisturbed by what else the machine does
+    for _ in range(5):  # at least one of them should be undisturbed by other load on the machine
         tokens = await here.login()
         socket = await Socket.open(http, here, **bearer(tokens))
         await there.logout(tokens.access)
@@ -170,7 +170,7 @@ async def test_a_logout_elsewhere(
 
 
 async def test_a_logout_here(alone: Stack, http: aiohttp.ClientSession) -> None:
-    """With local sessions too; others go on."""
+    """With local sessions a logout ends the session's WebSocket, and no other."""
     tokens, others = await alone.login(), await alone.login()
     socket = await Socket.open(http, alone, **bearer(tokens))
     other = await Socket.open(http, alone, **bearer(others))
@@ -180,7 +180,7 @@ async def test_a_logout_here(alone: Stack, http: aiohttp.ClientSession) -> None:
 
 
 async def test_an_event_stream(here: Stack, there: Stack, http: aiohttp.ClientSession) -> None:
-    """It is broken off, so that nobody takes it for whole."""
+    """The event stream of an ended session is cut off and does not look complete."""
     tokens = await here.login()
     async with http.get(f"{here.url}/events", headers=bearer(tokens)) as answer:
         assert await answer.content.readline() == b"data: first\n"
@@ -190,7 +190,7 @@ async def test_an_event_stream(here: Stack, there: Stack, http: aiohttp.ClientSe
 
 
 async def test_a_cookie(here: Stack, there: Stack, http: aiohttp.ClientSession) -> None:
-    """A browser's session, ended by its user from somewhere else."""
+    """A browser session's WebSocket ends when its user logs out everywhere."""
     cookie = await here.cookie()
     headers = {"Cookie": cookie, "Origin": here.url}
     socket = await Socket.open(http, here, **headers)
@@ -201,7 +201,7 @@ async def test_a_cookie(here: Stack, there: Stack, http: aiohttp.ClientSession) 
 
 
 async def test_a_login_that_goes_on(here: Stack, there: Stack, http: aiohttp.ClientSession) -> None:
-    """A refresh changes the token, not the login; its end is the end."""
+    """A refresh keeps the login's WebSocket open; the logout ends it."""
     tokens = await here.login()
     socket = await Socket.open(http, here, **bearer(tokens))
     for running in (there, here):
@@ -212,11 +212,11 @@ async def test_a_login_that_goes_on(here: Stack, there: Stack, http: aiohttp.Cli
 
 
 async def test_an_expiry(alone: Stack, http: aiohttp.ClientSession) -> None:
-    """The session's end by time; one that was refreshed before goes on until its own."""
+    """A WebSocket ends when its session expires; a refresh in time extends it."""
     tokens, longer = await alone.login(), await alone.login()
     socket = await Socket.open(http, alone, **bearer(tokens))
     other = await Socket.open(http, alone, **bearer(longer))
-    await asyncio.sleep(1.0)  # half of its time
+    await asyncio.sleep(1.0)  # half of the session's lifetime
     await refreshed(alone, longer)
     assert await socket.ended() == 1008
     await other.works()
@@ -224,7 +224,7 @@ async def test_an_expiry(alone: Stack, http: aiohttp.ClientSession) -> None:
 
 
 async def test_a_route_that_keeps(here: Stack, http: aiohttp.ClientSession) -> None:
-    """What is under way there outlives its session."""
+    """On a route with `session_end = "keep"`, a WebSocket outlives its session."""
     tokens = await here.login()
     kept = await Socket.open(http, here, "/kept/ws", **bearer(tokens))
     socket = await Socket.open(http, here, **bearer(tokens))
@@ -236,7 +236,10 @@ async def test_a_route_that_keeps(here: Stack, http: aiohttp.ClientSession) -> N
 async def test_an_outage(
     here: Stack, there: Stack, redis: RedisServer, http: aiohttp.ClientSession
 ) -> None:
-    """It ends nothing by itself; a logout of it ends what is here at once, and all of it after."""
+    """An outage ends no WebSocket; a logout during it takes effect here, then everywhere.
+
+    On a strict route the logout takes effect only once Redis is back.
+    """
     tokens, others = await here.login(), await here.login()
     sockets = [
         await Socket.open(http, here, path, **bearer(tokens)) for path in ("/ws", "/strict/ws")

@@ -1,4 +1,4 @@
-"""What a request gets while Redis is away, in each mode: two sidecars and a real Redis."""
+"""The answer to a request during a Redis outage, in each mode: two sidecars and a real Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SOON: Final = 10.0
 MODES: Final = ("local", "stale", "strict", "signature")
-# By mode: a session that was seen here, one that was not, and one that was ended here meanwhile.
+# By mode, three sessions: one seen here, one not seen here, and one ended here during the outage.
 TABLE: Final = {
     "local": (200, 401, 401),
     "stale": (200, 503, 503),
@@ -29,7 +29,7 @@ TABLE: Final = {
 
 
 class Outage:
-    """A Redis, an application, and sidecars in front of it."""
+    """A Redis, an application, and the sidecars in front of it."""
 
     def __init__(self, redis: RedisServer, upstream: ScriptedUpstream) -> None:
         self.redis = redis
@@ -37,7 +37,7 @@ class Outage:
         self.pods: list[Stack] = []
 
     def settings(self, **more: Any) -> dict[str, Any]:
-        """How a sidecar is configured here."""
+        """Return the settings of a sidecar on this Redis."""
         return {
             "session_store": "redis",
             "redis_host": "127.0.0.1",
@@ -47,7 +47,7 @@ class Outage:
         }
 
     async def begin(self) -> None:
-        """Kill Redis, and wait until each sidecar has noticed."""
+        """Kill Redis and wait until each sidecar has noticed."""
         self.redis.kill()
         for pod in self.pods:
             await pod.get("/", token="x.y.z")
@@ -56,14 +56,14 @@ class Outage:
         await until(lambda: all(pod.sidecar.degraded for pod in self.pods), SOON)
 
     async def end(self) -> None:
-        """Start it again, and wait until each has found it."""
+        """Start Redis again and wait until each sidecar has noticed."""
         self.redis.start()
         await until(lambda: not any(pod.sidecar.degraded for pod in self.pods), SOON)
 
 
 @pytest.fixture
 async def outage() -> AsyncIterator[Outage]:
-    """A Redis whose data outlive it."""
+    """A Redis whose data survive a restart, and an application."""
     with RedisServer(keep=True) as redis:
         async with ScriptedUpstream() as upstream:
             yield Outage(redis, upstream)
@@ -71,7 +71,7 @@ async def outage() -> AsyncIterator[Outage]:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_table(outage: Outage, mode: str) -> None:
-    """Known here, not known here, ended here; and all is well when Redis is back."""
+    """Each mode answers as in the table, and normal answers return with Redis."""
     async with (
         stack(outage.upstream.url, **outage.settings(session_outage=mode)) as pod,
         stack(outage.upstream.url, **outage.settings()) as other,
@@ -89,7 +89,7 @@ async def test_the_table(outage: Outage, mode: str) -> None:
 
 
 async def test_what_is_let_in_says_so(outage: Outage) -> None:
-    """To the application and in verify's answer, and not once it is over."""
+    """During an outage the application sees X-Auth-Degraded, and a client cannot forge it."""
     async with stack(outage.upstream.url, **outage.settings()) as pod:
         outage.pods = [pod]
         token = (await pod.login("alice")).access
@@ -107,7 +107,7 @@ async def test_what_is_let_in_says_so(outage: Outage) -> None:
 
 
 async def test_a_stricter_route(outage: Outage) -> None:
-    """It has its own mode, the others theirs."""
+    """A route with a stricter mode uses it; other routes keep the global mode."""
     routes = ({"path": "/admin/*", "session_outage": "strict"},)
     async with stack(outage.upstream.url, **outage.settings(), routes=routes) as pod:
         outage.pods = [pod]
@@ -120,7 +120,7 @@ async def test_a_stricter_route(outage: Outage) -> None:
 
 
 async def test_each_change_is_told_once(outage: Outage) -> None:
-    """In the metric and on the status page; the log's line has a test of its own."""
+    """Each transition counts once in the metric and appears on the status page."""
     async with AsyncExitStack() as running:
         pod = await running.enter_async_context(stack(outage.upstream.url, **outage.settings()))
         outage.pods = [pod]
@@ -128,13 +128,14 @@ async def test_each_change_is_told_once(outage: Outage) -> None:
         await outage.end()
         status = (await fetch(pod.sidecar.admin_port, build("GET", "/status"))).json()
         assert [one["to"] for one in status["store_transitions"]] == ["degraded", "shared"]
+        assert (status["store"]["kind"], status["store"]["breaker"]) == ("tiered", "closed")
         for state in ("degraded", "shared"):
             name = f'sidecar_degraded_transitions_total{{to="{state}"}}'
             assert await pod.metric(name) == 1
 
 
 async def test_a_logout_outlives_the_pod(outage: Outage, tmp_path: Path) -> None:
-    """Made in an outage by a pod that is gone before Redis, which has the session, is back."""
+    """A logout during an outage holds even if its pod is gone before Redis is back."""
     mine = outage.settings(state_dir=str(tmp_path / "state"))
     async with stack(outage.upstream.url, **mine) as pod:
         outage.pods = [pod]

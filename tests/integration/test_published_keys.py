@@ -1,4 +1,4 @@
-"""A whole sidecar that believes an issuer by the keys at its URL, which change and go away."""
+"""A whole sidecar that trusts an issuer by the keys at its URL, while these change or are away."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNKNOWN = 'sidecar_decisions_total{decision="deny",reason="key_unknown"}'
 
 @pytest.fixture
 async def server() -> AsyncIterator[KeyServer]:
-    """A server with a key of each of two kinds."""
+    """A key server with one key of each of two kinds."""
     async with KeyServer() as running:
         running.publish(rsa="RS256", ed="EdDSA")
         yield running
@@ -36,7 +36,7 @@ async def server() -> AsyncIterator[KeyServer]:
 
 @contextlib.asynccontextmanager
 async def believing(server: KeyServer, folder: Path) -> AsyncIterator[Stack]:
-    """A sidecar that takes a foreign issuer's tokens as they are."""
+    """Run a sidecar that accepts a foreign issuer's tokens without a session."""
     async with ScriptedUpstream() as upstream:
         settings = structs.replace(
             configure(folder, upstream.url),
@@ -52,33 +52,33 @@ async def believing(server: KeyServer, folder: Path) -> AsyncIterator[Stack]:
 
 @pytest.fixture
 async def sidecar(server: KeyServer, tmp_path: Path) -> AsyncIterator[Stack]:
-    """Such a sidecar, before an application that always answers."""
+    """Such a sidecar in front of an application that always answers."""
     async with believing(server, tmp_path) as running:
         yield running
 
 
 def token(alg: str, kid: str, issuer: str = FOREIGN) -> str:
-    """A token of this issuer, signed with its key for the algorithm."""
+    """Return a token of this issuer, signed with its key for the algorithm."""
     now = int(time.time())
     claims = {"iss": issuer, "aud": ISSUER, "iat": now, "nbf": now, "exp": now + 300}
     return forge.token(claims, {"kid": kid}, alg=alg).decode()
 
 
 async def status(sidecar: Stack, shown: str, target: str = "/") -> int:
-    """What a request with this token is answered."""
+    """Return the status of a request with this token."""
     return (await sidecar.get(target, token=shown)).status
 
 
 @pytest.mark.parametrize(("alg", "kid"), [("RS256", "rsa"), ("EdDSA", "ed")])
 async def test_let_in(sidecar: Stack, alg: str, kid: str) -> None:
-    """With a good token of theirs; not with one that another key has signed."""
+    """A token with a valid signature is accepted, one signed with another key is not."""
     assert await status(sidecar, token(alg, kid)) == 200
     assert await status(sidecar, token("ES256", kid)) == 401
     assert await status(sidecar, token(alg, kid)[:-8] + "AAAAAAAA") == 401
 
 
 async def test_rotated_in(sidecar: Stack, server: KeyServer) -> None:
-    """A token with a new key is let in within moments, not at the next regular fetch."""
+    """A new key is fetched soon after its first use, not at the next regular fetch."""
     server.publish(rsa="RS256", new="ES256")
     new = token("ES256", "new")
     assert await status(sidecar, new) == 401
@@ -91,11 +91,11 @@ async def test_rotated_in(sidecar: Stack, server: KeyServer) -> None:
 
 
 async def test_taken_out(sidecar: Stack, server: KeyServer) -> None:
-    """A key that is gone lets nobody in any more, also those whose tokens had been verified."""
+    """A removed key is rejected, even for tokens that were verified before."""
     old = token("RS256", "rsa")
     assert await status(sidecar, old) == 200
     server.publish(ed="EdDSA")
-    assert await status(sidecar, token("RS256", "unknown")) == 401  # which has them fetched
+    assert await status(sidecar, token("RS256", "unknown")) == 401  # which causes a fetch
 
     async def is_gone() -> bool:
         return await status(sidecar, old) == 401
@@ -106,7 +106,7 @@ async def test_taken_out(sidecar: Stack, server: KeyServer) -> None:
 
 @pytest.mark.parametrize("target", ["/", "/auth/userinfo"])
 async def test_many_unknown_keys(sidecar: Stack, server: KeyServer, target: str) -> None:
-    """Made-up names of keys are refused, and do not become as many fetches; but the first does."""
+    """Unknown key ids are denied and cause only a bounded number of fetches."""
     for number in range(60):
         assert await status(sidecar, token("RS256", f"made-up-{number}"), target) == 401
     assert await sidecar.metric(UNKNOWN) == 60
@@ -116,7 +116,7 @@ async def test_many_unknown_keys(sidecar: Stack, server: KeyServer, target: str)
 
 
 async def test_away_at_start(server: KeyServer, tmp_path: Path) -> None:
-    """The sidecar starts, refuses that issuer's tokens alone, and knows its keys once they come."""
+    """While its keys cannot be fetched at startup, only that issuer's tokens are denied."""
     await server.stop()
     async with believing(server, tmp_path) as sidecar:
         foreign = token("EdDSA", "ed")
@@ -134,7 +134,7 @@ async def test_away_at_start(server: KeyServer, tmp_path: Path) -> None:
 
 
 async def test_own_issuer(server: KeyServer) -> None:
-    """`jwks_url` adds to our own keys: tokens issued here and by another service both count."""
+    """`jwks_url` adds to the sidecar's own keys: tokens signed by either are accepted."""
     async with (
         ScriptedUpstream() as upstream,
         stack(upstream.url, jwks_url=server.url, session_mode="none") as sidecar,

@@ -1,4 +1,4 @@
-"""A configuration that changes while the sidecar serves: all of it holds, or nothing of it."""
+"""A configuration that changes while the sidecar serves takes effect as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ OTHER_SECRET = "another secret of at least thirty-two bytes"
 
 
 def rule(path: str, **keys: Any) -> dict[str, Any]:
-    """A route."""
+    """Return a route's table."""
     return {"path": path, **keys}
 
 
 class Changing:
-    """A sidecar, the folder of its configuration, and who reads that again."""
+    """A sidecar, the folder of its configuration, and the reloader that reads it again."""
 
     def __init__(self, folder: Path, upstream: ScriptedUpstream, **settings: Any) -> None:
         self.folder = folder
@@ -60,31 +60,31 @@ class Changing:
         self.proxy = Stack(self.sidecar, self.sidecar.settings)
 
     def write(self, **settings: Any) -> None:
-        """Another configuration, not read yet."""
-        with contextlib.suppress(ConfigError):  # what is wrong with it is `read`'s to say
+        """Write another configuration without reading it."""
+        with contextlib.suppress(ConfigError):  # it is up to `read` to report what is wrong
             configure(self.folder, settings.pop("upstream_url", self.upstream.url), **settings)
 
     def read(self) -> Settings:
-        """What is in the files now."""
+        """Return the settings that the files contain now."""
         settings = settings_from(env={}, file=self.folder / "sidecar.toml")
-        if self.issuers is None:  # those of the file
+        if self.issuers is None:  # use those in the file
             return settings
         return structs.replace(settings, issuer=tuple(self.issuers))
 
     async def change(self, **settings: Any) -> None:
-        """Another configuration, and read."""
+        """Write another configuration and reload."""
         self.write(**settings)
         await self.reloads.reload()
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many readings succeeded and failed."""
+        """The number of successful and failed reloads."""
         return self.sidecar.metrics.reloads
 
 
 @contextlib.asynccontextmanager
 async def changing(folder: Path, **settings: Any) -> AsyncIterator[Changing]:
-    """A running one."""
+    """Run a sidecar with a reloader."""
     async with ScriptedUpstream() as upstream:
         one = Changing(folder, upstream, **settings)
         with loop_faults() as faults:
@@ -103,9 +103,9 @@ async def changing(folder: Path, **settings: Any) -> AsyncIterator[Changing]:
 
 
 async def test_routes(tmp_path: Path) -> None:
-    """The next request on a connection that was there falls under the new rules, and is counted so.
+    """The next request on an open connection is decided and counted by the new rules.
 
-    The request that runs meanwhile is answered, and counts under the rule it began with.
+    A request in progress is answered, and counts under the rule it began with.
     """
     async with changing(tmp_path, routes=[rule("/a", access="public", name="a")]) as one:
         one.upstream.scripts = [[OK], [STALL, OK], [OK]]
@@ -125,12 +125,12 @@ async def test_routes(tmp_path: Path) -> None:
 
 
 def metrics_of(one: Changing) -> Any:
-    """The counts by route."""
+    """Return the request metrics by route."""
     return one.sidecar.metrics.routes
 
 
 async def test_users(tmp_path: Path) -> None:
-    """Who is new can log in; who is gone can neither log in nor refresh."""
+    """An added user can log in; a removed user can neither log in nor refresh."""
     async with changing(tmp_path, users=[ALICE]) as one:
         alice = await one.proxy.login("alice")
         await one.change(users=[ADMIN])
@@ -141,13 +141,13 @@ async def test_users(tmp_path: Path) -> None:
 
 
 def refresh(tokens: Tokens) -> bytes:
-    """A request for others in the place of these."""
+    """Build a refresh request for these tokens."""
     body = f'{{"refresh_token": "{tokens.refresh}"}}'.encode()
     return build("POST", "/auth/refresh", "Content-Type: application/json", body=body)
 
 
 async def test_where_people_sign_in(tmp_path: Path) -> None:
-    """Another sign-in page: the redirect and the page of an error lead there."""
+    """After a change of the sign-in page, redirects and error pages lead to the new one."""
     routes = [rule("/admin/*", roles=["admin"])]
     lines = ("Accept: text/html", "Sec-Fetch-Mode: navigate")
     async with changing(tmp_path, routes=routes) as one:
@@ -161,7 +161,7 @@ async def test_where_people_sign_in(tmp_path: Path) -> None:
 
 
 async def test_secrets(tmp_path: Path) -> None:
-    """A secret that goes takes its tokens with it, also those remembered; one kept does not."""
+    """Removing a secret invalidates its tokens, even cached ones; a previous secret stays valid."""
     async with changing(tmp_path, session_mode="none") as one, one.proxy.client() as client:
         old = build("GET", "/", token=mint())
         new = build("GET", "/", token=mint(secret=OTHER_SECRET))
@@ -174,7 +174,7 @@ async def test_secrets(tmp_path: Path) -> None:
 
 
 async def test_limits(tmp_path: Path) -> None:
-    """A bound that is new holds for the next request."""
+    """A new limit applies to the next request."""
     async with changing(tmp_path, routes=PUBLIC) as one:
         one.upstream.scripts = [[STALL, OK]]
         async with one.proxy.client() as busy:
@@ -187,7 +187,7 @@ async def test_limits(tmp_path: Path) -> None:
 
 
 async def test_a_proxy_that_is_trusted_no_more(tmp_path: Path) -> None:
-    """It is believed nothing from the next request on, also on a connection that was there."""
+    """A proxy that is no longer trusted loses trust from the next request, even when connected."""
     settings = {"routes": PUBLIC}
     async with changing(tmp_path, trusted_proxies=["127.0.0.0/8"], **settings) as one:
         one.upstream.scripts = [[OK], [OK]]
@@ -201,7 +201,7 @@ async def test_a_proxy_that_is_trusted_no_more(tmp_path: Path) -> None:
 
 
 async def test_a_tunnel_that_may_not_go_on(tmp_path: Path) -> None:
-    """What lasts is looked at under the new rules, and ends when they do not let it in."""
+    """A tunnel is checked against the new rules and closed if they do not allow it."""
     async with changing(tmp_path, routes=[rule("/*")]) as one:
         one.upstream.scripts = [[SWITCH, mirror]]
         token = (await one.proxy.login("alice")).access
@@ -212,7 +212,7 @@ async def test_a_tunnel_that_may_not_go_on(tmp_path: Path) -> None:
             await client.send(b"\x81\x80abcd")
             assert await client.exactly(6) == b"\x81\x80abcd"
             await one.change(routes=[rule("/*", roles=["admin"])])
-            assert await client.exactly(4) == b"\x88\x02\x03\xf0"  # a Close of 1008
+            assert await client.exactly(4) == b"\x88\x02\x03\xf0"  # a Close with code 1008
             await client.ended()
 
 
@@ -227,7 +227,7 @@ async def test_a_tunnel_that_may_not_go_on(tmp_path: Path) -> None:
 async def test_a_stream_that_may_not_go_on(
     tmp_path: Path, change: dict[str, Any], *, refreshed: bool
 ) -> None:
-    """Also when its login has gone on with another token meanwhile, but for a secret that went."""
+    """A stream ends if the new rules deny it or its secret is gone, refreshed login or not."""
     async with changing(tmp_path, routes=[rule("/*")]) as one:
         one.upstream.scripts = [[EVENTS, WATCH]]
         tokens = await one.proxy.login("alice")
@@ -245,7 +245,7 @@ async def test_a_stream_that_may_not_go_on(
 
 
 async def test_a_stream_that_began_too_late(tmp_path: Path) -> None:
-    """What was let in by the old rules, and answered after the new ones came, is held to these."""
+    """A request allowed by the old rules and answered after the reload must meet the new ones."""
     async with changing(tmp_path, routes=[rule("/*")]) as one, one.proxy.client() as client:
         one.upstream.scripts = [[STALL, EVENTS, WATCH]]
         token = (await one.proxy.login("alice")).access
@@ -257,7 +257,7 @@ async def test_a_stream_that_began_too_late(tmp_path: Path) -> None:
 
 
 async def test_the_upstream_s_certificates(tmp_path: Path) -> None:
-    """New connections to the application are made by them; its address waits for a restart."""
+    """New upstream connections use the new CA file."""
     good, bad = certificate(tmp_path, "localhost"), certificate(tmp_path, "other.test")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(good)
@@ -275,9 +275,10 @@ async def test_the_upstream_s_certificates(tmp_path: Path) -> None:
 
 
 async def test_issuers(tmp_path: Path) -> None:
-    """Another's tokens are believed once it is named, its keys being there from the first request.
+    """An added issuer's tokens are accepted at once, because its keys are fetched first.
 
-    While its keys cannot be fetched, those known stay; of one that is gone none do.
+    While its keys cannot be fetched, the known ones stay valid. A removed issuer's tokens are
+    denied.
     """
     async with KeyServer() as server, changing(tmp_path) as one:
         server.publish(rsa="RS256")
@@ -306,7 +307,7 @@ async def test_issuers(tmp_path: Path) -> None:
 
 
 def keepers() -> list[str]:
-    """Who keeps the keys of other issuers."""
+    """Return the names of the tasks that keep other issuers' keys."""
     names = [task.get_name() for task in asyncio.all_tasks()]
     return [name for name in names if "keys of" in name]
 
@@ -315,29 +316,29 @@ FOREIGN = "https://id.example"
 
 
 def foreign() -> str:
-    """A token of another issuer."""
+    """Return a token of another issuer."""
     now = int(time.time())
     claims = {"iss": FOREIGN, "aud": ISSUER, "iat": now, "nbf": now, "exp": now + 300}
     return forge.token(claims, {"kid": "rsa"}, alg="RS256").decode()
 
 
-# What is wrong changes nothing
+# Errors change nothing
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        pytest.param({"routes": [rule("x")]}, id="a-rule"),
-        pytest.param({"jwt_secret": "short"}, id="a-secret"),
-        pytest.param({"users_file": "missing.toml"}, id="a-file-that-is-not-there"),
-        pytest.param({"jwt_private_key_file": "users.toml"}, id="a-file-of-another-kind"),
-        pytest.param({"no_such": 1}, id="an-unknown-key"),
+        pytest.param({"routes": [rule("x")]}, id="route"),
+        pytest.param({"jwt_secret": "short"}, id="secret-too-short"),
+        pytest.param({"users_file": "missing.toml"}, id="missing-file"),
+        pytest.param({"jwt_private_key_file": "users.toml"}, id="wrong-file-type"),
+        pytest.param({"no_such": 1}, id="unknown-key"),
     ],
 )
 async def test_what_is_wrong_changes_nothing(
     tmp_path: Path, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged and counted, the old one goes on, and a good one is used again."""
+    """A bad configuration is logged and counted, the old one stays, and a good one works."""
     async with changing(tmp_path, routes=[rule("/a", access="public")]) as one:
         good = {"routes": [rule("/b", access="public")]}
         await one.change(**{**good, **broken})
@@ -355,7 +356,7 @@ async def test_what_is_wrong_changes_nothing(
 
 
 async def test_what_waits_for_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The rest is used; what waits is named, without its value."""
+    """Settings that need a restart are named without their values; the others take effect."""
     caplog.set_level(logging.INFO)
     async with changing(tmp_path) as one:
         await one.change(routes=PUBLIC, session_cookie="other", max_headers=99)
@@ -365,11 +366,11 @@ async def test_what_waits_for_a_restart(tmp_path: Path, caplog: pytest.LogCaptur
         assert vars(line)["waiting_for_restart"] == ("session_cookie", "max_headers")
 
 
-# When it is read
+# When the files are read
 
 
 async def test_a_file_that_changes(tmp_path: Path) -> None:
-    """It is read, also one that another names; and not while it is being written."""
+    """A change of the file or of one that it names causes a reload, as does a request."""
     async with changing(tmp_path) as one:
         one.write(routes=PUBLIC)
         await until(lambda: one.counts["success"] == 1)
@@ -383,7 +384,7 @@ async def test_a_file_that_changes(tmp_path: Path) -> None:
 
 
 async def test_files_that_nobody_watches(tmp_path: Path) -> None:
-    """With `watch_files = false` only who asks is answered."""
+    """With `watch_files = false` the files are read on request only."""
     async with changing(tmp_path, watch_files=False) as one:
         one.write(routes=PUBLIC)
         looks = one.reloads
@@ -395,7 +396,7 @@ async def test_files_that_nobody_watches(tmp_path: Path) -> None:
 
 
 async def test_a_certificate_that_changes(tmp_path: Path) -> None:
-    """New connections get the new one, half of a pair is no pair, and those there go on."""
+    """New connections get the new certificate once its key matches; open ones continue."""
     data = tmp_path / "data"
     for name in ("1", "2"):
         (tmp_path / name).mkdir()
@@ -424,7 +425,7 @@ async def test_a_certificate_that_changes(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_comes_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What names it is tried again by itself, and said to be wrong only once."""
+    """A missing file is retried without a request and logged only once."""
     async with changing(tmp_path) as one:
         later = tmp_path / "later.pem"
         issuer = {"issuer": FOREIGN, "key_file": str(later), "session_mode": "none"}
@@ -441,7 +442,7 @@ async def test_a_file_that_comes_later(tmp_path: Path, caplog: pytest.LogCapture
 
 
 async def test_a_key_that_is_withdrawn(tmp_path: Path) -> None:
-    """What lasts by it ends, too, when its issuer no longer publishes it."""
+    """A stream ends when the issuer no longer publishes the key of its token."""
     async with KeyServer() as server:
         server.publish(rsa="RS256")
         issuer = IssuerSettings(issuer=FOREIGN, jwks_url=server.url, session_mode="none")
@@ -451,15 +452,15 @@ async def test_a_key_that_is_withdrawn(tmp_path: Path) -> None:
             await client.until(b"data: 1")
             server.publish(other="RS256")
             other = forge.token({"iss": FOREIGN}, {"kid": "x"}, alg="RS256").decode()
-            await one.proxy.ask(build("GET", "/", token=other))  # lets the keys be fetched
+            await one.proxy.ask(build("GET", "/", token=other))  # causes the keys to be fetched
             assert await client.ended() == "reset"
 
 
-# A process
+# A whole process
 
 
 async def test_a_signal() -> None:
-    """SIGHUP ends nothing: no connection, and no request of many while it comes again and again."""
+    """Repeated SIGHUPs reload without ending a connection or failing a request."""
     async with ScriptedUpstream() as upstream, process(upstream.url, routes=PUBLIC) as one:
         statuses: list[int] = []
 

@@ -1,4 +1,4 @@
-"""A rolling restart under load behind a real HAProxy: the benchmark suite's check, shorter."""
+"""A rolling restart under load behind a real HAProxy: a shorter run of the benchmark's check."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.mark.needs("haproxy", "redis-server")
 @pytest.mark.timeout(120)
 async def test_no_request_fails(tmp_path: Path) -> None:
-    """Ten times one of two leaves and comes back: every request is answered, every exit clean."""
+    """During ten restarts of one of two sidecars, no request fails and every exit is clean."""
     with Children(tmp_path) as children:
         lab = Lab(children)
         lab.start_redis()

@@ -1,4 +1,4 @@
-"""What every answer of ours tells a browser, and what an application's answer does not get."""
+"""Security headers: on every answer of the sidecar itself, and not added to the application's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ROUTES: Final = (
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    """An application whose answers have headers of their own."""
+    """An application whose answers have a security header of their own."""
     async with ScriptedUpstream() as server:
         server.scripts = [[reply(b"ok", "200 OK", "X-Frame-Options: ALLOWALL")]]
         yield server
@@ -52,7 +52,7 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
 
 @pytest.fixture
 async def running(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar before it, with a page that everybody may see."""
+    """A sidecar in front of that application, with one public page."""
     async with stack(upstream.url, routes=[{"path": "/open", "access": "public"}]) as made:
         yield made
 
@@ -62,7 +62,7 @@ async def running(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
 async def test_the_control_plane(
     running: Stack, method: str, path: str, status: int, accept: str
 ) -> None:
-    """Each answer has all of them, once; and none opens anything to another origin."""
+    """Each control plane answer has every security header once, and no CORS header."""
     lines = (*ORIGIN, f"Accept: {accept}")
     answer = await running.ask(build(method, path, *lines, body=b"" if method == "POST" else None))
     assert answer.status == status
@@ -84,7 +84,7 @@ async def test_the_control_plane(
     ],
 )
 async def test_refusals_of_the_data_plane(running: Stack, request_: bytes, status: int) -> None:
-    """They are never taken for a page, nor kept, nor read by another origin."""
+    """The data plane's refusals forbid sniffing and caching and have no CORS header."""
     answer = await running.ask(request_)
     assert answer.status == status
     assert answer.fields.one("X-Content-Type-Options") == b"nosniff"
@@ -94,14 +94,14 @@ async def test_refusals_of_the_data_plane(running: Stack, request_: bytes, statu
 
 
 async def test_the_admin_port(running: Stack) -> None:
-    """The same as the control plane's."""
+    """Answers of the admin port have the same security headers."""
     for path in ("/metrics", "/livez", "/readyz", "/status", "/nothing"):
         answer = await fetch(running.sidecar.admin_port, build("GET", path))
         assert {name for name in OURS if answer.fields.all(name)} == OURS
 
 
 async def test_the_application_says_for_itself(running: Stack) -> None:
-    """Nothing is added to its answers, and nothing of them is changed."""
+    """The application's answers keep their own headers and get no others."""
     answer = await running.get("/open")
     assert answer.fields.one("X-Frame-Options") == b"ALLOWALL"
     assert not [name for name in OURS - {"X-Frame-Options"} if answer.fields.all(name)]

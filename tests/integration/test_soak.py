@@ -1,4 +1,4 @@
-"""Full load amid clients that leave, stall and reset: the benchmark suite's check, shorter."""
+"""Full load with clients that leave, stall and reset: a shorter run of the benchmark's check."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from bench.lab import Lab
 from bench.soak import soaked
 from bench.steady import Plan, judge
 
-# So short a time begins while caches and buffers are still growing into their bounds.
+# In so short a run, caches and buffers are still growing towards their limits at first.
 PLAN: Final = Plan(seconds=10, warm_up=4.0, window=2.0)
 
 
 @pytest.mark.needs("nginx", "redis-server", "wrk")
 @pytest.mark.timeout(120)
 async def test_nothing_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory, connection, task or file; no fault in the log; and none who behaves is failed."""
+    """The load leaks no memory, connection, task or file, and fails no well-behaved client.
+
+    No fault is logged.
+    """
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")  # nginx's, for non-root
-    # Not below pytest's own folder: nginx's worker is another user, who may not look into that.
+    # Not below pytest's own folder: nginx's worker runs as another user, who has no access there.
     with tempfile.TemporaryDirectory() as folder, Children(Path(folder)) as children:
         lab = Lab(children)
         lab.start_upstream()

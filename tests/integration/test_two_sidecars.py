@@ -1,6 +1,6 @@
-"""Two sidecars on one real Redis: what one knows the other knows, an outage breaks neither.
+"""Two sidecars on one real Redis share their sessions and survive an outage.
 
-Redis is killed and started again while requests run; its data survive on disk, as in production.
+Redis is killed and started again during requests; its data survive on disk, as in production.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.peers.stack import Stack, stack
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-RECOVERY = 10.0  # seconds within which a sidecar must find Redis again
+RECOVERY = 10.0  # seconds within which a sidecar must use Redis again
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
 
 
 def shared(redis: RedisServer) -> dict[str, Any]:
-    """The settings of a sidecar on this Redis."""
+    """Return the settings of a sidecar on this Redis."""
     return {
         "session_store": "redis",
         "redis_host": "127.0.0.1",
         "redis_port": redis.port,
         "redis_password": redis.password,
-        "redis_timeout": 1.0,  # a busy machine is no outage
+        "redis_timeout": 1.0,  # a busy machine must not look like an outage
         "routes": ({"path": "/open/*", "access": "public"},),
     }
 
@@ -63,17 +63,17 @@ async def pair(
 
 
 async def status(running: Stack, token: str) -> int:
-    """What a protected path answers to this token."""
+    """Return the status of a request to a protected path with this token."""
     return (await running.get("/x", token=token)).status
 
 
 async def is_shared(running: Stack) -> bool:
-    """Whether the sidecar uses Redis again."""
+    """Return whether the sidecar is using Redis again."""
     return await running.metric("sidecar_degraded") == 0
 
 
 async def test_login_at_one_is_valid_at_the_other(pair: tuple[Stack, Stack]) -> None:
-    """A session is everybody's, at once."""
+    """A login at either sidecar is valid at the other at once."""
     one, two = pair
     for here, there in ((one, two), (two, one)):
         token = (await here.login()).access
@@ -81,7 +81,7 @@ async def test_login_at_one_is_valid_at_the_other(pair: tuple[Stack, Stack]) -> 
 
 
 async def test_logout_at_one_ends_it_at_the_other(pair: tuple[Stack, Stack]) -> None:
-    """A logout holds everywhere at once, also where the token has just been used."""
+    """A logout holds at the other sidecar at once, even if its token has just been used there."""
     one, two = pair
     token, other = (await one.login()).access, (await one.login()).access
     assert await status(two, token) == 200
@@ -92,7 +92,7 @@ async def test_logout_at_one_ends_it_at_the_other(pair: tuple[Stack, Stack]) -> 
 
 
 async def test_cookie_session_is_shared(pair: tuple[Stack, Stack]) -> None:
-    """A browser's session too."""
+    """A browser session is shared, and so is its logout."""
     one, two = pair
     cookie = f"Cookie: {await one.cookie()}"
     assert (await two.get("/x", cookie)).status == 200
@@ -102,7 +102,7 @@ async def test_cookie_session_is_shared(pair: tuple[Stack, Stack]) -> None:
 
 
 async def test_refresh_at_the_other(pair: tuple[Stack, Stack]) -> None:
-    """A refresh token from one is good at the other, once; the access token before it ends."""
+    """A refresh at the other sidecar works and ends the previous access token."""
     one, two = pair
     old = await one.login()
     body = f'{{"refresh_token": "{old.refresh}"}}'.encode()
@@ -116,7 +116,7 @@ async def test_refresh_at_the_other(pair: tuple[Stack, Stack]) -> None:
 async def test_sessions_outlive_a_restart_of_the_sidecar(
     upstream: ScriptedUpstream, redis: RedisServer
 ) -> None:
-    """A new process knows the sessions of the one before it."""
+    """A new process knows the sessions of its predecessor."""
     async with stack(upstream.url, **shared(redis)) as first:
         token = (await first.login()).access
     async with stack(upstream.url, **shared(redis)) as second:
@@ -124,7 +124,7 @@ async def test_sessions_outlive_a_restart_of_the_sidecar(
 
 
 async def test_redis_holds_no_usable_token(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
-    """Neither keys nor values contain a token, a cookie or a password."""
+    """Keys and values in Redis contain no token, cookie or password."""
     tokens, cookie = await pair[0].login(), await pair[0].cookie()
     secrets = {tokens.access, tokens.refresh, cookie.partition("=")[2], "pw-alice"}
     found = redis.admin.keys("*")
@@ -136,7 +136,7 @@ async def test_redis_holds_no_usable_token(pair: tuple[Stack, Stack], redis: Red
 
 
 async def test_redis_absent_at_start(upstream: ScriptedUpstream, redis: RedisServer) -> None:
-    """A sidecar starts without Redis, serves from memory, and finds Redis when it comes."""
+    """A sidecar starts without Redis, serves from memory, and uses Redis when it comes up."""
     redis.kill()
     async with stack(upstream.url, **shared(redis)) as running:
         token = (await running.login()).access
@@ -150,12 +150,12 @@ async def test_redis_absent_at_start(upstream: ScriptedUpstream, redis: RedisSer
 
 
 async def is_degraded(running: Stack) -> bool:
-    """Whether the sidecar knows that Redis is away."""
+    """Return whether the sidecar has noticed the outage."""
     return await running.metric("sidecar_degraded") == 1
 
 
 async def _traffic(running: Stack, token: str, seen: Counter[int], stop: asyncio.Event) -> None:
-    """Requests one after the other on one connection until told to stop."""
+    """Send requests one after the other on one connection until stopped."""
     async with running.client() as client:
         while not stop.is_set():
             seen[(await client.ask(build("GET", "/x", token=token))).status] += 1
@@ -165,7 +165,7 @@ async def _traffic(running: Stack, token: str, seen: Counter[int], stop: asyncio
 
 @contextlib.asynccontextmanager
 async def traffic(pair: tuple[Stack, Stack], token: str) -> AsyncIterator[Counter[int]]:
-    """Four clients at each sidecar meanwhile; how often each status was answered."""
+    """Run four clients at each sidecar; count the answers by status."""
     seen: Counter[int] = Counter()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -181,7 +181,7 @@ async def traffic(pair: tuple[Stack, Stack], token: str) -> AsyncIterator[Counte
 async def test_redis_goes_and_comes_back_under_traffic(
     pair: tuple[Stack, Stack], redis: RedisServer, fault: str
 ) -> None:
-    """No crash, no 5xx; logins made meanwhile hold here; afterwards all is shared again."""
+    """An outage under traffic causes no 5xx and loses no login; afterwards all is shared."""
     one, two = pair
     before = (await one.login()).access
     assert await status(two, before) == 200
@@ -208,7 +208,7 @@ async def test_redis_goes_and_comes_back_under_traffic(
 async def test_logout_during_an_outage_holds_afterwards(
     pair: tuple[Stack, Stack], redis: RedisServer
 ) -> None:
-    """A session ended while Redis was away does not come back with Redis, here."""
+    """A session that was ended during an outage does not come back with Redis."""
     one, _ = pair
     token = (await one.login()).access
     assert await status(one, token) == 200

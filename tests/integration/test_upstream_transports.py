@@ -1,4 +1,4 @@
-"""Upstreams over a unix socket and over TLS, as real servers of another implementation."""
+"""Upstreams over a Unix socket and over TLS, with real servers of another implementation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def _echo(request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def runner() -> AsyncIterator[web.AppRunner]:
-    """An application that sends back what it got."""
+    """An application that echoes request bodies."""
     app = web.Application(client_max_size=2 * LARGE)
     app.router.add_route("*", "/{path:.*}", _echo)
     running = web.AppRunner(app)
@@ -46,7 +46,7 @@ async def runner() -> AsyncIterator[web.AppRunner]:
 
 
 async def check(url: str, **settings: Any) -> None:
-    """Small and large messages both ways over this upstream."""
+    """Check that small and large messages pass both ways over this upstream."""
     async with stack(url, routes=PUBLIC, **settings) as proxy, proxy.client() as client:
         for _ in range(2):
             assert len((await client.ask(build("GET", "/"))).body) == LARGE
@@ -55,7 +55,7 @@ async def check(url: str, **settings: Any) -> None:
 
 
 async def test_unix_socket(runner: web.AppRunner, tmp_path: Path) -> None:
-    """An upstream on a unix socket."""
+    """Messages pass to an upstream on a Unix socket."""
     path = tmp_path / "app.sock"
     await web.UnixSite(runner, path).start()
     await check(f"unix://{path}")
@@ -74,7 +74,7 @@ async def _serve_tls(runner: web.AppRunner, pem: Path, clients: Path | None = No
 
 
 async def test_tls(runner: web.AppRunner, tmp_path: Path) -> None:
-    """An upstream over TLS whose certificate our CA file vouches for."""
+    """Messages pass to a TLS upstream whose certificate is in the configured CA file."""
     pem = certificate(tmp_path, "localhost")
     port = await _serve_tls(runner, pem)
     await check(f"https://localhost:{port}", upstream_ca_file=str(pem))
@@ -82,7 +82,7 @@ async def test_tls(runner: web.AppRunner, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["other-name", "unknown-issuer", "no-tls"])
 async def test_untrusted_tls_is_refused(runner: web.AppRunner, tmp_path: Path, fault: str) -> None:
-    """A certificate for another name or from another issuer, or none, gets nothing forwarded."""
+    """Nothing is forwarded to an upstream with an untrusted certificate or without TLS."""
     pem = certificate(tmp_path, "other.test" if fault == "other-name" else "localhost")
     if fault == "no-tls":
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -95,7 +95,7 @@ async def test_untrusted_tls_is_refused(runner: web.AppRunner, tmp_path: Path, f
 
 
 async def test_a_client_certificate(runner: web.AppRunner, tmp_path: Path) -> None:
-    """An upstream that asks for ours gets it, and answers nobody without."""
+    """An upstream that requires a client certificate gets the sidecar's."""
     pem, ours = certificate(tmp_path, "localhost"), certificate(tmp_path, "sidecar.test")
     port = await _serve_tls(runner, pem, clients=ours)
     url = f"https://localhost:{port}"
@@ -107,7 +107,7 @@ async def test_a_client_certificate(runner: web.AppRunner, tmp_path: Path) -> No
 
 
 async def test_another_name_than_that_of_the_url(runner: web.AppRunner, tmp_path: Path) -> None:
-    """An upstream on loopback has a certificate for the name that others know it by."""
+    """`upstream_server_name` is checked in place of the host name in the URL."""
     pem = certificate(tmp_path, "app.test")
     port = await _serve_tls(runner, pem)
     url = f"https://127.0.0.1:{port}"
@@ -121,7 +121,7 @@ async def test_another_name_than_that_of_the_url(runner: web.AppRunner, tmp_path
 async def test_old_versions_are_not_spoken(
     runner: web.AppRunner, tmp_path: Path, version: str
 ) -> None:
-    """TLS 1.2 at least (RFC 8996)."""
+    """An upstream that speaks only TLS 1.0 or 1.1 is refused (RFC 8996)."""
     pem = certificate(tmp_path, "localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -148,7 +148,7 @@ async def test_old_versions_are_not_spoken(
 def test_what_is_wrong_with_certificates(
     tmp_path: Path, changed: dict[str, str], problem: str
 ) -> None:
-    """Said at the start, with the setting; nothing asks for a password at a terminal."""
+    """Certificate errors are reported at startup with their setting, without a password prompt."""
     for name in ("a", "b"):
         certificate(tmp_path, name)
     key = load_pem_private_key((tmp_path / "a.pem").read_bytes(), None)
@@ -167,9 +167,9 @@ def test_what_is_wrong_with_certificates(
 
 @pytest.mark.parametrize("how", ["in-order", "cut"])
 async def test_an_answer_without_an_end_of_its_own(tmp_path: Path, how: str) -> None:
-    """Only the end of the connection delimits it: over TLS that is a close_notify, not a FIN.
+    """Over TLS a close_notify, not a FIN, ends an answer that only the close delimits.
 
-    Anybody on the way can send a FIN, and cut the answer where it suits (RFC 9112 section 9.8).
+    An attacker on the network can send a FIN and so cut the answer short (RFC 9112 section 9.8).
     """
     pem = certificate(tmp_path, "localhost")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

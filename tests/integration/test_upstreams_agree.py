@@ -1,8 +1,8 @@
-"""Odd requests through the sidecar: every upstream sees what was decided on, or refuses it.
+"""Every upstream sees an unusual request as the sidecar decided on it, or refuses it.
 
-What the strict recorder gets is compared with our own reading of the request, then what nginx,
-HAProxy, Caddy and aiohttp say that they saw, also where the sidecar normalises paths. A plain
-request after each odd one shows that nothing of it was left in the connection.
+What a strict recorder gets is compared with the sidecar's own parser, then with what nginx,
+HAProxy, Caddy and aiohttp report, with and without path normalisation. A plain request after each
+unusual one shows that nothing of it was left in the connection.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     Start = Callable[[], AbstractAsyncContextManager[str]]
 
 ASTERISK: Final = b"OPTIONS * "  # has no path (RFC 9110 section 7.1)
-TOKEN: Final = b"\r\n<token>"  # stands where the Authorization line goes
+TOKEN: Final = b"\r\n<token>"  # placeholder for the Authorization line
 
 
 def odd(first: str, *lines: str, host: str | None = "h", body: bytes = b"") -> bytes:
-    """One request: its first line's method and target, its header lines, its body."""
+    """Build a request from its method and target, its header lines and its body."""
     version = "" if " HTTP/" in first else " HTTP/1.1"
     fields = [] if host is None else [f"Host: {host}"]
     head = "\r\n".join((first + version, *fields, *lines)).encode("latin-1")
@@ -121,7 +121,7 @@ every_upstream = pytest.mark.parametrize(
 
 
 def decided(request: bytes, paths: TargetParser) -> RequestHead | None:
-    """What we read in a request; None when we refuse it."""
+    """Return the head as the sidecar parses it, or None if it refuses the request."""
     try:
         return request_parser(paths=paths).parse(request[: request.index(HEAD_END) + len(HEAD_END)])
     except PeerError:
@@ -129,14 +129,14 @@ def decided(request: bytes, paths: TargetParser) -> RequestHead | None:
 
 
 async def ask(sidecar: Stack, request: bytes, token: str) -> tuple[int, Saw | None]:
-    """The answer's status, and what the upstream saw of the request."""
+    """Return the answer's status and what the upstream saw of the request."""
     bearer = b"\r\nAuthorization: Bearer %b" % token.encode()
     answer = await sidecar.ask(request.replace(TOKEN, bearer))
     return answer.status, saw(answer)
 
 
 async def recorded(ambiguous: str) -> dict[bytes, Saw]:
-    """What the strict recorder got of each request that was forwarded."""
+    """Return what the strict recorder got of each request that was forwarded."""
     found: dict[bytes, Saw] = {}
     async with (
         ScriptedUpstream() as upstream,
@@ -172,9 +172,9 @@ async def recorded(ambiguous: str) -> dict[bytes, Saw]:
 )
 @every_upstream
 async def test_upstreams_agree(start: Start, ambiguous: str) -> None:
-    """Method, path, host, user and length of the body, or a refusal.
+    """Upstreams see the recorded method, path, host, user and body length, or refuse.
 
-    Of what was normalised, too: whatever the upstream itself does with a path, it is that one.
+    A normalised path is what the upstream sees, whatever it would itself do with the original.
     """
     if start is echoing.nginx and not LUA.exists():
         pytest.skip(f"{LUA} is missing")
@@ -186,7 +186,8 @@ async def test_upstreams_agree(start: Start, ambiguous: str) -> None:
         for number, request in enumerate(expected):
             status, seen = await ask(sidecar, request, token)
             if seen is None:
-                # Go answers `OPTIONS *` itself: it is about the server, not a resource.
+                # Go answers `OPTIONS *` itself, because it is about the server and not about a
+                # resource.
                 assert 400 <= status < 600 or request.startswith(ASTERISK), request
                 refused.append(request.split(TOKEN)[0])
             elif request.startswith(ASTERISK) and not seen.path:
@@ -197,5 +198,5 @@ async def test_upstreams_agree(start: Start, ambiguous: str) -> None:
             after = saw(answer)
             assert after is not None, request
             assert after.path == b"/after/%d" % number, request
-    # A server that refused everything would agree with anybody.
+    # A server that refused everything would never disagree.
     assert len(refused) < len(expected) // 4, refused

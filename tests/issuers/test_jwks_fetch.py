@@ -1,4 +1,4 @@
-"""Keys by URL: fetched at start, from time to time, when asked for; and what goes wrong there."""
+"""Fetching keys from JWKS URLs: at start, periodically, on request, and when the server fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ISSUER = "https://id.example"
 
 
 class Reader:
-    """Who wants the keys: what was installed, and the source that installs it."""
+    """A consumer of keys: the fetcher, and a record of the keys that it installed."""
 
     def __init__(self, *places: JwksEndpoint, timeout: float = 5.0) -> None:
         self.clock = Clock()
@@ -51,7 +51,7 @@ class Reader:
 
     @property
     def kids(self) -> list[str]:
-        """The keys installed last."""
+        """The ids of the keys that were installed last."""
         return self.installed[-1][1]
 
     def _install(self, issuer: str, keys: Sequence[Key]) -> None:
@@ -64,7 +64,7 @@ class Reader:
 
 @pytest.fixture
 async def server() -> AsyncIterator[KeyServer]:
-    """A server with one key."""
+    """A key server that publishes one key."""
     async with KeyServer() as running:
         running.publish(one="ES256")
         yield running
@@ -72,7 +72,7 @@ async def server() -> AsyncIterator[KeyServer]:
 
 @pytest.fixture
 async def reader(server: KeyServer) -> AsyncIterator[Reader]:
-    """One who has fetched it."""
+    """A reader that has fetched the key."""
     made = Reader(JwksEndpoint(ISSUER, server.url), timeout=0.2)
     await made.source.start(made.tasks)
     yield made
@@ -80,24 +80,24 @@ async def reader(server: KeyServer) -> AsyncIterator[Reader]:
 
 
 async def paused(reader: Reader, times: int) -> None:
-    """Wait until it waits for its next fetch, for the so manieth time."""
+    """Wait until the fetcher has begun its `times`-th pause."""
     await until(lambda: len(reader.pauses) == times)
 
 
 async def settled(reader: Reader, server: KeyServer, fetches: int) -> None:
-    """Wait until so many fetches have been answered and dealt with."""
+    """Wait until this many fetches have been answered and processed."""
     await until(lambda: server.fetches == len(reader.pauses) == fetches)
 
 
 async def test_start(reader: Reader, server: KeyServer) -> None:
-    """The keys are there when the start is over."""
+    """The keys are installed before the start completes."""
     assert reader.installed == [(ISSUER, ["one"])]
     assert server.fetches == 1
     assert repr(reader.source) == f"<JwksFetcher [<1 keys of {ISSUER!r}, 0 failures>]>"
 
 
 async def test_what_is_asked_for() -> None:
-    """Nothing that is packed, no cookies; one name for whoever looks into the server's log."""
+    """Requests accept no compression, send no cookies and have a recognizable User-Agent."""
     seen: list[web.Request] = []
 
     async def show(request: web.Request) -> web.StreamResponse:
@@ -118,7 +118,7 @@ async def test_what_is_asked_for() -> None:
 
 
 async def test_rotation(reader: Reader, server: KeyServer) -> None:
-    """A new key is known, and one that was taken out is not, after the next fetch."""
+    """After the next fetch, a new key is known and a removed key is not."""
     server.publish(one="ES256", two="RS256")
     await reader.clock.turn(REFRESH)
     await until(lambda: reader.kids == ["one", "two"])
@@ -128,7 +128,7 @@ async def test_rotation(reader: Reader, server: KeyServer) -> None:
 
 
 async def test_nothing_new(reader: Reader, server: KeyServer) -> None:
-    """The same keys again are not installed anew: what was verified with them stays remembered."""
+    """Unchanged keys are not installed again, so the cache of verified tokens is kept."""
     await reader.clock.turn()
     await reader.clock.turn(REFRESH)
     await settled(reader, server, 2)
@@ -138,7 +138,7 @@ async def test_nothing_new(reader: Reader, server: KeyServer) -> None:
 async def test_all_keys_withdrawn(
     reader: Reader, server: KeyServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An issuer that publishes no key any more is taken at its word, and not silently."""
+    """If an issuer publishes no keys any more, all are removed, with a warning."""
     server.publish()
     await reader.clock.turn(REFRESH)
     await until(lambda: reader.kids == [])
@@ -146,14 +146,14 @@ async def test_all_keys_withdrawn(
 
 
 async def test_asked(reader: Reader, server: KeyServer) -> None:
-    """A key that a token names is looked for at once."""
+    """An unknown key id in a token triggers a fetch at once."""
     server.publish(one="ES256", two="EdDSA")
     reader.source.ask()
     await until(lambda: reader.kids == ["one", "two"])
 
 
 async def test_asked_by_everybody(reader: Reader, server: KeyServer) -> None:
-    """Unknown keys, however many, are looked for only so often; and the last is not forgotten."""
+    """Fetches for unknown key ids are rate-limited, and the last request is still served."""
     for _ in range(60):
         reader.source.ask()
         await reader.clock.turn()
@@ -168,7 +168,7 @@ async def test_asked_by_everybody(reader: Reader, server: KeyServer) -> None:
 
 
 async def test_two_places() -> None:
-    """Each issuer has its own keys, and one that is away does not keep the other's from coming."""
+    """Each issuer has its own keys, and an unreachable issuer does not block the other's."""
     async with KeyServer() as server:
         server.publish(one="ES256")
         gone = KeyServer()
@@ -183,7 +183,7 @@ async def test_two_places() -> None:
 
 
 async def test_away_at_start(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
-    """No error: it is tried again after ever longer pauses, and said once that it is away."""
+    """An unreachable server at start is retried with growing pauses and is logged once."""
     caplog.set_level(logging.INFO)
     await server.stop()
     reader = Reader(JwksEndpoint(ISSUER, server.url))
@@ -275,7 +275,7 @@ async def _broken(request: web.Request) -> web.StreamResponse:
 async def test_no_keys_there(
     reader: Reader, server: KeyServer, answer: Any, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever comes in their place, the keys that are known stay; and they come again."""
+    """After an invalid response, the known keys stay in use, and fetching continues."""
     caplog.set_level(logging.INFO)
     await reader.clock.turn()
     server.answer = answer
@@ -295,7 +295,7 @@ async def test_no_keys_there(
 
 
 async def test_keys_of_no_use(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
-    """A set may hold keys that are of no use here: the log says why, and the others count."""
+    """Unusable keys in a set are logged with the reason, and the other keys are used."""
     caplog.set_level(logging.INFO)
     server.publish(one="ES256", two="RS256")
     reader = Reader(JwksEndpoint(ISSUER, server.url, ("RS256",)))

@@ -1,4 +1,4 @@
-"""Metrics of a sidecar whose sessions are in Redis, so that all there can be is there."""
+"""Metrics of a sidecar whose sessions are in Redis, so that every optional metric exists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def all_metrics(reasons: Iterable[str] = ()) -> Metrics:
-    """Nothing is counted in them yet."""
+    """Return metrics with every optional part and all counters at zero."""
     metrics = Metrics(reasons)
     metrics.near = NearCache(lambda: 0.0, lambda: 0.0, max_sessions=1, max_stale=1.0)
     metrics.journal = Journal()

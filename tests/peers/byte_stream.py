@@ -1,7 +1,7 @@
-"""A TCP connection as the raw peers see it: exact bytes, and how the other side ended it.
+"""A TCP connection as the raw peers use it: exact bytes, and how the other side ended it.
 
-Everything read is kept in `received` unless `keep` is false. Every wait has a limit, so that a hung
-peer fails one test instead of the run.
+Everything read is kept in `received` unless `keep` is false. Every wait has a limit, so a hung peer
+fails one test instead of the whole run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class StreamEndedError(Exception):
-    """The other side ended the connection: `how` is "eof" or "reset", `partial` what was read."""
+    """The other side ended the stream: `how` is "eof" or "reset", `partial` the data read."""
 
     def __init__(self, how: str, partial: bytes) -> None:
         self.how = how
@@ -30,7 +30,7 @@ class StreamEndedError(Exception):
 
 
 class ByteStream:
-    """Reads exact pieces from one connection and writes raw bytes to it."""
+    """Reads exact pieces from a connection and writes raw bytes to it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -46,9 +46,9 @@ class ByteStream:
     async def connect(
         cls, port: int, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
     ) -> Self:
-        """A connection to a port on loopback; a small `receive_buffer` (octets) reads slowly.
+        """Connect to a port on loopback; a small `receive_buffer` (octets) reads slowly.
 
-        With `tls` the other side is to have a certificate for localhost.
+        With `tls` the server's certificate must be for localhost.
         """
         sock = socket.socket()
         sock.setblocking(False)
@@ -64,11 +64,11 @@ class ByteStream:
 
     @property
     def pending(self) -> bytes:
-        """What has been read ahead of what was asked for."""
+        """The data that has been read but not requested yet."""
         return bytes(self._buffer)
 
     async def _fill(self) -> bool:
-        """Read once more; False when the other side has ended the connection."""
+        """Read once; return False if the other side has ended the connection."""
         if self._ended is not None:
             return False
         try:
@@ -92,14 +92,14 @@ class ByteStream:
         return data
 
     async def exactly(self, count: int) -> bytes:
-        """The next `count` octets."""
+        """Return the next `count` octets; StreamEndedError if the stream ends before."""
         while len(self._buffer) < count:
             if not await self._fill():
                 raise StreamEndedError(self._ended or "", self._take(len(self._buffer)))
         return self._take(count)
 
     async def until(self, mark: bytes) -> bytes:
-        """Everything up to and with `mark`."""
+        """Return everything up to and including `mark`; StreamEndedError if it never comes."""
         start = 0
         while (at := self._buffer.find(mark, start)) < 0:
             start = max(0, len(self._buffer) - len(mark) + 1)
@@ -108,13 +108,13 @@ class ByteStream:
         return self._take(at + len(mark))
 
     async def some(self) -> bytes:
-        """Whatever comes next, at least one octet."""
+        """Return whatever comes next, at least one octet; StreamEndedError at the end."""
         if not self._buffer and not await self._fill():
             raise StreamEndedError(self._ended or "", b"")
         return self._take(len(self._buffer))
 
     async def chunked_body(self) -> tuple[bytes, bytes, bytes]:
-        """`(raw, content, trailer block)` of a chunked body, checked octet by octet."""
+        """Read a chunked body strictly; return `(raw, content, trailer block)`."""
         raw, content = bytearray(), bytearray()
         while True:
             line = await self.until(b"\r\n")
@@ -125,7 +125,7 @@ class ByteStream:
             data = await self.exactly(size + 2)
             raw += data
             if data[-2:] != b"\r\n":
-                raise NotHttpError(f"chunk of {size} not closed by CRLF but {data[-2:]!r}")
+                raise NotHttpError(f"chunk of {size} ends with {data[-2:]!r}")
             content += data[:-2]
         trailers = bytearray()
         while (line := await self.until(b"\r\n")) != b"\r\n":
@@ -133,23 +133,23 @@ class ByteStream:
         return bytes(raw + trailers + b"\r\n"), bytes(content), bytes(trailers)
 
     async def ended(self) -> str:
-        """Wait for the other side's end: "eof" for a clean one, "reset" for an abort."""
+        """Wait for the end of the stream; return "eof" for a clean one, "reset" for an abort."""
         while await self._fill():
             pass
         return self._ended or ""
 
     def hold_little(self, octets: int) -> None:
-        """Feel the other side's back-pressure after about this many octets."""
+        """Limit the send buffers, so back-pressure takes effect after about this many octets."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, octets)
         self.writer.transport.set_write_buffer_limits(high=octets)
 
     async def send(self, data: bytes) -> None:
-        """Write all of this and wait until the transport has room again."""
+        """Write all of the data and wait until the transport has room again."""
         self.writer.write(data)
         await self.writer.drain()
 
     async def trickle(self, data: bytes) -> None:
-        """Write octet by octet, giving the other side a turn after each."""
+        """Write octet by octet, yielding to the event loop after each."""
         self.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(len(data)):
             self.writer.write(data[at : at + 1])
@@ -157,11 +157,11 @@ class ByteStream:
         await self.writer.drain()
 
     def end(self) -> None:
-        """Half-close: no more from this side, reading goes on."""
+        """Half-close: send no more, but continue reading."""
         self.writer.write_eof()
 
     def close(self) -> None:
-        """Close in the ordinary way (FIN)."""
+        """Close normally (FIN)."""
         self.writer.close()
 
     def reset(self) -> None:

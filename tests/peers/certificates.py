@@ -1,4 +1,4 @@
-"""Certificates for servers and clients of the tests, made on the spot."""
+"""Certificates for the servers and clients of the tests, created on demand."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def certificate(folder: Path, name: str, *, hours: float = 1.0) -> Path:
-    """A self-signed certificate for this host name, with its key, in one PEM file.
+    """Write a self-signed certificate for this host name and its key to one PEM file.
 
-    It ends in so many hours; it began an hour ago, or an hour before it ended.
+    The certificate expires in `hours`; if this is negative, it has already expired. It is valid
+    from one hour ago, or from one hour before its expiry if that is past.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -1,4 +1,4 @@
-"""A clock that stands still until it is turned, and wakes those who sleep by it in their order."""
+"""A clock that the test advances by hand; sleepers wake in the order of their times."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import asyncio
 from typing import Final
 
 START: Final = 1_750_000_000.0
-_TURNS: Final = 50  # of the loop; enough for anything that does no I/O to come to rest
+_TURNS: Final = 50  # iterations of the loop: enough for anything without I/O to finish
 
 
 class Clock:
-    """Call it for the time in seconds; `sleep` by it; `turn` it."""
+    """Call it for the time in seconds, `sleep` on it, and `turn` it to advance it."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time in seconds."""
         return self.now
 
     def __repr__(self) -> str:
         return f"<Clock {self.now:.3f}, {len(self._sleepers)} asleep>"
 
     async def sleep(self, seconds: float) -> None:
-        """Until the clock has been turned so far."""
+        """Sleep until the clock has been advanced this far."""
         waking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sleepers.append((self.now + max(0.0, seconds), waking))
         await waking
 
     def advance(self, seconds: float) -> None:
-        """Turn it, without letting anybody run."""
+        """Advance the clock without letting any task run."""
         self.now += seconds
 
     async def turn(self, seconds: float = 0.0) -> None:
-        """Turn it from one sleeper's time to the next, and let each do what it can without I/O."""
+        """Advance from one sleeper's time to the next, and let each run until it needs I/O."""
         end = self.now + seconds
         await _rest()
         while self._sleepers and (first := min(due for due, _ in self._sleepers)) <= end:

@@ -1,8 +1,8 @@
-"""Real upstreams that tell what they understood of a request: nginx, HAProxy, Caddy, aiohttp.
+"""Real upstreams that report how they understood a request: nginx, HAProxy, Caddy, aiohttp.
 
-Each listens on a unix socket and answers 200 with what it saw in headers `X-Saw-…`, between
-brackets, for spaces at a header's ends are lost; Caddy gives the body back, the others its length.
-nginx and HAProxy normalise the path before they tell.
+Each listens on a Unix socket and answers 200 with its findings in headers `X-Saw-…`. The values are
+in brackets, because spaces at the ends of a header value are lost. Caddy returns the body, the
+others its length. nginx and HAProxy normalise the path before they report it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ http:// {
 
 @dataclass(frozen=True, slots=True)
 class Saw:
-    """What an upstream understood: the decoded path, and how long the body was."""
+    """A request as the upstream understood it: `path` is decoded, `length` is that of the body."""
 
     method: bytes
     path: bytes
@@ -102,9 +102,9 @@ class Saw:
 
 
 def saw(answer: Response) -> Saw | None:
-    """What the upstream says that it saw; None when it refused the request.
+    """Return what the upstream reports to have seen, or None if it refused the request.
 
-    The length cannot be told of a HEAD to Caddy; it is 0 then.
+    Caddy cannot report the length for a HEAD; it is 0 then.
     """
     fields = answer.fields
     if "x-saw-path" not in fields:
@@ -118,7 +118,7 @@ def saw(answer: Response) -> Saw | None:
 
 @contextlib.asynccontextmanager
 async def nginx() -> AsyncIterator[str]:
-    """A running nginx; its URL, as `UPSTREAM_URL` takes it."""
+    """Run nginx and yield its URL, in the form of `UPSTREAM_URL`."""
     values = {"@MODULES@": str(MODULES)}
 
     def argv(config: Path) -> list[str]:
@@ -130,14 +130,14 @@ async def nginx() -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def haproxy() -> AsyncIterator[str]:
-    """A running HAProxy; its URL."""
+    """Run HAProxy and yield its URL."""
     async with _running(lambda config: ["haproxy", "-db", "-f", str(config)], HAPROXY, {}) as url:
         yield url
 
 
 @contextlib.asynccontextmanager
 async def caddy() -> AsyncIterator[str]:
-    """A running Caddy; its URL."""
+    """Run Caddy and yield its URL."""
 
     def argv(config: Path) -> list[str]:
         return ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
@@ -148,7 +148,7 @@ async def caddy() -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def aiohttp() -> AsyncIterator[str]:
-    """An aiohttp server in this loop; its URL."""
+    """Run an aiohttp server in this event loop and yield its URL."""
 
     async def tell(request: web.Request) -> web.Response:
         told = {
@@ -176,7 +176,7 @@ async def aiohttp() -> AsyncIterator[str]:
 async def _running(
     argv: Callable[[Path], list[str]], template: str, values: Mapping[str, str]
 ) -> AsyncIterator[str]:
-    """The program that runs this configuration, once it answers on its socket."""
+    """Run a program with this configuration and yield its URL once its socket accepts."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/s"
         text = template

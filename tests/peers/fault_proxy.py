@@ -1,6 +1,6 @@
-"""A TCP proxy that does to a connection what networks do: delay, stall, drip, lose, cut, reset.
+"""A TCP proxy that simulates network faults: delay, stall, drip, loss, cut and reset.
 
-Every fault is an attribute or a method, to be changed while connections are open.
+Every fault is an attribute or a method and can be changed while connections are open.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK: Final = 65536
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close without good-bye
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with zero timeout: close with RST
 
 
 class FaultProxy:
-    """Passes bytes on to a port on loopback and back.
+    """Forwards bytes between its clients and a port on loopback.
 
-    `delay` and `drip` are in seconds: before each piece of an answer, and between each two octets
-    of it. `lose` swallows what either side sends. `cut_after` resets a connection when so many
-    octets of answers have passed over it. `target` is where new connections lead. `accepted` counts
-    them, `asked` the octets that came from clients.
+    `delay` and `drip` are in seconds: before each piece of an answer, and between its octets.
+    `lose` discards what either side sends. `cut_after` resets a connection once this many octets of
+    answers have passed. `target` is the port of new connections. `accepted` counts connections,
+    `asked` the octets received from clients.
     """
 
     def __init__(self, target: int) -> None:
@@ -36,7 +36,7 @@ class FaultProxy:
         self.cut_after: int | None = None
         self.accepted = 0
         self.asked = 0
-        self._stalled: set[int] | None = set()  # numbers of connections; None: all of them
+        self._stalled: set[int] | None = set()  # numbers of connections; None means all of them
         self._flowing = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -62,12 +62,12 @@ class FaultProxy:
             await asyncio.wait(self._tasks)
 
     async def listen(self) -> None:
-        """Take connections, on the same port as before."""
+        """Accept connections, on the same port as before."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Take no more connections, and reset those that are open."""
+        """Accept no more connections and reset the open ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -75,17 +75,17 @@ class FaultProxy:
         await asyncio.sleep(0)
 
     def stall(self, *numbers: int) -> None:
-        """Hold back the answers on these connections, the first being 1; on all if none is said."""
+        """Hold back answers on the connections with these numbers (from 1), or on all of them."""
         self._stalled = set(numbers) or None
         self._flowing.clear()
 
     def flow(self) -> None:
-        """Let answers pass again, also those held back."""
+        """Let answers pass again, including those held back."""
         self._stalled = set()
         self._flowing.set()
 
     def reset(self) -> None:
-        """Reset every open connection, on both sides."""
+        """Reset every open connection on both sides."""
         for writer in tuple(self._open):
             _reset(writer)
 
@@ -107,7 +107,7 @@ class FaultProxy:
                 self._open.discard(up_writer)
                 _reset(up_writer)
         except (OSError, RuntimeError, asyncio.CancelledError):
-            pass  # one side has gone (RuntimeError is uvloop's word for it), or the test has ended
+            pass  # one side is gone (uvloop raises RuntimeError then), or the test has ended
         finally:
             self._open.discard(writer)
             self._tasks.discard(task)
@@ -145,12 +145,12 @@ class FaultProxy:
             else:
                 writer.write(piece)
             await writer.drain()
-        raise ConnectionResetError  # the target ended it: so do we
+        raise ConnectionResetError  # the target ended the connection: reset it
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     if not writer.transport.is_closing():
-        with suppress(RuntimeError):  # uvloop's, for one that is closed already
+        with suppress(RuntimeError):  # uvloop raises it if already closed
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()

@@ -1,7 +1,7 @@
-"""What the raw peers know of HTTP/1.1: enough to cut messages out of a byte stream.
+"""The raw peers' HTTP/1.1: just enough to split a byte stream into messages.
 
-It is strict about what it reads from the sidecar (RFC 9112), so that a framing fault there fails a
-test here. It knows nothing of the sidecar's code.
+It parses what the sidecar sends strictly (RFC 9112), so a framing fault there fails a test here. It
+shares no code with the sidecar.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class NotHttpError(Exception):
 
 
 def parse_fields(block: bytes) -> list[tuple[bytes, bytes]]:
-    """The header (or trailer) lines of a block without its empty last line, in order, as sent."""
+    """Parse a block of header or trailer lines, without its empty last line, in order."""
     fields = []
     for line in block.split(b"\r\n") if block else ():
         name, colon, value = line.partition(b":")
@@ -33,28 +33,28 @@ def parse_fields(block: bytes) -> list[tuple[bytes, bytes]]:
 
 @dataclass(slots=True)
 class Fields:
-    """Header lines with case-insensitive look-up."""
+    """Header lines with case-insensitive lookup."""
 
     items: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def all(self, name: str) -> list[bytes]:
-        """Every value of this header, in order."""
+        """Return every value of this header, in order."""
         wanted = name.lower().encode("ascii")
         return [value for key, value in self.items if key.lower() == wanted]
 
     def one(self, name: str) -> bytes:
-        """The value of a header that must be there exactly once."""
+        """Return the value of a header that must occur exactly once."""
         values = self.all(name)
         if len(values) != 1:
             raise AssertionError(f"{name}: expected one value, got {values!r} in {self.items!r}")
         return values[0]
 
     def names(self) -> list[bytes]:
-        """The header names in order, as sent."""
+        """Return the header names in order, as sent."""
         return [name for name, _ in self.items]
 
     def members(self, name: str) -> list[bytes]:
-        """The comma-separated members of a list header, lower-case."""
+        """Return the comma-separated members of a list header in lower case."""
         return [
             part.strip().lower()
             for value in self.all(name)
@@ -67,7 +67,7 @@ class Fields:
 
 
 def content_length(fields: Fields) -> int | None:
-    """The declared length, or None. Raises NotHttpError unless it is plain digits, once."""
+    """Return the declared length or None; NotHttpError unless it is digits and occurs once."""
     values = fields.all("content-length")
     if not values:
         return None
@@ -79,7 +79,7 @@ def content_length(fields: Fields) -> int | None:
 
 
 def is_chunked(fields: Fields) -> bool:
-    """Whether the body is chunked. Raises NotHttpError for any other transfer coding."""
+    """Return whether the body is chunked; NotHttpError for any other transfer coding."""
     values = fields.members("transfer-encoding")
     if values and values != [b"chunked"]:
         raise NotHttpError(f"unexpected transfer-encoding {values!r}")
@@ -87,7 +87,7 @@ def is_chunked(fields: Fields) -> bool:
 
 
 def parse_status_line(line: bytes) -> tuple[int, int, bytes]:
-    """`(minor version, status, reason)` of a response's first line."""
+    """Return `(minor version, status, reason)` of a response's first line."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise NotHttpError(f"bad status line {line!r}")
@@ -95,7 +95,7 @@ def parse_status_line(line: bytes) -> tuple[int, int, bytes]:
 
 
 def parse_chunk_size(line: bytes) -> int:
-    """The size in a chunk's first line (with its CRLF)."""
+    """Return the size in a chunk's first line, which includes the CRLF."""
     match = _CHUNK_SIZE.fullmatch(line)
     if match is None:
         raise NotHttpError(f"bad chunk line {line!r}")
@@ -103,6 +103,6 @@ def parse_chunk_size(line: bytes) -> int:
 
 
 def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
-    """A chunked body of these pieces; `trailers` are whole lines."""
+    """Build a chunked body of these pieces; `trailers` are whole lines."""
     body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
     return body + b"0\r\n" + trailers + b"\r\n"

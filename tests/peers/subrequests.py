@@ -1,8 +1,8 @@
-"""Traefik's ForwardAuth and Envoy's ext_authz, as their contracts go, for want of the real ones.
+"""Test doubles for Traefik's ForwardAuth and Envoy's ext_authz, which are not available here.
 
-Written after the proxies' sources. Each reads our sample configuration in config/ and does what it
-says; what it does not understand there raises KeyError or AssertionError. They speak HTTP/1.1 and
-no tunnels. aiohttp does the transport, with nothing of its own added to a request.
+They are written after the proxies' sources. Each follows our sample configuration in config/ and
+raises KeyError or AssertionError for anything in it that it does not implement. They speak HTTP/1.1
+without tunnels. aiohttp is the transport and adds nothing to a request.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ HOP_BY_HOP: Final = (
     *("Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade"),
     *("Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization"),
 )
-# What aiohttp would add.
+# Headers that aiohttp would add.
 ADDED: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
 @dataclass(slots=True)
 class Answer:
-    """What a server answered."""
+    """A server's answer."""
 
     status: int
     headers: CIMultiDict[str]
@@ -41,14 +41,14 @@ class Answer:
 
 @dataclass(slots=True)
 class Peer:
-    """A proxy in this loop; `config` is the configuration as parsed."""
+    """A proxy in this event loop; `config` is its parsed configuration."""
 
     config: Any
     _session: ClientSession = field(init=False)
 
     @contextlib.asynccontextmanager
     async def listen(self) -> AsyncIterator[int]:
-        """Run it; the port it listens on."""
+        """Run the proxy and yield the port it listens on."""
         application = web.Application()
         application.router.add_route("*", "/{tail:.*}", self._handle)
         runner = web.AppRunner(application, access_log=None)
@@ -71,19 +71,19 @@ class Peer:
 
     @abstractmethod
     async def answer(self, request: web.Request) -> Answer:
-        """Ask, then pass the request on or the refusal back."""
+        """Send the subrequest, then forward the request or return the denial."""
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer:
-        """One request with just these headers. Raises ClientConnectionError."""
+        """Send one request with exactly these headers. Raises ClientConnectionError."""
         async with self._session.request(
             method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
         ) as got:
             return Answer(got.status, CIMultiDict(got.headers), await got.read())
 
     async def forward(self, request: web.Request, base: str, headers: CIMultiDict[str]) -> Answer:
-        """The request to its server, as both proxies send it: without hop-by-hop headers."""
+        """Send the request to its server without hop-by-hop headers, as both proxies do."""
         drop_named(headers)
         for name in (*HOP_BY_HOP, "Content-Length"):
             headers.popall(name, None)
@@ -92,26 +92,26 @@ class Peer:
 
 
 def drop_named(headers: CIMultiDict[str]) -> None:
-    """Remove what Connection names; Traefik does so last, Envoy first."""
+    """Remove the headers named in Connection; Traefik does so last, Envoy first."""
     for name in ",".join(headers.getall("Connection", [])).split(","):
         headers.popall(name.strip(), None)
     headers.popall("Connection", None)
 
 
 def is_own(path: str) -> bool:
-    """Whether Traefik's sample leads this path to the sidecar: its rule, which has a test."""
+    """Return whether Traefik's sample routes this path to the sidecar; the rule has a test."""
     if path == "/.well-known/jwks.json":
         return True
     return path.startswith("/auth/") and not path.startswith("/auth/verify")
 
 
 class Traefik(Peer):
-    """Traefik's middleware: a GET to the address, and whatever is not 2xx back to the client."""
+    """Traefik's middleware: asks the address by GET and returns any answer but 2xx as it is."""
 
     __slots__ = ()
 
     async def answer(self, request: web.Request) -> Answer:
-        """Ask, then pass the request on or the refusal back."""
+        """Send the subrequest, then forward the request or return the denial."""
         http = self.config["http"]
         (middleware,) = http["routers"]["application"]["middlewares"]
         auth = http["middlewares"][middleware]["forwardAuth"]
@@ -119,8 +119,8 @@ class Traefik(Peer):
         if is_own(request.path):
             return await self.forward(request, self._service("sidecar"), headers)
         if auth["trustForwardHeader"] is not False:
-            raise AssertionError("clients would choose what is asked")
-        # What is asked: the client's headers without those of its connection, then Traefik's own.
+            raise AssertionError("clients could choose the subrequest's target")
+        # The subrequest has the client's headers without hop-by-hop ones, then Traefik's own.
         asked = CIMultiDict(headers)
         for name in (*HOP_BY_HOP, "Content-Length", "Host"):
             asked.popall(name, None)
@@ -135,7 +135,7 @@ class Traefik(Peer):
         except ClientConnectionError:
             return Answer(500, CIMultiDict(), b"")
         if not 200 <= said.status < 300:
-            if "Location" in said.headers:  # made absolute, by the address that was asked
+            if "Location" in said.headers:  # made absolute, relative to the address asked
                 said.headers["Location"] = urljoin(auth["address"], said.headers["Location"])
             return said
         copied = re.compile(auth["authResponseHeadersRegex"])
@@ -153,12 +153,12 @@ class Traefik(Peer):
 
 
 class Envoy(Peer):
-    """Envoy's filter: the same method, path and Host, few headers, and exactly 200 lets pass."""
+    """Envoy's filter: sends the same method, path and Host and few headers; only a 200 allows."""
 
     __slots__ = ()
 
     async def answer(self, request: web.Request) -> Answer:
-        """Ask, then pass the request on or the refusal back."""
+        """Send the subrequest, then forward the request or return the denial."""
         manager = self._manager()
         if manager["common_http_protocol_options"] != {
             "headers_with_underscores_action": "DROP_HEADER"
@@ -172,7 +172,7 @@ class Envoy(Peer):
             headers["X-Forwarded-For"] = str(request.remote)
             headers["X-Forwarded-Proto"] = "http"
         for name in [name for name in headers if name.lower().startswith("x-envoy-")]:
-            headers.popall(name, None)  # of an external client
+            headers.popall(name, None)  # from an external client
         route = self._route(manager, request.raw_path.partition("?")[0])
         if not route.get("typed_per_filter_config"):
             refused = await self._ask(manager, request, headers)
@@ -185,7 +185,7 @@ class Envoy(Peer):
     async def _ask(
         self, manager: Any, request: web.Request, headers: CIMultiDict[str]
     ) -> Answer | None:
-        """None when the request may pass; its headers are then set."""
+        """Return None, with the headers set, if the request is allowed, else the denial."""
         authz = next(
             each["typed_config"] for each in manager["http_filters"] if "ext_authz" in each["name"]
         )
@@ -207,7 +207,7 @@ class Envoy(Peer):
             if authz["failure_mode_allow"]:
                 return None
             if authz["status_on_error"] != {"code": "ServiceUnavailable"}:
-                raise AssertionError("another status than 503 is not known here")
+                raise AssertionError("only status_on_error 503 is implemented")
             return Answer(503, CIMultiDict(), b"")
         if said.status != 200:
             return said
@@ -239,7 +239,7 @@ class Envoy(Peer):
 
 
 def matches(patterns: list[dict[str, str]], name: str) -> bool:
-    """Whether one of Envoy's string matchers takes this header; names are lower-case to it."""
+    """Return whether one of Envoy's string matchers matches this header name in lower case."""
     name = name.lower()
     return any(
         name == each.get("exact") or ("prefix" in each and name.startswith(each["prefix"]))
@@ -248,5 +248,5 @@ def matches(patterns: list[dict[str, str]], name: str) -> bool:
 
 
 def parse(text: str) -> Any:
-    """A configuration file."""
+    """Parse a configuration file."""
     return yaml.safe_load(text)

@@ -1,4 +1,4 @@
-"""The memory transport behaves as asyncio's own in what protocols rely on."""
+"""The memory transport behaves like asyncio's own in everything that protocols rely on."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from tests.peers.memory_transport import MemoryTransport
 
 
 class Recorder(asyncio.Protocol):
-    """Notes what the transport tells it."""
+    """Records the calls that it gets from the transport."""
 
     def __init__(self, *, stays: bool = False) -> None:
         self.heard: list[str] = []
         self.stays = stays
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Record the data."""
         self.heard.append(data.decode())
 
     def eof_received(self) -> bool:
-        """The other side is done."""
+        """Record the end of the peer's data; return whether to stay half-open."""
         self.heard.append("eof")
         return self.stays
 
     def pause_writing(self) -> None:
-        """Too much is held."""
+        """Record that the buffer is full."""
         self.heard.append("pause")
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """Record that there is room again."""
         self.heard.append("resume")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """It is over."""
+        """Record the end of the connection."""
         self.heard.append(f"lost {error}")
 
 
 def test_writes_are_recorded_until_close() -> None:
-    """Writes stand in order; after close they are dropped, after write_eof refused."""
+    """Writes are recorded in order, dropped after close, and refused after write_eof."""
     transport = MemoryTransport(Recorder())
     transport.writelines([b"a", b"b"])
     transport.write(b"c")
@@ -54,7 +54,7 @@ def test_writes_are_recorded_until_close() -> None:
 
 
 def test_watermarks_pause_and_resume_once() -> None:
-    """The protocol is paused above the high mark and resumed at the low one, once each."""
+    """The protocol is paused once above the high mark and resumed once at the low one."""
     protocol = Recorder()
     transport = MemoryTransport(protocol, hold=True)
     transport.set_write_buffer_limits(high=10, low=4)
@@ -69,7 +69,7 @@ def test_watermarks_pause_and_resume_once() -> None:
 
 
 async def test_close_waits_for_what_is_held() -> None:
-    """Close lets the held octets leave first, abort does not; both end with one connection_lost."""
+    """Close sends buffered data first, abort drops it; both call connection_lost once."""
     for aborts in (False, True):
         protocol = Recorder()
         transport = MemoryTransport(protocol, hold=True)
@@ -88,7 +88,7 @@ async def test_close_waits_for_what_is_held() -> None:
 
 
 def test_feeding_respects_the_pause() -> None:
-    """A paused transport delivers nothing; the test that tries is wrong."""
+    """Feeding a paused transport is an error in the test."""
     protocol = Recorder()
     transport = MemoryTransport(protocol)
     transport.feed(b"a")
@@ -102,7 +102,7 @@ def test_feeding_respects_the_pause() -> None:
 
 @pytest.mark.parametrize("stays", [True, False], ids=["half-open", "closes"])
 async def test_end_of_the_other_side(*, stays: bool) -> None:
-    """FIN closes the transport unless the protocol says that it stays half-open."""
+    """A FIN closes the transport unless the protocol stays half-open."""
     protocol = Recorder(stays=stays)
     transport = MemoryTransport(protocol)
     transport.feed_eof()

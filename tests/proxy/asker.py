@@ -1,4 +1,4 @@
-"""Somebody who asks an origin for a connection and notes what becomes of it."""
+"""A test double that asks an upstream pool for a connection and records what happens to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 class Asker:
-    """A client of an origin; sends `REQUEST` on every connection it gets."""
+    """A connection waiter that sends `REQUEST` on every connection it gets."""
 
     to_head = False
     decodes = False
@@ -37,7 +37,7 @@ class Asker:
         return f"<Asker {self.name}>"
 
     def ask(self, pool: UpstreamPool) -> Asker:
-        """As an exchange does: an idle connection, or a new one."""
+        """Take an idle connection or wait for a new one, as an exchange does."""
         connection = pool.pool.take()
         if connection is None:
             pool.obtain(self)
@@ -46,47 +46,47 @@ class Asker:
         return self
 
     def release(self, pool: UpstreamPool, now: float = 0.0) -> None:
-        """Give the connection back."""
+        """Return the connection to the pool."""
         assert self.connection is not None
         connection, self.connection = self.connection, None
         pool.release(connection, now)
 
     def on_connected(self, connection: UpstreamConnection) -> None:
-        """Use it."""
+        """Send `REQUEST` on the new connection."""
         self.served.append(self.name)
         self.connection = connection
         connection.send(self, REQUEST)
 
     def on_not_connected(self, error: UpstreamError) -> None:
-        """Note it."""
+        """Record why there is no connection."""
         self.refused = error
 
     def on_interim(self, head: ResponseHead) -> None:
-        """Note it."""
+        """Record the status of an interim response."""
         self.interim.append(head.status)
 
     def on_upgrade(self, head: ResponseHead, rest: bytes) -> None:
-        """Note what came behind it."""
+        """Record the status and the bytes that followed the head of the 101 response."""
         self.status = head.status
         self.upgraded = rest
 
     def on_response(self, head: ResponseHead, first: bytes, *, complete: bool) -> None:
-        """Note it."""
+        """Record the status and the first part of the body."""
         self.status = head.status
         self.body = first
         self.complete = complete
 
     def on_body(self, data: bytes, *, complete: bool) -> None:
-        """Note it."""
+        """Append to the recorded body."""
         self.body += data
         self.complete = complete
 
     def on_upstream_lost(self, error: UpstreamError, *, stale: bool) -> None:
-        """Note it."""
+        """Record the error and drop the lost connection."""
         self.lost = error
         self.stale = stale
         self.connection = None
 
     def on_upstream_full(self, *, full: bool) -> None:
-        """Note it."""
+        """Record whether the upstream accepts more of the request body."""
         self.full.append(full)

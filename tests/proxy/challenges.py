@@ -1,4 +1,4 @@
-"""Reads a WWW-Authenticate value of the Bearer scheme (RFC 6750 section 3)."""
+"""Parser for the value of a `WWW-Authenticate: Bearer` header (RFC 6750 section 3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def challenge(answer: Response) -> dict[str, str]:
-    """The one challenge's parameters. Fails when it is not a well-formed Bearer challenge."""
+    """Return the challenge's parameters; fail unless it is one well-formed Bearer challenge."""
     value = answer.fields.one("www-authenticate").decode("ascii")
     match = re.fullmatch(r'Bearer(?: ((?:[a-z_]+="[^"\\]*"(?:, )?)+))?', value)
     assert match is not None, value

@@ -1,6 +1,6 @@
-"""What the data plane's black-box tests share: uvloop as in production, an upstream, an open proxy.
+"""Fixtures of the data plane's black-box tests: uvloop, a scripted upstream and an open proxy.
 
-`proxy` has one public route, so that its tests are about HTTP and not about who may pass.
+`proxy` has a single public route, so its tests deal with HTTP and leave authorisation aside.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
-# Their own servers close a connection before uvloop has attached it, and then uvloop's
+# The servers in these tests close a connection before uvloop has attached it, after which uvloop's
 # `Server.wait_closed` never returns.
 _ON_ASYNCIO: Final = frozenset(("test_flow", "test_upstream_pool"))
 
@@ -27,7 +27,7 @@ _ON_ASYNCIO: Final = frozenset(("test_flow", "test_upstream_pool"))
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run the tests on uvloop, which production uses, but for two modules of unit tests."""
+    """Run the tests on uvloop, as production does, except for two modules of unit tests."""
     if item.path.stem in _ON_ASYNCIO:
         return {"asyncio": asyncio.new_event_loop}
     return {"uvloop": uvloop.new_event_loop}
@@ -35,19 +35,19 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    """An upstream that answers 200 `ok` until a test gives it other scripts."""
+    """An upstream that answers 200 `ok` unless a test sets other scripts."""
     async with ScriptedUpstream() as server:
         yield server
 
 
 @pytest.fixture
 async def proxy(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar in front of `upstream` that lets everyone pass."""
+    """A sidecar in front of `upstream` that allows every request."""
     async with stack(upstream.url, routes=PUBLIC) as running:
         yield running
 
 
 @pytest.fixture
 def crank(monkeypatch: pytest.MonkeyPatch) -> Crank:
-    """The data plane's monotonic clock, which the test turns by hand."""
+    """The data plane's monotonic clock, which the test advances by hand."""
     return Crank(monkeypatch)

@@ -1,4 +1,4 @@
-"""The data plane's monotonic clock, turned by hand."""
+"""The data plane's monotonic clock, advanced by hand."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Crank:
-    """What every module of the data plane takes for the time, from now on."""
+    """Replaces `monotonic` in every data plane module; `now` is the time in seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = monotonic()
-        for module in ("relay", "exchange", "client_base", "downstream"):
+        for module in ("upstream_leg", "exchange", "client_base", "downstream"):
             monkeypatch.setattr(f"sidecar.proxy.{module}.monotonic", lambda: self.now)
 
     def turn(self, plane: Plane, seconds: float) -> None:
-        """Let time pass; the sweep looks at it every half second."""
+        """Advance the clock and sweep for expired deadlines every half second, as in production."""
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + listener.SWEEP_INTERVAL)

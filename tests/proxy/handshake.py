@@ -1,4 +1,4 @@
-"""A WebSocket handshake as it stands on the wire (RFC 6455 section 1.3, its own example)."""
+"""The bytes of a WebSocket handshake, with the key from the example in RFC 6455 section 1.3."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""A data plane in memory: real listener, origin, gate and store, without sockets or real time."""
+"""A data plane in memory: real listener, upstream pool, gate and store, no sockets or real time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.gate import Gate
@@ -32,18 +33,18 @@ if TYPE_CHECKING:
 
 PUBLIC: Final = (RouteRule(path="/*", access=Access.PUBLIC),)
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-_SECRET: Final = b"a-secret-for-the-tests-of-the-memory-plane"
+SECRET: Final = b"a-secret-for-the-tests-of-the-memory-plane"
 _TURNS: Final = 20  # of the loop; enough for anything that does no I/O to come to rest
 
 
 async def rest() -> None:
-    """Let everything run that can."""
+    """Let the event loop run until everything that needs no I/O has finished."""
     for _ in range(_TURNS):
         await asyncio.sleep(0)
 
 
 class MemoryConnector:
-    """Opens connections to nobody; the test plays the upstream on `wires`."""
+    """Opens connections to no server; the test plays the upstream on `wires`."""
 
     def __init__(self) -> None:
         self.wires: list[MemoryTransport] = []
@@ -54,7 +55,7 @@ class MemoryConnector:
         self.loses = False  # each new connection is lost before it is handed over
 
     async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """One more, in its turn."""
+        """Open one connection in memory, or raise the next of `faults`."""
         self.asked += 1
         await self.open.wait()
         if self.faults:
@@ -76,7 +77,7 @@ def make_origin(
     metrics: Metrics | None = None,
     tasks: Tasks | None = None,
 ) -> UpstreamPool:
-    """An origin on that connector."""
+    """Create an upstream pool that uses this connector."""
     return UpstreamPool(
         "app",
         connector,
@@ -88,12 +89,12 @@ def make_origin(
 
 
 def make_metrics() -> Metrics:
-    """Counters, all at zero."""
+    """Create metrics with all counters at zero."""
     return Metrics(reason.label for reason in Reason)
 
 
 class Plane:
-    """One listener with one origin; by default every route is public."""
+    """One listener in front of one upstream pool; by default every route is public."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class Plane:
         trusted: Sequence[Network] = (),
     ) -> None:
         metrics, tasks = make_metrics(), Tasks()
-        verifier = Verifier([IssuerConfig(issuer="t")], KeyRing([secret_key("t", _SECRET)]))
+        verifier = Verifier([IssuerConfig(issuer="t")], KeyRing([secret_key("t", SECRET)]))
         identity = IdentityHeaders()
         gate = Gate(verifier, identity)
         routes = RouteTable(rules)
@@ -113,7 +114,7 @@ class Plane:
         self.context = DataPlaneContext(
             routes=routes,
             gate=gate,
-            store=LocalStore(),
+            store=LocalStore(time.time),
             upstreams={"upstream": self.pool},
             route_metrics={each.name: metrics.route(each.name) for each in routes.all},
             malformed=metrics.route("malformed"),
@@ -129,14 +130,14 @@ class Plane:
         self.listener = Listener(self.context)
 
     def connect(self, *, hold: bool = False, address: str = "192.0.2.1") -> MemoryTransport:
-        """A client's wire; with `hold`, it takes what is written only when it is drained."""
+        """Return a new client's wire; with `hold`, it keeps written data until it is drained."""
         protocol = self.listener.make_protocol()
         wire = MemoryTransport(protocol, hold=hold, extra={"peername": (address, 40000)})
         protocol.connection_made(wire)
         return wire
 
     async def ask(self, wire: MemoryTransport, request: bytes) -> bytes:
-        """What goes to the upstream for a request, which answers `OK` on whatever connection."""
+        """Send a request and answer it with `OK`; return what reached the upstream, if anything."""
         wire.feed(request)
         await rest()
         for upstream in self.connector.wires:

@@ -1,6 +1,7 @@
-"""A side that does not read stops the side that writes; memory stays bounded and nothing is lost.
+"""A peer that does not read stops the peer that writes: memory stays bounded and nothing is lost.
 
-The bound counts what the writer got rid of: what the sidecar holds, and the kernel for its sockets.
+The bound applies to all that the writer was able to send, so it covers the sidecar's buffers and
+the kernel's buffers of both hops.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from tests.peers.byte_stream import ByteStream
 
 SIZE: Final = 64 << 20
-BOUND: Final = 16 << 20  # of which the kernel alone keeps 5 to 9 MiB for the two hops
+BOUND: Final = 16 << 20  # of which the kernel's buffers of the two hops take 5 to 9 MiB
 PIECE: Final = bytes(range(256)) * 256  # 64 KiB
-SMALL: Final = 64 << 10  # kernel buffers of the two ends, so that they hide nothing
+SMALL: Final = 64 << 10  # size of the kernel buffers at both ends: small, to hide little
 DIGEST: Final = hashlib.sha256(PIECE * (SIZE // len(PIECE))).digest()
 
 HEADS: Final = {
@@ -39,14 +40,14 @@ HEADS: Final = {
 
 
 class Pump:
-    """Writes SIZE octets as fast as the other side lets it, and counts."""
+    """Writes SIZE octets as fast as the peer reads, and counts them."""
 
     def __init__(self, framing: str) -> None:
         self.sent = 0
         self._framing = framing
 
     async def run(self, stream: ByteStream) -> None:
-        """All of it, in the framing of this pump."""
+        """Write the whole body in this pump's framing."""
         stream.hold_little(SMALL)
         for _ in range(SIZE // len(PIECE)):
             framed = b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if self._framing == "chunked" else PIECE
@@ -56,7 +57,7 @@ class Pump:
             await stream.send(b"0\r\n\r\n")
 
     async def stuck(self) -> int:
-        """Wait until nothing moves any more; how much did."""
+        """Wait until no more data moves and return the number of octets sent so far."""
         before = -1
         while before != self.sent:
             before = self.sent
@@ -66,13 +67,13 @@ class Pump:
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    """An upstream that keeps no bodies and reads no further than asked."""
+    """An upstream that keeps no bodies and reads no further ahead than 4 KiB."""
     async with ScriptedUpstream(keep=False, read_ahead=4096, receive_buffer=SMALL) as server:
         yield server
 
 
 async def drained(stream: ByteStream, framing: str) -> bytes:
-    """The digest of a body of SIZE octets, read to its end."""
+    """Read a body of SIZE octets to its end and return its digest."""
     digest, left = hashlib.sha256(), SIZE
     while left:
         if framing == "chunked":
@@ -93,7 +94,7 @@ async def drained(stream: ByteStream, framing: str) -> bytes:
 async def test_client_that_does_not_read(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """A download waits for its client, then goes on to the end, intact."""
+    """A download pauses while its client does not read, then completes intact."""
     pump = Pump(framing)
 
     async def answer(connection: Connection, request: Received) -> None:
@@ -119,7 +120,7 @@ async def test_client_that_does_not_read(
 async def test_upstream_that_does_not_read(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """An upload waits for its upstream, then goes on to the end, intact."""
+    """An upload pauses while the upstream does not read, then completes intact."""
     found: list[bytes] = []
 
     async def consume(connection: Connection, request: Received) -> None:
@@ -150,7 +151,7 @@ async def test_upstream_that_does_not_read(
 
 
 async def test_stuck_client_holds_up_nobody_else(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """While one download waits, other requests are served."""
+    """While a client leaves its download unread, requests of other clients are served."""
     pump = Pump("length")
 
     async def answer(connection: Connection, request: Received) -> None:
@@ -174,7 +175,7 @@ async def test_stuck_client_holds_up_nobody_else(upstream: ScriptedUpstream, pro
 async def test_flood_of_pipelined_requests_is_bounded(
     upstream: ScriptedUpstream, paths: str
 ) -> None:
-    """A client that asks and never reads is not listened to for ever (CVE-2026-54273)."""
+    """The sidecar stops reading from a client that pipelines and never reads (CVE-2026-54273)."""
     routes = {"proxied": PUBLIC}.get(paths, ())
     target = "/auth/verify" if paths == "verify" else "/x"
     request = build("GET", target, "X-Pad: " + "p" * 400)
@@ -206,8 +207,8 @@ async def test_flood_of_pipelined_requests_is_bounded(
 async def test_pipelined_large_answers_are_bounded(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """One small request after another does not fetch large answers that nobody reads."""
-    size = 200_000  # octets, so that an answer often comes in one read
+    """Pipelined small requests do not make the sidecar buffer large answers that are not read."""
+    size = 200_000  # octets: small enough that an answer often arrives in a single read
     upstream.scripts = [[b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size]]
     count = 2 * BOUND // size
     async with proxy.client(receive_buffer=SMALL) as client:
@@ -223,7 +224,7 @@ async def test_pipelined_large_answers_are_bounded(
 
 
 async def test_upload_to_a_dead_end_is_given_up(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A client that leaves in the middle of a held-up upload frees everything."""
+    """A client that leaves in the middle of a stalled upload frees everything it held."""
     upstream.scripts = [[EARLY, STALL]]
     pump = Pump("length")
     async with proxy.client() as client:

@@ -26,7 +26,7 @@ NASTY = b"\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nX" + bytes(ra
 
 
 async def send_split(stream: ByteStream, data: bytes, cuts: Iterable[int]) -> None:
-    """Write in pieces, letting the other side run between them."""
+    """Write the data in pieces, yielding to the event loop after each."""
     bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     for start, end in pairwise(bounds):
         await stream.send(data[start:end])
@@ -56,7 +56,7 @@ async def send_split(stream: ByteStream, data: bytes, cuts: Iterable[int]) -> No
 async def test_response_body(
     upstream: ScriptedUpstream, proxy: Stack, answer: bytes, body: bytes, way: str
 ) -> None:
-    """A response arrives whole however its octets come, and the connections go on being used."""
+    """A response body arrives intact however it is split, and both connections are reused."""
 
     async def bytewise(connection: Connection, request: Received) -> None:
         await connection.trickle(answer)
@@ -73,7 +73,7 @@ async def test_response_body(
 
 @pytest.mark.parametrize("ending", ["eof", "length-of-http-1.0"])
 async def test_response_until_close(upstream: ScriptedUpstream, proxy: Stack, ending: str) -> None:
-    """A body that ends with the upstream's connection arrives whole."""
+    """A body that is delimited by the end of the upstream connection arrives whole."""
     head = b"HTTP/1.1 200 OK\r\n\r\n" if ending == "eof" else b"HTTP/1.0 200 OK\r\n\r\n"
     upstream.scripts = [[head + b"first", YIELD, NASTY, CLOSE]]
     for _ in range(2):
@@ -83,7 +83,7 @@ async def test_response_until_close(upstream: ScriptedUpstream, proxy: Stack, en
 async def test_http_1_0_upstream_connection_is_not_reused(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Without `keep-alive` an HTTP/1.0 answer is the last on its connection (9112 section 9.3)."""
+    """An HTTP/1.0 answer without `keep-alive` is the last on its connection (9112 section 9.3)."""
     upstream.scripts = [[b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"]]
     async with proxy.client() as client:
         for _ in range(2):
@@ -104,7 +104,7 @@ async def test_http_1_0_upstream_connection_is_not_reused(
 async def test_bodyless_status(
     upstream: ScriptedUpstream, proxy: Stack, method: str, status: str, line: bytes
 ) -> None:
-    """204 and 304 end with their head, whatever it declares, and the next answer is the next's."""
+    """A 204 or 304 ends with its head, whatever framing it declares (RFC 9112 section 6.3)."""
     head = f"HTTP/1.1 {status}\r\n".encode() + line + b"\r\n"
     upstream.scripts = [[head], [OK]]
     async with proxy.client() as client:
@@ -125,7 +125,7 @@ async def test_bodyless_status(
     ],
 )
 async def test_head_has_no_body(upstream: ScriptedUpstream, proxy: Stack, line: bytes) -> None:
-    """The answer to HEAD ends with its head and keeps the length that GET would have."""
+    """The answer to HEAD ends with its head and keeps the Content-Length of the GET answer."""
     upstream.scripts = [[b"HTTP/1.1 200 OK\r\n" + line + b"\r\n\r\n"], [OK]]
     async with proxy.client() as client:
         answer = await client.ask(build("HEAD", "/"))
@@ -134,7 +134,7 @@ async def test_head_has_no_body(upstream: ScriptedUpstream, proxy: Stack, line: 
 
 
 async def test_204_carries_no_framing(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A 204 goes out without Content-Length and Transfer-Encoding (9112 section 6.1, 9110 8.6)."""
+    """A 204 is sent without Content-Length and Transfer-Encoding (9112 6.1, 9110 8.6)."""
     upstream.scripts = [[b"HTTP/1.1 204 No Content\r\n\r\n"]]
     fields = (await proxy.get("/")).fields
     assert "content-length" not in fields
@@ -146,7 +146,7 @@ async def test_204_carries_no_framing(upstream: ScriptedUpstream, proxy: Stack) 
 async def test_request_body(
     upstream: ScriptedUpstream, proxy: Stack, framing: str, way: str
 ) -> None:
-    """A request body arrives whole however its octets come, and the next request after it."""
+    """A request body arrives intact however it is split, and so does the next request."""
     body = NASTY * 2
     if framing == "length":
         wire = build("POST", "/up", body=body)
@@ -168,7 +168,7 @@ async def test_request_body(
 async def test_request_without_body_has_no_framing(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A GET without a body does not become one with a chunked body; an empty POST says length 0."""
+    """A GET without a body gets no framing headers; an empty POST keeps Content-Length 0."""
     await proxy.get("/")
     await proxy.ask(build("POST", "/", body=b""))
     first, second = upstream.requests
@@ -178,7 +178,7 @@ async def test_request_without_body_has_no_framing(
 
 
 async def test_trailers_pass_both_ways(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Trailer fields stay in the trailer section, request and response, and are not merged."""
+    """Trailer fields of requests and responses stay in the trailer section."""
     wire = CHUNKED.replace(b"\r\n\r\n", b"\r\nTrailer: X-Sum\r\n\r\n")
     upstream.scripts = [[wire + chunked(b"data", trailers=b"X-Sum: 42\r\nX-Other: y\r\n")]]
     head = build("POST", "/", "Transfer-Encoding: chunked", "Trailer: X-Check")
@@ -200,7 +200,7 @@ async def test_trailers_pass_both_ways(upstream: ScriptedUpstream, proxy: Stack)
 async def test_trailers_that_frame_or_route_do_not_pass(
     upstream: ScriptedUpstream, proxy: Stack, trailer: str
 ) -> None:
-    """A trailer that must not be one (9110 section 6.5.1) is dropped, or refuses the request."""
+    """A field that is not allowed in trailers (9110 section 6.5.1) is dropped or gets a 400."""
     head = build("POST", "/", "Transfer-Encoding: chunked")
     answer = await proxy.ask(head + chunked(b"body", trailers=trailer.encode() + b"\r\n"))
     if answer.status != 400:
@@ -228,7 +228,7 @@ async def test_any_split_of_any_body(
     cuts: list[int],
     framings: tuple[bool, bool],
 ) -> None:
-    """Whatever the pieces that octets come in, each message arrives as the same message."""
+    """However the octets of a message are split, the other side receives the same message."""
 
     async def answer(connection: Connection, request: Received) -> None:
         whole = reply(b"".join(down)) if framings[0] else CHUNKED + chunked(*down)

@@ -1,4 +1,4 @@
-"""The client's connection: pipelining, early answers, clients that leave, time limits."""
+"""Client connections: pipelining, early answers, clients that leave, and time limits."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from tests.peers.scripted_upstream import Action, Script, ScriptedUpstream
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-GONE = 3.0  # seconds within which an upstream hears that its client left
+GONE = 3.0  # seconds within which the upstream must notice that its client has left
 
 
 def echo(request: Received) -> Script:
-    """Answer with the target and the body."""
+    """Answer with the target and the body of the request."""
     return [reply(request.target + b" " + request.body)]
 
 
@@ -40,7 +40,7 @@ def echo(request: Received) -> Script:
 async def test_pipelined_answers_come_in_order(
     upstream: ScriptedUpstream, proxy: Stack, way: str
 ) -> None:
-    """Requests sent at once are answered in their order, with and without bodies."""
+    """Pipelined requests, with and without bodies, are answered in order."""
     upstream.scripts = echo
     wire = b"".join(
         build("POST", f"/{n}", body=b"%d" % n) if n % 3 else build("GET", f"/{n}")
@@ -56,7 +56,7 @@ async def test_pipelined_answers_come_in_order(
 async def test_pipelined_answer_waits_for_the_one_before(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A quick second answer does not overtake a slow first one."""
+    """A fast second answer does not overtake a slow first one."""
     upstream.scripts = lambda request: (
         [STALL, *echo(request)] if request.target == b"/slow" else echo(request)
     )
@@ -70,7 +70,7 @@ async def test_pipelined_answer_waits_for_the_one_before(
 
 
 async def test_pipelined_refusal_keeps_its_place(upstream: ScriptedUpstream) -> None:
-    """The sidecar's own answers stand in line with the upstream's."""
+    """The sidecar's own answers keep their place among the upstream's."""
     routes = ({"path": "/open/*", "access": "public"},)
     upstream.scripts = [[YIELD, YIELD, OK]]
     async with stack(upstream.url, routes=routes) as guarded, guarded.client() as client:
@@ -81,7 +81,7 @@ async def test_pipelined_refusal_keeps_its_place(upstream: ScriptedUpstream) -> 
 
 
 async def test_pipelining_stops_at_close(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Nothing after a request with `Connection: close` is looked at (9112 section 9.6)."""
+    """Requests after one with `Connection: close` are ignored (9112 section 9.6)."""
     async with proxy.client() as client:
         await client.send(build("GET", "/", "Connection: close") + build("GET", "/after"))
         assert (await client.response()).status == 200
@@ -92,7 +92,7 @@ async def test_pipelining_stops_at_close(upstream: ScriptedUpstream, proxy: Stac
 async def test_empty_lines_before_a_request_are_ignored(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A CRLF or two before the request line do no harm (9112 section 2.2)."""
+    """An empty line before the request line is ignored (9112 section 2.2)."""
     async with proxy.client() as client:
         for _ in range(2):
             assert (await client.ask(b"\r\n" + build("GET", "/"), "GET")).status == 200
@@ -103,7 +103,7 @@ async def test_empty_lines_before_a_request_are_ignored(
 async def test_early_answer_reaches_an_uploading_client(
     upstream: ScriptedUpstream, proxy: Stack, framing: str, ending: Action
 ) -> None:
-    """An answer given before the body was read arrives at once, while the upload goes on."""
+    """An answer sent before the body was read reaches the client while it is still uploading."""
     upstream.scripts = [[EARLY, reply(b"no", "413 Content Too Large"), ending]]
     line = "Content-Length: 1000000" if framing == "length" else "Transfer-Encoding: chunked"
     async with proxy.client() as client:
@@ -116,7 +116,7 @@ async def test_early_answer_reaches_an_uploading_client(
 async def test_early_answer_survives_a_client_that_only_writes_first(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A client that sends all of a large body before it reads still finds the answer (9112 9.6)."""
+    """A client that sends its whole large body before it reads still gets the answer (9112 9.6)."""
     upstream.scripts = [[EARLY, reply(b"no", "413 Content Too Large"), CLOSE]]
     async with proxy.client() as client:
         await client.send(build("POST", "/", body=b"x" * (1 << 20)))
@@ -127,7 +127,7 @@ async def test_early_answer_survives_a_client_that_only_writes_first(
 async def test_rest_of_an_upload_is_never_a_request(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """After an early answer the unread body is drained or the connection ends."""
+    """After an early answer the unread body is discarded or the connection is closed."""
     poison = build("GET", "/poison")
     upstream.scripts = [[EARLY, reply(b"no", "413 Content Too Large"), STALL], [OK]]
     line = f"Content-Length: {len(poison) * 100}"
@@ -141,12 +141,12 @@ async def test_rest_of_an_upload_is_never_a_request(
             await client.send(rest + build("GET", "/after"))
             assert (await client.response()).body == b"ok"
         except (TruncatedError, ConnectionError):
-            pass  # closed instead: as good
+            pass  # closing the connection is equally correct
     assert b"/poison" not in [seen.target for seen in upstream.requests]
 
 
 async def test_half_closed_client_gets_its_answer(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A client that has finished sending can still be waiting for its answers."""
+    """A client that half-closes its connection still gets its pending answers."""
     upstream.scripts = [[STALL, reply(b"x" * 100_000)]]
     async with proxy.client() as client:
         await client.send(build("GET", "/") * 2)
@@ -160,7 +160,7 @@ async def test_half_closed_client_gets_its_answer(upstream: ScriptedUpstream, pr
 
 
 async def test_half_closed_client_gets_a_stream(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """The same while a body streams."""
+    """A client that half-closes its connection still gets the rest of a streamed body."""
     upstream.scripts = [[CHUNKED, b"1\r\na\r\n", STALL, b"1\r\nb\r\n0\r\n\r\n"]]
     async with proxy.client() as client:
         await client.send(build("GET", "/"))
@@ -172,7 +172,7 @@ async def test_half_closed_client_gets_a_stream(upstream: ScriptedUpstream, prox
 
 
 async def test_idle_client_that_closes_is_closed(proxy: Stack) -> None:
-    """A client that half-closes between requests is let go."""
+    """A client that half-closes between requests has its connection closed."""
     async with proxy.client() as client:
         await client.ask(build("GET", "/"))
         client.end()
@@ -184,7 +184,7 @@ async def test_idle_client_that_closes_is_closed(proxy: Stack) -> None:
 async def test_cut_upload_is_aborted_upstream(
     upstream: ScriptedUpstream, proxy: Stack, framing: str, way: str
 ) -> None:
-    """A client that leaves mid-body never makes the upstream see a complete request."""
+    """After a client leaves in mid-body, the upstream never sees a complete request."""
     upstream.scripts = [[OK]]
     line = "Content-Length: 1000" if framing == "length" else "Transfer-Encoding: chunked"
     async with proxy.client() as client:
@@ -199,7 +199,7 @@ async def test_cut_upload_is_aborted_upstream(
 async def test_vanished_client_ends_a_waiting_upstream_request(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """An upstream that is still thinking hears at once that its client is gone."""
+    """An upstream that is still working on a request sees at once that its client is gone."""
     upstream.scripts = [[WATCH]]
     async with proxy.client() as client:
         await client.send(build("GET", "/"))
@@ -212,7 +212,7 @@ async def test_vanished_client_ends_a_waiting_upstream_request(
 async def test_vanished_client_ends_a_download(
     upstream: ScriptedUpstream, proxy: Stack, way: str
 ) -> None:
-    """An endless download stops when nobody reads it any more."""
+    """An endless download stops when its client is gone."""
 
     async def endless(connection: Connection, request: Received) -> None:
         while not connection.writer.transport.is_closing():
@@ -229,7 +229,7 @@ async def test_vanished_client_ends_a_download(
 
 
 async def test_nothing_leaks(upstream: ScriptedUpstream) -> None:
-    """After every kind of end the gauges say that nothing is in flight, and slots are free."""
+    """However exchanges end, afterwards the gauges are back to zero and the slots are free."""
     scripts: list[Script] = [[OK], [WATCH], [EARLY, CLOSE], [RESET], [CHUNKED, RESET], [STALL]]
     upstream.scripts = scripts * 4
     async with stack(upstream.url, routes=PUBLIC, upstream_max_connections=2) as proxy:
@@ -252,9 +252,9 @@ async def test_nothing_leaks(upstream: ScriptedUpstream) -> None:
         assert await proxy.metric('sidecar_connections{side="upstream"}') <= 2
 
 
-@pytest.mark.parametrize("octets", [0, 40], ids=["silent", "dripping"])
+@pytest.mark.parametrize("octets", [0, 40], ids=["silent", "trickling"])
 async def test_slow_head_is_cut_off(upstream: ScriptedUpstream, octets: int) -> None:
-    """A head must be complete in time, however steadily its octets come."""
+    """A request head must be complete within the limit, even if octets keep arriving."""
     settings: dict[str, Any] = {"header_timeout": "100ms"}
     async with stack(upstream.url, routes=PUBLIC, **settings) as proxy, proxy.client() as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
@@ -269,7 +269,7 @@ async def test_slow_head_is_cut_off(upstream: ScriptedUpstream, octets: int) -> 
 
 
 async def test_idle_connection_is_closed(upstream: ScriptedUpstream) -> None:
-    """A connection without a request for too long is closed without a word."""
+    """A connection that is idle for too long is closed without an answer."""
     settings: dict[str, Any] = {"idle_timeout": "50ms", "header_timeout": "50ms"}
     async with stack(upstream.url, routes=PUBLIC, **settings) as proxy, proxy.client() as client:
         assert (await client.ask(build("GET", "/"))).status == 200
@@ -278,7 +278,7 @@ async def test_idle_connection_is_closed(upstream: ScriptedUpstream) -> None:
 
 
 async def test_idle_limit_spares_a_slow_answer(upstream: ScriptedUpstream) -> None:
-    """Waiting for the upstream is not idling."""
+    """The idle limit does not apply while the client waits for the upstream's answer."""
     upstream.scripts = [[STALL, OK]]
     settings: dict[str, Any] = {"idle_timeout": "30ms", "header_timeout": "30ms"}
     async with stack(upstream.url, routes=PUBLIC, **settings) as proxy, proxy.client() as client:

@@ -1,4 +1,4 @@
-"""What all connections share: request ids, and bounds with sensible defaults."""
+"""What all connections share: request ids, and limits with sensible defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.wire.readers import raw_head, request_parser
 
 
 def test_request_ids_are_unique_and_short() -> None:
-    """Also over the edge of a block, and in order."""
+    """Request ids are unique and ascending, across the edges of blocks as well."""
     ids = list(islice(make_request_ids(b"abc"), 3 * 4096))
     assert (ids[0], ids[4095], ids[4096]) == (b"abc-0000", b"abc-0fff", b"abc-1000")
     assert len(set(ids)) == len(ids)
@@ -18,12 +18,12 @@ def test_request_ids_are_unique_and_short() -> None:
 
 
 def test_request_ids_of_other_prefixes_differ() -> None:
-    """The prefix tells processes apart."""
+    """Generators with different prefixes, such as two processes have, share no ids."""
     assert not set(islice(make_request_ids(b"a"), 100)) & set(islice(make_request_ids(b"b"), 100))
 
 
 def test_our_ids_are_accepted_by_the_next_sidecar() -> None:
-    """One behind another keeps the first's id."""
+    """A second sidecar behind the first keeps the first one's request id."""
     made = next(make_request_ids(b"0123456789ab"))
     parser = request_parser()
     raw = raw_head(b"GET / HTTP/1.1", b"Host: h", b"X-Request-Id: " + made)
@@ -31,7 +31,7 @@ def test_our_ids_are_accepted_by_the_next_sidecar() -> None:
 
 
 def test_limits() -> None:
-    """Head 32 KiB, 100 headers, header time 10 s, idle 75 s."""
+    """The defaults are 32 KiB and 100 headers for a head, 10 s to send it, and 75 s idle."""
     limits = Limits()
     assert (limits.head.size, limits.head.headers) == (32 * 1024, 100)
     assert (limits.header_timeout, limits.idle_timeout) == (10.0, 75.0)

@@ -1,4 +1,4 @@
-"""Who may pass where, and what those who may not are told (RFC 6750, RFC 9110 section 11)."""
+"""Which requests are allowed, and how denials are answered (RFC 6750, RFC 9110 section 11)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ROUTES = (
 
 @pytest.fixture
 async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar with one route of each kind; everything else is protected."""
+    """A sidecar with one route of each kind; every other path is protected."""
     async with stack(upstream.url, routes=ROUTES) as running:
         yield running
 
 
 def check_refusal(answer: Response, status: int, upstream: ScriptedUpstream) -> dict[str, str]:
-    """Fail unless this is a complete refusal and the upstream saw nothing; its challenge."""
+    """Return the challenge; fail unless this is a complete denial that never went upstream."""
     assert answer.status == status
     assert upstream.requests == []
     assert answer.fields.one("content-type").startswith(b"application/problem+json")
@@ -80,7 +80,7 @@ def check_refusal(answer: Response, status: int, upstream: ScriptedUpstream) -> 
 async def test_routes(
     upstream: ScriptedUpstream, guarded: Stack, path: str, user: str | None, status: int
 ) -> None:
-    """Each kind of route lets pass who should, and nobody else."""
+    """Each kind of route allows exactly the users that meet its requirements."""
     token = (await guarded.login(user)).access if user else None
     answer = await guarded.get(path, token=token)
     assert answer.status == status
@@ -111,7 +111,7 @@ async def test_routes(
 async def test_methods_and_hosts(
     guarded: Stack, method: str, host: str, path: str, status: int
 ) -> None:
-    """A rule with methods or hosts holds for these only."""
+    """A rule with methods or hosts applies to these methods and hosts only."""
     assert (await guarded.ask(build(method, path, host=host))).status == status
 
 
@@ -138,7 +138,7 @@ async def test_methods_and_hosts(
 async def test_nothing_else_opens_a_protected_path(
     upstream: ScriptedUpstream, guarded: Stack, method: str, lines: tuple[str, ...]
 ) -> None:
-    """Without a token or session there is no way in, whatever a request says about itself."""
+    """Without a token or session, no header a client can send opens a protected path."""
     answer = await guarded.ask(build(method, "/x?access_token=x", *lines))
     assert set(check_refusal(answer, 401, upstream)) <= {"realm"}
 
@@ -146,7 +146,7 @@ async def test_nothing_else_opens_a_protected_path(
 async def test_token_in_the_query_is_not_looked_at(
     upstream: ScriptedUpstream, guarded: Stack
 ) -> None:
-    """A good token in the query or in a form is no credential."""
+    """A valid token in the query or in a form is not a credential."""
     token = (await guarded.login()).access
     check_refusal(await guarded.get(f"/x?access_token={token}"), 401, upstream)
     form = "Content-Type: application/x-www-form-urlencoded"
@@ -162,7 +162,7 @@ async def test_scheme_is_case_insensitive(guarded: Stack, scheme: str) -> None:
 
 
 async def test_token_in_two_places_is_refused(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """Two credentials in one request are one too many, equal or not (6750 section 2)."""
+    """A request with two credentials is denied even if they are equal (6750 section 2)."""
     token, cookie = (await guarded.login()).access, await guarded.cookie()
     bearer = f"Authorization: Bearer {token}"
     pairs = [[bearer, f"Cookie: {cookie}"], [bearer, bearer], [bearer, "Authorization: Bearer x"]]
@@ -180,7 +180,7 @@ async def test_token_in_two_places_is_refused(upstream: ScriptedUpstream, guarde
 async def test_malformed_credentials(
     upstream: ScriptedUpstream, guarded: Stack, value: str
 ) -> None:
-    """A Bearer header without one token in it is refused as such."""
+    """An `Authorization: Bearer` header that is not exactly one token is denied."""
     answer = await guarded.get("/", f"Authorization: {value}")
     assert answer.status in {400, 401}
     told = check_refusal(answer, answer.status, upstream)
@@ -190,20 +190,20 @@ async def test_malformed_credentials(
 async def test_bad_token_is_refused_on_optional_routes(
     upstream: ScriptedUpstream, guarded: Stack
 ) -> None:
-    """Where nobody need log in, a bad token is still not the same as none."""
+    """On an optional route a bad token is denied, although no token would be allowed."""
     answer = await guarded.get("/maybe/x", token="abc.def.ghi")
     assert check_refusal(answer, 401, upstream)["error"] == "invalid_token"
 
 
 async def test_public_routes_ignore_credentials(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """A public path is open to everyone, also with a stale token or session."""
+    """A public path is open to everyone, including clients with a stale token or session."""
     lines = ("Authorization: Bearer abc", "Cookie: __Host-session=abc")
     assert (await guarded.get("/open", *lines)).status == 200
     assert (await upstream.arrived()).fields.one("x-auth-user") == b""
 
 
 async def test_logout_ends_it(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """After a logout the token is refused on the same connection, another session's is not."""
+    """After a logout its token is denied on the same connection; other sessions stay valid."""
     gone, stays = await guarded.login(), await guarded.login()
     async with guarded.client() as client:
         assert (await client.ask(build("GET", "/", token=gone.access))).status == 200
@@ -239,7 +239,7 @@ async def test_logout_ends_it(upstream: ScriptedUpstream, guarded: Stack) -> Non
 async def test_session_cookie(
     upstream: ScriptedUpstream, guarded: Stack, method: str, lines: tuple[str, ...], status: int
 ) -> None:
-    """A session cookie counts, but for what could change something only from the same origin."""
+    """A session cookie is accepted; unsafe methods and upgrades must be same-origin as well."""
     cookie = await guarded.cookie()
     body = b"x" if method == "POST" else None
     answer = await guarded.ask(build(method, "/", f"Cookie: a=1; {cookie}", *lines, body=body))
@@ -253,7 +253,7 @@ async def test_session_cookie(
 async def test_session_cookie_with_a_repeated_fetch_site(
     upstream: ScriptedUpstream, guarded: Stack, first: str
 ) -> None:
-    """No browser sends two: which of them an application would read is not known."""
+    """Repeated Sec-Fetch-Site, which no browser sends, is denied because readers may disagree."""
     lines = (f"Sec-Fetch-Site: {first}", "Sec-Fetch-Site: same-origin")
     cookie = await guarded.cookie()
     answer = await guarded.ask(build("POST", "/", f"Cookie: {cookie}", *lines, body=b"x"))
@@ -269,7 +269,7 @@ POISON = build("GET", "/public/poison")
 async def test_refusal_of_a_request_with_a_body(
     upstream: ScriptedUpstream, guarded: Stack, framing: str, size: int
 ) -> None:
-    """The body of a refused request is read over or the connection ends; it is never a request."""
+    """The body of a denied request is discarded or the connection ends; it is never a request."""
     body = POISON * size
     line = f"Content-Length: {len(body)}" if framing == "length" else "Transfer-Encoding: chunked"
     wire = body if framing == "length" else b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
@@ -288,7 +288,7 @@ async def test_refusal_of_a_request_with_a_body(
 
 
 async def test_refusals_keep_the_connection(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """A refused GET is an answer like any other: the connection goes on, one per connection."""
+    """A denied GET or HEAD leaves the client's connection open for further requests."""
     token = (await guarded.login()).access
     async with guarded.client() as client:
         for _ in range(3):

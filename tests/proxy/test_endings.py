@@ -1,7 +1,7 @@
-"""What is left on both sides when an exchange ends, and when the sidecar does.
+"""What remains on both sides after an exchange ends and after the sidecar stops.
 
-Connections given back are read again, slots come free, and nothing of a client that has gone, or
-that does not take its answers, stays behind.
+Released connections are read again and slots become free. Nothing remains of a client that has left
+or that does not read its answers.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from tests.peers.scripted_upstream import Received, Script, ScriptedUpstream
     from tests.peers.stack import Stack
 
-UPSTREAM_IDLE: Final = 60.0  # seconds for which an upstream connection is kept
+UPSTREAM_IDLE: Final = 60.0  # seconds for which an idle upstream connection is kept
 
 
 def numbered(request: Received) -> Script:
-    """An answer of one piece that tells the request."""
+    """Answer with the request's target and one piece of data."""
     return [reply(request.target + PIECE)]
 
 
 async def test_connection_of_a_client_that_is_full_serves_others(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Given back while its client took nothing, an upstream connection is read for the next one."""
+    """An upstream connection released while its client was not reading serves other clients."""
     upstream.scripts = numbered
     async with thin_client(proxy) as client:
         await fill(client, upstream)
@@ -55,7 +55,7 @@ async def test_connection_of_a_client_that_is_full_serves_others(
 
 
 async def test_full_client_is_served_no_further(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Its next request waits until it takes its answers, all of which then come, in their order."""
+    """While a client does not read, its next request waits; no answer is lost or reordered."""
     upstream.scripts = numbered
     async with thin_client(proxy) as client:
         served = await fill(client, upstream)
@@ -68,7 +68,7 @@ async def test_full_client_is_served_no_further(upstream: ScriptedUpstream, prox
 async def test_end_of_a_client_behind_its_requests(
     upstream: ScriptedUpstream, proxy: Stack, when: str
 ) -> None:
-    """Every request before the client's end is answered, however late it takes the answers."""
+    """All requests before a half-close are answered, however late the client reads the answers."""
     upstream.scripts = numbered
     count = 30
     async with thin_client(proxy) as client:
@@ -86,7 +86,7 @@ async def test_end_of_a_client_behind_its_requests(
 
 
 async def test_one_connection_too_many(upstream: ScriptedUpstream) -> None:
-    """It is told so and closed, the others are served, and a place that comes free is given."""
+    """A connection over the limit gets 503; the others are served, and a freed place is reused."""
     settings: dict[str, Any] = {"max_connections": 3}
     async with contextlib.AsyncExitStack() as open_:
         proxy = await open_.enter_async_context(stack(upstream.url, routes=PUBLIC, **settings))
@@ -107,7 +107,7 @@ async def test_one_connection_too_many(upstream: ScriptedUpstream) -> None:
 
 
 async def test_tunnels_take_no_slots_from_requests(upstream: ScriptedUpstream) -> None:
-    """With many more tunnels than upstream connections allowed, requests are still served."""
+    """Tunnels do not count against the limit on upstream connections."""
     upstream.scripts = lambda request: [SWITCH, WATCH] if request.target == b"/ws" else [OK]
     settings: dict[str, Any] = {"upstream_max_connections": 2}
     async with stack(upstream.url, routes=PUBLIC, **settings) as proxy:
@@ -124,7 +124,7 @@ async def test_tunnels_take_no_slots_from_requests(upstream: ScriptedUpstream) -
 async def test_client_that_ended_before_the_switch(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """There is no tunnel to nobody: both connections end, and nothing is left behind."""
+    """No tunnel is opened for a client that ended before the 101: both connections are closed."""
     upstream.scripts = [[STALL, SWITCH, WATCH]]
     async with proxy.client() as client:
         await client.send(build("GET", "/ws", *ASK))
@@ -140,10 +140,11 @@ async def test_client_that_ended_before_the_switch(
 async def test_idle_connection_that_is_closing_is_not_taken(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A POST between the dropping of an idle connection and its end goes over a fresh one."""
+    """A POST that arrives while an idle upstream connection is closing uses a new connection."""
     async with proxy.client() as client:
         assert (await client.ask(build("POST", "/", body=b"x"))).status == 200
-        # In one turn of the loop: written, dropped, and read before the end has been noticed.
+        # All within one iteration of the event loop: the request is written, the idle connection is
+        # dropped, and the request is read before the end of the connection has been noticed.
         client.writer.write(build("POST", "/next", body=b"y"))
         sweep(proxy, monotonic() + UPSTREAM_IDLE + 1)
         assert (await client.response("POST")).status == 200
@@ -152,7 +153,7 @@ async def test_idle_connection_that_is_closing_is_not_taken(
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_stopping_during_an_answer(upstream: ScriptedUpstream, framing: str) -> None:
-    """An answer begun before the stop comes whole, its connection ends, and so does the sidecar."""
+    """An answer begun before the stop completes; then its connection and the sidecar end."""
     first, last = {
         "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf", b"rest"),
         "chunked": (
@@ -169,19 +170,20 @@ async def test_stopping_during_an_answer(upstream: ScriptedUpstream, framing: st
         await client.silence()
         upstream.release.set()
         assert await client.rest() == last
-        async with asyncio.timeout(2):  # of the ten that what is under way would get
+        async with asyncio.timeout(2):  # well below the ten that requests in flight are given
             await stopping
 
 
 @pytest.mark.parametrize("why", ["stopping", "idle-limit"])
 async def test_request_that_has_come_but_is_not_read_yet(proxy: Stack, why: str) -> None:
-    """An idle connection is not closed over it: what the kernel has at that moment is answered."""
+    """A request that the kernel has received is answered before its idle connection is closed."""
     sock = socket.create_connection(("127.0.0.1", proxy.port))
     sock.setblocking(False)
     client = RawClient(*await asyncio.open_connection(sock=sock))
     try:
         assert not (await client.ask(build("GET", "/"))).closes
-        (connection,) = listener_of(proxy)._connections.open  # noqa: SLF001 (at a moment of ours)
+        connection: Any
+        (connection,) = listener_of(proxy)._connections.open  # noqa: SLF001 (closed at will below)
         sock.send(build("GET", "/"))
         if why == "stopping":
             listener_of(proxy).announce()
@@ -197,7 +199,7 @@ async def test_request_that_has_come_but_is_not_read_yet(proxy: Stack, why: str)
 async def test_early_answer_to_a_client_that_has_left(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A client that goes away in the middle of its upload, and of its answer, leaves nothing."""
+    """A client that leaves in the middle of its upload and its answer leaves nothing behind."""
     upstream.scripts = [[EARLY, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", WATCH]]
     async with proxy.client() as client:
         await client.send(build("POST", "/", "Content-Length: 1000") + b"some")
@@ -209,7 +211,7 @@ async def test_early_answer_to_a_client_that_has_left(
 
 
 async def test_end_of_a_client_within_its_body(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """It has left: counted so, and the upstream does not take what came for the whole."""
+    """A half-close within a body counts as 499, and the upstream sees an incomplete request."""
     async with proxy.client() as client:
         await client.send(build("POST", "/", "Content-Length: 10") + b"half")
         await upstream.arrived()

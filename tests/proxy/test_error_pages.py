@@ -1,4 +1,4 @@
-"""What a person sees who runs into an error of the data plane: a page, and a way on."""
+"""The error pages that people see in a browser, and the links on them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ROUTES: Final = (
 
 @pytest.fixture
 async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar with users, a public route and one that alice may not take."""
+    """A sidecar with users, a public route and a route that is forbidden to alice."""
     async with stack(upstream.url, routes=ROUTES) as running:
         yield running
 
 
 def check_page(answer: Response, status: int, heading: str) -> str:
-    """Fail unless this is a whole page with this heading, under its policy; its text."""
+    """Return the page's text; fail unless it is a complete page with this heading and policy."""
     assert answer.status == status
     assert answer.fields.one("content-type") == b"text/html; charset=utf-8"
     assert answer.fields.one("content-security-policy") == CONTENT_SECURITY_POLICY.encode()
@@ -49,12 +49,12 @@ def check_page(answer: Response, status: int, heading: str) -> str:
 
 
 async def ask_as_alice(running: Stack, *lines: str, path: str = "/admin/") -> Response:
-    """What alice is told who may not see it."""
+    """Return the answer to alice for a path that she may not access."""
     return await running.get(path, *lines, token=(await running.login()).access)
 
 
 async def test_forbidden(guarded: Stack) -> None:
-    """403: signing in as somebody else may help, and what the client asked for is not repeated."""
+    """A 403 page offers to sign in as another user and does not repeat the requested path."""
     lines = (*BROWSER, "X-Request-Id: abc-123")
     answer = await ask_as_alice(guarded, *lines, path="/admin/plans")
     text = check_page(answer, 403, "Forbidden")
@@ -66,7 +66,7 @@ async def test_forbidden(guarded: Stack) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_broken_application(guarded: Stack, upstream: ScriptedUpstream, method: str) -> None:
-    """502: another try may help; and also who has sent a form sees a page."""
+    """A 502 page offers another try, in answer to a submitted form as well."""
     upstream.scripts = [[CLOSE]]
     body = b"a=1" if method == "POST" else None
     answer = await guarded.ask(build(method, "/open", *BROWSER, body=body))
@@ -76,7 +76,7 @@ async def test_broken_application(guarded: Stack, upstream: ScriptedUpstream, me
 
 
 async def test_absent_application() -> None:
-    """503 for a page and for the head of one, with when to come again."""
+    """GET and HEAD get the same 503 head, with Retry-After."""
     async with stack("unix:///nowhere/app.sock", routes=ROUTES) as running:
         answer = await running.ask(build("GET", "/open", *BROWSER))
         head = await running.ask(build("HEAD", "/open", *BROWSER))
@@ -87,7 +87,7 @@ async def test_absent_application() -> None:
 
 
 async def test_sign_in_elsewhere(upstream: ScriptedUpstream) -> None:
-    """The page leads to where browsers sign in."""
+    """The sign-in link on the page leads to the configured `login_url`."""
     login_url = "https://sso.example/?a=1&b=2"
     async with stack(upstream.url, routes=ROUTES, login_url=login_url) as running:
         text = check_page(await ask_as_alice(running, *BROWSER), 403, "Forbidden")
@@ -95,7 +95,7 @@ async def test_sign_in_elsewhere(upstream: ScriptedUpstream) -> None:
 
 
 async def test_sign_in_nowhere(upstream: ScriptedUpstream) -> None:
-    """401 without users of ours and without a login page: it is said, and leads nowhere."""
+    """Without users and without a login page, the 401 page has no link."""
     async with stack(upstream.url, users_file="") as running:
         answer = await running.get("/", *BROWSER)
     assert "<a " not in check_page(answer, 401, "Unauthorized")
@@ -111,13 +111,13 @@ async def test_sign_in_nowhere(upstream: ScriptedUpstream) -> None:
     ],
 )
 async def test_programs_get_a_document(guarded: Stack, lines: tuple[str, ...]) -> None:
-    """Nobody but a person gets a page."""
+    """Clients other than browser navigation get a problem document, not a page."""
     answer = await ask_as_alice(guarded, *lines)
     assert answer.fields.one("content-type") == b"application/problem+json"
     assert json.loads(answer.body)["status"] == 403
 
 
 async def test_a_subrequest_for_a_person(guarded: Stack) -> None:
-    """Envoy passes our answer on to the browser, which shows it as a page."""
+    """A denied Envoy subrequest gets a page, because Envoy forwards it to the browser."""
     answer = await ask_as_alice(guarded, *BROWSER, path="/auth/verify/envoy/admin/")
     check_page(answer, 403, "Forbidden")

@@ -1,4 +1,4 @@
-"""Reading is held while anybody has a reason, and a broken-off connection looks broken off."""
+"""Reading pauses while there is any reason to, and a reset connection looks reset to its peer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REASONS = (PEER_FULL, NO_PEER, BACKLOG)
 
 
 def test_reading_goes_on_with_the_last_reason_gone() -> None:
-    """Two reasons hold until both are gone; the transport is told once each way."""
+    """Reading resumes once the last reason is released; the transport is paused only once."""
     wire = MemoryTransport()
     flow = Flow(wire)
     assert not flow.held
@@ -41,7 +41,7 @@ def test_reading_goes_on_with_the_last_reason_gone() -> None:
 
 
 def test_several_reasons_at_once() -> None:
-    """What is released together need not have been held together."""
+    """Reasons can be released together even if they were not held together."""
     wire = MemoryTransport()
     flow = Flow(wire)
     flow.hold(BACKLOG)
@@ -53,15 +53,15 @@ def test_several_reasons_at_once() -> None:
 
 
 class StrictTransport(MemoryTransport):
-    """Like uvloop's: pausing or resuming where there is nothing to is an error."""
+    """Like uvloop's transport: pausing twice or resuming when not paused is an error."""
 
     def pause_reading(self) -> None:
-        """Only while reading."""
+        """Pause; fails unless the transport is reading."""
         assert self.is_reading()
         super().pause_reading()
 
     def resume_reading(self) -> None:
-        """Only while paused and open."""
+        """Resume; fails unless the transport is paused and open."""
         assert not self.reading
         assert not self.is_closing()
         super().resume_reading()
@@ -72,7 +72,7 @@ class StrictTransport(MemoryTransport):
     st.lists(st.tuples(st.booleans(), st.sampled_from(REASONS)), max_size=20), st.integers(0, 20)
 )
 def test_any_order(steps: list[tuple[bool, int]], closes_at: int) -> None:
-    """It reads exactly while nobody holds; a closing transport is left alone."""
+    """The transport reads exactly while no reason is held; a closing transport is left alone."""
     wire = StrictTransport()
     flow = Flow(wire)
     reasons: set[int] = set()
@@ -91,7 +91,7 @@ def test_any_order(steps: list[tuple[bool, int]], closes_at: int) -> None:
 
 
 async def read_after(end: Callable[[asyncio.Transport], object]) -> bytes:
-    """What a client reads of a fresh connection whose other side ends it like this."""
+    """Return what a client reads from a connection that the server ends with `end`."""
 
     class Server(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -110,14 +110,14 @@ async def read_after(end: Callable[[asyncio.Transport], object]) -> bytes:
 
 
 async def test_a_reset_is_an_error_for_the_peer() -> None:
-    """Where only the end of the connection ends a body, a broken-off one must not look ended."""
+    """Unlike a close, `reset` is an error for the peer, so a cut body does not look complete."""
     assert await read_after(lambda transport: transport.close()) == b""
     with pytest.raises(ConnectionResetError):
         await read_after(reset)
 
 
 async def test_reset_without_a_tcp_socket() -> None:
-    """A transport without a socket, a Unix socket, and a closing transport are just aborted."""
+    """A transport without a socket, with a Unix socket, or already closing is aborted."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for wire in (MemoryTransport(), MemoryTransport(extra={"socket": ours})):
@@ -130,7 +130,7 @@ async def test_reset_without_a_tcp_socket() -> None:
 
 
 def test_what_the_kernel_keeps_waits_too() -> None:
-    """Until the peer has taken it; the same over a Unix socket."""
+    """Unsent data includes what is in the kernel's buffer, until the peer has read it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         wire = MemoryTransport(hold=True, extra={"socket": ours})

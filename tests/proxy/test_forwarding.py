@@ -1,4 +1,4 @@
-"""What of a request and its answer passes unchanged, and what is taken out or added on the way.
+"""Which parts of a request and its answer pass unchanged, and which are removed or added.
 
 RFC 9110 sections 7.6 and 5.3; RFC 7239.
 """
@@ -21,7 +21,7 @@ TRUSTING = ["127.0.0.0/8"]
 
 
 def in_order(wanted: list[bytes], fields: Fields) -> bool:
-    """Whether these header lines stand in this order among the others."""
+    """Return whether these header lines occur in this order, possibly with others in between."""
     lines = iter([name + b": " + value for name, value in fields.items])
     return all(any(line == found for found in lines) for line in wanted)
 
@@ -45,7 +45,7 @@ def in_order(wanted: list[bytes], fields: Fields) -> bool:
 async def test_method_and_body_pass(
     upstream: ScriptedUpstream, proxy: Stack, method: str, body: bytes | None
 ) -> None:
-    """Each method arrives as sent, with its body, and its answer comes back."""
+    """Each method reaches the upstream with its body, and the answer reaches the client."""
     answer = await proxy.ask(build(method, "/thing", body=body))
     assert (answer.status, answer.reason) == (200, b"OK")
     assert answer.body == (b"" if method == "HEAD" else b"ok")
@@ -72,7 +72,7 @@ async def test_method_and_body_pass(
 async def test_target_passes_byte_for_byte(
     upstream: ScriptedUpstream, proxy: Stack, target: str
 ) -> None:
-    """Path and query reach the upstream as the client wrote them."""
+    """Path and query reach the upstream exactly as the client sent them."""
     assert (await proxy.get(target)).status == 200
     assert (await upstream.arrived()).target == target.encode()
 
@@ -88,7 +88,7 @@ async def test_request_headers_keep_bytes_and_order(
 
 
 async def test_response_passes_unchanged(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Status, reason, header octets and their order come back as the upstream wrote them."""
+    """Status, reason, header octets and order reach the client as the upstream sent them."""
     lines = [
         "x-Odd-CASE: a  b",
         "Set-Cookie: a=1",
@@ -112,14 +112,14 @@ async def test_response_passes_unchanged(upstream: ScriptedUpstream, proxy: Stac
     ],
 )
 async def test_any_status_passes(upstream: ScriptedUpstream, proxy: Stack, status: str) -> None:
-    """Every final status and reason phrase passes, an empty phrase too."""
+    """Every final status passes with its reason phrase, even if the phrase is empty."""
     upstream.scripts = [[reply(b"x", status)]]
     answer = await proxy.get("/")
     assert f"{answer.status} {answer.reason.decode()}" == status
 
 
 async def test_authorization_and_cookie_are_kept(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """The upstream gets the client's own credentials too."""
+    """The upstream receives the client's own Authorization and Cookie headers."""
     await proxy.get("/", "Authorization: Basic YTpi", "Cookie: a=1; b=2")
     seen = await upstream.arrived()
     assert seen.fields.one("authorization") == b"Basic YTpi"
@@ -129,7 +129,7 @@ async def test_authorization_and_cookie_are_kept(upstream: ScriptedUpstream, pro
 async def test_hop_by_hop_request_headers_are_removed(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Headers of one hop, and those that Connection names, do not reach the upstream."""
+    """Hop-by-hop headers and those named in Connection do not reach the upstream."""
     await proxy.get(
         "/",
         "Connection: keep-alive, X-Named",
@@ -152,7 +152,7 @@ async def test_hop_by_hop_request_headers_are_removed(
 async def test_hop_by_hop_response_headers_are_removed(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Headers of the upstream's hop, and those its Connection names, do not reach the client."""
+    """The upstream's hop-by-hop headers and those named in Connection do not reach the client."""
     upstream.scripts = [
         [
             reply(
@@ -177,7 +177,7 @@ async def test_hop_by_hop_response_headers_are_removed(
 async def test_connection_cannot_take_out_what_matters(
     upstream: ScriptedUpstream, proxy: Stack, named: str
 ) -> None:
-    """Naming a header in Connection breaks neither the framing nor what the sidecar itself adds."""
+    """Naming a header in Connection breaks neither the framing nor the sidecar's own headers."""
     body = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = await proxy.ask(build("POST", "/", f"Connection: close, {named}", body=body))
     if answer.status == 400:
@@ -202,7 +202,7 @@ FORWARDED = (
 async def test_forwarded_headers_of_strangers_are_replaced(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """From an untrusted client only what the sidecar itself saw is passed on."""
+    """An untrusted client's forwarded headers are replaced by what the sidecar itself saw."""
     variants = ("X_Forwarded_For: 6.6.6.6", "x-forwarded_proto: https", "X-Forwarded-Prefix: /x")
     others = ("X-Forwarded-User: root", "X-Forwarded-Port: 1", "X-Forwarded-Uri: /open")
     await proxy.get("/", *FORWARDED, *variants, *others)
@@ -220,7 +220,7 @@ async def test_forwarded_headers_of_strangers_are_replaced(
 
 
 async def test_forwarded_headers_of_trusted_proxies_are_kept(upstream: ScriptedUpstream) -> None:
-    """A trusted proxy's values stay, and the sidecar's own hop is appended."""
+    """A trusted proxy's forwarded headers are kept, and the sidecar's own hop is appended."""
     async with stack(upstream.url, routes=PUBLIC, trusted_proxies=TRUSTING) as proxy:
         await proxy.get("/", *FORWARDED)
     fields = (await upstream.arrived()).fields
@@ -235,7 +235,7 @@ async def test_forwarded_headers_of_trusted_proxies_are_kept(upstream: ScriptedU
 
 
 async def test_underscored_forwarded_headers_are_never_trusted(upstream: ScriptedUpstream) -> None:
-    """Even a trusted proxy's `X_Forwarded_For` is gone: a backend folds it onto the real one."""
+    """`X_Forwarded_For` is removed even from a trusted proxy: a backend may fold it to dashes."""
     async with stack(upstream.url, routes=PUBLIC, trusted_proxies=TRUSTING) as proxy:
         await proxy.get("/", "X_Forwarded_For: 6.6.6.6", "x_forwarded_host: evil.example")
     fields = (await upstream.arrived()).fields
@@ -244,7 +244,7 @@ async def test_underscored_forwarded_headers_are_never_trusted(upstream: Scripte
 
 
 async def test_via_is_added_and_kept(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Via names this hop with the client's protocol version, after the hops before it (7.6.3)."""
+    """Via keeps earlier hops and appends this one with the client's protocol version (7.6.3)."""
     await proxy.get("/", "Via: 1.1 edge")
     await proxy.ask(build("GET", "/", version="1.0"))
     members = (await upstream.arrived(1)).fields.members("via")
@@ -255,7 +255,7 @@ async def test_via_is_added_and_kept(upstream: ScriptedUpstream, proxy: Stack) -
 
 
 async def test_request_id_is_made(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Without one from the client a new id goes to the upstream and back to the client."""
+    """A request without an id gets a new one, which upstream and client both receive."""
     ids = [(await proxy.get("/")).fields.one("x-request-id") for _ in range(2)]
     assert ids == [seen.fields.one("x-request-id") for seen in upstream.requests]
     assert ids[0] != ids[1]
@@ -263,7 +263,7 @@ async def test_request_id_is_made(upstream: ScriptedUpstream, proxy: Stack) -> N
 
 
 async def test_request_id_is_accepted(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A client's plain id is used as it is."""
+    """A client's well-formed request id is kept as it is."""
     answer = await proxy.get("/", "X-Request-Id: 4bf92f35-77b3.a_1")
     assert answer.fields.one("x-request-id") == b"4bf92f35-77b3.a_1"
     assert (await upstream.arrived()).fields.one("x-request-id") == b"4bf92f35-77b3.a_1"
@@ -283,7 +283,7 @@ async def test_request_id_is_accepted(upstream: ScriptedUpstream, proxy: Stack) 
 async def test_unfit_request_id_is_replaced(
     upstream: ScriptedUpstream, proxy: Stack, lines: tuple[str, ...]
 ) -> None:
-    """An id that could harm a log gives way to a new one; there is always exactly one."""
+    """A request id that could harm a log is replaced; there is always exactly one."""
     answer = await proxy.get("/", *lines)
     if answer.status == 400:
         return
@@ -295,7 +295,7 @@ async def test_unfit_request_id_is_replaced(
 
 
 async def test_absolute_form_overrides_host(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """An absolute-form target is passed on as origin-form, its authority as Host (3.2.2)."""
+    """An absolute-form target is forwarded in origin-form with its authority as Host (3.2.2)."""
     answer = await proxy.ask(
         build("GET", "http://shop.example:8080/a?b=c", host="Shop.example:8080")
     )
@@ -308,13 +308,13 @@ async def test_absolute_form_overrides_host(upstream: ScriptedUpstream, proxy: S
 async def test_absolute_form_may_not_contradict_host(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Where two readers would see two hosts, nothing is forwarded."""
+    """A request whose absolute-form target and Host disagree gets a 400."""
     answer = await proxy.ask(build("GET", "http://shop.example/", host="other.example"))
     assert answer.status == 400
     assert not upstream.requests
 
 
 async def test_host_is_kept(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """The upstream sees the Host that the client asked for, once."""
+    """The upstream receives the client's Host header unchanged and only once."""
     await proxy.ask(build("GET", "/", host="Shop.Example:8443"))
     assert (await upstream.arrived()).fields.one("host") == b"Shop.Example:8443"

@@ -1,4 +1,4 @@
-"""A head that is remembered serves many exchanges: none of them changes it or sees another's."""
+"""A remembered head serves many exchanges: no exchange changes it or sees data of another."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ FIRST: Final = (
 
 
 def make_plane() -> Plane:
-    """A plane that trusts the network its clients come from."""
+    """Create a plane that trusts its clients' network."""
     return Plane(RULES, trusted=[ip_network("10.0.0.0/8")])
 
 
 def head_of(wire: MemoryTransport) -> RequestHead:
-    """The head that the exchange on this wire is about."""
+    """Return the head of this wire's current exchange."""
     protocol: Any = wire.get_protocol()
     head: RequestHead = protocol.exchange.head
     return head
@@ -58,7 +58,7 @@ def head_of(wire: MemoryTransport) -> RequestHead:
     ids=repr,
 )
 async def test_an_exchange_leaves_its_head_as_it_was(first: bytes) -> None:
-    """From the first byte to the last, with every kind of line in it."""
+    """A whole exchange with every kind of header line leaves its head unchanged."""
     plane = make_plane()
     wire = plane.connect(address="10.0.0.1")
     wire.feed(raw_head(first, b"Host: h", *(line for line in LINES if b"pgrade" not in line)))
@@ -78,19 +78,19 @@ requests = st.tuples(
 
 
 def whole(first: bytes, lines: list[bytes]) -> bytes:
-    """A request with the body that it announces."""
+    """Return a request with the body that its head announces."""
     body = b"hi" if b"Content-Length: 2" in lines else b""
     return raw_head(first, b"Host: h", *lines) + body
 
 
 def lines_of(octets: bytes) -> list[bytes]:
-    """A head's lines, less a request id made here."""
+    """Return the lines of a head, without a request id made by the sidecar."""
     lines = octets.partition(b"\r\n\r\n")[0].split(b"\r\n")
     return [line for line in lines if not line.startswith(b"X-Request-Id: id-")]
 
 
 async def ask_all(raws: list[bytes], *, anew: bool) -> list[tuple[list[bytes], list[bytes]]]:
-    """What each request looks like to the upstream, and its answer to the client."""
+    """Return what each request looks like to the upstream, and the client's answer."""
     plane = make_plane()
     wire = plane.connect(address="10.0.0.1")
     results = []
@@ -115,7 +115,7 @@ async def ask_all(raws: list[bytes], *, anew: bool) -> list[tuple[list[bytes], l
 )
 @settings(max_examples=40, deadline=None)
 def test_a_used_connection_serves_as_a_fresh_one(asked: list[tuple[bytes, list[bytes]]]) -> None:
-    """Same bytes to the upstream and to the client, whatever the connection has served before."""
+    """Upstream and client receive the same bytes whatever the connection has served before."""
     raws = [whole(*each) for each in asked]
     used = asyncio.run(ask_all(raws, anew=False))
     assert used == asyncio.run(ask_all(raws, anew=True))

@@ -18,14 +18,14 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 async def test_connection_closes_after_the_answer(proxy: Stack) -> None:
-    """Without keep-alive the connection ends with the answer."""
+    """An HTTP/1.0 connection without keep-alive ends after the answer."""
     async with proxy.client() as client:
         assert (await client.ask(build("GET", "/", version="1.0"))).body == b"ok"
         assert await client.ended() == "eof"
 
 
 async def test_keep_alive_is_granted_and_said(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """An HTTP/1.0 client that asks for keep-alive is told that it got it."""
+    """An HTTP/1.0 client that asks for keep-alive gets it, and the answer says so."""
     async with proxy.client() as client:
         for _ in range(3):
             request = build("GET", "/", "Connection: Keep-Alive", version="1.0")
@@ -35,7 +35,7 @@ async def test_keep_alive_is_granted_and_said(upstream: ScriptedUpstream, proxy:
 
 
 async def test_host_is_optional(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """HTTP/1.0 has no Host rule; the upstream, asked in 1.1, still gets exactly one."""
+    """HTTP/1.0 requires no Host; the upstream, asked in HTTP/1.1, still gets exactly one."""
     answer = await proxy.ask(build("GET", "/", version="1.0", host=None))
     assert answer.status == 200
     seen = await upstream.arrived()
@@ -47,7 +47,7 @@ async def test_host_is_optional(upstream: ScriptedUpstream, proxy: Stack) -> Non
 async def test_chunked_answer_is_unwrapped(
     upstream: ScriptedUpstream, proxy: Stack, lines: tuple[str, ...]
 ) -> None:
-    """An HTTP/1.0 client never sees chunks; the end of the connection ends the body."""
+    """An HTTP/1.0 client never gets chunks; the end of the connection ends the body."""
     upstream.scripts = [[CHUNKED + b"5\r\nfi", YIELD, b"rst\r\n" + chunked(b"-second")]]
     async with proxy.client() as client:
         answer = await client.ask(build("GET", "/", *lines, version="1.0"))
@@ -57,7 +57,7 @@ async def test_chunked_answer_is_unwrapped(
 
 
 async def test_cut_chunked_answer_is_an_abort(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Where only the end of the connection ends the body, an incomplete one ends with a reset."""
+    """An incomplete body that only the end of the connection delimits ends with a reset."""
     upstream.scripts = [[CHUNKED + b"5\r\nfirst\r\n", YIELD, CLOSE]]
     async with proxy.client() as client:
         with pytest.raises(TruncatedError) as caught:
@@ -66,7 +66,7 @@ async def test_cut_chunked_answer_is_an_abort(upstream: ScriptedUpstream, proxy:
 
 
 async def test_connection_close_of_http_1_1(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """`Connection: close` from an HTTP/1.1 client is answered in kind and obeyed."""
+    """`Connection: close` from an HTTP/1.1 client is echoed and obeyed, and not forwarded."""
     async with proxy.client() as client:
         answer = await client.ask(build("GET", "/", "Connection: close"))
         assert answer.closes
@@ -75,7 +75,7 @@ async def test_connection_close_of_http_1_1(upstream: ScriptedUpstream, proxy: S
 
 
 async def test_upstream_close_is_not_the_clients(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """An upstream that closes after each answer does not cost the client its own connection."""
+    """An upstream that closes after each answer does not close the client's connection."""
     upstream.scripts = [[reply(b"x", "200 OK", "Connection: close"), CLOSE]]
     async with proxy.client() as client:
         for _ in range(3):

@@ -1,6 +1,7 @@
-"""The identity headers at the upstream: only the sidecar's own, whatever the client sent.
+"""The identity headers at the upstream are the sidecar's own, whatever the client sent.
 
-The cases are what other proxies fell for: aliases, repetitions, Connection, routes without a check.
+The cases are known attacks on other proxies: aliases, repetitions, `Connection`, and routes without
+a check.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
 
 
 def identity(fields: Fields) -> dict[str, list[bytes]]:
-    """Every header that a backend could take for an identity header, by its folded name."""
+    """Return every header that a backend could take for an identity header, by folded name."""
     found: dict[str, list[bytes]] = {}
     for name, value in fields.items:
         folded = name.decode("latin-1").lower().replace("_", "-")
@@ -47,13 +48,13 @@ def identity(fields: Fields) -> dict[str, list[bytes]]:
 
 
 def variants(name: str) -> list[str]:
-    """Spellings of a header name that some backend folds to the same."""
+    """Return spellings of a header name that some backend folds to the same name."""
     dashed = [name, name.lower(), name.upper(), name.swapcase()]
     return dashed + [spelt.replace("-", "_") for spelt in dashed] + [name.replace("-", "_", 1)]
 
 
 async def test_identity_reaches_the_upstream(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """After a login each identity header says who it is, and a claim of our choice comes too."""
+    """After a login the identity headers, with a configured claim, describe the user."""
     tokens = await guarded.login("alice")
     assert (await guarded.get("/", token=tokens.access)).status == 200
     seen = identity((await upstream.arrived()).fields)
@@ -66,7 +67,7 @@ async def test_identity_reaches_the_upstream(upstream: ScriptedUpstream, guarded
 
 
 async def test_several_roles_and_scopes(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """Several roles, and several scopes, stand in one header each."""
+    """Several roles share a single header, and so do several scopes."""
     for at, (user, name, values) in enumerate(
         [
             ("admin", "x-auth-roles", {"user", "admin"}),
@@ -84,7 +85,7 @@ async def test_several_roles_and_scopes(upstream: ScriptedUpstream, guarded: Sta
 async def test_anonymous_identity_is_empty_and_complete(
     upstream: ScriptedUpstream, guarded: Stack, path: str, method: str
 ) -> None:
-    """Where nobody need log in, every identity header is there and empty."""
+    """Where no login is needed, every identity header is present and empty."""
     lines = [f"{spelt}: root" for name in NAMES for spelt in variants(name)][:80]
     answer = await guarded.ask(build(method, path, *lines, body=b"" if method == "POST" else None))
     assert answer.status == 200
@@ -96,7 +97,7 @@ async def test_anonymous_identity_is_empty_and_complete(
 async def test_forged_identity_is_gone(
     upstream: ScriptedUpstream, guarded: Stack, name: str
 ) -> None:
-    """No spelling of an identity header survives, alone, repeated, or several at once."""
+    """No spelling of a client's identity header survives, alone or repeated."""
     tokens = await guarded.login()
     lines = [f"{spelt}: root" for spelt in variants(name) for _ in range(2)]
     assert (await guarded.get("/", *lines, token=tokens.access)).status == 200
@@ -109,7 +110,7 @@ async def test_forged_identity_is_gone(
 async def test_connection_cannot_remove_identity(
     upstream: ScriptedUpstream, guarded: Stack, name: str
 ) -> None:
-    """Naming an identity header in Connection takes out the client's, never the sidecar's."""
+    """Naming an identity header in Connection removes the client's, never the sidecar's."""
     tokens = await guarded.login()
     lines = [f"Connection: close, {name}", f"Connection: {name.lower()}", f"{name}: root"]
     assert (await guarded.get("/", *lines, token=tokens.access)).status == 200
@@ -136,7 +137,7 @@ async def test_connection_cannot_remove_identity(
 async def test_odd_spellings_are_refused(
     upstream: ScriptedUpstream, guarded: Stack, line: str
 ) -> None:
-    """A header line that only some parser takes for an identity header refuses the request."""
+    """A header line that only some parsers take for an identity header gets a 400."""
     answer = await guarded.get("/open/x", line)
     assert answer.status == 400
     assert upstream.requests == []
@@ -145,7 +146,7 @@ async def test_odd_spellings_are_refused(
 async def test_forged_identity_in_trailers_is_gone(
     upstream: ScriptedUpstream, guarded: Stack
 ) -> None:
-    """A backend that merges trailers into headers gets no identity from the client (6.5.1)."""
+    """Identity headers in trailers are dropped, as a backend may merge trailers (6.5.1)."""
     head = build("POST", "/open/x", "Transfer-Encoding: chunked", "Trailer: X-Auth-User")
     body = b"2\r\nhi\r\n0\r\nX-Auth-User: root\r\nx_auth_roles: admin\r\n\r\n"
     answer = await guarded.ask(head + body)
@@ -158,7 +159,7 @@ async def test_forged_identity_in_trailers_is_gone(
 
 
 async def test_identity_is_that_of_the_token_under_load(upstream: ScriptedUpstream) -> None:
-    """200 users at once, some hanging up: no upstream request carries another's identity."""
+    """With 200 concurrent users, some hanging up, no request carries another user's identity."""
     users = [User(f"user{n}", roles=(f"role{n}",)) for n in range(200)]
     async with stack(upstream.url, users=users, upstream_max_connections=16) as running:
         tokens = {user.name: (await running.login(user.name)).access for user in users}
@@ -181,7 +182,7 @@ async def test_identity_is_that_of_the_token_under_load(upstream: ScriptedUpstre
 
 
 async def _visit(running: Stack, number: int, token: str) -> None:
-    """Three requests on one connection, the first ones pipelined; every fifth client hangs up."""
+    """Send three requests on one connection, two of them pipelined; every fifth client resets."""
     async with running.client() as client:
         requests = [build("GET", f"/user{number}/{n}", token=token) for n in range(3)]
         await client.send(requests[0] + requests[1])
@@ -196,7 +197,7 @@ async def _visit(running: Stack, number: int, token: str) -> None:
 async def test_interleaved_users_on_one_connection(
     upstream: ScriptedUpstream, guarded: Stack
 ) -> None:
-    """A connection carries nothing over: each request is whoever its own token says, or nobody."""
+    """Each request on a shared connection has the identity of its own token, or none."""
     tokens = {name: (await guarded.login(name)).access for name in ("alice", "admin", "scout")}
     draw = random.Random(7)
     order = [draw.choice([*tokens, ""]) for _ in range(40)]
@@ -209,7 +210,7 @@ async def test_interleaved_users_on_one_connection(
 
 
 async def test_answers_belong_to_their_questions(upstream: ScriptedUpstream) -> None:
-    """With few upstream connections and clients that leave, each answer goes to whoever asked."""
+    """With few upstream connections and vanishing clients, each client gets its own answers."""
     upstream.scripts = lambda request: [
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(request.target),
         request.target,

@@ -23,7 +23,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection:
 async def test_early_hints_are_forwarded(
     upstream: ScriptedUpstream, proxy: Stack, script: Script
 ) -> None:
-    """A 103 reaches the client before the final answer, with its headers, each one sent."""
+    """Each 103 reaches the client before the final answer, with its headers."""
     upstream.scripts = [script]
     async with proxy.client() as client:
         for _ in range(2):
@@ -36,7 +36,7 @@ async def test_early_hints_are_forwarded(
 
 
 async def test_early_hint_is_not_held_back(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A 103 goes out while the final answer is still being made."""
+    """A 103 is forwarded before the upstream sends the final answer."""
     upstream.scripts = [[HINTS, STALL, OK]]
     async with proxy.client() as client:
         await client.send(build("GET", "/"))
@@ -48,7 +48,7 @@ async def test_early_hint_is_not_held_back(upstream: ScriptedUpstream, proxy: St
 async def test_http_1_0_client_gets_no_interim_response(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A 1xx is never sent to an HTTP/1.0 client (15.2)."""
+    """An HTTP/1.0 client never receives a 1xx response (15.2)."""
     upstream.scripts = [[HINTS + OK]]
     answer = await proxy.ask(build("GET", "/", version="1.0"))
     assert (answer.status, answer.interim, answer.body) == (200, [], b"ok")
@@ -58,7 +58,7 @@ async def test_http_1_0_client_gets_no_interim_response(
 async def test_expectation_is_answered_once(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """The client hears 100 before it sends its body, exactly once, and the body arrives."""
+    """The client gets exactly one 100 before it sends its body, and the body arrives."""
     upstream.scripts = [[EARLY, b"HTTP/1.1 100 Continue\r\n\r\n", READ_BODY, OK]]
     line = "Content-Length: 4" if framing == "length" else "Transfer-Encoding: chunked"
     async with proxy.client() as client:
@@ -74,7 +74,7 @@ async def test_expectation_is_answered_once(
 async def test_expectation_of_an_upstream_that_never_says_100(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A client that gives up waiting and sends its body is served (10.1.1: we may just forward)."""
+    """A client that stops waiting for 100 and sends its body is served (10.1.1)."""
     async with proxy.client() as client:
         await client.send(build("POST", "/", "expect: 100-Continue", "Content-Length: 4"))
         await asyncio.sleep(0.02)
@@ -87,7 +87,7 @@ async def test_expectation_of_an_upstream_that_never_says_100(
 async def test_expectation_with_the_body_already_sent(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A client that did not wait gets its answer, with one 100 at most."""
+    """A client that sends its body without waiting gets its answer and at most one 100."""
     async with proxy.client() as client:
         answer = await client.ask(build("POST", "/", EXPECT, body=b"body"))
         assert answer.status == 200
@@ -98,13 +98,13 @@ async def test_expectation_with_the_body_already_sent(
 async def test_expectation_of_an_http_1_0_client_is_ignored(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """HTTP/1.0 has no expectations (10.1.1): no 100 is sent."""
+    """An expectation in an HTTP/1.0 request is ignored (10.1.1): no 100 is sent."""
     answer = await proxy.ask(build("POST", "/", EXPECT, body=b"body", version="1.0"))
     assert (answer.status, answer.interim) == (200, [])
 
 
 async def test_expectation_is_not_met_before_authorisation(upstream: ScriptedUpstream) -> None:
-    """Who may not pass is refused without a 100, and the upstream hears nothing."""
+    """An unauthorised request is denied without a 100, and the upstream never sees it."""
     async with stack(upstream.url) as guarded, guarded.client() as client:
         await client.send(build("POST", "/", EXPECT, "Content-Length: 1000000"))
         answer = await client.response("POST")
@@ -113,13 +113,13 @@ async def test_expectation_is_not_met_before_authorisation(upstream: ScriptedUps
 
 
 async def test_refusal_in_place_of_100(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A final answer to the expectation reaches the client, which then need not send its body."""
+    """A final answer instead of 100 reaches the client, which need not send its body."""
     upstream.scripts = [[EARLY, reply(b"no", "413 Content Too Large", "Connection: close")]]
     async with proxy.client() as client:
         await client.send(build("POST", "/", EXPECT, "Content-Length: 1000000"))
         answer = await client.response("POST")
         assert answer.status == 413
-        # The body was never sent: what comes now is that body, or too late, but no request.
+        # The body was never sent, so these octets are part of it or too late; they are no request.
         with contextlib.suppress(ConnectionError):
             await client.send(build("GET", "/poison"))
         await asyncio.sleep(0.01)

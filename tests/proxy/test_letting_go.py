@@ -1,7 +1,7 @@
-"""What has ended is freed at once, by its references, without the garbage collector.
+"""Finished exchanges are freed at once by reference counting, without the garbage collector.
 
-The collector rarely looks at old objects (`sidecar.app.gc_tuning`), so what only it can free
-piles up.
+The collector rarely examines old objects (`sidecar.app.gc_tuning`), so anything that only it can
+free accumulates.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ KINDS = {
     *("ResponseHead", "TunnelEnd", "UpstreamConnection"),
 }
 PLAIN = ()
-BODY = ("Content-Length: 10",)  # which does not come
+BODY = ("Content-Length: 10",)  # announced but never sent
 
 
 @pytest.fixture
 async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar that wants a session, and keeps no connection to its upstream."""
+    """A sidecar that requires a session and keeps no idle upstream connections."""
     async with stack(upstream.url, upstream_idle_timeout="1ms") as running:
         yield running
 
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Nothing is freed but by its last reference."""
+    """Disable the garbage collector, so objects are freed by their last reference only."""
     gc.collect()
     gc.disable()
     yield
@@ -51,19 +51,19 @@ def uncollected() -> Iterator[None]:
 
 
 def left() -> Counter[str]:
-    """What there is of requests and connections, by class."""
+    """Count the live request and connection objects by class."""
     names = (type(each).__name__ for each in gc.get_objects())
     return Counter(name for name in names if name in KINDS)
 
 
 class Leaves(Enum):
-    """What the client does at last."""
+    """What the client finally does."""
 
-    ANSWERED = auto()  # it goes when it has its whole answer
+    ANSWERED = auto()  # closes after its whole answer has arrived
     CLOSE = auto()
     RESET = auto()
-    LOGOUT = auto()  # its session ends
-    WAIT = auto()  # until the other side has ended it
+    LOGOUT = auto()  # its session is logged out
+    WAIT = auto()  # until the other side ends the connection
 
 
 ANSWERED, CLOSES, RESETS, LOGOUT, WAITS = Leaves
@@ -95,12 +95,12 @@ async def test_nothing_is_left(
     script: Script,
     leaves: Leaves,
 ) -> None:
-    """Whichever side ends it, and wherever, no object of it waits for the collector."""
+    """Whichever side ends an exchange, and at whatever point, none of its objects remains."""
     upstream.scripts = [script]
     token = (await guarded.login()).access
     connections = guarded.sidecar.metrics.connections
     await until(lambda: not connections["downstream"])
-    before, idle = left(), connections["upstream"]  # to the control plane, for a while yet
+    before, idle = left(), connections["upstream"]  # the control plane's close later
     async with guarded.client() as client:
         await client.send(build("GET", "/x", *sent, token=token))
         if leaves is ANSWERED:

@@ -1,4 +1,4 @@
-"""The sweep strikes whatever is late, by the clock it is given, and nothing else."""
+"""The listener's sweep ends what has passed its deadline by the given clock, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = Limits(header_timeout=10.0, idle_timeout=75.0, upstream_timeout=60.0, q
 
 
 async def test_a_connection_that_asks_nothing() -> None:
-    """It is closed when a head has not come in time, without a word."""
+    """A connection without a request head in time is closed without an answer."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect()
     start = monotonic()
@@ -30,7 +30,7 @@ async def test_a_connection_that_asks_nothing() -> None:
 
 
 async def test_a_head_that_does_not_end() -> None:
-    """Each octet that trickles in gives it no more time; then 408."""
+    """Trickling octets do not extend the time for a head; when it is over, the answer is 408."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect()
     start = monotonic()
@@ -42,12 +42,12 @@ async def test_a_head_that_does_not_end() -> None:
     assert wire.take().startswith(b"HTTP/1.1 408 ")
     assert wire.eof_written
     assert plane.context.malformed.codes[408] == 1
-    plane.listener.sweep(start + 100.0)  # what it still sends is not read for ever
+    plane.listener.sweep(start + 100.0)  # bytes that still arrive are not read for ever
     assert wire.aborted
 
 
 async def test_an_idle_connection() -> None:
-    """After an answer it may stay idle for longer than a head may take."""
+    """After an answer a connection may stay idle for longer than the time for a head."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect()
     await plane.ask(wire, GET)
@@ -61,7 +61,7 @@ async def test_an_idle_connection() -> None:
 
 
 async def test_an_upstream_that_does_not_answer() -> None:
-    """504 after the time limit, and its connection is dropped."""
+    """If the upstream exceeds the time limit, the client gets 504 and its connection closes."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect()
     wire.feed(GET)
@@ -77,7 +77,7 @@ async def test_an_upstream_that_does_not_answer() -> None:
 
 
 async def test_no_connection_comes_free() -> None:
-    """503 after the time in line, and the line is empty."""
+    """A request queued for too long gets 503 and leaves the queue."""
     plane = Plane(limits=LIMITS, origin_limits=UpstreamPoolLimits(connections=1))
     busy, waiting = plane.connect(), plane.connect()
     for wire in (busy, waiting):
@@ -93,7 +93,7 @@ async def test_no_connection_comes_free() -> None:
 
 
 async def test_an_answer_under_way_has_no_deadline() -> None:
-    """A stream may go on for days."""
+    """An answer that has begun has no deadline."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect()
     wire.feed(GET)
@@ -105,7 +105,7 @@ async def test_an_answer_under_way_has_no_deadline() -> None:
 
 
 async def test_a_client_that_takes_nothing() -> None:
-    """An answer that nobody reads is given up, and its upstream with it."""
+    """An answer that the client does not read is aborted together with its upstream connection."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect(hold=True)
     wire.feed(GET)
@@ -124,7 +124,7 @@ async def test_a_client_that_takes_nothing() -> None:
 
 
 async def test_a_connection_that_was_full_serves_the_next_request() -> None:
-    """What held up reading from the upstream is gone when its connection is lent again."""
+    """An upstream connection paused for a slow client is read again when it is reused."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect(hold=True)
     wire.feed(GET)
@@ -143,7 +143,7 @@ async def test_a_connection_that_was_full_serves_the_next_request() -> None:
 
 
 async def test_one_sweep_strikes_them_all() -> None:
-    """Every late connection, and every origin's idle ones; those in time are left."""
+    """One sweep ends all late connections and idle upstream connections and leaves the others."""
     plane = Plane(limits=LIMITS, origin_limits=UpstreamPoolLimits(idle_timeout=60.0))
     late = [plane.connect() for _ in range(3)]
     kept = plane.connect()
@@ -157,7 +157,7 @@ async def test_one_sweep_strikes_them_all() -> None:
 
 
 async def test_stopping() -> None:
-    """Idle connections go at once, a busy one after its answer, which says so."""
+    """On stop, idle connections close at once and busy ones after an answer that says so."""
     plane = Plane((RouteRule(path="/*", access=Access.PUBLIC),), limits=LIMITS)
     idle, busy = plane.connect(), plane.connect()
     await plane.ask(idle, GET)
@@ -175,9 +175,10 @@ async def test_stopping() -> None:
 
 
 async def test_requests_in_line_when_it_stops() -> None:
-    """They are not answered, for the answer before said so; and closing does not destroy that.
+    """On stop, pipelined requests behind an answer that says `close` are read and dropped.
 
-    With octets of theirs unread, a plain close would be a reset (RFC 9112 section 9.6).
+    With unread octets in its receive buffer, a plain close would send a reset and might destroy
+    that answer (RFC 9112 section 9.6).
     """
     plane = Plane(limits=LIMITS)
     wire = plane.connect()
@@ -188,7 +189,7 @@ async def test_requests_in_line_when_it_stops() -> None:
     assert b"\r\nConnection: close\r\n" in wire.take()
     assert wire.eof_written
     assert not wire.is_closing()
-    wire.feed(GET)  # read, and dropped
+    wire.feed(GET)  # read and dropped
     assert wire.written == b""
     plane.listener.sweep(monotonic() + LIMITS.linger + 1)
     assert wire.aborted
@@ -196,7 +197,7 @@ async def test_requests_in_line_when_it_stops() -> None:
 
 
 async def test_stopping_does_not_wait_for_ever() -> None:
-    """What has not ended within the grace is cut."""
+    """Connections that outlive the grace period of a stop are aborted."""
     plane = Plane(limits=LIMITS)
     wire = plane.connect()
     wire.feed(GET)
@@ -207,7 +208,7 @@ async def test_stopping_does_not_wait_for_ever() -> None:
 
 
 async def test_one_that_arrives_when_it_has_stopped() -> None:
-    """It had connected before, and has a second to ask, not all of the time for a head."""
+    """A connection accepted during a stop has one second to send a request, not the full time."""
     plane = Plane(limits=LIMITS)
     busy = plane.connect()
     busy.feed(GET)
@@ -222,7 +223,7 @@ async def test_one_that_arrives_when_it_has_stopped() -> None:
 
 
 async def test_home_is_not_empty_while_one_arrives() -> None:
-    """Whoever goes meanwhile does not make it so."""
+    """A connection set is not empty while an arrival is expected, even if another one leaves."""
     connections, plane = ConnectionSet(), Plane(limits=LIMITS)
     arrived = asyncio.Event()
     arrival = plane.context.tasks.spawn(_waits_for(arrived), "arrival")

@@ -1,6 +1,6 @@
-"""Answers of the upstream that are not HTTP/1.1: 502, and the connection is not used again.
+"""An upstream's answer that is not valid HTTP/1.1 becomes a 502, and its connection is not reused.
 
-RFC 9112 sections 4, 5 and 6.3; an upstream is no more trusted with framing than a client.
+RFC 9112 sections 4, 5 and 6.3. The framing of an upstream is trusted no more than a client's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ZERO: Final = b"0\r\n\r\n"
 
 
 def head(*lines: bytes, first: bytes = FIRST) -> bytes:
-    """A response's head of these lines, octet by octet as given."""
+    """Build a response head from these exact lines."""
     return b"\r\n".join([first, *lines, b"", b""])
 
 
@@ -69,17 +69,17 @@ def head(*lines: bytes, first: bytes = FIRST) -> bytes:
         pytest.param(head(b"A: " + b"b" * 70_000, b"Content-Length: 0"), id="giant-header"),
         pytest.param(head(*[b"A: b"] * 10_000, b"Content-Length: 0"), id="many-headers"),
         pytest.param(head(first=b"HTTP/1.1 103 Hint") * 100_000, id="flood-of-interim"),
-        pytest.param(head(first=b"HTTP/1.1 101 Switching Protocols"), id="unasked-101"),
+        pytest.param(head(first=b"HTTP/1.1 101 Switching Protocols"), id="unrequested-101"),
         pytest.param(
             head(b"Upgrade: websocket", b"Connection: Upgrade", first=b"HTTP/1.1 101 x") + OK,
-            id="unasked-upgrade",
+            id="unrequested-upgrade",
         ),
     ],
 )
 async def test_malformed_answer_is_502(
     upstream: ScriptedUpstream, proxy: Stack, raw: bytes
 ) -> None:
-    """The client gets a problem document and none of it, and the next request a new connection."""
+    """The client gets only a problem document, and the next request uses a new connection."""
     upstream.scripts = [[raw], [OK]]
     async with proxy.client() as client:
         answer = await client.ask(build("GET", "/"))
@@ -93,7 +93,7 @@ async def test_malformed_answer_is_502(
 async def test_folded_header_is_refused_or_unfolded(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """An obs-fold in an answer never reaches the client as one (9112 section 5.2)."""
+    """A folded header line in an answer never reaches the client folded (9112 section 5.2)."""
     upstream.scripts = [[head(b"A: b\r\n Set-Cookie: c", b"Content-Length: 0")]]
     answer = await proxy.get("/")
     if answer.status != 502:
@@ -103,16 +103,16 @@ async def test_folded_header_is_refused_or_unfolded(
 async def test_line_feed_alone_never_reaches_the_client(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """An answer whose lines end with LF is refused, or rewritten with CRLF."""
+    """An answer whose lines end with a bare LF becomes a 502 or is rewritten with CRLF."""
     upstream.scripts = [[b"HTTP/1.1 200 OK\nA: b\nContent-Length: 2\n\nok", YIELD, CLOSE]]
-    answer = await proxy.get("/")  # the client's parser takes CRLF only
+    answer = await proxy.get("/")  # the client's parser accepts CRLF only
     assert answer.status in {200, 502}
 
 
 async def test_chunked_http_1_0_answer_ends_its_connection(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Transfer-Encoding in an HTTP/1.0 answer is faulty framing: at least no reuse (9112 6.1)."""
+    """An HTTP/1.0 answer with Transfer-Encoding has faulty framing: no reuse (9112 6.1)."""
     lines = (CHUNKED, b"Connection: keep-alive")
     upstream.scripts = [[head(*lines, first=b"HTTP/1.0 200 OK") + ZERO], [OK]]
     assert (await proxy.get("/")).status in {200, 502}
@@ -124,7 +124,7 @@ async def test_chunked_http_1_0_answer_ends_its_connection(
 async def test_repeated_equal_length_is_refused_or_made_one(
     upstream: ScriptedUpstream, proxy: Stack, length: str
 ) -> None:
-    """Equal repeated lengths may count as one; they are never passed on repeated (9110 8.6)."""
+    """Equal repeated lengths are merged or refused, and never forwarded repeated (9110 8.6)."""
     upstream.scripts = [[f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nok".encode()]]
     answer = await proxy.get("/")
     if answer.status != 502:
@@ -133,7 +133,7 @@ async def test_repeated_equal_length_is_refused_or_made_one(
 
 
 async def test_answer_within_the_limits_passes(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A large head is no fault."""
+    """A large head within the limits passes."""
     lines = [f"X-{n}: {'y' * 200}" for n in range(90)]
     upstream.scripts = [[reply(b"ok", "200 OK", *lines)]]
     answer = await proxy.get("/")
@@ -142,7 +142,7 @@ async def test_answer_within_the_limits_passes(upstream: ScriptedUpstream, proxy
 
 
 async def test_endless_head_is_bounded(upstream: ScriptedUpstream) -> None:
-    """A head that never ends is cut off by its size, long before the time limit."""
+    """A head without an end is cut off by its size, long before the time limit."""
     async with stack(upstream.url, routes=PUBLIC) as proxy:
         upstream.scripts = [[b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200_000]]
         assert (await proxy.get("/")).status == 502
@@ -164,7 +164,7 @@ async def test_endless_head_is_bounded(upstream: ScriptedUpstream) -> None:
 async def test_malformed_chunks_are_not_passed_on(
     upstream: ScriptedUpstream, proxy: Stack, body: bytes
 ) -> None:
-    """A chunked body that breaks its framing is cut off, or refused if nothing was sent yet."""
+    """A malformed chunked body is cut off, or becomes a 502 if nothing has been sent yet."""
     upstream.scripts = [[head(CHUNKED) + body], [OK]]
     async with proxy.client() as client:
         try:

@@ -1,6 +1,6 @@
-"""Requests that no parser should agree to read: refused, the connection closed, nothing forwarded.
+"""Ambiguous requests: refused without being forwarded, and the connection is closed.
 
-RFC 9112 sections 2.2, 3, 5 and 6; each case is followed by a request that must never be found.
+RFC 9112 sections 2.2, 3, 5 and 6. Each case is followed by a request that must never be found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOO_BIG = frozenset({400, 414, 431, 501})
 
 
 def head(*lines: bytes, line: bytes = b"POST / HTTP/1.1", host: bytes = b"Host: x") -> bytes:
-    """A request's head of these header lines, octet by octet as given."""
+    """Build a request head from these exact lines."""
     return b"\r\n".join([line, *([host] if host else []), *lines, b"", b""])
 
 
@@ -189,12 +189,12 @@ PATHS = [
 async def test_malformed_request_is_refused(
     upstream: ScriptedUpstream, proxy: Stack, raw: bytes, statuses: frozenset[int], way: str
 ) -> None:
-    """The refusal ends the connection; neither the request nor what follows it goes anywhere."""
+    """A malformed request is refused, its connection closes, and nothing is forwarded."""
     async with proxy.client() as client:
         if way == "whole":
             await client.send(raw + AFTER)
         else:
-            await client.trickle(raw[:2000])  # what is too long is long enough by then or not sent
+            await client.trickle(raw[:2000])  # what is too long is so by now, or never sent
             await client.send(raw[2000:] + AFTER)
         answer = await client.response()
         assert answer.status in statuses
@@ -238,7 +238,7 @@ async def test_malformed_request_is_refused(
 async def test_malformed_chunked_body_is_refused(
     upstream: ScriptedUpstream, proxy: Stack, body: bytes, way: str
 ) -> None:
-    """A body that breaks its framing never becomes a complete request, nor does what follows it."""
+    """A malformed body never becomes a complete request, and nothing after it is forwarded."""
     async with proxy.client() as client:
         await client.send(head(TE + b"chunked") + (body + AFTER if way == "whole" else b""))
         if way == "body-apart":
@@ -249,7 +249,7 @@ async def test_malformed_chunked_body_is_refused(
             assert answer.status in {400, 413, 431}
             await client.ended()
         except (TruncatedError, ConnectionError):
-            pass  # closed without a word, as it may when the answer is not ours to give any more
+            pass  # closed without an answer, as it may be once the upstream's answer has begun
     for connection in upstream.connections:
         await upstream.wait(partial(_has_ended, connection))
     assert [seen.raw_body for seen in upstream.requests] in ([], [b""])
@@ -260,7 +260,7 @@ def _has_ended(connection: Connection) -> bool:
 
 
 async def test_tiny_chunks_stay_cheap(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A body in chunks of one octet costs time in proportion (CVE-2025-69229)."""
+    """The cost of a body in one-octet chunks grows linearly (CVE-2025-69229)."""
     body = b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"
     async with proxy.client() as client:
         await client.send(head(TE + b"chunked") + body)
@@ -286,7 +286,7 @@ async def test_tiny_chunks_stay_cheap(upstream: ScriptedUpstream, proxy: Stack) 
 async def test_odd_but_valid_request_passes(
     upstream: ScriptedUpstream, proxy: Stack, raw: bytes
 ) -> None:
-    """The refusals above do not spill over to what the RFCs allow."""
+    """Unusual requests that the RFCs allow pass."""
     async with proxy.client() as client:
         assert (await client.ask(raw)).status == 200
         assert (await client.ask(build("GET", "/next"))).status == 200
@@ -312,16 +312,16 @@ ANY = frozenset({200, 400, 405, 408, 413, 414, 431, 501, 505})
 async def test_any_octets_get_well_formed_answers(
     upstream: ScriptedUpstream, proxy: Stack, pieces: list[bytes]
 ) -> None:
-    """Whatever comes in, what goes out is HTTP, both ways, and the connection ends."""
+    """Whatever a client sends, it gets well-formed HTTP, and the connection ends."""
     async with proxy.client() as client:
         await client.send(b"".join(pieces))
         client.end()
         with pytest.raises(TruncatedError) as end:
             await _answers(client)
-        assert end.value.body == b""  # nothing half-written
+        assert end.value.body == b""  # no half-written answer
 
 
 async def _answers(client: RawClient) -> None:
-    """Read well-formed answers until the end."""
+    """Read well-formed answers until the connection ends."""
     while True:
         assert (await client.response()).status in ANY

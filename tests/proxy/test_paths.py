@@ -1,7 +1,7 @@
-"""No spelling of a path gets past the decision: what the upstream sees is what was decided on.
+"""However a path is spelt, the upstream sees the same path that the decision was made on.
 
-The upstream here is imagined as lax as any: it unescapes, folds slashes, takes a backslash for one,
-drops `;parameters`, and resolves dots.
+The tests assume the laxest possible upstream: it unescapes, merges slashes, treats a backslash as a
+slash, drops `;parameters`, and resolves dots.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ ROUTES = (
 
 @pytest.fixture
 async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar with a public and an administrator's corner."""
+    """A sidecar with public paths and paths that only an administrator may access."""
     async with stack(upstream.url, routes=ROUTES) as running:
         yield running
 
 
 @pytest.fixture
 async def normalising(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """The same, where ambiguous paths are normalised."""
+    """Like `guarded`, but ambiguous paths are normalised."""
     trusted = ["127.0.0.1"]
     async with stack(
         upstream.url, routes=ROUTES, paths_ambiguous="normalise", trusted_proxies=trusted
@@ -50,13 +50,13 @@ async def normalising(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
 
 @pytest.fixture(params=["guarded", "normalising"])
 def either(request: pytest.FixtureRequest) -> Stack:
-    """Both, one after the other."""
+    """Run the test once with each of the two sidecars."""
     running: Stack = request.getfixturevalue(request.param)
     return running
 
 
 def as_lax_upstream_reads(target: bytes) -> list[bytes]:
-    """The path segments that the laxest upstream makes of a request target."""
+    """Return the path segments that the laxest upstream sees in a request target."""
     path = unquote_to_bytes(target.partition(b"?")[0]).partition(b"\0")[0].replace(b"\\", b"/")
     kept: list[bytes] = []
     for segment in path.split(b"/"):
@@ -93,7 +93,7 @@ PIECES = (
 async def test_no_spelling_opens_a_path(
     upstream: ScriptedUpstream, either: Stack, pieces: list[str], start: str
 ) -> None:
-    """Without a token the upstream is reached on public paths only, as it reads them."""
+    """Without a token, only paths that even a lax upstream reads as public get through."""
     upstream.requests.clear()
     target = start + "".join(pieces)
     answer = await either.get(target)
@@ -133,7 +133,7 @@ async def test_no_spelling_opens_a_path(
 async def test_no_spelling_reaches_the_administrators_corner(
     upstream: ScriptedUpstream, guarded: Stack, path: str
 ) -> None:
-    """A user without the role does not get there by another spelling of its path."""
+    """A user without the role cannot reach an admin path by another spelling of it."""
     token = (await guarded.login("alice")).access
     answer = await guarded.get(path, token=token)
     assert answer.status in {400, 403}
@@ -146,7 +146,7 @@ async def test_no_spelling_reaches_the_administrators_corner(
 async def test_own_endpoints_are_not_the_upstreams(
     upstream: ScriptedUpstream, either: Stack, path: str
 ) -> None:
-    """Another spelling of our own endpoints does not reach the upstream unguarded."""
+    """Other spellings of the sidecar's own endpoints do not reach the upstream unguarded."""
     assert (await either.get(path)).status in {200, 400, 401, 404, 405}
     assert upstream.requests == []
 
@@ -154,7 +154,7 @@ async def test_own_endpoints_are_not_the_upstreams(
 async def test_decision_and_upstream_see_one_target(
     upstream: ScriptedUpstream, guarded: Stack
 ) -> None:
-    """What is forwarded is the decided path, and the query after it octet by octet."""
+    """The path that was decided on is forwarded, and the query is forwarded unchanged."""
     for path in ("/public/a%20b", "/public/a+b", "/public/%C3%A9", "/public/a:b@c"):
         assert (await guarded.ask(build("GET", f"{path}?%2e%2e/%61#".rstrip("#")))).status == 200
         seen = upstream.requests[-1].target
@@ -178,7 +178,7 @@ async def test_decision_and_upstream_see_one_target(
 async def test_normalised_paths_are_decided_on(
     upstream: ScriptedUpstream, normalising: Stack, target: str, status: int, seen: bytes | None
 ) -> None:
-    """Routes see the result, and so does the application, with the query octet by octet."""
+    """Routes and application see the normalised path, with the query unchanged."""
     assert (await normalising.get(target)).status == status
     assert [request.target for request in upstream.requests] == ([seen] if seen else [])
 
@@ -197,7 +197,7 @@ async def test_normalised_paths_are_decided_on(
 async def test_a_subrequest_is_never_normalised(
     upstream: ScriptedUpstream, normalising: Stack, path: str, lines: tuple[str, ...], status: int
 ) -> None:
-    """The asking proxy forwards what it has: what is ambiguous in it stays refused."""
+    """Ambiguous subrequest targets are denied: the asking proxy forwards them unnormalised."""
     assert (await normalising.get(path, *lines)).status == status
     assert upstream.requests == []
 
@@ -226,7 +226,7 @@ async def test_a_login_leads_back_to_the_normalised_target(
     goes_on: str,
     logged: tuple[str, str],
 ) -> None:
-    """Redirect, log, route and upstream have one target, before the login and after it."""
+    """Redirect, log, route and upstream agree on one target, before the login and after it."""
     routes = ({"path": "/own/*", "name": "mine"}, {"path": "/*", "name": "rest"})
     async with stack(
         upstream.url, routes=routes, paths_ambiguous="normalise", access_log="all"

@@ -1,4 +1,4 @@
-"""The pool's bookkeeping: no slot is given twice, none leaks, and who waits is served in order."""
+"""The pool's bookkeeping: no slot is lent twice or leaked, and waiters are served in order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sidecar.proxy.pool import Pool
 
 @dataclass(eq=False)
 class Link:
-    """A connection, as far as a pool looks at it."""
+    """A connection, reduced to what the pool needs."""
 
     name: str
     reusable: bool = True
 
 
 def filled(limit: int, names: str) -> tuple[Pool[Link, str], list[Link]]:
-    """A pool with these connections, all leased."""
+    """Return a pool and its connections, all of them leased."""
     pool: Pool[Link, str] = Pool(limit)
     links = [Link(name) for name in names]
     for link in links:
@@ -31,7 +31,7 @@ def filled(limit: int, names: str) -> tuple[Pool[Link, str], list[Link]]:
 
 
 def test_the_last_used_is_taken_first() -> None:
-    """So that the others grow old and are swept out."""
+    """The most recently used connection is taken first, so surplus ones age and are closed."""
     pool, (a, b, c) = filled(3, "abc")
     assert pool.take() is None
     for link in (a, b, c):
@@ -42,7 +42,7 @@ def test_the_last_used_is_taken_first() -> None:
 
 
 def test_a_closing_connection_is_not_lent() -> None:
-    """It keeps its slot until it is gone, but nobody gets it."""
+    """A closing connection keeps its slot until it is gone, but is not lent."""
     pool, (a, b, c) = filled(3, "abc")
     for link in (a, b, c):
         pool.release(link)
@@ -56,7 +56,7 @@ def test_a_closing_connection_is_not_lent() -> None:
 
 
 def test_the_limit_counts_all_three() -> None:
-    """Opening, leased and idle connections together are never more."""
+    """The limit applies to opening, leased and idle connections together."""
     pool, (idle, _) = filled(3, "ab")
     pool.release(idle)
     assert pool.reserve()
@@ -67,7 +67,7 @@ def test_the_limit_counts_all_three() -> None:
 
 
 def test_a_released_connection_goes_to_who_waits() -> None:
-    """It stays leased: nobody can take it in between."""
+    """A released connection goes straight to the next waiter and stays leased in between."""
     pool, (link,) = filled(1, "a")
     pool.waiting.extend(["first", "second"])
     assert [pool.release(link), pool.release(link)] == ["first", "second"]
@@ -77,7 +77,7 @@ def test_a_released_connection_goes_to_who_waits() -> None:
 
 
 def test_discard() -> None:
-    """A connection gone from either place frees its slot; once, and only one of ours."""
+    """Discarding an idle or leased connection frees its slot once; a foreign one frees nothing."""
     pool, (a, b) = filled(2, "ab")
     pool.release(a)
     assert not pool.discard(Link("stranger"))
@@ -88,7 +88,10 @@ def test_discard() -> None:
 
 
 class Pools(RuleBasedStateMachine):
-    """Requests come, are served, give up; connections open, fail, break. As an origin does it."""
+    """Requests arrive, are served and give up; connections open, fail and end.
+
+    The machine drives the pool as an upstream pool does.
+    """
 
     limit = 3
 
@@ -96,14 +99,14 @@ class Pools(RuleBasedStateMachine):
         super().__init__()
         self.pool: Pool[Link, int] = Pool(self.limit)
         self.count = 0
-        self.opening: list[int] = []  # requests that a connection is opened for
-        self.served: dict[Link, int] = {}  # connection to the request that has it
+        self.opening: list[int] = []  # requests that a connection is being opened for
+        self.served: dict[Link, int] = {}  # each leased connection and the request it serves
         self.alive: list[Link] = []
-        self.line: deque[int] = deque()  # requests, as they should be served
+        self.line: deque[int] = deque()  # queued requests, in the order they should be served
 
     @rule()
     def ask(self) -> None:
-        """A request takes an idle connection, or has one opened, or waits."""
+        """A request takes an idle connection, starts opening a new one, or waits."""
         self.count += 1
         usable = [link for link in self.pool.idle if link.reusable]
         link = self.pool.take()
@@ -123,7 +126,7 @@ class Pools(RuleBasedStateMachine):
     @precondition(lambda self: self.opening)
     @rule(data=st.data())
     def open(self, data: st.DataObject) -> None:
-        """A connection is there."""
+        """A connection has been opened."""
         request = data.draw(st.sampled_from(self.opening))
         self.opening.remove(request)
         link = Link(f"for {request}")
@@ -134,7 +137,7 @@ class Pools(RuleBasedStateMachine):
     @precondition(lambda self: self.opening)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
-        """It could not be opened; the next in line may try."""
+        """A connection could not be opened; the next waiter may try."""
         self.opening.remove(data.draw(st.sampled_from(self.opening)))
         self.pool.not_opened()
         self._open_for_next()
@@ -142,7 +145,7 @@ class Pools(RuleBasedStateMachine):
     @precondition(lambda self: any(link.reusable for link in self.served))
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        """A request is done with its connection, which can serve another."""
+        """A request finishes and releases its connection."""
         link = data.draw(st.sampled_from([link for link in self.served if link.reusable]))
         del self.served[link]
         waiter = self.pool.release(link)
@@ -153,7 +156,7 @@ class Pools(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        """The other side ends a connection, whatever it is doing; it is not gone yet."""
+        """The peer ends a connection, idle or leased; it is not gone yet."""
         data.draw(st.sampled_from(self.alive)).reusable = False
 
     @precondition(lambda self: self.alive)
@@ -170,7 +173,7 @@ class Pools(RuleBasedStateMachine):
     @precondition(lambda self: self.line)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        """One in line waits no longer."""
+        """A queued request stops waiting."""
         request = data.draw(st.sampled_from(list(self.line)))
         self.line.remove(request)
         self.pool.waiting.remove(request)
@@ -195,7 +198,7 @@ class Pools(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_in_vain(self) -> None:
-        """Requests wait in the order they came, and only while no connection could serve them."""
+        """Requests wait in order of arrival, and only while no connection could serve them."""
         assert list(self.pool.waiting) == list(self.line)
         if self.line:
             assert self.pool.idle == []

@@ -1,7 +1,7 @@
-"""When an upstream connection may be used again, and when a request may be sent again.
+"""When an upstream connection may be reused, and when a request may be sent again.
 
-A poisoned connection would give one client's answer to another; a repeated POST would buy twice.
-RFC 9110 section 9.2.2, RFC 9112 sections 6.3, 9.3 and 9.3.1.
+Reusing a poisoned connection would give one client's answer to another, and repeating a POST could
+buy twice. RFC 9110 section 9.2.2, RFC 9112 sections 6.3, 9.3 and 9.3.1.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-SETTLE = 0.01  # seconds for an event on loopback to be noticed by the other side
+SETTLE = 0.01  # seconds for the other side to notice an event on loopback
 
 
 async def test_connections_are_reused(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """Requests one after the other share one upstream connection, across client connections."""
+    """Consecutive requests of different clients share one upstream connection."""
     for number in range(5):
         body = b"x" if number % 2 else None
         assert (await proxy.ask(build("POST" if body else "GET", "/", body=body))).status == 200
@@ -52,7 +52,7 @@ async def test_connections_are_reused(upstream: ScriptedUpstream, proxy: Stack) 
 async def test_octets_after_the_answer_are_nobodys(
     upstream: ScriptedUpstream, proxy: Stack, method: str, answer: bytes, when: str
 ) -> None:
-    """What follows a complete answer is dropped with its connection; no client ever sees it."""
+    """Octets after a complete answer are dropped with their connection; no client sees them."""
     head = answer.index(b"\r\n\r\n") + 4
     end = head if method == "HEAD" or b" 204 " in answer or b" 304 " in answer else None
     end = end or (answer.index(b"fine") + 4 if b"chunked" not in answer else answer.index(POISON))
@@ -71,7 +71,7 @@ async def test_octets_after_the_answer_are_nobodys(
 async def test_connection_that_ends_while_idle(
     upstream: ScriptedUpstream, proxy: Stack, ending: Action
 ) -> None:
-    """An idle connection that the upstream ended is not used, not even for a POST."""
+    """An idle connection that the upstream has ended is not used, not even for a POST."""
     upstream.scripts = [[OK, ending]]
     for _ in range(6):
         assert (await proxy.ask(build("POST", "/", body=b"x"))).status == 200
@@ -84,7 +84,7 @@ async def test_connection_that_ends_while_idle(
 async def test_stale_connection_is_retried_once(
     upstream: ScriptedUpstream, proxy: Stack, method: str, ending: Action
 ) -> None:
-    """A reused connection that ends as we send costs a repeatable request nothing."""
+    """A repeatable request is retried when its reused connection ends as it is sent."""
     upstream.scripts = [[OK], [EARLY, ending], [OK]]
     async with proxy.client() as client:
         assert (await client.ask(build("GET", "/first"))).status == 200
@@ -100,7 +100,7 @@ async def test_stale_connection_is_retried_once(
 async def test_unrepeatable_request_is_sent_once(
     upstream: ScriptedUpstream, proxy: Stack, method: str, body: bytes, ending: Action
 ) -> None:
-    """A POST on a connection that ends is answered 502, never sent again."""
+    """A POST or PATCH whose connection ends gets 502 and is never sent again."""
     upstream.scripts = [[OK], [ending], [OK]]
     async with proxy.client() as client:
         assert (await client.ask(build("GET", "/"))).status == 200
@@ -109,7 +109,7 @@ async def test_unrepeatable_request_is_sent_once(
 
 
 async def test_retry_goes_to_a_fresh_connection(upstream: ScriptedUpstream) -> None:
-    """With several stale connections the one retry does not pick another stale one."""
+    """The single retry opens a new connection even if other idle connections exist."""
     slow: Script = [YIELD, OK]
     upstream.scripts = [slow, slow, slow, slow, [EARLY, RESET], [OK]]
     async with stack(upstream.url, routes=PUBLIC) as proxy:
@@ -121,7 +121,7 @@ async def test_retry_goes_to_a_fresh_connection(upstream: ScriptedUpstream) -> N
 
 
 async def test_only_one_retry(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """An upstream that ends the fresh connection too gets no third attempt."""
+    """If the new connection of a retry ends as well, there is no third attempt."""
     upstream.scripts = [[OK], [CLOSE]]
     async with proxy.client() as client:
         assert (await client.ask(build("GET", "/"))).status == 200
@@ -140,7 +140,7 @@ async def test_only_one_retry(upstream: ScriptedUpstream, proxy: Stack) -> None:
 async def test_no_retry_once_an_answer_began(
     upstream: ScriptedUpstream, proxy: Stack, start: bytes
 ) -> None:
-    """After the first octet of an answer the request counts as handled."""
+    """Once the first octet of an answer has arrived, the request is not sent again."""
     upstream.scripts = [[OK], [start, YIELD, CLOSE], [OK]]
     async with proxy.client() as client:
         assert (await client.ask(build("GET", "/"))).status == 200
@@ -152,7 +152,7 @@ async def test_no_retry_once_an_answer_began(
 async def test_closing_answers_are_not_reused(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """An upstream that says it will close is not sent another request, even if it stays open."""
+    """A connection is not reused after an answer that announces its end, even if it stays open."""
     heads = {
         "close": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
         "http-1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -166,7 +166,7 @@ async def test_closing_answers_are_not_reused(
 
 
 async def test_cancelled_download_is_not_reused(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """A connection with half an unread answer on it is closed, never lent again."""
+    """A connection with an unread part of an answer is closed and never lent again."""
     upstream.scripts = [[reply(b"S" * 200_000)], [OK]]
     async with proxy.client() as client:
         await client.send(build("GET", "/"))
@@ -180,7 +180,7 @@ async def test_cancelled_download_is_not_reused(upstream: ScriptedUpstream, prox
 async def test_answer_before_the_request_is_refused(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Octets that were on an idle connection before the request went out answer nothing."""
+    """Octets received on an idle connection are never taken for the next answer."""
     upstream.scripts = [[OK, YIELD, POISON], [OK]]
     async with proxy.client() as client:
         assert (await client.ask(build("GET", "/"))).body == b"ok"
@@ -193,7 +193,7 @@ async def test_answer_before_the_request_is_refused(
 
 
 async def test_idle_connections_are_given_up(upstream: ScriptedUpstream) -> None:
-    """After its idle time a pooled connection is closed from our side."""
+    """The sidecar closes a pooled connection after its idle time."""
     upstream.scripts = [[OK]]
     async with stack(upstream.url, routes=PUBLIC, upstream_idle_timeout="50ms") as proxy:
         assert (await proxy.get("/")).status == 200
@@ -203,7 +203,7 @@ async def test_idle_connections_are_given_up(upstream: ScriptedUpstream) -> None
 
 
 async def test_an_idle_control_plane_is_given_up(proxy: Stack) -> None:
-    """Once nobody logs in any more, no task and no file is left of it; /status counts tasks."""
+    """Once logins stop, the control plane keeps no task and no connection."""
 
     async def status() -> dict[str, Any]:
         answer = await fetch(proxy.sidecar.admin_port, build("GET", "/status"))

@@ -1,6 +1,6 @@
-"""CORS preflights through the whole proxy: which pass, as what, and what the application sees.
+"""CORS preflights through the whole proxy: which ones pass, and what the application sees of them.
 
-The rule asked is that of the announced method; what is no preflight is decided as ever.
+The route rule of the announced method decides. A request that is no preflight is decided as usual.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SAID: Final = (
 
 @pytest.fixture
 async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar whose rules let some preflights pass, before an application that knows CORS."""
+    """A sidecar whose rules allow some preflights, in front of an application with CORS."""
     upstream.scripts = [
         [reply(b"", "204 No Content", *SAID).replace(b"Content-Length: 0\r\n", b"")]
     ]
@@ -52,13 +52,13 @@ async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
 
 
 def preflight(path: str, *lines: str, method: str = "DELETE") -> bytes:
-    """What a browser sends ahead of a request, and these lines."""
+    """Build the preflight that a browser sends before a request, with extra header lines."""
     asks = f"Access-Control-Request-Method: {method}"
     return build("OPTIONS", path, ORIGIN, asks, *lines)
 
 
 async def decisions(running: Stack, decision: str, reason: str) -> float:
-    """How many there were."""
+    """Return how often this decision was made for this reason."""
     labels = f'decision="{decision}",reason="{reason}"'
     return await running.metric(f"sidecar_decisions_total{{{labels}}}")
 
@@ -66,7 +66,7 @@ async def decisions(running: Stack, decision: str, reason: str) -> float:
 @pytest.mark.parametrize(
     ("path", "method", "route"),
     [
-        pytest.param("/api/x", "DELETE", "api-admin", id="of-a-role"),
+        pytest.param("/api/x", "DELETE", "api-admin", id="role"),
         pytest.param("/api/x", "GET", "api", id="its-own-rule"),
         pytest.param("/api/x", "HEAD", "api", id="get-covers-head"),
         pytest.param("/api/open/x", "PUT", "api-open", id="public"),
@@ -75,7 +75,7 @@ async def decisions(running: Stack, decision: str, reason: str) -> float:
 async def test_passes_and_the_answer_is_the_applications(
     upstream: ScriptedUpstream, guarded: Stack, path: str, method: str, route: str
 ) -> None:
-    """Without a token it reaches the application, whose headers come back as they are."""
+    """A preflight needs no token to reach the application, whose headers come back unchanged."""
     asked = "Access-Control-Request-Headers: authorization, x-a"
     answer = await guarded.ask(preflight(path + "?q=%20", asked, method=method))
     assert answer.status == 204
@@ -96,16 +96,16 @@ async def test_passes_and_the_answer_is_the_applications(
 @pytest.mark.parametrize(
     ("path", "method"),
     [
-        pytest.param("/api/x", "PUT", id="a-rule-that-checks"),
+        pytest.param("/api/x", "PUT", id="rule-without-preflight"),
         pytest.param("/other", "DELETE", id="no-rule"),
-        pytest.param("/apix", "DELETE", id="no-path-below"),
+        pytest.param("/apix", "DELETE", id="not-below-prefix"),
         pytest.param("/", "GET", id="root"),
     ],
 )
 async def test_a_rule_that_does_not_say_so(
     upstream: ScriptedUpstream, guarded: Stack, path: str, method: str
 ) -> None:
-    """Where the rule of the announced method checks, it needs a token like any OPTIONS."""
+    """If the announced method's rule does not allow preflights, they need a token."""
     answer = await guarded.ask(preflight(path, method=method))
     assert answer.status == 401
     assert b"\r\naccess-control-" not in answer.head.lower()
@@ -117,7 +117,7 @@ async def test_a_rule_that_does_not_say_so(
 
 
 async def test_a_rule_by_hand_stays_what_it_was(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """A public rule for OPTIONS lets every OPTIONS pass, preflight or not, with all it has."""
+    """A public rule for OPTIONS allows every OPTIONS request, with all its headers."""
     cookie = "Cookie: a=b"
     assert (await guarded.ask(preflight("/by-hand/x", cookie))).status == 204
     assert (await guarded.ask(build("OPTIONS", "/by-hand/x", cookie))).status == 204
@@ -136,7 +136,8 @@ async def test_a_rule_by_hand_stays_what_it_was(upstream: ScriptedUpstream, guar
         ),
         pytest.param((ORIGIN, *["Access-Control-Request-Method: GET"] * 2), id="two-methods"),
         pytest.param(
-            (ORIGIN, "Access-Control-Request-Method: GET", "Connection: Origin"), id="named"
+            (ORIGIN, "Access-Control-Request-Method: GET", "Connection: Origin"),
+            id="named-in-connection",
         ),
         pytest.param(
             (ORIGIN, "Access-Control-Request-Method: GET", "X-HTTP-Method-Override: DELETE"),
@@ -154,7 +155,7 @@ async def test_a_rule_by_hand_stays_what_it_was(upstream: ScriptedUpstream, guar
 async def test_what_only_looks_like_one(
     upstream: ScriptedUpstream, guarded: Stack, lines: tuple[str, ...]
 ) -> None:
-    """It is decided as any other request: 401 without a token, and with one it goes on."""
+    """A request that only resembles a preflight is decided as usual: it needs a token."""
     assert (await guarded.ask(build("OPTIONS", "/api/x", *lines))).status == 401
     assert upstream.requests == []
     token = (await guarded.login("admin")).access
@@ -166,14 +167,14 @@ async def test_what_only_looks_like_one(
 async def test_another_method_is_none(
     upstream: ScriptedUpstream, guarded: Stack, method: str
 ) -> None:
-    """The same headers on any other request open nothing."""
+    """The headers of a preflight open nothing for methods other than OPTIONS."""
     lines = (ORIGIN, "Access-Control-Request-Method: GET")
     assert (await guarded.ask(build(method, "/api/x", *lines))).status == 401
     assert upstream.requests == []
 
 
 async def test_one_with_a_body_is_none(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """Nothing of a body passes without a decision, however it is framed."""
+    """A preflight with a body is decided as usual, however the body is framed."""
     head = preflight("/api/x")[:-2]
     for body in (
         b"Content-Length: 4\r\n\r\nbody",
@@ -192,7 +193,7 @@ async def test_one_with_a_body_is_none(upstream: ScriptedUpstream, guarded: Stac
 async def test_forged_identity_is_gone(
     upstream: ScriptedUpstream, guarded: Stack, path: str, name: str
 ) -> None:
-    """No spelling of an identity header survives on a preflight, alone, repeated or named."""
+    """No spelling of a client's identity header survives on a preflight."""
     lines = [f"{spelt}: root" for spelt in variants(name) for _ in range(2)]
     assert (await guarded.ask(preflight(path, *lines, f"Connection: {name}"))).status == 204
     seen = await upstream.arrived()
@@ -202,7 +203,7 @@ async def test_forged_identity_is_gone(
 
 
 async def test_credentials_are_gone(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """Good, bad or several: none reaches the application, none is looked at, nobody is known."""
+    """Credentials on a preflight, valid or not, are neither checked nor forwarded."""
     good, cookie = (await guarded.login("admin")).access, await guarded.cookie()
     for lines in (
         (f"Authorization: Bearer {good}",),
@@ -221,7 +222,7 @@ async def test_credentials_are_gone(upstream: ScriptedUpstream, guarded: Stack) 
 
 
 async def test_on_one_connection_with_others(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """Nothing of a preflight stays for the next request, nor of a request for the preflight."""
+    """Preflights and other requests on one connection do not affect each other."""
     token = (await guarded.login("admin")).access
     lines = (ORIGIN, "Access-Control-Request-Method: DELETE", f"Authorization: Bearer {token}")
     asked = [build("DELETE", "/api/x", *lines), build("OPTIONS", "/api/x", *lines)]
@@ -238,7 +239,7 @@ async def test_on_one_connection_with_others(upstream: ScriptedUpstream, guarded
 async def test_our_own_paths_are_not_the_applications(
     upstream: ScriptedUpstream, guarded: Stack
 ) -> None:
-    """The control plane answers for itself, and opens nothing to another origin."""
+    """The control plane answers preflights itself and allows no other origin."""
     for path in ("/auth/login", "/auth/userinfo", "/.well-known/jwks.json"):
         answer = await guarded.ask(preflight(path, method="POST"))
         assert answer.status == 405
@@ -258,7 +259,7 @@ RAW: Final = (
 
 
 async def test_the_access_log_says_why_it_passed(tmp_path: Path) -> None:
-    """The line has the rule and the word `preflight`, and nobody's name."""
+    """The access log line of a preflight has its rule and `preflight`, and no user."""
     file = tmp_path / "log"
     plane = Plane(RULES)
     with file.open("wb") as output:
@@ -275,7 +276,7 @@ async def test_the_access_log_says_why_it_passed(tmp_path: Path) -> None:
 
 
 async def test_beyond_the_bound_it_is_turned_away() -> None:
-    """What is too much is too much, with or without a decision."""
+    """A preflight over the request limit gets 503 like any other request."""
     plane = Plane(RULES, limits=Limits(requests=1))
     plane.connect().feed(RAW)
     await rest()

@@ -1,4 +1,4 @@
-"""Streams and tunnels end with their session, even when the clock is set."""
+"""Streams and tunnels end with their session, even if the wall clock is changed."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ HOUR: Final = 3600.0
 
 
 class Glimpse(Clock):
-    """A clock that may show another time once."""
+    """A clock that can show another time for a single reading."""
 
     shown: float | None = None
 
     def __call__(self) -> float:
-        """The time, or what is shown once."""
+        """Return the time, or `shown` once."""
         shown, self.shown = self.shown, None
         return self.now if shown is None else shown
 
 
 class Lasting:
-    """Whatever lasts, of one login."""
+    """A login, and a session watcher that watches its streams."""
 
     def __init__(self, clock: Clock) -> None:
         key = secret_key(ISSUER, SECRET)
@@ -68,7 +68,7 @@ class Lasting:
     def watch(
         self, name: str, *, until: float | None = None, began: float | None = None
     ) -> WatchedStream:
-        """One more; by one that ends before the others all are looked at."""
+        """Watch one more stream; one that expires before the others has them all checked."""
         allow = self.allow if until is None else replace(self.allow, expires=until)
         watched = self.live.watch(
             *(ROUTE, self.head, allow, lambda: self.ended.append(name)),
@@ -86,7 +86,7 @@ def clock() -> Glimpse:
 
 @pytest.fixture
 async def lasting(clock: Glimpse) -> AsyncIterator[Lasting]:
-    """One login, and something of it that lasts."""
+    """A login with one watched tunnel."""
     made = Lasting(clock)
     made.live.start()
     made.watch("tunnel")
@@ -96,7 +96,7 @@ async def lasting(clock: Glimpse) -> AsyncIterator[Lasting]:
 
 
 async def test_a_clock_set_forward(lasting: Lasting, clock: Glimpse) -> None:
-    """Its time is over: it ends, as a request would be refused."""
+    """If the clock is set past its expiry, a stream ends, as a request would be denied."""
     clock.advance(HOUR)
     lasting.watch("other", until=START)
     await clock.turn()
@@ -104,7 +104,7 @@ async def test_a_clock_set_forward(lasting: Lasting, clock: Glimpse) -> None:
 
 
 async def test_a_clock_set_back(lasting: Lasting, clock: Glimpse) -> None:
-    """It goes on, and ends when its time has come."""
+    """If the clock is set back, a stream continues and ends at its expiry by the new clock."""
     clock.advance(-HOUR)
     lasting.watch("other", until=START - 2 * HOUR)
     await clock.turn()
@@ -116,7 +116,7 @@ async def test_a_clock_set_back(lasting: Lasting, clock: Glimpse) -> None:
 
 
 async def test_a_clock_that_was_wrong_for_a_moment(lasting: Lasting, clock: Glimpse) -> None:
-    """What seemed to be over and was not still ends when its time has come."""
+    """A stream that seemed expired for a moment still ends when it really expires."""
     lasting.watch("other", until=START)
     clock.shown = START + HOUR
     await clock.turn()
@@ -128,7 +128,7 @@ async def test_a_clock_that_was_wrong_for_a_moment(lasting: Lasting, clock: Glim
 
 
 async def test_a_logout_before_an_answer_began(lasting: Lasting, clock: Glimpse) -> None:
-    """What was let in before it, and goes on only after it, ends like the rest."""
+    """A stream allowed before a logout and begun after it ends like the others."""
     began = monotonic()
     await lasting.store.revoke_session(lasting.sid)
     await clock.turn()
@@ -138,7 +138,7 @@ async def test_a_logout_before_an_answer_began(lasting: Lasting, clock: Glimpse)
 
 
 async def test_rules_that_ask_nothing_for_a_while(lasting: Lasting, clock: Glimpse) -> None:
-    """Under a public rule it has no end, and is not looked at again and again."""
+    """While a public rule applies, a stream has no expiry and is not checked repeatedly."""
     watched = lasting.watch("stream")
     lasting.live.replace_routes(RouteTable([RouteRule(path="/*", access=Access.PUBLIC)]))
     await clock.turn()
@@ -152,9 +152,9 @@ async def test_rules_that_ask_nothing_for_a_while(lasting: Lasting, clock: Glimp
 async def test_one_that_ends_by_itself_is_looked_at_no_more(
     lasting: Lasting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While somebody is about to look: nothing is left to look at, and nobody is told."""
+    """A stream that is released during its check is forgotten without being ended or logged."""
     watched = lasting.watch("one", until=START - 1)
-    for _ in range(10):  # turns, until it is seen that its time is over
+    for _ in range(10):  # iterations of the loop, until its expiry has been noticed
         if watched.checking:
             break
         await asyncio.sleep(0)

@@ -1,6 +1,6 @@
-"""Requests that come slowly, or never to their end, and forms that are gathered before they go on.
+"""Slow or unfinished request bodies, and forms that are buffered for the control plane.
 
-No test waits for a limit: the sidecar is asked what is late as if the time had passed.
+No test waits for a limit: the sidecar checks its deadlines as if the time had passed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.peers.scripted_upstream import ScriptedUpstream
     from tests.peers.stack import Stack
 
-LIMITS: Final = Limits()  # what a sidecar has unless its settings say otherwise; seconds
+LIMITS: Final = Limits()  # a sidecar's limits with default settings; seconds
 JSON: Final = "Content-Type: application/json"
 CREDENTIALS: Final = b'{"username": "alice", "password": "pw-alice"}'
 
@@ -33,7 +33,7 @@ CREDENTIALS: Final = b'{"username": "alice", "password": "pw-alice"}'
 async def test_stalled_upload_under_an_early_answer(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """An answer that has begun does not let its request take for ever."""
+    """A request whose body stalls is ended even though its answer has begun."""
     await _stall_upload(upstream, proxy, framing)
 
 
@@ -41,7 +41,7 @@ async def test_stalled_upload_under_an_early_answer(
 async def test_stalled_upload_cuts_its_early_answer(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """What has begun is broken off visibly: nothing of another answer gets into it."""
+    """An answer cut because its request stalled ends with a reset, and nothing follows it."""
     assert await _stall_upload(upstream, proxy, framing) == (b"", "reset")
 
 
@@ -55,7 +55,7 @@ EARLY_HEADS: Final = {
 async def _stall_upload(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> tuple[bytes, str]:
-    """What comes after the first part of an early answer, and how it ends."""
+    """Return what follows the first part of an early answer, and how the connection ends."""
     upstream.scripts = [[EARLY, EARLY_HEADS[framing], WATCH]]
     before = monotonic()
     async with proxy.client() as client:
@@ -72,13 +72,13 @@ async def _stall_upload(
 
 
 def login(*lines: str) -> bytes:
-    """The head of a login."""
+    """Build the head of a login request."""
     return build("POST", "/auth/login", JSON, *lines)
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_slow_logins_do_not_delay_another(proxy: Stack, framing: str) -> None:
-    """Clients that have sent a part of their credentials keep nobody from logging in."""
+    """Clients that have sent part of their credentials do not delay other logins."""
     line, first, last = {
         "length": (f"Content-Length: {len(CREDENTIALS)}", CREDENTIALS[:1], CREDENTIALS[1:]),
         "chunked": (
@@ -87,7 +87,7 @@ async def test_slow_logins_do_not_delay_another(proxy: Stack, framing: str) -> N
             chunked(CREDENTIALS[1:]),
         ),
     }[framing]
-    count = 80  # more than the control plane has connections
+    count = 80  # more than the connection limit of the control plane
     async with contextlib.AsyncExitStack() as open_:
         slow: list[RawClient] = []
         for _ in range(count):
@@ -103,11 +103,11 @@ async def test_slow_logins_do_not_delay_another(proxy: Stack, framing: str) -> N
         await until(lambda: proxy.sidecar.metrics.in_flight == count - 2)
 
 
-@pytest.mark.parametrize("octets", [0, 1], ids=["silent", "dripping"])
+@pytest.mark.parametrize("octets", [0, 1], ids=["silent", "trickling"])
 async def test_slow_login_is_cut_off(proxy: Stack, octets: int) -> None:
-    """A body for the control plane must come whole in time, however steadily it comes."""
+    """A body for the control plane must be complete in time, even if octets keep arriving."""
     async with proxy.client() as client:
-        assert (await client.ask(build("GET", "/"))).status == 200  # so that no limit is a head's
+        assert (await client.ask(build("GET", "/"))).status == 200  # past the limit for a head
         before = monotonic()
         await client.send(login("Content-Length: 1000") + b"{")
         await until(lambda: proxy.sidecar.metrics.in_flight == 1)
@@ -127,7 +127,7 @@ async def test_slow_login_is_cut_off(proxy: Stack, octets: int) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_login_is_gathered_up_to_a_limit(proxy: Stack, framing: str) -> None:
-    """Beyond it the client is refused at once, before the end of whatever it announces."""
+    """A login over the size limit gets 413 at once, before the announced body has ended."""
     line = "Content-Length: 10000000" if framing == "length" else "Transfer-Encoding: chunked"
     body = b" " * LIMITS.form_size
     async with proxy.client() as client:
@@ -145,7 +145,7 @@ async def test_login_is_gathered_up_to_a_limit(proxy: Stack, framing: str) -> No
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_large_login_that_comes_at_once_is_refused(proxy: Stack, framing: str) -> None:
-    """The limit also holds for a body that was read together with its head."""
+    """The size limit also applies to a body that was read together with its head."""
     body = b" " * LIMITS.form_size + CREDENTIALS
     line = f"Content-Length: {len(body)}" if framing == "length" else "Transfer-Encoding: chunked"
     answer = await proxy.ask(login(line) + (body if framing == "length" else chunked(body)))
@@ -154,7 +154,7 @@ async def test_large_login_that_comes_at_once_is_refused(proxy: Stack, framing: 
 
 
 async def test_login_at_the_limit_passes(proxy: Stack) -> None:
-    """The largest body that is gathered is also one that is read."""
+    """A login body of exactly the size limit is accepted."""
     body = CREDENTIALS.rjust(LIMITS.form_size)
     async with proxy.client() as client:
         await client.send(login(f"Content-Length: {len(body)}"))
@@ -167,7 +167,7 @@ EXPECTING: Final = ("Expect: 100-continue", f"Content-Length: {len(CREDENTIALS)}
 
 
 async def test_login_that_waits_to_be_asked(proxy: Stack) -> None:
-    """A client that expects 100 Continue gets it, once, or it would never send its credentials."""
+    """A client that expects 100 Continue before its credentials gets it exactly once."""
     async with proxy.client() as client:
         client.patience = 1.0
         await client.send(login(*EXPECTING))
@@ -179,7 +179,7 @@ async def test_login_that_waits_to_be_asked(proxy: Stack) -> None:
 
 
 async def test_login_over_http_1_0_is_not_asked_for(proxy: Stack) -> None:
-    """HTTP/1.0 knows no 100 Continue (RFC 9110 section 10.1.1): the expectation is ignored."""
+    """An HTTP/1.0 login's expectation is ignored (RFC 9110 section 10.1.1)."""
     async with proxy.client() as client:
         await client.send(build("POST", "/auth/login", JSON, *EXPECTING, version="1.0"))
         await until(lambda: proxy.sidecar.metrics.in_flight == 1)

@@ -1,6 +1,7 @@
-"""No octet of a body becomes a request, and no name reaches the upstream that folds onto ours.
+"""No octet of a body becomes a request, and no header name reaches the upstream in an alias.
 
-The attacks of RFC 9112 section 11.2, and the spellings that applications take for one another.
+These are the attacks of RFC 9112 section 11.2, and spellings of header names that applications
+treat as equal.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ CODINGS: Final = (
     "Transfer.Encoding",
     "x, TRANSFER~ENCODING",
 )
-SEPARATORS: Final = "_.~!#$%&'*+^`|"  # every other octet that a header's name may have
+SEPARATORS: Final = "_.~!#$%&'*+^`|"  # every other octet allowed in a header name
 
 
 def with_body(framing: str, method: str, target: str, *lines: str) -> tuple[bytes, bytes]:
-    """The head and the framed body of a request whose body is itself a request."""
+    """Return the head and the framed body of a request whose body is itself a request."""
     if framing == "length":
         return build(method, target, *lines, f"Content-Length: {len(INNER)}"), INNER
     return build(method, target, *lines, "Transfer-Encoding: chunked"), chunked(INNER)
@@ -50,7 +51,7 @@ def with_body(framing: str, method: str, target: str, *lines: str) -> tuple[byte
 async def test_connection_cannot_take_out_the_length(
     upstream: ScriptedUpstream, proxy: Stack, named: str
 ) -> None:
-    """A request whose Connection names its Content-Length, in whatever spelling, is refused."""
+    """A request whose Connection names its Content-Length, in any spelling, gets a 400."""
     async with proxy.client() as client:
         head, body = with_body("length", "POST", "/x", f"Connection: {named}")
         await client.send(head + body + build("GET", "/after"))
@@ -76,7 +77,7 @@ async def test_connection_cannot_take_out_the_chunks(
 async def test_connection_cannot_unframe_an_answer(
     upstream: ScriptedUpstream, proxy: Stack, framing: str, named: str
 ) -> None:
-    """An answer keeps its framing too: its end is where the upstream put it."""
+    """An answer keeps its framing, whatever the upstream's Connection names."""
     inner = reply(b"poison")
     if framing == "length":
         answer = reply(inner, "200 OK", f"Connection: {named}")
@@ -98,7 +99,7 @@ async def test_connection_cannot_unframe_an_answer(
 async def test_upgrade_with_a_body_is_a_plain_request(
     upstream: ScriptedUpstream, proxy: Stack, method: str, framing: str
 ) -> None:
-    """It goes on without the upgrade, its body framed; nothing of that is a tunnel's octets."""
+    """An upgrade request with a body is forwarded without the upgrade, its body framed."""
     async with proxy.client() as client:
         head, body = with_body(framing, method, "/ws", *ASK)
         assert (await client.ask(head + body)).status == 200
@@ -114,7 +115,7 @@ async def test_upgrade_with_a_body_is_a_plain_request(
 async def test_upgrade_with_a_body_is_not_switched(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """An upstream that switches all the same gives a broken answer, and there is no tunnel."""
+    """An upstream that switches although no upgrade was forwarded causes a 502 and no tunnel."""
     upstream.scripts = [[SWITCH], [OK]]
     async with proxy.client() as client:
         head, body = with_body(framing, "GET", "/ws", *ASK)
@@ -131,7 +132,7 @@ IN_TWO: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"
 async def test_rest_of_a_body_after_its_answer_is_no_request(
     upstream: ScriptedUpstream, proxy: Stack, framing: str, sent: int
 ) -> None:
-    """An answer that begins and ends before the request does is the last on both connections."""
+    """An answer that ends before its request has ended is the last on both connections."""
     upstream.scripts = [[EARLY, IN_TWO, STALL, b"67890"], [OK]]
     head, body = with_body(framing, "POST", "/x")
     async with proxy.client() as client:
@@ -152,7 +153,7 @@ async def test_rest_of_a_body_after_its_answer_is_no_request(
 async def test_answer_that_outlasts_the_body_keeps_the_connection(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """With the body read to its end before the answer's, the next request is the next one."""
+    """If the body ends before the answer does, both connections are reused."""
     upstream.scripts = [[EARLY, IN_TWO, READ_BODY, STALL, b"67890"], [OK]]
     head, body = with_body(framing, "POST", "/x")
     async with proxy.client() as client:
@@ -175,7 +176,7 @@ async def test_answer_that_outlasts_the_body_keeps_the_connection(
     ],
 )
 async def test_no_folding_of_a_special_name_passes(upstream: ScriptedUpstream, name: str) -> None:
-    """Whatever stands for the dashes, in any case: an application may take it for the real one."""
+    """No alias of a special header name passes, whatever stands for its dashes."""
     spellings = {
         spelt
         for separator in SEPARATORS
@@ -200,7 +201,7 @@ ORDINARY: Final = (
 async def test_ordinary_names_with_dots_and_underscores_pass(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A name that folds onto nothing special arrives as it was sent, octet by octet."""
+    """A name that is no alias of a special header passes exactly as it was sent."""
     assert (await proxy.get("/", *ORDINARY)).status == 200
     head = (await upstream.arrived()).head
     assert "".join(f"{line}\r\n" for line in ORDINARY).encode() in head
@@ -210,7 +211,7 @@ async def test_ordinary_names_with_dots_and_underscores_pass(
 async def test_methods_for_proxies_are_405(
     upstream: ScriptedUpstream, proxy: Stack, method: str
 ) -> None:
-    """TRACE would show the client what only the upstream is told; nothing of either goes on."""
+    """TRACE, which would reveal headers meant for the upstream, and CONNECT get a 405."""
     async with proxy.client() as client:
         answer = await client.ask(build(method, "/x", "Max-Forwards: 0"))
         assert answer.status == 405
@@ -219,7 +220,7 @@ async def test_methods_for_proxies_are_405(
 
 
 async def test_absolute_form_needs_a_host_too(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """HTTP/1.1 wants a Host beside whatever target (RFC 9112 section 3.2); HTTP/1.0 knows none."""
+    """HTTP/1.1 requires a Host with any target form (RFC 9112 section 3.2); HTTP/1.0 does not."""
     target = "http://shop.example/x"
     assert (await proxy.ask(build("GET", target, host=None))).status == 400
     assert upstream.requests == []

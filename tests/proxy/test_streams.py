@@ -1,4 +1,4 @@
-"""WebSockets with real clients and servers, and event streams as they come."""
+"""WebSockets with real clients and servers, and event streams that are forwarded without delay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ENDED: Final = web.AppKey("ended", list[web.WebSocketResponse])
 SENT: Final = web.AppKey("sent", list[float])
 EVENTS: Final = web.AppKey("events", asyncio.Queue[int | None])
-PROMPT: Final = 0.05  # seconds within which an event must be at the client
+PROMPT: Final = 0.05  # seconds within which an event must reach the client
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
@@ -45,7 +45,7 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Send an event for each entry of the queue, with the time it was sent at; None ends it."""
+    """Send an event for each entry of the queue and note the time; None ends the stream."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     while (event := await request.app[EVENTS].get()) is not None:
@@ -69,20 +69,20 @@ async def application() -> AsyncIterator[TestServer]:
 
 @pytest.fixture
 async def running(application: TestServer) -> AsyncIterator[Stack]:
-    """The sidecar in front of it, for everyone."""
+    """The sidecar in front of the application, open to everyone."""
     async with stack(str(application.make_url("")), routes=PUBLIC) as proxy:
         yield proxy
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    """A real client."""
+    """A real HTTP client."""
     async with aiohttp.ClientSession() as session:
         yield session
 
 
 async def test_echo_with_aiohttp(running: Stack, http: aiohttp.ClientSession) -> None:
-    """Text and binary, small and large messages return as they were; the close code passes."""
+    """Text and binary messages of all sizes pass unchanged, and so does the close code."""
     async with http.ws_connect(f"{running.url}/ws?a=b", max_msg_size=0, protocols=("chat",)) as ws:
         assert ws.protocol == "chat"
         assert await ws.receive_str() == " /ws?a=b"
@@ -98,7 +98,7 @@ async def test_echo_with_aiohttp(running: Stack, http: aiohttp.ClientSession) ->
 
 
 async def test_echo_with_websockets(running: Stack) -> None:
-    """The same with another implementation, which negotiates compression."""
+    """Messages and the close code pass for another implementation that negotiates compression."""
     url = running.url.replace("http", "ws")
     async with websockets.connect(f"{url}/ws", max_size=None) as ws:
         assert await ws.recv() == " /ws"
@@ -116,7 +116,7 @@ async def test_echo_with_websockets(running: Stack) -> None:
 async def test_client_close_reaches_the_application(
     application: TestServer, running: Stack, http: aiohttp.ClientSession
 ) -> None:
-    """The client's close code arrives, and a client that just vanishes ends the other side too."""
+    """The client's close code reaches the application, and a client's reset ends its socket."""
     ended = _app(application)[ENDED]
     async with http.ws_connect(f"{running.url}/ws") as ws:
         await ws.receive_str()
@@ -133,7 +133,7 @@ async def test_client_close_reaches_the_application(
 async def test_socket_carries_the_identity(
     application: TestServer, http: aiohttp.ClientSession
 ) -> None:
-    """Behind a protected route the handshake says who it is; without a token there is none."""
+    """A protected WebSocket handshake carries the identity; without a token it is denied."""
     async with stack(str(application.make_url(""))) as guarded:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await http.ws_connect(f"{guarded.url}/ws")
@@ -145,7 +145,7 @@ async def test_socket_carries_the_identity(
 
 
 async def test_many_sockets_at_once(running: Stack, http: aiohttp.ClientSession) -> None:
-    """Fifty sockets, each with its own conversation."""
+    """Fifty concurrent WebSockets each keep their own conversation."""
 
     async def talk(number: int) -> None:
         async with http.ws_connect(f"{running.url}/ws?{number}") as ws:
@@ -160,7 +160,7 @@ async def test_many_sockets_at_once(running: Stack, http: aiohttp.ClientSession)
 async def test_events_arrive_as_they_are_sent(
     application: TestServer, running: Stack, http: aiohttp.ClientSession
 ) -> None:
-    """Each event is at the client within 50 ms, the first one too, and alone."""
+    """Each event, including the first, reaches the client alone and within 50 ms."""
     app = _app(application)
     async with http.get(f"{running.url}/events") as response:
         assert response.headers["Content-Type"] == "text/event-stream"
@@ -177,7 +177,7 @@ async def test_events_arrive_as_they_are_sent(
 async def test_head_of_an_event_stream_is_not_held_back(
     running: Stack, http: aiohttp.ClientSession
 ) -> None:
-    """A stream without any event yet has already answered."""
+    """The head of an event stream reaches the client before there is any event."""
     async with asyncio.timeout(PROMPT * 4), http.get(f"{running.url}/events") as response:
         assert response.status == 200
 

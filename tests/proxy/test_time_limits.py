@@ -1,6 +1,6 @@
-"""Nobody waits for ever: clients that take nothing, send nothing, or have gone half away.
+"""No wait is endless: clients that read nothing, send nothing, or are half-closed are cut off.
 
-No test waits for a limit: the sidecar is asked what is late as if the time had passed.
+No test waits for a limit: the sidecar checks its deadlines as if the time had passed.
 """
 
 from __future__ import annotations
@@ -49,20 +49,21 @@ if TYPE_CHECKING:
     from tests.peers.scripted_upstream import Connection, Received
     from tests.peers.stack import Stack
 
-LIMITS: Final = Limits()  # what a sidecar has unless its settings say otherwise; seconds
+LIMITS: Final = Limits()  # a sidecar's limits with default settings; seconds
 CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-# More than the kernel keeps for a thin client, and less than the sidecar keeps before it pauses.
+# More than the kernel buffers for a thin client, and less than the sidecar buffers before it pauses
+# reading.
 BETWEEN: Final = b"b" * 250_000
 
 
-# Clients that take nothing
+# Clients that do not read
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
 async def test_client_that_takes_nothing_of_a_stream(
     upstream: ScriptedUpstream, proxy: Stack, framing: str
 ) -> None:
-    """It is reset when it has taken nothing for long enough, and its upstream connection freed."""
+    """A client that reads nothing is reset after the limit, and its upstream connection closed."""
     flood = Flood(chunked(PIECE).removesuffix(b"0\r\n\r\n") if framing == "chunked" else PIECE)
     head = {
         "length": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
@@ -86,7 +87,7 @@ async def test_client_that_takes_nothing_of_a_stream(
 async def test_client_that_takes_nothing_between_requests(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """The same when the answers are complete, and the next request waits for them to be taken."""
+    """The limit also applies when all answers are complete and a request waits behind them."""
     upstream.scripts = [[reply(PIECE)]]
     began = monotonic()
     async with thin_client(proxy) as client:
@@ -102,7 +103,7 @@ async def test_client_that_takes_nothing_between_requests(
 async def test_client_that_takes_nothing_of_a_last_answer(
     upstream: ScriptedUpstream, why: str
 ) -> None:
-    """A connection that is closed with something left to be taken does not stay for ever."""
+    """A connection being closed with unread data is cut off after the limit."""
     upstream.scripts = [[reply(BETWEEN)]]
     async with stack(upstream.url, routes=PUBLIC) as proxy, thin_client(proxy) as client:
         metrics = proxy.sidecar.metrics
@@ -116,7 +117,7 @@ async def test_client_that_takes_nothing_of_a_last_answer(
             strike(proxy, LIMITS.idle_timeout)
         sweep(proxy, began + LIMITS.send_timeout - 0.1)
         await asyncio.sleep(SETTLE)
-        assert metrics.connections["downstream"] == 1  # or the kernel has taken it all
+        assert metrics.connections["downstream"] == 1  # or the kernel has buffered everything
         strike(proxy, LIMITS.send_timeout)
         await until(lambda: not metrics.connections["downstream"])
         with pytest.raises(StreamEndedError):
@@ -126,7 +127,7 @@ async def test_client_that_takes_nothing_of_a_last_answer(
 async def test_client_that_takes_nothing_of_a_tunnel(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Both ends are let go when the client has taken nothing for long enough."""
+    """Both ends of a tunnel are closed when the client has read nothing for the limit."""
     flood = Flood(PIECE)
     upstream.scripts = [[SWITCH, flood.answer]]
     began = monotonic()
@@ -144,7 +145,7 @@ async def test_client_that_takes_nothing_of_a_tunnel(
 
 @contextlib.asynccontextmanager
 async def tunnel_to_nowhere() -> AsyncIterator[tuple[Stack, RawClient]]:
-    """A tunnel whose upstream takes nothing."""
+    """A tunnel whose upstream does not read."""
     async with (
         ScriptedUpstream([[SWITCH, STALL]], read_ahead=4096, receive_buffer=4096) as upstream,
         stack(upstream.url, routes=PUBLIC) as proxy,
@@ -156,7 +157,7 @@ async def tunnel_to_nowhere() -> AsyncIterator[tuple[Stack, RawClient]]:
 
 
 async def test_upstream_that_takes_nothing_of_a_tunnel() -> None:
-    """Both ends are let go when the upstream has taken nothing for long enough."""
+    """Both ends of a tunnel are closed when the upstream has read nothing for the limit."""
     flood = Flood(PIECE)
     async with tunnel_to_nowhere() as (proxy, client):
         began = monotonic()
@@ -172,7 +173,7 @@ async def test_upstream_that_takes_nothing_of_a_tunnel() -> None:
 
 
 async def test_upstream_that_takes_nothing_while_the_process_ends() -> None:
-    """Its end is let go too when the client's was closed, which was not read any more."""
+    """During a stop, a tunnel's upstream end that reads nothing is cut off as well."""
     async with tunnel_to_nowhere() as (proxy, client):
         flood = Flood(PIECE)
         flooding = asyncio.create_task(flood.run(client))
@@ -189,7 +190,7 @@ async def test_upstream_that_takes_nothing_while_the_process_ends() -> None:
 async def test_client_that_takes_nothing_of_an_ended_tunnel(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """What an upstream said before it ended does not keep the client's end open for ever."""
+    """Unread data from an upstream that has ended does not keep the client's end open for ever."""
     upstream.scripts = [[SWITCH, BETWEEN, CLOSE]]
     metrics = proxy.sidecar.metrics
     async with thin_client(proxy) as client:
@@ -197,7 +198,7 @@ async def test_client_that_takes_nothing_of_an_ended_tunnel(
         await upstream.arrived()
         await until(lambda: not metrics.connections["upstream"])
         await asyncio.sleep(SETTLE)
-        assert metrics.connections["downstream"] == 1  # or the kernel has taken it all
+        assert metrics.connections["downstream"] == 1  # or the kernel has buffered everything
         strike(proxy, LIMITS.send_timeout)
         await all_gone(proxy)
         with pytest.raises(StreamEndedError):
@@ -207,7 +208,7 @@ async def test_client_that_takes_nothing_of_an_ended_tunnel(
 async def test_client_that_takes_nothing_but_sends(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """That the upstream takes what the client sends does not excuse the client from taking."""
+    """A client that reads nothing is cut off even while the upstream reads what it sends."""
     flood = Flood(PIECE)
 
     async def converse(connection: Connection, request: Received) -> None:
@@ -235,9 +236,9 @@ async def test_client_that_takes_nothing_but_sends(
 async def test_client_that_takes_what_the_kernel_kept(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A slow client is seen to take something also while the kernel has no room for more.
+    """A slow client's reads count even while they only empty the kernel's buffer.
 
-    It keeps megabytes, and says that there is room only when a third of them is free.
+    That buffer holds megabytes, and the kernel reports it writable only when a third of it is free.
     """
     flood = Flood(b"p" * 100_000)
     upstream.scripts = [[b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n", flood.answer]]
@@ -245,7 +246,7 @@ async def test_client_that_takes_what_the_kernel_kept(
     loop = asyncio.get_running_loop()
     with socket.socket() as sock:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # it says soon what it took
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # frees space early
         await loop.sock_connect(sock, ("127.0.0.1", proxy.port))
         await loop.sock_sendall(sock, build("GET", "/"))
         await flood.is_stuck()
@@ -257,20 +258,20 @@ async def test_client_that_takes_what_the_kernel_kept(
             await asyncio.sleep(SETTLE)
             listener.sweep(now)
             now += LIMITS.send_timeout - 0.5
-        assert flood.sent == sent  # nothing has moved but in the kernel
+        assert flood.sent == sent  # only the kernel's buffer has changed
         assert proxy.sidecar.metrics.in_flight == 1
         listener.sweep(now + LIMITS.send_timeout + 1)
         await ended(upstream)
     await all_gone(proxy)
 
 
-# Clients that are half gone
+# Half-closed clients
 
 
 async def test_silent_stream_to_a_client_that_has_ended(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A client that ended before the answer's head, and may have gone, is not kept for silence."""
+    """A client that half-closed before the answer's head is cut off if the stream stays silent."""
     upstream.scripts = [[STALL, CHUNKED, WATCH]]
     async with proxy.client() as client:
         await client.send(build("GET", "/events"))
@@ -291,12 +292,12 @@ async def test_silent_stream_to_a_client_that_has_ended(
 async def test_silent_stream_after_its_client_has_ended(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """The same when the client ends in the middle of the stream."""
+    """A client that half-closes during a stream is cut off if the stream stays silent."""
     upstream.scripts = [[CHUNKED, b"1\r\na\r\n", WATCH]]
     async with proxy.client() as client:
         await client.send(build("GET", "/events"))
         await client.until(b"a\r\n")
-        sweep(proxy, monotonic() + 1_000_000)  # to a client that listens a stream may be silent
+        sweep(proxy, monotonic() + 1_000_000)  # for an open client, a stream may stay silent
         before = monotonic()
         client.end()
         await client.silence()
@@ -311,7 +312,7 @@ async def test_silent_stream_after_its_client_has_ended(
 async def test_stream_that_goes_on_after_its_client_has_ended(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """Each event that can be sent to a client which has ended gives it as much time again."""
+    """Each event that can be sent to a half-closed client restarts its time limit."""
     upstream.scripts = [[CHUNKED, STALL, b"1\r\na\r\n", WATCH]]
     async with proxy.client() as client:
         await client.send(build("GET", "/events"))
@@ -331,7 +332,7 @@ async def test_stream_that_goes_on_after_its_client_has_ended(
 async def test_slow_download_of_a_client_that_has_ended(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """While it is the client that holds up the answer, it has the time to take that others have."""
+    """While a half-closed client itself delays the answer, the ordinary send limit applies."""
     flood = Flood(PIECE)
     upstream.scripts = [[b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n", flood.answer]]
     async with thin_client(proxy) as client:

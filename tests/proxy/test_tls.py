@@ -1,4 +1,4 @@
-"""Clients that speak TLS: what is agreed on, who is turned away, and how connections end."""
+"""TLS from clients: protocol versions, client certificates, limits, and how connections end."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ LARGE = 3_000_000  # octets, more than any buffer holds
 
 
 def arriving() -> int:
-    """How many clients have not agreed on anything yet."""
+    """Return the number of handshakes in progress."""
     return sum(task.get_name() == "TLS handshake" for task in asyncio.all_tasks())
 
 
 class Secure:
-    """A sidecar that speaks TLS, and a client's side of it."""
+    """A sidecar that serves TLS, and a client context that trusts it."""
 
     def __init__(self, proxy: Stack, pem: Path) -> None:
         self.proxy = proxy
@@ -50,20 +50,20 @@ class Secure:
 
     @property
     def handshakes(self) -> dict[str, int]:
-        """What came of them, by result."""
+        """The number of handshakes by result."""
         return self.proxy.sidecar.metrics.handshakes
 
     @property
     def connections(self) -> int:
-        """How many clients there are."""
+        """The number of open client connections."""
         return self.proxy.sidecar.metrics.connections["downstream"]
 
     def client(self) -> contextlib.AbstractAsyncContextManager[RawClient]:
-        """A connection that TLS was agreed on for."""
+        """Open a connection and complete the handshake."""
         return connect(self.proxy.port, tls=self.context)
 
     async def ask(self, request: bytes) -> Response:
-        """One request on a connection of its own."""
+        """Send one request on a new connection."""
         async with self.client() as client:
             return await client.ask(request)
 
@@ -72,7 +72,7 @@ class Secure:
 async def secure(
     upstream: ScriptedUpstream, folder: Path, **settings: Any
 ) -> AsyncIterator[Secure]:
-    """Everybody may pass who gets through the handshake."""
+    """Run a sidecar that serves TLS and allows every request."""
     pem = certificate(folder, "localhost")
     files: dict[str, Any] = {"tls_cert_file": str(pem), "tls_key_file": str(pem)}
     settings = {"routes": PUBLIC, **files, **settings}
@@ -81,7 +81,7 @@ async def secure(
 
 
 async def test_requests_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """Small and large messages pass, and the application is told that it was https."""
+    """Small and large messages pass, and the application is told that the scheme was https."""
     body = bytes(range(256)) * (LARGE // 256)
     upstream.scripts = [[reply(b"ok")], [reply(body)]]
     async with secure(upstream, tmp_path) as tls, tls.client() as client:
@@ -94,7 +94,7 @@ async def test_requests_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> 
 
 
 async def test_a_login_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """A form from its own https origin is no cross-site form."""
+    """A login form from the sidecar's own https origin is accepted; a cross-site form is not."""
     async with secure(upstream, tmp_path) as tls:
         form = "Content-Type: application/x-www-form-urlencoded"
         body = b"username=alice&password=pw-alice"
@@ -105,7 +105,7 @@ async def test_a_login_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> N
 
 
 async def test_a_websocket_over_tls(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """Octets pass both ways, and the client's end ends both sides."""
+    """Octets pass both ways, and a close by the client ends both sides."""
     upstream.scripts = [[SWITCH, mirror]]
     data = bytes(range(256)) * 4000
     async with secure(upstream, tmp_path) as tls:
@@ -118,7 +118,7 @@ async def test_a_websocket_over_tls(upstream: ScriptedUpstream, tmp_path: Path) 
         await until(lambda: upstream.connections[0].ended_how == "eof")
 
 
-# What is agreed on
+# Protocol versions
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_a_websocket_over_tls(upstream: ScriptedUpstream, tmp_path: Path) 
 async def test_versions(
     upstream: ScriptedUpstream, tmp_path: Path, spoken: str, least: str, *, agreed: bool
 ) -> None:
-    """TLS 1.2 at least (RFC 8996), or what the settings say."""
+    """The minimum version is TLS 1.2 (RFC 8996), or the configured one."""
     async with secure(upstream, tmp_path, tls_min_version=least) as tls:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             tls.context.minimum_version = ssl.TLSVersion.TLSv1
@@ -148,7 +148,7 @@ async def test_versions(
 
 
 async def test_http_1_1_is_what_is_spoken(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """A client that offers h2 too (RFC 7301) is told so."""
+    """A client that offers h2 and http/1.1 by ALPN (RFC 7301) gets http/1.1."""
     async with secure(upstream, tmp_path) as tls:
         tls.context.set_alpn_protocols(["h2", "http/1.1"])
         async with tls.client() as client:
@@ -158,7 +158,7 @@ async def test_http_1_1_is_what_is_spoken(upstream: ScriptedUpstream, tmp_path: 
 
 
 async def test_plain_http_is_no_handshake(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """It is refused, and nothing of it is read."""
+    """Plain HTTP on the TLS port fails the handshake, and no request is read."""
     async with secure(upstream, tmp_path) as tls:
         async with tls.proxy.client() as client:
             await client.send(build("GET", "/"))
@@ -167,33 +167,33 @@ async def test_plain_http_is_no_handshake(upstream: ScriptedUpstream, tmp_path: 
         assert not upstream.requests
 
 
-# Certificates of clients
+# Client certificates
 
 MARKS = ("Client-Cert", "Client-Cert-Chain", "client_cert", "X-Client-Cert", "X-SSL-Client-Verify")
 FORGED = [f"{name}: :Zm9yZ2Vk:" for name in MARKS]
 
 
 def shown(upstream: ScriptedUpstream) -> list[bytes]:
-    """Whatever the application could take for a certificate in the last request."""
+    """Return every header of the last request that could be taken for a certificate."""
     items = upstream.requests[-1].fields.items
     return [value for name, value in items if b"cert" in name.lower() or b"ssl" in name.lower()]
 
 
 def der(pem: Path) -> bytes:
-    """The certificate in a file, as RFC 9440 section 2.1 writes it."""
+    """Return the certificate in a file as encoded by RFC 9440 section 2.1."""
     text = pem.read_text()
     lines = text[text.index("-----BEGIN CERTIFICATE") :]
     return b":" + base64.b64encode(ssl.PEM_cert_to_DER_cert(lines)) + b":"
 
 
 def asks(pem: Path, auth: str) -> dict[str, str]:
-    """Settings by which clients show a certificate that this one has signed: itself."""
+    """Return settings that accept client certificates signed by this self-signed one."""
     return {"tls_client_auth": auth, "tls_client_ca_file": str(pem)}
 
 
 @pytest.mark.parametrize("auth", ["optional", "required"])
 async def test_a_good_certificate(upstream: ScriptedUpstream, tmp_path: Path, auth: str) -> None:
-    """The application gets it, and nothing that the client says of one."""
+    """The application gets a valid client certificate, and no header the client sent about it."""
     pem = certificate(tmp_path, "client.test")
     async with secure(upstream, tmp_path, **asks(pem, auth)) as tls:
         tls.context.load_cert_chain(pem)
@@ -204,7 +204,7 @@ async def test_a_good_certificate(upstream: ScriptedUpstream, tmp_path: Path, au
 
 
 async def test_a_certificate_is_no_token(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """Who has shown a good one is nobody yet where a token is required."""
+    """A valid client certificate does not replace a token where one is required."""
     pem = certificate(tmp_path, "client.test")
     settings: dict[str, Any] = {"routes": (), "session_mode": "none", **asks(pem, "required")}
     async with secure(upstream, tmp_path, **settings) as tls:
@@ -217,7 +217,7 @@ async def test_a_certificate_is_no_token(upstream: ScriptedUpstream, tmp_path: P
 
 @pytest.mark.parametrize("auth", ["off", "optional"])
 async def test_without_a_certificate(upstream: ScriptedUpstream, tmp_path: Path, auth: str) -> None:
-    """Who shows none has none, whatever is said of one."""
+    """Without a client certificate no certificate header passes, whatever the client sent."""
     pem = certificate(tmp_path, "client.test")
     async with secure(upstream, tmp_path, **(asks(pem, auth) if auth != "off" else {})) as tls:
         assert (await tls.ask(build("GET", "/", *FORGED))).status == 200
@@ -229,7 +229,7 @@ async def test_without_a_certificate(upstream: ScriptedUpstream, tmp_path: Path,
 async def test_a_bad_certificate(
     upstream: ScriptedUpstream, tmp_path: Path, auth: str, fault: str
 ) -> None:
-    """One that is not ours or has ended is refused, wanted or not; none, where one is wanted."""
+    """An unknown or expired certificate fails the handshake, as does a missing required one."""
     pem = certificate(tmp_path, "client.test", hours=-1 if fault == "expired" else 1)
     async with secure(upstream, tmp_path, **asks(pem, auth)) as tls:
         if fault != "none":
@@ -247,7 +247,7 @@ async def test_a_bad_certificate(
 async def test_a_certificate_is_looked_at_each_time(
     upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
-    """No ticket of TLS 1.3 takes its place: with those one could come back for ever."""
+    """TLS 1.3 tickets cannot replace the certificate check: sessions are not resumed."""
     pem = certificate(tmp_path, "client.test")
     async with secure(upstream, tmp_path, **asks(pem, "required")) as tls:
         tls.context.load_cert_chain(pem)
@@ -256,7 +256,7 @@ async def test_a_certificate_is_looked_at_each_time(
 
 
 def _resumed(tls: Secure) -> bool:
-    """Whether a second connection goes on with what the first agreed on."""
+    """Return whether a second connection resumes the session of the first."""
     session, resumed = None, None
     for _ in range(2):
         plain = socket.create_connection(("127.0.0.1", tls.proxy.port))
@@ -268,7 +268,7 @@ def _resumed(tls: Secure) -> bool:
 
 
 async def test_the_certificate_of_a_proxy(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """A trusted proxy's own is not its client's, of whose certificate it tells."""
+    """A trusted proxy's own certificate is not forwarded; its certificate headers are."""
     pem = certificate(tmp_path, "client.test")
     settings = asks(pem, "required") | {"trusted_proxies": "127.0.0.1"}
     async with secure(upstream, tmp_path, **settings) as tls:
@@ -284,11 +284,11 @@ async def test_the_certificate_of_a_proxy(upstream: ScriptedUpstream, tmp_path: 
                 assert shown(upstream) == []
 
 
-# Time and number
+# Time and number limits
 
 
 async def test_who_says_nothing_is_cut(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """A handshake has HEADER_TIMEOUT, and counts as a connection for as long."""
+    """A handshake must end within HEADER_TIMEOUT and counts as aborted otherwise."""
     async with secure(upstream, tmp_path, header_timeout="100ms") as tls:
         async with tls.proxy.client() as silent:
             assert await silent.rest() == b""
@@ -297,7 +297,7 @@ async def test_who_says_nothing_is_cut(upstream: ScriptedUpstream, tmp_path: Pat
 
 
 async def test_one_connection_too_many(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """It is told so; a place that comes free is given."""
+    """A TLS connection over the limit gets 503, and a freed place is reused."""
     async with secure(upstream, tmp_path, max_connections=1) as tls:
         async with tls.client() as first, tls.client() as second:
             assert (await first.ask(build("GET", "/"))).status == 200
@@ -310,8 +310,8 @@ async def test_one_connection_too_many(upstream: ScriptedUpstream, tmp_path: Pat
 async def test_a_flood_of_handshakes(
     upstream: ScriptedUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that have not agreed on anything yet count: beyond the bound they are closed."""
-    monkeypatch.setattr(tls_listener, "TOLD", 2)
+    """Unfinished handshakes count as well: connections over the bound are closed."""
+    monkeypatch.setattr(tls_listener, "ANSWERED_OVER_LIMIT", 2)
     async with secure(upstream, tmp_path, max_connections=1) as tls:
         async with contextlib.AsyncExitStack() as silent:
             for _ in range(3):
@@ -327,7 +327,7 @@ async def test_no_more_files(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A process that may open none waits, says so, and accepts again when it may."""
+    """When it has run out of file descriptors, the listener logs that, pauses and recovers."""
     monkeypatch.setattr(tls_listener, "PAUSE", 0.05)
     caplog.set_level(logging.WARNING)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -340,7 +340,7 @@ async def test_no_more_files(
             free = []
             with contextlib.suppress(OSError):
                 while True:
-                    free.append(socket.socket())  # no gap is left below the limit
+                    free.append(socket.socket())  # leave no free descriptor below the limit
             try:
                 await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", tls.proxy.port))
                 await until(lambda: "no client can be accepted" in caplog.text)
@@ -351,13 +351,13 @@ async def test_no_more_files(
         assert (await tls.ask(build("GET", "/"))).status == 200
 
 
-# Endings
+# How connections end
 
 
 async def test_a_refusal_reaches_who_still_sends(
     upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
-    """The connection goes on being read for a while, or a reset would take the answer away."""
+    """A denial reaches a client that still sends: reading continues, so no reset destroys it."""
     async with secure(upstream, tmp_path, routes=()) as tls:
         answer = await asyncio.to_thread(_send_all_then_read, tls)
         assert answer.startswith(b"HTTP/1.1 401 ")
@@ -366,8 +366,8 @@ async def test_a_refusal_reaches_who_still_sends(
 
 
 def _send_all_then_read(tls: Secure) -> bytes:
-    """A client of the simple sort, whose body begins when the answer is there already."""
-    tls.context.maximum_version = ssl.TLSVersion.TLSv1_2  # no tickets come before the answer
+    """Act as a simple client whose body begins after the answer has already arrived."""
+    tls.context.maximum_version = ssl.TLSVersion.TLSv1_2  # else tickets come before the answer
     plain = socket.create_connection(("127.0.0.1", tls.proxy.port))
     with tls.context.wrap_socket(plain, server_hostname="localhost") as client:
         client.sendall(build("POST", "/", f"Content-Length: {LARGE}"))
@@ -378,10 +378,10 @@ def _send_all_then_read(tls: Secure) -> bytes:
 
 
 async def test_the_rest_of_a_last_answer(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """Whoever takes it at its pace gets all; whoever then does not end its side is cut."""
+    """A slow reader gets all of its last answer; a client that then stays open is cut off."""
     upstream.scripts = [[reply(BETWEEN)]]
     async with secure(upstream, tmp_path) as tls:
-        shared = tls.proxy.sidecar._context  # noqa: SLF001 (no setting says so)
+        shared = tls.proxy.sidecar._context  # noqa: SLF001 (there is no setting for this)
         assert shared is not None
         shared.limits = replace(shared.limits, linger=0.01)
         unswept(tls.proxy)
@@ -397,15 +397,15 @@ async def test_the_rest_of_a_last_answer(upstream: ScriptedUpstream, tmp_path: P
 
 
 async def test_half_a_record_is_no_request(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """With it there when an idle connection's time is over, it has HEADER_TIMEOUT for more."""
+    """An incomplete TLS record on an idle connection gets HEADER_TIMEOUT to be completed."""
     async with secure(upstream, tmp_path) as tls:
-        shared = tls.proxy.sidecar._context  # noqa: SLF001 (nothing else tells what holds)
+        shared = tls.proxy.sidecar._context  # noqa: SLF001 (has the effective limits)
         assert shared is not None
         unswept(tls.proxy)
         with contextlib.closing(await asyncio.to_thread(_thin, tls)) as client:
             await asyncio.to_thread(client.sendall, build("GET", "/"))
             assert await asyncio.to_thread(client.recv, 12) == b"HTTP/1.1 200"
-            socket.socket.send(client, b"\x17\x03\x03")  # past TLS
+            socket.socket.send(client, b"\x17\x03\x03")  # bypasses TLS
             strike(tls.proxy, shared.limits.idle_timeout)
             await asyncio.sleep(SETTLE)
             assert tls.connections == 1
@@ -413,7 +413,7 @@ async def test_half_a_record_is_no_request(upstream: ScriptedUpstream, tmp_path:
 
 
 async def _struck(tls: Secure, limit: float) -> None:
-    """Wait until a client for whom this many seconds have passed is cut."""
+    """Sweep as if this many seconds had passed, until the client has been cut off."""
 
     def gone() -> bool:
         strike(tls.proxy, limit)
@@ -423,19 +423,19 @@ async def _struck(tls: Secure, limit: float) -> None:
 
 
 def in_flight(tls: Secure) -> int:
-    """How many requests are not answered yet."""
+    """Return the number of unanswered requests."""
     return tls.proxy.sidecar.metrics.in_flight
 
 
 def _thin(tls: Secure) -> ssl.SSLSocket:
-    """A client behind a thin link."""
+    """Connect a client behind a thin link."""
     sock = thin_socket()
     sock.connect(("127.0.0.1", tls.proxy.port))
     return tls.context.wrap_socket(sock, server_hostname="localhost")
 
 
 def _take_all(client: ssl.SSLSocket) -> bytes:
-    """Until the end of TLS, and leave it open."""
+    """Read until the peer's end of TLS, and leave the connection open."""
     answer = bytearray()
     while part := client.recv(65536):
         answer += part
@@ -445,7 +445,7 @@ def _take_all(client: ssl.SSLSocket) -> bytes:
 async def test_who_ends_its_side_has_left(
     upstream: ScriptedUpstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """asyncio's TLS ends both sides at once: what runs for such a client is dropped."""
+    """asyncio's TLS closes both directions at once, so the client's request is dropped."""
     upstream.scripts = [[WATCH]]
     async with secure(upstream, tmp_path) as tls:
         async with tls.client() as client:
@@ -461,7 +461,7 @@ async def test_who_ends_its_side_has_left(
 async def test_a_broken_answer_is_seen_to_be_broken(
     upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
-    """An upstream's reset in a body without a length is no clean end of TLS either."""
+    """If the upstream resets an answer without a length, the client sees no clean end of TLS."""
     upstream.scripts = [[b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf", RESET]]
     async with secure(upstream, tmp_path) as tls, tls.client() as client:
         with pytest.raises((TruncatedError, ssl.SSLError)) as broken:
@@ -470,7 +470,7 @@ async def test_a_broken_answer_is_seen_to_be_broken(
 
 
 async def test_leaving_while_one_arrives(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """Who has connected when the port closes may agree, ask once, and is answered."""
+    """A client in mid-handshake when the port closes can finish it and gets one answer."""
     async with secure(upstream, tmp_path) as tls:
         loop = asyncio.get_running_loop()
         sock = socket.socket()
@@ -494,7 +494,7 @@ async def test_leaving_while_one_arrives(upstream: ScriptedUpstream, tmp_path: P
 async def test_leaving_does_not_wait_for_who_says_nothing(
     upstream: ScriptedUpstream, tmp_path: Path, timeout: str
 ) -> None:
-    """A handshake that does not end is cut with the rest, when DRAIN_TIMEOUT is over; or sooner."""
+    """On stop, a silent handshake is cut off after DRAIN_TIMEOUT or sooner."""
     settings = {"drain_timeout": timeout, "header_timeout": "1h"}
     async with secure(upstream, tmp_path, **settings) as tls, tls.proxy.client() as silent:
         await until(lambda: arriving() == 1)

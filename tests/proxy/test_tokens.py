@@ -1,7 +1,7 @@
-"""Bad tokens at the front door: every one is refused alike, and none reaches the upstream.
+"""Bad tokens through the whole proxy: all get the same 401, and none reaches the upstream.
 
-RFC 8725; the fine points are the verifier's own tests' business. Sessions are off here, so that a
-token stands alone.
+RFC 8725. The verifier's own tests cover the details. Sessions are off here, so the token alone
+decides.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ NOW = int(time.time())
 
 @pytest.fixture
 async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar where a good signature is enough."""
+    """A sidecar for which a valid signature is enough."""
     async with stack(upstream.url, session_mode="none", jwt_leeway="0s") as running:
         yield running
 
 
 def resign(part: int, change: Any) -> str:
-    """A good token with one part's text changed."""
+    """Return a good token with the text of one part changed."""
     parts = mint().split(".")
     parts[part] = change(parts[part])
     return ".".join(parts)
 
 
 def b64(text: str) -> str:
-    """Base64url without padding."""
+    """Encode as base64url without padding."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 async def test_good_token_passes(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """The token that all the bad ones are made from is good."""
+    """The token that all the bad ones are derived from is accepted."""
     assert (await guarded.get("/", token=mint("bob"))).status == 200
     assert (await upstream.arrived()).fields.one("x-auth-user") == b"bob"
 
@@ -90,7 +90,7 @@ async def test_good_token_passes(upstream: ScriptedUpstream, guarded: Stack) -> 
     ],
 )
 async def test_bad_token_is_refused(upstream: ScriptedUpstream, guarded: Stack, token: str) -> None:
-    """401 with `invalid_token` and no more, the same for every fault, cached or not."""
+    """Every fault gets the same 401 with `invalid_token` and no detail, cached or not."""
     control = await guarded.get("/", token="a.b.c")
     for _ in range(2):
         answer = await guarded.get("/", token=token)
@@ -103,7 +103,7 @@ async def test_bad_token_is_refused(upstream: ScriptedUpstream, guarded: Stack, 
 
 
 async def test_token_that_expires_while_cached(upstream: ScriptedUpstream, guarded: Stack) -> None:
-    """A verified token does not live on in a cache after its time."""
+    """A cached token is denied once it has expired."""
     token = mint(exp=time.time() + 0.3)
     async with guarded.client() as client:
         assert (await client.ask(build("GET", "/", token=token))).status == 200
@@ -113,7 +113,7 @@ async def test_token_that_expires_while_cached(upstream: ScriptedUpstream, guard
 
 
 async def test_minted_token_without_a_session(upstream: ScriptedUpstream) -> None:
-    """By default a good signature is not enough: there must be a live session."""
+    """By default a valid signature is not enough: the token needs a live session."""
     async with stack(upstream.url) as guarded:
         answer = await guarded.get("/", token=mint())
         assert (answer.status, challenge(answer)["error"]) == (401, "invalid_token")

@@ -1,4 +1,4 @@
-"""After a 101: bytes both ways until either side ends, with back-pressure."""
+"""After a 101, bytes pass both ways with back-pressure until either side ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SWITCH: Final = (
 
 
 class Pair:
-    """Two joined ends with their wires; `closed` names those that have ended."""
+    """Two joined tunnel ends and their wires; `closed` lists the ends that have been closed."""
 
     def __init__(self) -> None:
         self.closed: list[str] = []
@@ -46,7 +46,7 @@ class Pair:
 
 
 def test_bytes_go_both_ways() -> None:
-    """As they come, without being looked at."""
+    """Bytes pass through both ways without being interpreted."""
     pair = Pair()
     pair.left.feed(b"GET / HTTP/1.1\r\n\r\n")
     pair.right.feed(b"\x00\xff")
@@ -55,7 +55,7 @@ def test_bytes_go_both_ways() -> None:
 
 
 def test_a_full_side_stops_the_other() -> None:
-    """Reading is held while the other side does not take more, and goes on after."""
+    """Reading pauses while the other side is full, and resumes when it has room."""
     pair = Pair()
     pair.left.feed(b"x" * 11)
     assert (pair.left.reading, pair.right.reading) == (False, True)
@@ -71,7 +71,7 @@ def test_a_full_side_stops_the_other() -> None:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 async def test_the_end_of_one_side_is_the_end_of_both(side: str) -> None:
-    """The other still gets what was on its way."""
+    """When one side ends, the other gets its pending data and is then closed."""
     pair = Pair()
     ends, other = (pair.left, pair.right) if side == "left" else (pair.right, pair.left)
     ends.feed(b"last")
@@ -87,7 +87,7 @@ async def test_the_end_of_one_side_is_the_end_of_both(side: str) -> None:
 
 
 async def test_an_end_can_still_have_things_to_write() -> None:
-    """A side that ended gets what was written to it before it is closed."""
+    """A side that has ended is closed only after it has received its pending data."""
     pair = Pair()
     pair.right.feed(b"for the left")
     pair.left.feed_eof()
@@ -99,7 +99,7 @@ async def test_an_end_can_still_have_things_to_write() -> None:
 
 
 async def test_a_broken_side_breaks_the_other() -> None:
-    """What is cut off must not look complete."""
+    """When one side is lost, the other is aborted, so cut data does not look complete."""
     pair = Pair()
     pair.left.feed(b"cut")
     pair.left.lose(ConnectionResetError())
@@ -110,7 +110,7 @@ async def test_a_broken_side_breaks_the_other() -> None:
 
 
 async def test_aborting() -> None:
-    """Both sides end now, with whatever they hold."""
+    """An abort ends both sides at once, whatever data is pending."""
     pair = Pair()
     pair.left.feed(b"held")
     end = pair.right.get_protocol()
@@ -123,7 +123,7 @@ async def test_aborting() -> None:
 
 
 def spoken(pair: Pair) -> TunnelEnd:
-    """Its upstream end, which speaks WebSocket."""
+    """Return the upstream end, which follows WebSocket frames."""
     end = pair.right.get_protocol()
     assert isinstance(end, TunnelEnd)
     end.follow_frames(b"")
@@ -131,7 +131,7 @@ def spoken(pair: Pair) -> TunnelEnd:
 
 
 async def test_ended_between_two_frames() -> None:
-    """The client is told why, and closes; what it still says goes nowhere."""
+    """Ended between frames, the client gets a Close and may answer it; its data is dropped."""
     pair = Pair()
     end = spoken(pair)
     pair.right.feed(b"\x82\x02ab")
@@ -148,7 +148,7 @@ async def test_ended_between_two_frames() -> None:
 
 
 async def test_ended_within_a_frame() -> None:
-    """The frame ends first, and nothing comes behind the Close."""
+    """Ended within a frame, the frame is completed first and nothing follows the Close."""
     pair = Pair()
     end = spoken(pair)
     pair.right.feed(b"\x82\x04ab")
@@ -161,7 +161,7 @@ async def test_ended_within_a_frame() -> None:
 
 
 async def test_ended_within_a_frame_that_does_not_end() -> None:
-    """It is cut."""
+    """Ended within a frame that is never completed, the tunnel is aborted."""
     pair = Pair()
     end = spoken(pair)
     pair.right.feed(b"\x82\x04ab")
@@ -170,7 +170,7 @@ async def test_ended_within_a_frame_that_does_not_end() -> None:
 
 
 async def test_going_away() -> None:
-    """Both sides get a Close, nothing behind it, and time to answer it."""
+    """On shutdown both sides get a Close, nothing after it, and time to answer it."""
     pair = Pair()
     client = pair.left.get_protocol()
     assert isinstance(client, TunnelEnd)
@@ -191,7 +191,7 @@ async def test_going_away() -> None:
 
 
 async def test_going_away_from_who_does_not_close() -> None:
-    """After a while it is closed for them, on both sides."""
+    """If neither side answers the Close, both are closed after a while."""
     pair = Pair()
     client = pair.left.get_protocol()
     assert isinstance(client, TunnelEnd)
@@ -202,7 +202,7 @@ async def test_going_away_from_who_does_not_close() -> None:
 
 
 async def test_going_away_within_a_frame_of_the_client() -> None:
-    """A Close would be read as part of it: the upstream sees the end alone."""
+    """Within a client's frame the upstream gets no Close, which would be read as frame data."""
     pair = Pair()
     client = pair.left.get_protocol()
     assert isinstance(client, TunnelEnd)
@@ -215,7 +215,7 @@ async def test_going_away_within_a_frame_of_the_client() -> None:
 
 
 async def test_going_away_from_another_protocol() -> None:
-    """Nothing can be said in it: it goes on until it is cut."""
+    """On shutdown a tunnel that is no WebSocket continues until it is cut off."""
     pair = Pair()
     end = pair.right.get_protocol()
     assert isinstance(end, TunnelEnd)
@@ -226,7 +226,7 @@ async def test_going_away_from_another_protocol() -> None:
 
 
 async def test_another_protocol_is_cut() -> None:
-    """Nothing can be said in it."""
+    """When its session ends, a tunnel that is no WebSocket is aborted."""
     pair = Pair()
     end = pair.right.get_protocol()
     assert isinstance(end, TunnelEnd)
@@ -237,7 +237,7 @@ async def test_another_protocol_is_cut() -> None:
 
 
 async def test_a_side_that_takes_nothing_is_given_up() -> None:
-    """What is left to be written may not keep a tunnel open for ever; the sweep's clock decides."""
+    """Unread data does not keep a tunnel open beyond the send limit."""
     plane = Plane()
     wire = plane.connect(hold=True)
     wire.feed(ASK)
@@ -254,7 +254,7 @@ async def test_a_side_that_takes_nothing_is_given_up() -> None:
 
 
 async def left_by_its_client(plane: Plane) -> MemoryTransport:
-    """The upstream's end of a tunnel whose client has gone, and of which it takes nothing."""
+    """Return the upstream wire of a tunnel whose client is gone and whose data is unread."""
     wire = plane.connect()
     wire.feed(ASK)
     await rest()
@@ -271,7 +271,7 @@ async def left_by_its_client(plane: Plane) -> MemoryTransport:
 
 
 async def test_an_upstream_that_takes_nothing_of_what_a_client_left() -> None:
-    """The sweep finds the one end also when the other is gone."""
+    """The send limit also applies to the only remaining end of a tunnel."""
     plane = Plane()
     upstream = await left_by_its_client(plane)
     plane.listener.sweep(monotonic() + plane.context.limits.send_timeout - 1)
@@ -284,7 +284,7 @@ async def test_an_upstream_that_takes_nothing_of_what_a_client_left() -> None:
 
 
 async def test_stopping_gives_an_upstream_what_a_client_left() -> None:
-    """It is waited for as any other work."""
+    """A stop waits until the upstream has read what its client left."""
     plane = Plane()
     upstream = await left_by_its_client(plane)
     stopping = plane.context.tasks.spawn(plane.listener.stop(60.0), name="stop")
@@ -297,7 +297,7 @@ async def test_stopping_gives_an_upstream_what_a_client_left() -> None:
 
 @pytest.mark.parametrize("left", [True, False])
 async def test_stopping_does_not_wait_for_ever_for_a_tunnel(*, left: bool) -> None:
-    """Both ends are cut after the grace, and the upstream's also if it is the only one."""
+    """Both ends are aborted after the grace period, even if only the upstream's remains."""
     plane = Plane()
     if left:
         upstream = await left_by_its_client(plane)
@@ -316,7 +316,7 @@ async def test_stopping_does_not_wait_for_ever_for_a_tunnel(*, left: bool) -> No
 
 
 async def test_a_lost_side_is_closed_once() -> None:
-    """Both may end at the same time."""
+    """Each side is closed only once, even if both end at the same time."""
     pair = Pair()
     pair.left.lose(None)
     pair.right.lose(None)
@@ -327,7 +327,7 @@ async def test_a_lost_side_is_closed_once() -> None:
 
 
 async def test_opening() -> None:
-    """Both wires change hands at the 101, and what came early on either side is not lost."""
+    """The tunnel takes over both wires at the 101 and loses no early data of either side."""
     plane = Plane()
     wire = plane.connect()
     wire.feed(ASK + b"early")
@@ -350,7 +350,7 @@ async def test_opening() -> None:
 
 
 async def test_opening_while_the_client_is_full() -> None:
-    """A hold from before the 101 is released by who takes over."""
+    """A read pause from before the 101 is lifted by the tunnel."""
     plane = Plane()
     wire = plane.connect(hold=True)
     wire.feed(ASK)

@@ -1,4 +1,4 @@
-"""Upgrades octet by octet: what is tunnelled, what is not, and how a tunnel ends (9110 7.8)."""
+"""Upgrades on the wire: which become tunnels, which do not, and how a tunnel ends (9110 7.8)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def mirror(connection: Connection, request: Received) -> None:
-    """Send back everything, then end when the other side ends."""
+    """Echo everything until the other side ends, then close."""
     with contextlib.suppress(StreamEndedError, ConnectionError):
         while True:
             await connection.send(await connection.some())
@@ -36,7 +36,7 @@ async def mirror(connection: Connection, request: Received) -> None:
 
 
 async def test_tunnel_carries_octets_both_ways(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """After 101 every octet passes, HTTP-like ones and those glued to the heads too."""
+    """After the 101 all octets pass, including HTTP-like ones and those next to the heads."""
     upstream.scripts = [[SWITCH + b"\x81\x05first", mirror]]
     data = build("GET", "/inside") + bytes(range(256)) * 300
     async with proxy.client() as client:
@@ -59,7 +59,7 @@ async def test_tunnel_carries_octets_both_ways(upstream: ScriptedUpstream, proxy
 async def test_octets_sent_before_the_switch_arrive_after_it(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A client that does not wait for 101 has its octets in the tunnel, not parsed as requests."""
+    """Octets sent before the 101 go into the tunnel and are not parsed as requests."""
     upstream.scripts = [[YIELD, SWITCH, mirror]]
     async with proxy.client() as client:
         await client.send(build("GET", "/ws", *ASK) + build("GET", "/early"))
@@ -71,7 +71,7 @@ async def test_octets_sent_before_the_switch_arrive_after_it(
 async def test_refused_upgrade_is_an_ordinary_answer(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """An upstream that does not switch answers as always, and the connection goes on."""
+    """If the upstream does not switch, its answer passes and the connection stays usable."""
     upstream.scripts = [[reply(b"no", "403 Forbidden")], [OK]]
     async with proxy.client() as client:
         answer = await client.ask(build("GET", "/ws", *ASK))
@@ -98,7 +98,7 @@ async def test_refused_upgrade_is_an_ordinary_answer(
 async def test_other_upgrades_are_not_passed_on(
     upstream: ScriptedUpstream, proxy: Stack, lines: tuple[str, ...]
 ) -> None:
-    """Any other upgrade is served as the plain request that it also is, or refused; never h2c."""
+    """Other upgrades, such as h2c, are served as plain requests or refused."""
     upstream.scripts = [[OK]]
     async with proxy.client() as client:
         answer = await client.ask(build("GET", "/x", *lines))
@@ -115,7 +115,7 @@ async def test_other_upgrades_are_not_passed_on(
 async def test_upstream_cannot_switch_to_something_else(
     upstream: ScriptedUpstream, proxy: Stack
 ) -> None:
-    """A 101 to another protocol than the one asked for is a broken answer."""
+    """A 101 to a protocol that was not requested becomes a 502."""
     upstream.scripts = [[SWITCH.replace(b"websocket", b"h2c")]]
     assert (await proxy.get("/ws", *ASK)).status == 502
 
@@ -127,7 +127,7 @@ async def test_http_1_0_cannot_upgrade(upstream: ScriptedUpstream, proxy: Stack)
 
 
 async def test_upgrade_needs_authorisation(upstream: ScriptedUpstream) -> None:
-    """A tunnel is behind the same door as everything else."""
+    """An upgrade needs the same authorisation as any other request."""
     async with stack(upstream.url) as guarded:
         assert (await guarded.get("/ws", *ASK)).status == 401
         assert upstream.requests == []
@@ -138,7 +138,7 @@ async def test_upgrade_needs_authorisation(upstream: ScriptedUpstream) -> None:
 
 
 async def test_route_may_allow_another_protocol(upstream: ScriptedUpstream) -> None:
-    """A route's `upgrades` list opens it for these, and closes it for websocket if not listed."""
+    """A route's `upgrades` list allows exactly these protocols, websocket only if listed."""
     upstream.scripts = lambda request: (
         [SWITCH.replace(b"websocket", b"irc"), mirror] if "upgrade" in request.fields else [OK]
     )
@@ -152,7 +152,7 @@ async def test_route_may_allow_another_protocol(upstream: ScriptedUpstream) -> N
 async def test_client_end_ends_the_tunnel(
     upstream: ScriptedUpstream, proxy: Stack, way: str
 ) -> None:
-    """The upstream hears of the client's end."""
+    """The end of the client's connection ends the upstream's."""
     upstream.scripts = [[SWITCH, WATCH]]
     async with proxy.client() as client:
         await client.send(build("GET", "/ws", *ASK))
@@ -168,7 +168,7 @@ async def test_client_end_ends_the_tunnel(
 async def test_upstream_end_ends_the_tunnel(
     upstream: ScriptedUpstream, proxy: Stack, ending: Action
 ) -> None:
-    """The client gets everything that was sent before the end, then the end."""
+    """The client gets everything that the upstream sent before its end."""
     data = b"x" * 500_000
     upstream.scripts = [[SWITCH, data, YIELD, ending]]
     async with proxy.client() as client:
@@ -179,7 +179,7 @@ async def test_upstream_end_ends_the_tunnel(
 
 
 async def test_tunnel_outlives_the_idle_limits(upstream: ScriptedUpstream) -> None:
-    """A quiet tunnel is not an idle connection, nor a slow answer."""
+    """The limits for idle connections and slow answers do not apply to a quiet tunnel."""
     upstream.scripts = [[SWITCH, mirror]]
     names = ("idle_timeout", "header_timeout", "upstream_timeout", "upstream_idle_timeout")
     limits: dict[str, Any] = dict.fromkeys(names, "40ms")
@@ -192,7 +192,7 @@ async def test_tunnel_outlives_the_idle_limits(upstream: ScriptedUpstream) -> No
 
 
 async def test_upgrade_with_a_body(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """An upgrade request's body is a body, not the tunnel's first octets."""
+    """The body of an upgrade request is never taken for the tunnel's first octets."""
     upstream.scripts = [[OK]]
     async with proxy.client() as client:
         answer = await client.ask(build("POST", "/ws", *ASK, body=b"body"))

@@ -1,6 +1,6 @@
-"""What the client is told when the upstream fails, and what it must never be told.
+"""The answers a client gets when the upstream fails, and that incomplete ones never look complete.
 
-security.md section 4, second table; RFC 9112 section 8, RFC 9110 sections 9.2.2 and 15.6.
+RFC 9112 section 8, RFC 9110 sections 9.2.2 and 15.6.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def check_problem(answer: Response, status: int) -> None:
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[int]:
-    """A port on loopback where nobody listens, and nobody else can begin to."""
+    """Reserve a loopback port on which no process listens or can begin to listen."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
 
 
 async def test_refused_upstream_is_503() -> None:
-    """Nobody listening: 503 with Retry-After, and the client's connection goes on."""
+    """A refused connection gives 503 with Retry-After; the client's connection stays usable."""
     with closed_port() as port:
         running = stack(f"http://127.0.0.1:{port}", routes=PUBLIC)
         async with running as proxy, proxy.client() as client:
@@ -59,7 +59,7 @@ async def test_refused_upstream_is_503() -> None:
 
 
 async def test_problem_carries_the_clients_request_id() -> None:
-    """The id in the problem document is the one that the client sent."""
+    """The problem document has the client's request id and reveals no path or port."""
     with closed_port() as port:
         async with stack(f"http://127.0.0.1:{port}", routes=PUBLIC) as proxy:
             answer = await proxy.get("/secret-path?q=1", "X-Request-Id: abc-123")
@@ -69,12 +69,12 @@ async def test_problem_carries_the_clients_request_id() -> None:
 
 
 async def test_upstream_that_never_accepts() -> None:
-    """A connection that cannot be made in time is given up; the slot is free again afterwards."""
+    """A connection attempt is given up after its time limit, and its slot is freed."""
     with socket.socket() as listener, contextlib.ExitStack() as fillers:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         port = listener.getsockname()[1]
-        for _ in range(4):  # fill the backlog: further handshakes are not answered
+        for _ in range(4):  # fill the backlog, so that further connection attempts get no answer
             filler = fillers.enter_context(socket.socket())
             filler.setblocking(False)
             with contextlib.suppress(BlockingIOError):
@@ -106,7 +106,7 @@ async def test_upstream_that_never_accepts() -> None:
 async def test_broken_upstream_is_502(
     upstream: ScriptedUpstream, proxy: Stack, script: Script, method: str
 ) -> None:
-    """No answer, half an answer, or no HTTP on a fresh connection: 502, and not tried again."""
+    """Without a complete answer on a new connection, the client gets 502 and no retry is made."""
     upstream.scripts = [script, [OK]]
     body = b"x" if method == "POST" else None
     async with proxy.client() as client:
@@ -117,7 +117,7 @@ async def test_broken_upstream_is_502(
 
 
 async def test_slow_head_is_504(upstream: ScriptedUpstream) -> None:
-    """No response head in time: 504; others are served meanwhile, a late answer is dropped."""
+    """A response head that is late gives 504; other requests are served meanwhile."""
     upstream.scripts = lambda request: [STALL, OK] if request.target == b"/slow" else [OK]
     settings: dict[str, Any] = {"upstream_timeout": "80ms"}
     async with stack(upstream.url, routes=PUBLIC, **settings) as proxy, proxy.client() as client:
@@ -131,7 +131,7 @@ async def test_slow_head_is_504(upstream: ScriptedUpstream) -> None:
 
 
 async def test_interim_responses_do_not_stop_the_clock(upstream: ScriptedUpstream) -> None:
-    """Only the final head counts for the limit: a dripping upstream is cut off too."""
+    """Interim responses do not extend the time limit for the final head."""
     hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     upstream.scripts = [[hint, YIELD, hint, STALL]]
     async with stack(upstream.url, routes=PUBLIC, upstream_timeout="60ms") as proxy:
@@ -140,7 +140,7 @@ async def test_interim_responses_do_not_stop_the_clock(upstream: ScriptedUpstrea
 
 
 async def test_slow_body_is_no_fault(upstream: ScriptedUpstream) -> None:
-    """Once the head has come there is no total limit."""
+    """Once the head has arrived, the body may take any time."""
     upstream.scripts = [[CHUNKED + b"1\r\na\r\n", STALL, b"1\r\nb\r\n0\r\n\r\n"]]
     settings: dict[str, Any] = {"upstream_timeout": "30ms"}
     async with stack(upstream.url, routes=PUBLIC, **settings) as proxy, proxy.client() as client:
@@ -172,7 +172,7 @@ async def test_slow_body_is_no_fault(upstream: ScriptedUpstream) -> None:
 async def test_incomplete_answer_is_never_complete(
     upstream: ScriptedUpstream, proxy: Stack, pieces: Script, way: str
 ) -> None:
-    """A body that broke off ends the client's connection visibly (9112 section 8)."""
+    """A body that breaks off visibly breaks the client's connection (9112 section 8)."""
     first, *rest = pieces
     assert isinstance(first, bytes)
     head, body = first[: first.index(b"\r\n\r\n") + 4], first[first.index(b"\r\n\r\n") + 4 :]
@@ -186,7 +186,7 @@ async def test_incomplete_answer_is_never_complete(
 
 
 async def test_no_connection_free_is_503(upstream: ScriptedUpstream) -> None:
-    """With every upstream connection busy a request waits its time, then gets 503."""
+    """While every upstream connection is busy, a request gets 503 after its time in the queue."""
     upstream.scripts = [[STALL, OK]]
     changed: dict[str, Any] = {"upstream_max_connections": 1, "upstream_queue_timeout": "40ms"}
     async with stack(upstream.url, routes=PUBLIC, **changed) as proxy:
@@ -201,7 +201,7 @@ async def test_no_connection_free_is_503(upstream: ScriptedUpstream) -> None:
 
 
 async def test_waiting_requests_get_connections_in_turn(upstream: ScriptedUpstream) -> None:
-    """A queue for few connections serves everyone, and those who left do not hold a place."""
+    """Every queued request is served, and clients that have left hold no place."""
     upstream.scripts = lambda request: [STALL, OK] if request.target == b"/slow" else [OK]
     async with contextlib.AsyncExitStack() as open_:
         running = stack(upstream.url, routes=PUBLIC, upstream_max_connections=1)
@@ -226,7 +226,7 @@ async def test_waiting_requests_get_connections_in_turn(upstream: ScriptedUpstre
 
 
 async def test_upstream_comes_back(upstream: ScriptedUpstream, proxy: Stack) -> None:
-    """After an upstream restart the next request is served, without a restart of the sidecar."""
+    """After an upstream restart the next request is served without restarting the sidecar."""
     assert (await proxy.get("/")).status == 200
     await upstream.stop()
     async with proxy.client() as client:

@@ -1,4 +1,4 @@
-"""An origin opens, lends, keeps and drops connections; nobody is forgotten on any way out."""
+"""The upstream pool opens, lends, keeps and drops connections, and always notifies its waiters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.proxy.memory_plane import OK, MemoryConnector, make_metrics, make_ori
 
 
 async def served(pool: UpstreamPool, count: int) -> list[Asker]:
-    """So many askers, each with its connection."""
+    """Return this many waiters, each with its connection."""
     askers = [Asker().ask(pool) for _ in range(count)]
     await rest()
     assert all(asker.connection is not None for asker in askers)
@@ -30,7 +30,7 @@ async def served(pool: UpstreamPool, count: int) -> list[Asker]:
 
 
 async def test_a_connection_is_opened_used_and_used_again() -> None:
-    """One connection serves one request after the other."""
+    """One connection serves consecutive requests."""
     connector, metrics = MemoryConnector(), make_metrics()
     pool = make_origin(connector, metrics=metrics)
     for _ in range(3):
@@ -48,14 +48,14 @@ async def test_a_connection_is_opened_used_and_used_again() -> None:
 
 
 async def test_who_waits_is_served_in_order() -> None:
-    """With every connection taken, each one given back goes to the first in line."""
+    """Each released connection goes to the first waiter in the queue."""
     connector = MemoryConnector()
     pool = make_origin(connector, UpstreamPoolLimits(connections=2))
     order: list[str] = []
     first = await served(pool, 2)
     waiting = [Asker(name, order).ask(pool) for name in "abcd"]
     pool.forget(waiting[1])
-    pool.forget(first[0])  # not in line: nothing happens
+    pool.forget(first[0])  # not queued: no effect
     for holder in (*first, waiting[0]):
         holder.release(pool)
     assert order == ["a", "c", "d"]
@@ -64,7 +64,7 @@ async def test_who_waits_is_served_in_order() -> None:
 
 
 async def test_the_line_is_bounded() -> None:
-    """One more than may wait is refused at once."""
+    """A request over the queue's limit is refused at once."""
     connector = MemoryConnector()
     pool = make_origin(connector, UpstreamPoolLimits(connections=1, waiting=2))
     await served(pool, 1)
@@ -73,7 +73,7 @@ async def test_the_line_is_bounded() -> None:
 
 
 async def test_a_lost_connection_makes_room() -> None:
-    """Its slot serves the next in line."""
+    """The slot of a lost connection serves the next waiter."""
     connector = MemoryConnector()
     pool = make_origin(connector, UpstreamPoolLimits(connections=1))
     holder = (await served(pool, 1))[0]
@@ -87,7 +87,7 @@ async def test_a_lost_connection_makes_room() -> None:
 
 
 async def test_an_idle_connection_that_is_lost_is_forgotten() -> None:
-    """Nobody gets it, and its slot is free."""
+    """A lost idle connection is never lent, and its slot is free."""
     connector, metrics = MemoryConnector(), make_metrics()
     pool = make_origin(connector, UpstreamPoolLimits(connections=1), metrics=metrics)
     (await served(pool, 1))[0].release(pool)
@@ -100,7 +100,7 @@ async def test_an_idle_connection_that_is_lost_is_forgotten() -> None:
 
 
 async def test_what_nobody_asked_for_is_not_kept() -> None:
-    """Bytes on an idle connection end it: they must not become the next one's answer."""
+    """Bytes on an idle connection end it, so they cannot become the next answer."""
     connector = MemoryConnector()
     pool = make_origin(connector)
     (await served(pool, 1))[0].release(pool)
@@ -111,7 +111,7 @@ async def test_what_nobody_asked_for_is_not_kept() -> None:
 
 
 async def test_a_connection_that_cannot_serve_again_is_dropped() -> None:
-    """It does not go to who waits, who gets a new one."""
+    """A connection that cannot be reused is dropped, and the waiter gets a new one."""
     connector = MemoryConnector()
     pool = make_origin(connector, UpstreamPoolLimits(connections=1))
     holder = (await served(pool, 1))[0]
@@ -134,7 +134,7 @@ async def test_a_connection_that_cannot_serve_again_is_dropped() -> None:
     ],
 )
 async def test_connecting_fails(fault: OSError) -> None:
-    """The asker is told, the slot is free, and the next attempt is a new one."""
+    """The waiter is notified of a failed attempt, whose slot serves the next attempt."""
     connector, metrics = MemoryConnector(), make_metrics()
     pool = make_origin(connector, UpstreamPoolLimits(connections=1), metrics=metrics)
     connector.faults.append(fault)
@@ -147,7 +147,7 @@ async def test_connecting_fails(fault: OSError) -> None:
 
 
 async def test_connecting_takes_too_long() -> None:
-    """The time limit holds for whatever the connector does."""
+    """The time limit for connecting applies whatever the connector does."""
     connector = MemoryConnector()
     connector.open.clear()
     pool = make_origin(connector, UpstreamPoolLimits(connect_timeout=0.0))
@@ -158,7 +158,7 @@ async def test_connecting_takes_too_long() -> None:
 
 
 async def test_a_new_connection_is_lost_at_once() -> None:
-    """Before it could be handed over: the asker is told."""
+    """A waiter is notified if its new connection is lost before it was handed over."""
     connector, metrics = MemoryConnector(), make_metrics()
     connector.loses = True
     pool = make_origin(connector, metrics=metrics)
@@ -172,7 +172,7 @@ async def test_a_new_connection_is_lost_at_once() -> None:
 
 
 async def test_a_failure_is_everybodys_when_nobody_has_a_connection() -> None:
-    """With none left that could be given back, those in line are told too."""
+    """If attempts fail and no connection is left to be released, all waiters fail."""
     connector = MemoryConnector()
     connector.open.clear()
     connector.faults += [ConnectionRefusedError() for _ in range(5)]
@@ -186,7 +186,7 @@ async def test_a_failure_is_everybodys_when_nobody_has_a_connection() -> None:
 
 
 async def test_a_cancelled_attempt_frees_its_slot() -> None:
-    """At the end of the program, say."""
+    """A cancelled connection attempt frees its slot, for example at shutdown."""
     connector, tasks = MemoryConnector(), Tasks()
     connector.open.clear()
     pool = make_origin(connector, tasks=tasks)
@@ -198,7 +198,7 @@ async def test_a_cancelled_attempt_frees_its_slot() -> None:
 
 
 async def test_idle_connections_age_out() -> None:
-    """The sweep drops those unused for the idle time, the oldest first; time is its caller's."""
+    """The sweep drops connections that have been unused for the idle time, oldest first."""
     connector = MemoryConnector()
     pool = make_origin(connector, UpstreamPoolLimits(idle_timeout=60.0))
     for now, asker in zip((100.0, 110.0, 120.0), await served(pool, 3), strict=True):
@@ -211,7 +211,7 @@ async def test_idle_connections_age_out() -> None:
 
 
 async def test_closing() -> None:
-    """Idle connections go at once, leased ones when they are given back."""
+    """On close, idle connections end at once and leased ones when they are released."""
     connector = MemoryConnector()
     pool = make_origin(connector)
     idle, busy = await served(pool, 2)
@@ -226,28 +226,28 @@ async def test_closing() -> None:
 
 
 class Echo(asyncio.Protocol):
-    """Answers `OK` to whatever comes."""
+    """A server that answers `OK` to any data."""
 
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep it."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer."""
+        """Answer `OK`."""
         self.transport.write(OK)
 
 
 async def answered(asker: Asker) -> bool:
-    """Whether a real connection brings the answer."""
+    """Wait for the outcome and return whether the answer is complete."""
     await until(lambda: bool(asker.complete or asker.refused or asker.lost))
     return asker.complete
 
 
 async def close(pool: UpstreamPool, asker: Asker) -> None:
-    """End the connection and wait until it is gone."""
+    """Release the connection, close the pool and let the transport finish."""
     asker.release(pool)
     pool.close()
     await rest()
@@ -255,7 +255,7 @@ async def close(pool: UpstreamPool, asker: Asker) -> None:
 
 @pytest.mark.parametrize("kind", ["tcp", "unix", "in-process"])
 async def test_connectors(kind: str, tmp_path: object) -> None:
-    """Each opens a connection that works."""
+    """Each kind of connector opens a working connection."""
     loop = asyncio.get_running_loop()
     connector: TcpConnector | UnixConnector | InProcessConnector
     server: asyncio.Server | None = None
@@ -277,7 +277,7 @@ async def test_connectors(kind: str, tmp_path: object) -> None:
 
 
 async def test_an_in_process_server_that_fails_leaves_no_socket() -> None:
-    """Both ends are closed when the server cannot be made."""
+    """If the in-process server cannot be created, the waiter fails and both sockets close."""
 
     def broken() -> asyncio.BaseProtocol:
         raise OSError("no more")

@@ -1,4 +1,4 @@
-"""The decision as a subrequest: whose word is taken for the original request, and the answer."""
+"""Verify as a pure decision: whose account of the original request counts, and the answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.auth.gate import Allow, Deny
 from sidecar.auth.policy import Access, RouteRule, RouteTable
 from sidecar.auth.reason import Reason
-from sidecar.proxy import verify
+from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.replies import problem
 from tests.wire.readers import content, read_request, read_response
@@ -38,8 +38,8 @@ STRANGER: Final = Forwarding("192.0.2.1", "http", trusted=False)
 @pytest.mark.parametrize(
     ("lines", "route", "asked"),
     [
-        pytest.param([], "default", "", id="nothing-said"),
-        pytest.param([b"X-Forwarded-For: 192.0.2.9"], "default", "", id="only-the-client"),
+        pytest.param([], "default", "", id="no-original-request"),
+        pytest.param([b"X-Forwarded-For: 192.0.2.9"], "default", "", id="client-address-only"),
         pytest.param([b"X-Forwarded-Uri: /open/a"], "default", "", id="another-dialect"),
         pytest.param([b"X-Original-URI: /open/a?b"], "open", "/open/a", id="public"),
         pytest.param([b"X-Original-URI: /open/%61"], "open", "/open/a", id="escaped"),
@@ -54,11 +54,11 @@ STRANGER: Final = Forwarding("192.0.2.1", "http", trusted=False)
             id="host",
         ),
         pytest.param([b"X-Original-URI: /hosted"], "default", "/hosted", id="other-host"),
-        pytest.param([b"X-Original-URI: /auth/x"], "default", "/auth/x", id="no-path-of-ours"),
+        pytest.param([b"X-Original-URI: /auth/x"], "default", "/auth/x", id="own-path"),
     ],
 )
 def test_subject(lines: list[bytes], route: str, asked: str) -> None:
-    """The route is that of the request that was made, not that of the subrequest."""
+    """The route is that of the original request, not that of the subrequest."""
     head = read_request(*lines, b"Authorization: Bearer x", b"Cookie: a=1")
     subject = verify.read_subject(verify.NGINX, head, TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
@@ -72,7 +72,7 @@ def test_subject(lines: list[bytes], route: str, asked: str) -> None:
 
 
 def test_the_subrequest_itself_is_left_as_it_is() -> None:
-    """Its head is remembered for the next one on this connection."""
+    """Reading the subject leaves the subrequest's head, which is remembered, unchanged."""
     head = read_request(b"X-Original-URI: /write", b"X-Original-Method: POST")
     before = content(head)
     verify.read_subject(verify.NGINX, head, TABLE, TRUSTED)
@@ -110,7 +110,7 @@ def test_the_subrequest_itself_is_left_as_it_is() -> None:
     ],
 )
 def test_malformed_subject(lines: list[bytes], reason: Reason) -> None:
-    """What cannot be read for certain is denied, never allowed (Authelia CVE-2021-32637)."""
+    """A subject that cannot be read with certainty is denied (Authelia CVE-2021-32637)."""
     denied = verify.read_subject(verify.NGINX, read_request(*lines), TABLE, TRUSTED)
     assert denied == Deny(reason, None)
     assert reason.status == 403
@@ -118,7 +118,7 @@ def test_malformed_subject(lines: list[bytes], reason: Reason) -> None:
 
 @pytest.mark.parametrize("line", [b"X-Original-URI: /open/a", b"X-Original-Method: GET"])
 def test_a_stranger_is_not_believed(line: bytes) -> None:
-    """Who is no trusted proxy may not say which request it was."""
+    """Only a trusted proxy may describe the original request."""
     denied = verify.read_subject(verify.NGINX, read_request(line), TABLE, STRANGER)
     assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
     asked = verify.read_subject(verify.NGINX, read_request(), TABLE, STRANGER)
@@ -137,12 +137,15 @@ def test_a_stranger_is_not_believed(line: bytes) -> None:
     ids=repr,
 )
 def test_every_denial_is_one_that_the_proxy_takes(dialect: Dialect, expected: set[int]) -> None:
-    """nginx makes 500 of anything but 2xx, 401 and 403; Envoy may take a 5xx for a permission."""
+    """Each dialect's denials use only statuses that its proxy understands.
+
+    nginx turns anything but 2xx, 401 and 403 into a 500; Envoy may treat a 5xx as permission.
+    """
     assert {dialect.statuses.get(reason.status, reason.status) for reason in Reason} == expected
 
 
 def test_dialects_by_path() -> None:
-    """The name after the prefix tells, whatever follows it; without one it is nginx's."""
+    """The name after the prefix selects the dialect; without a name it is nginx's."""
     for dialect in verify.DIALECTS:
         for more in ("", "/", "/a/b", "?c"):
             assert dialect_of(dialect.prefix + more) is dialect
@@ -156,12 +159,12 @@ def test_dialects_by_path() -> None:
 
 
 def dialect_of(target: str) -> Dialect | None:
-    """The dialect in which a GET of this target asks."""
+    """Return the dialect that a GET of this target selects."""
     return verify.find_dialect(read_request(first=f"GET {target} HTTP/1.1".encode()))
 
 
 def test_the_answer_to_another_name_lists_all() -> None:
-    """Whoever misspells it learns what there is."""
+    """The answer to an unknown dialect lists the known ones."""
     text = problem(404, b"id").partition(b"\r\n\r\n")[2].decode()
     assert all(dialect.name in text for dialect in verify.DIALECTS)
 
@@ -174,7 +177,7 @@ forwarding_dialects = pytest.mark.parametrize(
 
 @forwarding_dialects
 def test_subject_of_forwarded_headers(dialect: Dialect) -> None:
-    """Method, URI and host are those of X-Forwarded-*, and nothing else counts."""
+    """Method, URI and host are read from X-Forwarded-* and from no other header."""
     others = (b"X-Original-URI: /write", b"X-Original-Method: POST", b"X-Rewrite-URL: /write")
     head = read_request(*SAYS, *others, first=b"POST /auth/verify/x HTTP/1.1")
     before = content(head)
@@ -208,7 +211,7 @@ def test_subject_of_forwarded_headers(dialect: Dialect) -> None:
     ],
 )
 def test_malformed_forwarded_headers(dialect: Dialect, lines: tuple[bytes, ...]) -> None:
-    """These proxies send all three, once each: what is missing or doubtful is refused."""
+    """These proxies send all three headers exactly once; anything else is denied."""
     denied = verify.read_subject(dialect, read_request(*lines), TABLE, TRUSTED)
     assert denied == Deny(Reason.TARGET_MALFORMED, None)
 
@@ -221,13 +224,13 @@ def test_malformed_forwarded_headers(dialect: Dialect, lines: tuple[bytes, ...])
         pytest.param("GET /auth/verify/envoy/write", "default", "/write", id="other-method"),
         pytest.param("GET /auth/verify/envoy/", "default", "/", id="root"),
         pytest.param("GET /auth/verify/envoy/op%65n/a", "open", "/op%65n/a", id="escaped"),
-        pytest.param("GET /auth/verify/envoy/auth/x", "default", "/auth/x", id="no-path-of-ours"),
-        pytest.param("GET /auth/verify/envoy", "default", None, id="nothing-said"),
+        pytest.param("GET /auth/verify/envoy/auth/x", "default", "/auth/x", id="own-path"),
+        pytest.param("GET /auth/verify/envoy", "default", None, id="no-original-request"),
         pytest.param("GET /auth/verify/envoy?/open/a", "default", None, id="query-alone"),
     ],
 )
 def test_subject_below_a_path(first: str, route: str, target: str | None) -> None:
-    """Envoy's subrequest is the original one but for its path's prefix; no header is asked."""
+    """Envoy's subrequest is the original with a path prefix; no header is consulted."""
     lines = (b"X-Forwarded-Host: h.example", *SAYS[:2], b"X-Original-URI: /open/b")
     head = read_request(*lines, first=f"{first} HTTP/1.1".encode())
     before = content(head)
@@ -241,7 +244,7 @@ def test_subject_below_a_path(first: str, route: str, target: str | None) -> Non
 
 
 def test_an_escaped_prefix_is_refused() -> None:
-    """What is asked for would not be where it is looked for."""
+    """A prefix in escaped form is denied, as the original path could not be found reliably."""
     head = read_request(first=b"GET /auth/verify/%65nvoy/open/a HTTP/1.1")
     denied = verify.read_subject(verify.ENVOY, head, TABLE, TRUSTED)
     assert denied == Deny(Reason.TARGET_MALFORMED, None)
@@ -249,7 +252,7 @@ def test_an_escaped_prefix_is_refused() -> None:
 
 @pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
 def test_no_dialect_believes_a_stranger(dialect: Dialect) -> None:
-    """Who is no trusted proxy may not say which request it was, in any dialect."""
+    """In every dialect, only a trusted proxy may describe the original request."""
     lines = (*SAYS, b"X-Original-URI: /open/a")
     head = read_request(*lines, first=f"GET {dialect.prefix}/open/a HTTP/1.1".encode())
     denied = verify.read_subject(dialect, head, TABLE, STRANGER)
@@ -265,12 +268,12 @@ def test_no_dialect_believes_a_stranger(dialect: Dialect) -> None:
         pytest.param(
             (b"Cookie: a=b", b"Sec-WebSocket-Key: x", b"Connection: upgrade", b"Upgrade: other"),
             b"other",
-            id="said",
+            id="explicit-upgrade",
         ),
     ],
 )
 def test_a_websocket_without_upgrade(lines: tuple[bytes, ...], upgrade: bytes | None) -> None:
-    """Proxies remove Upgrade; a cookie must come from our own pages all the same."""
+    """A WebSocket with a cookie is treated as an upgrade although the proxy removed Upgrade."""
     subject = verify.read_subject(verify.TRAEFIK, read_request(*SAYS, *lines), TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
     assert subject[1] is not None
@@ -281,7 +284,7 @@ ASKS: Final = (b"Origin: https://app.example", b"Access-Control-Request-Method: 
 
 
 def about_options(dialect: Dialect, *lines: bytes, path: str = "/shared") -> RequestHead:
-    """What this proxy asks about an OPTIONS request with these lines."""
+    """Build the subrequest of this dialect for an OPTIONS request with these lines."""
     if dialect is verify.ENVOY:
         first = f"OPTIONS {dialect.prefix}{path} HTTP/1.1".encode()
         return read_request(*lines, first=first)
@@ -292,7 +295,7 @@ def about_options(dialect: Dialect, *lines: bytes, path: str = "/shared") -> Req
 
 @pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
 def test_a_preflight_falls_under_the_rule_of_its_method(dialect: Dialect) -> None:
-    """It passes, as nobody, where the rule of the announced method says so."""
+    """A preflight passes anonymously if the rule of the announced method allows preflights."""
     head = about_options(dialect, *ASKS)
     before = content(head)
     subject = verify.read_subject(dialect, head, TABLE, TRUSTED)
@@ -324,7 +327,10 @@ def test_a_preflight_falls_under_the_rule_of_its_method(dialect: Dialect) -> Non
 def test_no_preflight_falls_under_the_rule_of_options(
     dialect: Dialect, lines: tuple[bytes, ...]
 ) -> None:
-    """Nor does one with credentials, which would reach the application by way of the proxy."""
+    """What is no preflight falls under the rule for OPTIONS, as do preflights with credentials.
+
+    Credentials would reach the application through the proxy.
+    """
     subject = verify.read_subject(dialect, about_options(dialect, *lines), TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
     assert (subject[0].name, subject[0].public) == ("shared", False)
@@ -332,7 +338,7 @@ def test_no_preflight_falls_under_the_rule_of_options(
 
 @pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
 def test_only_the_original_method_counts(dialect: Dialect) -> None:
-    """A GET is no preflight, however the proxy asks about it."""
+    """Only the original method makes a preflight, not that of the subrequest."""
     head = about_options(dialect, *ASKS)
     if dialect is verify.ENVOY:
         head.method = b"GET"
@@ -346,7 +352,7 @@ def test_only_the_original_method_counts(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("close", [False, True])
 def test_allowed(close: bool) -> None:  # noqa: FBT001 (a table)
-    """200, empty, with every identity header, and the wish to close if there is one."""
+    """The answer is an empty 200 with every identity header, and `close` if requested."""
     allow = Allow(b"X-Auth-User: u\r\nX-Auth-Roles: \r\n", "u", "s", b"{}", None)
     raw = verify.allowed(allow.identity, b"id-1", close=close)
     assert raw.endswith(b"\r\n\r\n")
@@ -359,7 +365,7 @@ def test_allowed(close: bool) -> None:  # noqa: FBT001 (a table)
 
 
 def test_allowed_while_degraded() -> None:
-    """The header is there once, with its value."""
+    """The degraded header is present exactly once, with its value."""
     raw = verify.allowed(b"X-Auth-User: u\r\nX-Auth-Degraded: local\r\n", b"id", close=False)
     assert raw.count(b"X-Auth-Degraded") == 1
     assert b"\r\nX-Auth-Degraded: local\r\n" in raw
@@ -375,8 +381,8 @@ def test_allowed_while_degraded() -> None:
     ],
 )
 def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
-    """The login page with the way back; a path is completed where the proxy would do it wrongly."""
-    line = verify.login_location(login, b"/a?b=c&d", origin)
+    """Location leads to the login page with the way back, absolute where the proxy needs it."""
+    line = refusals.login_location(login, b"/a?b=c&d", origin)
     assert line == b"Location: %b\r\n" % expected
 
 
@@ -395,19 +401,19 @@ def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
     ],
 )
 def test_origin(dialect: Dialect | None, lines: tuple[bytes, ...], expected: bytes) -> None:
-    """Traefik completes a relative Location with our own address, so it gets a whole one."""
+    """Traefik gets an absolute Location, because it would complete a relative one wrongly."""
     head = read_request(*lines)
     subject = verify.read_subject(verify.TRAEFIK, head, TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
     assert subject[1] is not None
-    assert verify.origin_for(dialect, subject[1], TRUSTED) == expected
+    assert refusals.origin_for(dialect, subject[1], TRUSTED) == expected
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=30))
 def test_a_target_survives_the_login_page(target: bytes) -> None:
-    """Whatever octets it has, the line is one line and the target comes back out of it."""
-    line = verify.login_location(b"https://sso/login?a=b", target)
+    """Any target survives the Location header's encoding unchanged, on a single line."""
+    line = refusals.login_location(b"https://sso/login?a=b", target)
     assert line.count(b"\r\n") == 1
     url = line.removeprefix(b"Location: ").removesuffix(b"\r\n").decode("ascii")
     query = parse_qs(urlsplit(url).query, keep_blank_values=True, encoding="latin-1")
@@ -428,7 +434,7 @@ def test_a_target_survives_the_login_page(target: bytes) -> None:
     ],
 )
 def test_is_navigation(method: str, lines: list[bytes], navigates: bool) -> None:  # noqa: FBT001 (a table)
-    """Only a person who waits for a page is sent to one."""
+    """Only browser navigation counts as a person waiting for a page."""
     head = read_request(*lines, first=f"{method} / HTTP/1.1".encode())
-    assert verify.is_navigation(head) is navigates
-    assert verify.shows_page(head) is (navigates or method == "POST")  # which cannot be repeated
+    assert refusals.is_navigation(head) is navigates
+    assert refusals.shows_page(head) is (navigates or method == "POST")  # a POST gets only a page

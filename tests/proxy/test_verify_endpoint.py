@@ -1,7 +1,7 @@
-"""The verify endpoint: in nginx's dialect (`auth_request`) 200, 401 or 403 and nothing else.
+"""The verify endpoint; in nginx's dialect (`auth_request`) it answers only 200, 401 or 403.
 
-What the other dialects differ in stands at the end. Original URI and method count only from
-trusted peers; a URI that cannot be read is a refusal.
+The differences of the other dialects are tested at the end. The original URI and method count only
+from trusted peers, and a URI that cannot be read is denied.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNREADABLE = (
 
 @pytest.fixture
 async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """A sidecar that trusts its peers on loopback, as it does nginx in the same pod."""
+    """A sidecar that trusts its peers on loopback, such as nginx in the same pod."""
     settings: dict[str, Any] = {
         "trusted_proxies": ["127.0.0.0/8"],
         "identity": {"X-Auth-Email": "email"},
@@ -51,13 +51,13 @@ async def guarded(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
 
 @pytest.fixture
 async def wary(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
-    """The same without trust in anyone."""
+    """The same sidecar without trusted peers."""
     async with stack(upstream.url, routes=ROUTES) as running:
         yield running
 
 
 def identity(answer: Response) -> dict[str, bytes]:
-    """The identity headers of an answer, each exactly once."""
+    """Return the identity headers of an answer, each of which must occur exactly once."""
     return {name: answer.fields.one(name) for name in IDENTITY}
 
 
@@ -72,7 +72,7 @@ def identity(answer: Response) -> dict[str, bytes]:
 async def test_valid_token_is_200(
     upstream: ScriptedUpstream, guarded: Stack, method: str, suffix: str
 ) -> None:
-    """Exactly 200 with every identity header, for each method and path suffix."""
+    """A valid token gets exactly 200 and every identity header, for each method and suffix."""
     token = (await guarded.login()).access
     body = b"GET /public/poison HTTP/1.1\r\nHost: x\r\n\r\n" if method == "POST" else None
     async with guarded.client() as client:
@@ -88,14 +88,14 @@ async def test_valid_token_is_200(
 
 
 async def test_absent_claims_are_empty_headers(guarded: Stack) -> None:
-    """A header is there for each claim, also for one the user does not have."""
+    """A claim that the user does not have yields an empty header."""
     answer = await guarded.get(VERIFY, token=(await guarded.login("scout")).access)
     assert identity(answer)["x-auth-roles"] == b""
     assert answer.fields.one("x-auth-email") == b""
 
 
 async def test_cookie_session_is_200(guarded: Stack) -> None:
-    """A browser's session is as good as a token; a cross-origin POST behind nginx is not."""
+    """A session cookie is accepted, except for a cross-origin POST behind nginx."""
     cookie = f"Cookie: {await guarded.cookie()}"
     uri = "X-Original-URI: /app"
     assert (await guarded.get(VERIFY, cookie, uri)).status == 200
@@ -127,7 +127,7 @@ async def test_no_token_is_401_with_a_challenge(guarded: Stack) -> None:
     ],
 )
 async def test_bad_credentials_are_401_or_403(guarded: Stack, lines: tuple[str, ...]) -> None:
-    """Every other status becomes 500 in nginx, so no other may come."""
+    """Bad credentials get 401 or 403, because nginx turns any other status into a 500."""
     for more in ((), ("X-Original-URI: /app",)):
         assert (await guarded.get(VERIFY, *lines, *more)).status in {401, 403}
 
@@ -137,7 +137,7 @@ async def test_bad_credentials_are_401_or_403(guarded: Stack, lines: tuple[str, 
     ["/app", "/app?x=1&y=2", "/a%20b?next=%2Fc&q=a+b", "/?", "/app?u=https://evil.example/&z="],
 )
 async def test_401_knows_the_way_to_the_login_page(guarded: Stack, uri: str) -> None:
-    """With the original URI the 401 has a ready Location, escaped, that leads back to it."""
+    """With the original URI, the 401 has an escaped Location that leads back to that URI."""
     lines = (f"X-Original-URI: {uri}", "X-Forwarded-Proto: https", "X-Forwarded-Host: app.example")
     answer = await guarded.get(VERIFY, *lines)
     assert answer.status == 401
@@ -174,7 +174,7 @@ async def test_delegated_login(upstream: ScriptedUpstream) -> None:
 async def test_original_request_of_strangers_is_403(
     wary: Stack, line: str, user: str | None
 ) -> None:
-    """A peer that is not trusted must not say what the original request was."""
+    """An untrusted peer that describes an original request gets a 403."""
     token = (await wary.login(user)).access if user else None
     answer = await wary.get(VERIFY, line, token=token)
     assert answer.status == 403
@@ -182,7 +182,7 @@ async def test_original_request_of_strangers_is_403(
 
 
 async def test_stranger_without_original_request(wary: Stack) -> None:
-    """Without it the endpoint answers whether the token is good, to anyone."""
+    """Without an original request, any peer may ask whether its token is valid."""
     assert (await wary.get(VERIFY)).status == 401
     assert (await wary.get(VERIFY, token=(await wary.login()).access)).status == 200
 
@@ -195,7 +195,7 @@ async def test_stranger_without_original_request(wary: Stack) -> None:
 async def test_other_names_for_the_original_uri_mean_nothing(
     guarded: Stack, wary: Stack, name: str, trusted: str
 ) -> None:
-    """The URI is read from the dialect's one header, never from its neighbours or aliases."""
+    """The URI is read from the dialect's own header only, never from another or an alias."""
     running = guarded if trusted == "trusted" else wary
     assert (await running.get(VERIFY, f"{name}: /public/x")).status in {401, 403}
     lines = ("X-Original-URI: /admin/x", f"{name}: /public/x")
@@ -230,7 +230,7 @@ async def test_decision_on_the_original_request(
     user: str | None,
     status: int,
 ) -> None:
-    """From a trusted peer the original request decides, by the same routes as a direct one."""
+    """A trusted peer's original request is decided by the same routes as a direct one."""
     token = (await guarded.login(user)).access if user else None
     answer = await guarded.get(VERIFY, f"X-Original-URI: {uri}", *lines, token=token)
     assert answer.status == status
@@ -252,7 +252,7 @@ async def test_decision_on_the_original_request(
 async def test_own_paths_are_the_applications_behind_a_proxy(
     guarded: Stack, uri: str, method: str
 ) -> None:
-    """As an original URI a path that is open here is the application's: the default route's."""
+    """The sidecar's own paths, as an original URI, belong to the application."""
     lines = (f"X-Original-URI: {uri}", f"X-Original-Method: {method}")
     assert (await guarded.get(VERIFY, *lines)).status == 401
     token = (await guarded.login()).access
@@ -269,7 +269,7 @@ async def test_own_paths_are_the_applications_behind_a_proxy(
     ],
 )
 async def test_malformed_original_request_is_403(guarded: Stack, lines: tuple[str, ...]) -> None:
-    """A URI or method that cannot be read never makes the check pass (CVE-2021-32637)."""
+    """A URI or method that cannot be read never passes the check (CVE-2021-32637)."""
     token = (await guarded.login("admin")).access
     for credentials in (None, token):
         answer = await guarded.get(VERIFY, *lines, token=credentials)
@@ -278,7 +278,7 @@ async def test_malformed_original_request_is_403(guarded: Stack, lines: tuple[st
 
 
 async def test_client_sent_identity_is_not_echoed(guarded: Stack) -> None:
-    """A client's headers arrive on the subrequest too; none comes back as identity."""
+    """A client's identity headers on the subrequest are never returned as identity."""
     forged = ("X-Auth-User: root", "X_Auth_Roles: admin", "Connection: x-auth-user, close")
     answer = await guarded.get(VERIFY, *forged, token=(await guarded.login()).access)
     assert identity(answer)["x-auth-user"] == b"alice"
@@ -288,7 +288,7 @@ async def test_client_sent_identity_is_not_echoed(guarded: Stack) -> None:
 
 
 async def test_upgrade_headers_do_no_harm(guarded: Stack) -> None:
-    """Caddy leaves a WebSocket request's upgrade headers on the subrequest: the answer is plain."""
+    """Upgrade headers, which Caddy leaves on the subrequest, do not affect the answer."""
     lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x")
     token = (await guarded.login()).access
     async with guarded.client() as client:
@@ -301,7 +301,7 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 
 def question(dialect: str, method: str, uri: str, *lines: str, token: str | None = None) -> bytes:
-    """What this proxy asks about a request to `app.example`; HAProxy asks by HEAD."""
+    """Build this proxy's subrequest for a request to `app.example`; HAProxy asks by HEAD."""
     if dialect == "envoy":
         target = f"{VERIFY}/envoy{uri}"
         fields = ("Content-Length: 0", *lines)
@@ -324,14 +324,14 @@ def question(dialect: str, method: str, uri: str, *lines: str, token: str | None
         pytest.param("GET", "/admin/x", "admin", 200, id="role-admin"),
         pytest.param("HEAD", "/readonly/x", None, 200, id="head"),
         pytest.param("POST", "/readonly/x", None, 401, id="method"),
-        pytest.param("GET", "/auth/login", None, 401, id="no-path-of-ours"),
+        pytest.param("GET", "/auth/login", None, 401, id="own-path"),
         pytest.param("DELETE", "/x", "alice", 200, id="delete"),
     ],
 )
 async def test_every_dialect_decides_on_the_original_request(
     *, guarded: Stack, dialect: str, method: str, uri: str, user: str | None, status: int
 ) -> None:
-    """Each tells the same request in its own way, twice on one connection; so is the decision."""
+    """Every dialect leads to the same decision, twice on one connection."""
     token = (await guarded.login(user)).access if user else None
     async with guarded.client() as client:
         for _ in range(2):
@@ -344,7 +344,7 @@ async def test_every_dialect_decides_on_the_original_request(
 
 @every_dialect
 async def test_every_dialect_distrusts_strangers(wary: Stack, dialect: str) -> None:
-    """A peer that is not trusted gets 403, whatever it says and whoever it is."""
+    """An untrusted peer gets a 403 in every dialect, with or without a valid token."""
     token = (await wary.login("admin")).access
     for credentials in (None, token):
         answer = await wary.ask(question(dialect, "GET", "/public/x", token=credentials))
@@ -365,7 +365,7 @@ async def test_every_dialect_distrusts_strangers(wary: Stack, dialect: str) -> N
 async def test_who_is_sent_to_the_login_page(
     *, guarded: Stack, dialect: str, method: str, lines: tuple[str, ...], navigates: bool
 ) -> None:
-    """A person, by 302 where the proxy passes that on; nginx gets a 401 with the Location."""
+    """Navigation gets a 302 where the proxy forwards it; nginx gets a 401 with the Location."""
     async with guarded.client() as client:
         for _ in range(2):
             answer = await client.ask(question(dialect, method, "/app?x=1&y", *lines))
@@ -381,7 +381,7 @@ async def test_who_is_sent_to_the_login_page(
 
 @every_dialect
 async def test_a_cookie_for_another_sites_websocket(guarded: Stack, dialect: str) -> None:
-    """A page of another origin may not open one with its visitor's cookie, ours may."""
+    """A cookie opens a WebSocket only for a page of the same origin."""
     cookie = f"Cookie: {await guarded.cookie()}"
     for origin, status in (("https://evil.example", 403), ("https://app.example", 200)):
         for more in ((), ("Connection: Upgrade", "Upgrade: websocket")):
@@ -391,7 +391,7 @@ async def test_a_cookie_for_another_sites_websocket(guarded: Stack, dialect: str
 
 @every_dialect
 async def test_a_preflight_passes_as_nobody(guarded: Stack, dialect: str) -> None:
-    """200 with every identity header empty, whatever the client claims; counted as what it is."""
+    """A preflight gets 200 with empty identity headers and is counted as a preflight."""
     origin, asks = "Origin: https://app.example", "Access-Control-Request-Method: PUT"
     forged = [f"{name}: root" for name in (*IDENTITY, "X-Auth-Email", "x_auth_user")]
     async with guarded.client() as client:
@@ -433,7 +433,7 @@ async def test_a_preflight_passes_as_nobody(guarded: Stack, dialect: str) -> Non
     ],
 )
 async def test_a_body_is_of_no_interest(guarded: Stack, dialect: str, body: bytes) -> None:
-    """The answer comes at once, and what comes with the question is not taken for another."""
+    """The answer does not wait for a body, and the body is never taken for a request."""
     token = (await guarded.login()).access
     for credentials, status in ((token, 200), (None, 401)):
         asked = question(dialect, "POST", "/x", token=credentials)[:-2] + body
@@ -448,7 +448,7 @@ async def test_a_body_is_of_no_interest(guarded: Stack, dialect: str, body: byte
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("name", ["apache", "Traefik", "nginxx", "envoy%20", "x/public/y"])
 async def test_an_unknown_dialect(guarded: Stack, name: str, method: str) -> None:
-    """Nobody knows how it asks, so it is never allowed: 404, and which there are."""
+    """An unknown dialect gets a 404 that lists the known ones, and is never allowed."""
     token = (await guarded.login("admin")).access
     async with guarded.client() as client:
         for _ in range(2):
@@ -462,7 +462,7 @@ async def test_an_unknown_dialect(guarded: Stack, name: str, method: str) -> Non
 
 
 async def test_without_a_login_page(upstream: ScriptedUpstream) -> None:
-    """With nowhere to go, a person gets the 401, too."""
+    """Without a login page, navigation gets a plain 401."""
     settings: dict[str, Any] = {"trusted_proxies": ["127.0.0.1/32"], "users_file": ""}
     async with stack(upstream.url, **settings) as guarded:
         for dialect in DIALECTS:
@@ -471,7 +471,7 @@ async def test_without_a_login_page(upstream: ScriptedUpstream) -> None:
 
 
 async def test_logout_ends_it(guarded: Stack) -> None:
-    """A subrequest after the logout is refused."""
+    """A subrequest after the logout is denied."""
     token = (await guarded.login()).access
     async with guarded.client() as client:
         assert (await client.ask(build("GET", VERIFY, token=token))).status == 200
@@ -480,7 +480,7 @@ async def test_logout_ends_it(guarded: Stack) -> None:
 
 
 async def test_subrequests_are_pipelined(guarded: Stack) -> None:
-    """Answers to subrequests come in order, on one connection."""
+    """Pipelined subrequests are answered in order."""
     token = (await guarded.login()).access
     async with guarded.client() as client:
         await client.send((build("GET", VERIFY, token=token) + build("GET", VERIFY)) * 20)

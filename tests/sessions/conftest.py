@@ -1,4 +1,4 @@
-"""What the session tests share: uvloop as in production, one real Redis, and each kind of store."""
+"""Fixtures of the session tests: uvloop as in production, a real Redis, each kind of store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-PATIENT = 2.0  # seconds; where a test is not about deadlines, a busy machine shall not fail it
+PATIENT = 2.0  # seconds; long enough that a busy machine does not fail a test
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -35,26 +35,26 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock to turn."""
+    """A clock that the test turns."""
     return Clock()
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    """Where look-ups are counted."""
+    """Metrics, in which stores count look-ups."""
     return Metrics()
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RedisServer]:
-    """One server for all tests that do it no harm."""
+    """One server for all tests that do not kill or configure it."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
 def server(shared_server: RedisServer) -> RedisServer:
-    """That server, empty."""
+    """The shared server, emptied."""
     shared_server.admin.flushall()
     shared_server.forget_calls()
     return shared_server
@@ -62,13 +62,13 @@ def server(shared_server: RedisServer) -> RedisServer:
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    """A server of the test's own, to be killed; its data outlive that."""
+    """A server for this test alone, which it may kill. Its data survive a restart."""
     with RedisServer(keep=True) as server:
         yield server
 
 
 async def let_pass(seconds: float, clock: Clock, client: Redis) -> None:
-    """Let time pass for a store and for the keys in its Redis."""
+    """Let seconds pass for a store and for the keys in its Redis."""
     clock.advance(seconds)
     for key in await client.keys("*"):
         left = await client.pttl(key)
@@ -78,7 +78,7 @@ async def let_pass(seconds: float, clock: Clock, client: Redis) -> None:
 
 @asynccontextmanager
 async def local_subject(clock: Clock) -> AsyncIterator[Subject]:
-    """The local store."""
+    """A local store."""
 
     async def forward(seconds: float) -> None:
         clock.advance(seconds)
@@ -121,7 +121,7 @@ async def tiered_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
 async def subject(
     request: pytest.FixtureRequest, clock: Clock, server: RedisServer
 ) -> AsyncIterator[Subject]:
-    """Each kind of store in turn; `degraded` has no Redis to fall back from."""
+    """Each kind of store in turn; `degraded` is a tiered store that never had a Redis."""
     if request.param == "local":
         context = local_subject(clock)
     elif request.param == "fake":

@@ -1,4 +1,4 @@
-"""What the contract is about: a store to ask, a way to let time pass, and grants to write."""
+"""The subject of the contract suite: a store, a way to let time pass, and grants to write."""
 
 from __future__ import annotations
 
@@ -26,19 +26,22 @@ _NUMBERS: Final = count(1)
 
 @dataclass(frozen=True)
 class Subject:
-    """A store under test, by the same rules as every other."""
+    """A store under test. `forward` lets seconds pass for the store and for its Redis.
+
+    `alone` means that its shared store is unavailable, and may hold what the store does not know.
+    """
 
     store: SessionStore
     clock: Clock
     forward: Callable[[float], Awaitable[None]]
-    alone: bool = False  # it has a shared store that is away, and may not know what that knows
+    alone: bool = False
 
     async def found(self, token_id: str) -> Session | None:
-        """A look-up as requests do it, if what is known here is to be trusted."""
+        """Look a token up like a request in outage mode `local`."""
         try:
             return self.store.peek(token_id) or await self.store.get(token_id)
         except StoreUnavailable:
-            return self.store.known(token_id)
+            return self.store.last_known(token_id)
 
     async def login(self, sub: str = "alice") -> Grant:
         """Write a login that begins now."""
@@ -47,7 +50,7 @@ class Subject:
         return grant
 
     async def record(self, refresh_id: str | None) -> RefreshRecord | None:
-        """A refresh token's record; None also if only a store that is away could have it."""
+        """A refresh token's record. None also if only the unavailable store could have it."""
         assert refresh_id is not None
         try:
             return await self.store.get_refresh(refresh_id)
@@ -57,7 +60,7 @@ class Subject:
             return None
 
     async def claim(self, refresh_id: str | None, used: RefreshRecord) -> RefreshRecord | None:
-        """What was there before `used`; None also if only a store that is away could have it."""
+        """Claim a refresh token. None also if only the unavailable store could have it."""
         assert refresh_id is not None
         try:
             return await self.store.claim_refresh(refresh_id, used)
@@ -78,7 +81,7 @@ class Subject:
 
 
 def new_login(now: float = START, sub: str = "alice", *, cookie: bool = False) -> Grant:
-    """A login's grant, with ids that no other has. A `cookie` has no refresh token."""
+    """The grant of a login, with unique ids. A `cookie` session has no refresh token."""
     number = next(_NUMBERS)
     sid = f"sid-{number}"
     session = Session(
@@ -94,7 +97,7 @@ def new_login(now: float = START, sub: str = "alice", *, cookie: bool = False) -
 
 
 def successor_of(grant: Grant, now: float) -> Grant:
-    """The grant of a refresh."""
+    """The grant of a refresh that continues the login of `grant`."""
     number = next(_NUMBERS)
     session = replace(grant.session, id=f"{number:064x}", exp=now + ACCESS_TTL)
     return _with_refresh(Grant(session=session, replaces=grant.session.id), number, now)

@@ -1,4 +1,4 @@
-"""The gate and the store brought together."""
+"""The decision of a request by gate and store together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REQUIRED = Route("required")
 
 @pytest.fixture
 def gate() -> Gate:
-    """A gate that knows one issuer."""
+    """A gate with one issuer."""
     issuer = IssuerConfig(issuer=ISSUER, audiences=frozenset((AUDIENCE,)))
     return Gate(Verifier([issuer], KeyRing([secret_key(ISSUER, SECRET)])), IdentityHeaders())
 
@@ -46,46 +46,46 @@ def store() -> LocalStore:
 
 
 def asked(credential: bytes | None = b"Bearer " + TOKEN) -> RequestHead:
-    """A request's head."""
+    """The head of a request with this credential."""
     head = RequestHead()
     head.method, head.path, head.authorization = b"GET", "/", credential
     return head
 
 
-class Waiting(LocalStore):
-    """Knows nothing at once, like a store that has to ask."""
+class Asynchronous(LocalStore):
+    """Returns sessions from `get` only, like a store that must ask another server."""
 
     __slots__ = ()
 
     def peek(self, token_id: str) -> None:
-        """None."""
+        """Return None: nothing is certain without waiting."""
 
     async def get(self, token_id: str) -> Session | None:
-        """The session, after all."""
+        """The session."""
         return LocalStore.peek(self, token_id)
 
 
 async def test_a_live_session_lets_in(gate: Gate, store: LocalStore) -> None:
-    """Whether it is known at once or has to be asked for."""
-    waiting = Waiting(lambda: NOW)
-    waiting.put(Grant(session=SESSION))
-    for each in (store, waiting):
+    """The request is allowed, whether `peek` or `get` returns the session."""
+    asynchronous = Asynchronous(lambda: NOW)
+    asynchronous.put(Grant(session=SESSION))
+    for each in (store, asynchronous):
         decision = await authenticate(gate, each, REQUIRED, asked(), NOW)
         assert isinstance(decision, Allow)
         assert (decision.subject, decision.session_id) == ("alice", "s1")
 
 
 async def test_no_session_no_entry(gate: Gate, store: LocalStore) -> None:
-    """A good token alone is not enough."""
+    """A valid token alone is not enough."""
     await store.revoke_session("s1")
     decision = await authenticate(gate, store, REQUIRED, asked(), NOW)
     assert isinstance(decision, Deny)
     assert decision.reason is Reason.SESSION_MISSING
 
 
-async def test_what_needs_no_session_asks_no_store(gate: Gate) -> None:
-    """A public route, and a request without credentials, are decided without it."""
-    store = Waiting(lambda: NOW)
+async def test_some_requests_need_no_session(gate: Gate) -> None:
+    """A public route, and a request without credentials, are decided without the store."""
+    store = Asynchronous(lambda: NOW)
     public = Route("public", Access.PUBLIC)
     assert await authenticate(gate, store, public, asked(), NOW) is gate.anonymous
     denied = await authenticate(gate, store, REQUIRED, asked(None), NOW)
@@ -95,7 +95,7 @@ async def test_what_needs_no_session_asks_no_store(gate: Gate) -> None:
 
 @pytest.mark.parametrize("degraded", [False, True])
 async def test_a_store_that_cannot_answer_is_a_denial(gate: Gate, *, degraded: bool) -> None:
-    """401 in an outage by the default mode; 503 where coming back may help."""
+    """401 in an outage in the default mode; 503 if a retry may help."""
     client = connect(RedisConfig(host="127.0.0.1", port=free_port()))
     store = RedisStore(client, Metrics())
     store.degraded = degraded

@@ -1,4 +1,4 @@
-"""What every session store does, whatever it is made of."""
+"""The contract that every session store fulfils."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def used(record: RefreshRecord | None, at: float, sealed: bytes = b"sealed") -> RefreshRecord:
-    """A record as a claim leaves it."""
+    """A refresh record after a claim."""
     assert record is not None
     return replace(record, used_at=at, sealed=sealed)
 
 
 async def test_an_unknown_token_has_no_session(subject: Subject) -> None:
-    """Absence is None."""
+    """Absence is None, never an error."""
     assert subject.store.peek("f" * 64) is None
     assert await subject.found("f" * 64) is None
 
 
 async def test_a_login_is_found_again(subject: Subject) -> None:
-    """What was written comes back, with all that it said."""
+    """A look-up returns the session that was written, field by field."""
     grant = await subject.login()
     assert await subject.found(grant.session.id) == grant.session
 
 
 async def test_a_session_ends_with_its_token(subject: Subject) -> None:
-    """A session lives until its token expires, and no longer."""
+    """A session is live until its token expires, and not longer."""
     grant = await subject.login()
     await subject.forward(ACCESS_TTL - 1)
     assert await subject.found(grant.session.id) is not None
@@ -43,7 +43,7 @@ async def test_a_session_ends_with_its_token(subject: Subject) -> None:
 
 
 async def test_a_refresh_token_outlives_the_access_token(subject: Subject) -> None:
-    """The refresh record lives for its own time."""
+    """The refresh record has its own expiry."""
     grant = await subject.login()
     assert grant.refresh_id is not None
     await subject.forward(ACCESS_TTL + 1)
@@ -53,7 +53,7 @@ async def test_a_refresh_token_outlives_the_access_token(subject: Subject) -> No
 
 
 async def test_an_unknown_refresh_token_has_no_record(subject: Subject) -> None:
-    """It can neither be read nor claimed, and a claim leaves nothing behind."""
+    """It can neither be read nor claimed, and an attempted claim stores nothing."""
     record = new_login(subject.clock.now).refresh
     assert await subject.record("unknown") is None
     assert await subject.claim("unknown", used(record, 1.0)) is None
@@ -61,7 +61,7 @@ async def test_an_unknown_refresh_token_has_no_record(subject: Subject) -> None:
 
 
 async def test_a_refresh_puts_the_new_token_in_place_of_the_old(subject: Subject) -> None:
-    """After a rotation one access token is live: the successor."""
+    """After a rotation only the successor's access token is live."""
     grant = await subject.login()
     successor = await subject.refresh(grant)
     assert successor is not None
@@ -72,7 +72,7 @@ async def test_a_refresh_puts_the_new_token_in_place_of_the_old(subject: Subject
 
 
 async def test_a_refresh_token_is_claimed_once(subject: Subject) -> None:
-    """The second claim gets the record that the first put there."""
+    """The second claim returns the record that the first one stored."""
     grant = await subject.login()
     assert grant.refresh_id is not None
     first, second = (used(grant.refresh, at, b"sealed") for at in (1.0, 2.0))
@@ -81,8 +81,8 @@ async def test_a_refresh_token_is_claimed_once(subject: Subject) -> None:
     assert await subject.record(grant.refresh_id) == first
 
 
-async def test_of_many_claims_at_once_one_wins(subject: Subject) -> None:
-    """Two tabs, or twenty, get one successor, even if they claim in the same words."""
+async def test_one_of_many_concurrent_claims_wins(subject: Subject) -> None:
+    """Twenty tabs get one successor, even if their claims are identical."""
     grant = await subject.login()
     refresh_id = grant.refresh_id
     claims = (subject.claim(refresh_id, used(grant.refresh, 1.0)) for _ in range(20))
@@ -91,7 +91,7 @@ async def test_of_many_claims_at_once_one_wins(subject: Subject) -> None:
 
 
 async def test_a_used_refresh_token_is_remembered(subject: Subject) -> None:
-    """After the rotation the used record still tells of the theft that its return would be."""
+    """After a rotation the used record remains, so that a later reuse is recognised as theft."""
     grant = await subject.login()
     assert await subject.refresh(grant) is not None
     assert await subject.refresh(grant) is None
@@ -101,12 +101,12 @@ async def test_a_used_refresh_token_is_remembered(subject: Subject) -> None:
 
 
 async def test_writing_twice_is_writing_once(subject: Subject) -> None:
-    """A write whose answer was lost can be repeated; a claimed token stays claimed."""
+    """A write whose answer was lost can be repeated. A claimed token stays claimed."""
     grant = await subject.login()
-    revocable = used(grant.refresh, 1.0)
-    await subject.claim(grant.refresh_id, revocable)
+    claimed = used(grant.refresh, 1.0)
+    await subject.claim(grant.refresh_id, claimed)
     assert await subject.store.write(grant)
-    assert await subject.record(grant.refresh_id) == revocable
+    assert await subject.record(grant.refresh_id) == claimed
     assert len(await subject.store.sessions_of("alice")) == 1
 
 
@@ -121,7 +121,7 @@ async def test_logout_ends_all_of_a_login(subject: Subject) -> None:
 
 
 async def test_logout_after_a_refresh_ends_the_successor(subject: Subject) -> None:
-    """What a login has now is what its logout ends."""
+    """A logout ends the login's current tokens."""
     successor = await subject.refresh(await subject.login())
     assert successor is not None
     assert await subject.store.revoke_session(successor.session.sid)
@@ -130,7 +130,7 @@ async def test_logout_after_a_refresh_ends_the_successor(subject: Subject) -> No
 
 
 async def test_logout_by_token_ends_its_login(subject: Subject) -> None:
-    """Who shows the access token ends the refresh token with it."""
+    """A logout by access token also ends the refresh token."""
     grant = await subject.login()
     assert await subject.store.revoke_token(grant.session.id)
     assert await subject.found(grant.session.id) is None
@@ -139,7 +139,7 @@ async def test_logout_by_token_ends_its_login(subject: Subject) -> None:
 
 
 async def test_logout_ends_one_login_only(subject: Subject) -> None:
-    """The user's other logins, and other users', go on."""
+    """The user's other logins and other users' logins stay live."""
     ended, other, bobs = [await subject.login(sub) for sub in ("alice", "alice", "bob")]
     await subject.store.revoke_session(ended.session.sid)
     assert await subject.found(other.session.id) is not None
@@ -148,7 +148,7 @@ async def test_logout_ends_one_login_only(subject: Subject) -> None:
 
 
 async def test_logout_of_all_ends_every_login_of_the_user(subject: Subject) -> None:
-    """All of one user's logins end, nobody else's; new ones can begin."""
+    """All logins of one user end, and no others. The user can log in again."""
     grants = [await subject.login() for _ in range(3)]
     bobs = await subject.login("bob")
     assert await subject.store.revoke_user("alice") == 3
@@ -162,7 +162,7 @@ async def test_logout_of_all_ends_every_login_of_the_user(subject: Subject) -> N
 
 
 async def test_a_refresh_does_not_bring_back_what_was_ended(subject: Subject) -> None:
-    """A refresh that was under way when its login was ended writes nothing that lives."""
+    """If a login is ended during a refresh, the refresh writes nothing that is live."""
     grant = await subject.login()
     await subject.claim(grant.refresh_id, used(grant.refresh, 1.0))
     await subject.store.revoke_session(grant.session.sid)
@@ -175,7 +175,7 @@ async def test_a_refresh_does_not_bring_back_what_was_ended(subject: Subject) ->
 
 
 async def test_the_listing_shows_live_logins_newest_first(subject: Subject) -> None:
-    """What has expired is not listed, what is listed says from where it came."""
+    """Expired logins are not listed. Each entry has the time and address of its login."""
     first = await subject.login()
     await subject.forward(REFRESH_TTL / 2)
     second = await subject.login()
@@ -187,7 +187,7 @@ async def test_the_listing_shows_live_logins_newest_first(subject: Subject) -> N
 
 
 async def test_a_cookie_session_has_no_refresh_token(subject: Subject) -> None:
-    """It lives as long as its cookie and ends like any other."""
+    """It is live until its cookie expires, and a logout ends it."""
     grant = new_login(subject.clock.now, cookie=True)
     assert await subject.store.write(grant)
     await subject.forward(REFRESH_TTL - 1)
@@ -197,7 +197,7 @@ async def test_a_cookie_session_has_no_refresh_token(subject: Subject) -> None:
 
 
 async def test_any_text_can_be_asked_for(subject: Subject) -> None:
-    """A token id may be what a client made up, down to half a surrogate pair."""
+    """A token id may be any text from a client, even half a surrogate pair."""
     for text in ("", "\ud800", "a b\r\nc", "*", "\x00", "é" * 5000):
         assert await subject.found(text) is None
         assert not await subject.store.revoke_token(text)
@@ -209,14 +209,14 @@ set_by_an_hour = pytest.mark.parametrize(
 
 
 async def is_live(subject: Subject, grant: Grant) -> bool:
-    """Whether a grant's token is let in. Redis has time of its own: who reads there compares."""
+    """Whether a grant's token is live by this clock; Redis expires keys by its own."""
     session = await subject.found(grant.session.id)
     return session is not None and session.exp > subject.clock.now
 
 
 @set_by_an_hour
-async def test_a_login_goes_on_when_the_clock_is_set(subject: Subject, step: float) -> None:
-    """Its token ends by the clock that is; a refresh goes on, also when the clock is put right."""
+async def test_a_login_survives_a_change_of_the_clock(subject: Subject, step: float) -> None:
+    """Its token expires by the new clock. Refreshing works, also after the clock is corrected."""
     grant = await subject.login()
     subject.clock.advance(step)
     assert await is_live(subject, grant) is (step < 0)
@@ -232,8 +232,8 @@ async def test_a_login_goes_on_when_the_clock_is_set(subject: Subject, step: flo
 
 
 @set_by_an_hour
-async def test_what_was_ended_stays_so_when_the_clock_is_set(subject: Subject, step: float) -> None:
-    """Neither before nor after that, nor when the clock is put right."""
+async def test_ended_logins_stay_ended_when_the_clock_is_set(subject: Subject, step: float) -> None:
+    """They are not live by the new clock, nor after it is corrected."""
     ended, by_token = await subject.login(), await subject.login()
     await subject.store.revoke_session(ended.session.sid)
     await subject.store.revoke_token(by_token.session.id)
@@ -247,7 +247,7 @@ async def test_what_was_ended_stays_so_when_the_clock_is_set(subject: Subject, s
 
 @set_by_an_hour
 async def test_a_logout_of_all_when_the_clock_is_set(subject: Subject, step: float) -> None:
-    """It ends what had begun, by whatever clock; who logs in after it is in, and stays so."""
+    """It ends every earlier login, by whichever clock. A later login is live and stays live."""
     early = await subject.login()
     subject.clock.advance(step)
     late = await subject.login()

@@ -1,4 +1,4 @@
-"""Denials: the rules that every store keeps, and what this process remembers of them."""
+"""Revocations: the contract of every store, and what this process remembers of them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from tests.sessions.contract import Subject
 
 LIFE: Final = 900.0
-USER: Final = "user of all"
+USER: Final = "user"
 _NUMBERS: Final = count(1)
 
 
-def new_claim(*more: str, issued: float = START, exp: float = START + LIFE) -> RevocableToken:
-    """A token with a name of its own, and others."""
+def new_token(*more: str, issued: float = START, exp: float = START + LIFE) -> RevocableToken:
+    """A token with a unique name, and these names."""
     number = next(_NUMBERS)
     return RevocableToken(f"{number:064x}", (f"token{number}", *more), issued, exp)
 
 
 async def counts(subject: Subject, revocable: RevocableToken) -> bool:
-    """Whether a token is let in, by what is known here if there is no more."""
+    """Whether a token counts; without Redis, as far as this process knows."""
     revocations = subject.store.revocations
     try:
         found = revocations.peek(revocable) or await revocations.get(revocable)
@@ -49,42 +49,42 @@ async def counts(subject: Subject, revocable: RevocableToken) -> bool:
     return found is not None
 
 
-async def test_a_token_counts_until_it_is_denied(subject: Subject) -> None:
-    """It, and no other."""
-    mine, other = new_claim("login", USER), new_claim("another", USER)
+async def test_a_token_counts_until_it_is_revoked(subject: Subject) -> None:
+    """The revocation of one token affects no other token."""
+    mine, other = new_token("login", USER), new_token("another", USER)
     assert await counts(subject, mine)
     await subject.store.revocations.revoke({mine.names[0]: Revocation(EVERYTHING, START + LIFE)})
     assert not await counts(subject, mine)
     assert await counts(subject, other)
 
 
-async def test_a_login_is_denied(subject: Subject) -> None:
-    """All of its tokens, also those not seen yet."""
-    seen, unseen, other = new_claim("login"), new_claim("login"), new_claim("another")
+async def test_a_login_is_revoked(subject: Subject) -> None:
+    """All tokens of the login are revoked, including those not seen before."""
+    seen, unseen, other = new_token("login"), new_token("login"), new_token("another")
     assert await counts(subject, seen)
     await subject.store.revocations.revoke({"login": Revocation(EVERYTHING, START + LIFE)})
-    assert [await counts(subject, one) for one in (seen, unseen, other)] == [False, False, True]
+    assert [await counts(subject, token) for token in (seen, unseen, other)] == [False, False, True]
 
 
-async def test_a_user_is_denied_before_a_moment(subject: Subject) -> None:
-    """What was issued earlier; what is issued then or later counts."""
+async def test_a_user_is_revoked_before_a_time(subject: Subject) -> None:
+    """Tokens issued before that time are revoked. Those issued then or later count."""
     times = (START - 1, START, START + 1)
-    tokens = [new_claim(USER, issued=issued) for issued in times]
+    tokens = [new_token(USER, issued=issued) for issued in times]
     await subject.store.revocations.revoke({USER: Revocation(START, START + LIFE)})
-    assert [await counts(subject, one) for one in tokens] == [False, True, True]
+    assert [await counts(subject, token) for token in tokens] == [False, True, True]
 
 
-async def test_a_weaker_denial_takes_nothing_back(subject: Subject) -> None:
-    """In whatever order they come."""
-    tokens = [new_claim(USER, issued=START + moment) for moment in (-1, 1, 3)]
-    for moment in (2, 0, 2):
-        await subject.store.revocations.revoke({USER: Revocation(START + moment, START + LIFE)})
-    assert [await counts(subject, one) for one in tokens] == [False, False, True]
+async def test_a_weaker_revocation_restores_nothing(subject: Subject) -> None:
+    """The strongest revocation holds, whatever the order of the writes."""
+    tokens = [new_token(USER, issued=START + seconds) for seconds in (-1, 1, 3)]
+    for seconds in (2, 0, 2):
+        await subject.store.revocations.revoke({USER: Revocation(START + seconds, START + LIFE)})
+    assert [await counts(subject, token) for token in tokens] == [False, False, True]
 
 
-async def test_a_denial_ends(subject: Subject) -> None:
-    """When it said, not when a shorter one would have."""
-    mine = new_claim()
+async def test_a_revocation_expires(subject: Subject) -> None:
+    """It expires at the latest of the times given, not at an earlier one."""
+    mine = new_token()
     for until in (LIFE, 10.0):
         await subject.store.revocations.revoke(
             {mine.names[0]: Revocation(EVERYTHING, START + until)}
@@ -92,164 +92,162 @@ async def test_a_denial_ends(subject: Subject) -> None:
     await subject.forward(LIFE - 1)
     assert not await counts(subject, mine)
     await subject.forward(2)
-    assert await counts(subject, new_claim(mine.names[0], exp=START + 2 * LIFE))
+    assert await counts(subject, new_token(mine.names[0], exp=START + 2 * LIFE))
 
 
-async def test_many_at_once(subject: Subject) -> None:
-    """More than one command takes."""
-    tokens = [new_claim() for _ in range(1200)]
+async def test_many_revocations_at_once(subject: Subject) -> None:
+    """More revocations than fit into one command are all recorded."""
+    tokens = [new_token() for _ in range(1200)]
     revocation = Revocation(EVERYTHING, START + LIFE)
-    await subject.store.revocations.revoke({one.names[0]: revocation for one in tokens[:-1]})
-    found = [await counts(subject, one) for one in tokens[-3:]]
+    await subject.store.revocations.revoke({token.names[0]: revocation for token in tokens[:-1]})
+    found = [await counts(subject, token) for token in tokens[-3:]]
     assert found == [False, False, True]
 
 
-async def test_no_denial_is_none(subject: Subject) -> None:
-    """Nothing happens."""
+async def test_no_revocations(subject: Subject) -> None:
+    """Recording an empty set changes nothing."""
     await subject.store.revocations.revoke({})
-    assert await counts(subject, new_claim())
+    assert await counts(subject, new_token())
 
 
-async def test_what_is_ended_here_with_our_logins(clock: Clock) -> None:
-    """Where our own tokens need no session, a logout denies them."""
+async def test_a_logout_revokes_own_tokens(clock: Clock) -> None:
+    """If this issuer's tokens need no session, a logout revokes them."""
     store = LocalStore(clock, own=OwnTokens("us", LIFE))
     names = [
         revocation_name(RevocationKind.SID, "us", "s1"),
         revocation_name(RevocationKind.USER, "us", "alice"),
     ]
-    token = new_claim(*names)
+    token = new_token(*names)
     assert store.revocations.peek(token) is token.session
     await store.revoke_session("s1")
     assert store.revocations.peek(token) is None
-    old, now = (new_claim(names[1], issued=issued) for issued in (START - 1, START))
+    old, now = (new_token(names[1], issued=issued) for issued in (START - 1, START))
     clock.advance(0.5)
     await store.revoke_user("alice")
     assert store.revocations.is_revoked(old)
-    assert not store.revocations.is_revoked(
-        now
-    )  # whoever logs in again in the same second is let in
+    assert not store.revocations.is_revoked(now)  # a new login in the same second
 
 
-def test_the_fullest_memory_forgets_the_oldest(clock: Clock) -> None:
-    """But first what holds no longer."""
-    denied = RevocationTable(clock, limit=20)
-    short, *rest = (new_claim() for _ in range(22))
-    denied.add(short.names[0], Revocation(EVERYTHING, START + 1))
-    for one in rest[:19]:
-        denied.add(one.names[0], Revocation(EVERYTHING, START + LIFE))
+def test_a_full_table_evicts_the_oldest(clock: Clock) -> None:
+    """It evicts expired revocations first."""
+    table = RevocationTable(clock, limit=20)
+    short, *rest = (new_token() for _ in range(22))
+    table.add(short.names[0], Revocation(EVERYTHING, START + 1))
+    for token in rest[:19]:
+        table.add(token.names[0], Revocation(EVERYTHING, START + LIFE))
     clock.advance(2)
-    denied.add(rest[19].names[0], Revocation(EVERYTHING, START + LIFE))
-    assert (len(denied), denied.dropped) == (20, 0)
-    denied.add(rest[20].names[0], Revocation(EVERYTHING, START + LIFE))
-    assert (len(denied), denied.dropped) == (19, 2)
-    assert [denied.is_revoked(one) for one in rest[:3]] == [False, False, True]
-    assert set(denied.in_force()) == {one.names[0] for one in rest[2:]}
-    denied.add("past", Revocation(EVERYTHING, START))
-    assert len(denied) == 19
+    table.add(rest[19].names[0], Revocation(EVERYTHING, START + LIFE))
+    assert (len(table), table.dropped) == (20, 0)
+    table.add(rest[20].names[0], Revocation(EVERYTHING, START + LIFE))
+    assert (len(table), table.dropped) == (19, 2)
+    assert [table.is_revoked(token) for token in rest[:3]] == [False, False, True]
+    assert set(table.in_force()) == {token.names[0] for token in rest[2:]}
+    table.add("past", Revocation(EVERYTHING, START))
+    assert len(table) == 19
 
 
-def test_guards_find_tokens_by_name() -> None:
-    """One or many under a name; a name that was taken has none."""
-    guards = RevocationIndex()
-    tokens = [new_claim(USER) for _ in range(3)]
-    for one in (*tokens, tokens[0]):
-        guards.add(one)
-    assert list(guards.take(USER)) == tokens
-    assert list(guards.take(USER)) == []
-    assert list(guards.take(tokens[1].names[0])) == [tokens[1]]
-    assert len(guards) == 2
+def test_the_index_finds_tokens_by_name() -> None:
+    """A name has one or many tokens. After `take` it has none."""
+    index = RevocationIndex()
+    tokens = [new_token(USER) for _ in range(3)]
+    for token in (*tokens, tokens[0]):
+        index.add(token)
+    assert list(index.take(USER)) == tokens
+    assert list(index.take(USER)) == []
+    assert list(index.take(tokens[1].names[0])) == [tokens[1]]
+    assert len(index) == 2
 
 
-def test_guards_do_not_grow_with_what_has_gone() -> None:
-    """Of a user whose tokens come and go, the present ones are kept."""
-    guards = RevocationIndex()
+def test_the_index_forgets_tokens_that_are_gone() -> None:
+    """Of a user with ever new tokens, it keeps those that are still cached."""
+    index = RevocationIndex()
     last: Sequence[RevocableToken] = ()
     for _ in range(10_000):
-        token = new_claim(USER)
+        token = new_token(USER)
         last = (*last[-4:], token)
-        guards.add(token)
-        guards.prune({one.session.id for one in last}, 5)
-    assert len(guards) < 2000
-    assert set(last) <= set(guards.take(USER))
+        index.add(token)
+        index.prune({kept.session.id for kept in last}, 5)
+    assert len(index) < 2000
+    assert set(last) <= set(index.take(USER))
 
 
 @pytest.fixture
 def near(clock: Clock) -> NearCache:
-    """An empty one that Redis tells of changes."""
+    """An empty near cache in a tracking epoch."""
     made = NearCache(clock, clock, max_sessions=10, max_stale=LIFE)
-    made.follow()
+    made.begin_epoch()
     return made
 
 
-def admit(near: NearCache, token: RevocableToken, *changed: str) -> bool:
-    """Have it read a token's denials, and some change meanwhile. Whether it is certain then."""
-    reading = near.begin()
+def look_up(near: NearCache, token: RevocableToken, *changed: str) -> bool:
+    """Look a token up while revocations change. True if the token is then certain."""
+    lookup = near.begin_lookup()
     for name in changed:
         near.on_revocation_changed(name)
-    near.admit(token, reading)
-    near.end(reading)
+    near.add_revocable(token, lookup)
+    near.end_lookup(lookup)
     return near.peek(token.session.id) is not None
 
 
-def test_near_knows_what_no_denial_names(near: NearCache) -> None:
-    """Until one of its names is denied."""
-    token, other = new_claim("login", USER), new_claim("login2", USER)
-    told: list[Sequence[RevocableToken] | None] = []
-    near.on_revoked(told.append)
-    assert admit(near, token)
-    assert admit(near, other)
+def test_an_unrevoked_token_is_certain(near: NearCache) -> None:
+    """It is certain until a revocation under one of its names changes."""
+    token, other = new_token("login", USER), new_token("login2", USER)
+    reported: list[Sequence[RevocableToken] | None] = []
+    near.set_revocation_listener(reported.append)
+    assert look_up(near, token)
+    assert look_up(near, other)
     near.on_revocation_changed("login")
     assert near.peek(token.session.id) is None
     assert near.peek(other.session.id) is other.session
     near.on_revocation_changed("login")
     near.on_revocation_changed(USER)
     assert near.peek(other.session.id) is None
-    assert [list(one) for one in told if one is not None] == [[token], [token, other]]
+    assert [list(tokens) for tokens in reported if tokens is not None] == [[token], [token, other]]
 
 
-def test_near_does_not_keep_what_was_denied_while_it_was_read(near: NearCache) -> None:
-    """The answer may be older than the denial."""
-    token = new_claim("login", USER)
-    assert not admit(near, token, USER)
-    assert admit(near, token, "another")
+def test_a_token_revoked_during_its_look_up_is_not_certain(near: NearCache) -> None:
+    """The answer may be older than the revocation."""
+    token = new_token("login", USER)
+    assert not look_up(near, token, USER)
+    assert look_up(near, token, "another")
 
 
-def test_near_for_an_outage(near: NearCache, clock: Clock) -> None:
-    """What was certain before it is known for a while."""
-    token = new_claim(exp=START + 3 * LIFE)
-    assert admit(near, token)
+def test_tokens_in_an_outage(near: NearCache, clock: Clock) -> None:
+    """A token that was certain before the outage stays known for `max_stale`."""
+    token = new_token(exp=START + 3 * LIFE)
+    assert look_up(near, token)
     clock.advance(LIFE)
-    near.lose()
+    near.end_epoch()
     assert near.peek(token.session.id) is None
-    assert near.known(token.session.id) is token.session
+    assert near.last_known(token.session.id) is token.session
     near.on_revocation_changed(token.names[0])
-    assert near.known(token.session.id) is None
+    assert near.last_known(token.session.id) is None
 
 
 @pytest.mark.parametrize("step", [pytest.param(LIFE, id="on"), pytest.param(-LIFE, id="back")])
-def test_near_for_an_outage_when_the_clock_is_set(step: float) -> None:
-    """For as long as it takes, whatever the wall clock says."""
+def test_tokens_in_an_outage_when_the_clock_is_set(step: float) -> None:
+    """`max_stale` is time that passed, whatever the wall clock says."""
     wall, passed = Clock(), Clock(5.0)
     near = NearCache(wall, passed, max_sessions=10, max_stale=LIFE)
-    token = new_claim(exp=START + 3 * LIFE)
-    assert not admit(near, token)
+    token = new_token(exp=START + 3 * LIFE)
+    assert not look_up(near, token)
     wall.advance(step)
     passed.advance(LIFE - 1)
-    assert near.known(token.session.id) is token.session
+    assert near.last_known(token.session.id) is token.session
     passed.advance(1)
-    assert near.known(token.session.id) is None
+    assert near.last_known(token.session.id) is None
 
 
-def test_what_is_denied_here_is_certain_no_more(clock: Clock) -> None:
-    """In the same moment, without Redis having told of it."""
-    memory = KnownSessions(clock, clock, max_sessions=10, max_stale=LIFE, max_ttl=LIFE)
-    memory.near.follow()
-    token = new_claim()
-    reading = memory.begin()
-    assert memory.admit(token, [None], reading) is token.session
-    memory.end(reading)
-    assert memory.near.peek(token.session.id) is token.session
-    memory.revoke({token.names[0]: Revocation(EVERYTHING, START + LIFE)})
-    assert memory.near.peek(token.session.id) is None
-    assert memory.near.known(token.session.id) is None
-    assert memory.near.invalidations == 0
+def test_a_revocation_here_takes_effect_at_once(clock: Clock) -> None:
+    """The token is no longer certain, without an invalidation from Redis."""
+    known = KnownSessions(clock, clock, max_sessions=10, max_stale=LIFE, max_ttl=LIFE)
+    known.near.begin_epoch()
+    token = new_token()
+    lookup = known.begin_lookup()
+    assert known.record_revocations(token, [None], lookup) is token.session
+    known.end_lookup(lookup)
+    assert known.near.peek(token.session.id) is token.session
+    known.revoke({token.names[0]: Revocation(EVERYTHING, START + LIFE)})
+    assert known.near.peek(token.session.id) is None
+    assert known.near.last_known(token.session.id) is None
+    assert known.near.invalidations == 0

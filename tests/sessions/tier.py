@@ -1,4 +1,4 @@
-"""A tiered store on a fake Redis that can be cut off, with its clocks in the test's hand."""
+"""A tiered store on a fake Redis that can be disconnected, with clocks that the test turns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THRESHOLD = 3
 
 @dataclass
 class Tier:
-    """One pod: its store, and the Redis that it shares with those made on the same server."""
+    """One pod: its store, on a Redis that it shares with other pods on the same `server`."""
 
     clock: Clock = field(default_factory=Clock)
     server: Any = field(default_factory=FakeServer)
@@ -70,19 +70,19 @@ class Tier:
         await self.store.close()
 
     async def look(self, token_id: str) -> Session | None:
-        """A look-up as requests do it."""
+        """Look a token up like a request."""
         return await self.subject.found(token_id)
 
     async def lose_redis(self) -> None:
-        """Cut Redis off, and have that noticed."""
+        """Disconnect Redis, and let the store notice."""
         self.server.connected = False
         for number in range(THRESHOLD):
             with suppress(StoreUnavailable):
-                await self.store.get(f"nobody{number}")
+                await self.store.get(f"unknown{number}")
         assert self.store.degraded
 
     async def find_redis(self) -> None:
-        """Let Redis be there again, and have that noticed."""
+        """Reconnect Redis, and let the store notice."""
         self.server.connected = True
         await self.clock.turn(100.0)
         await until(lambda: not self.store.degraded)

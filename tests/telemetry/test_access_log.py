@@ -1,4 +1,4 @@
-"""Tests of `sidecar.telemetry.access_log`."""
+"""Tests of `sidecar.telemetry.access_log`: lines, batches, and a reader that stalls or is gone."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"
 
 
 class Timer:
-    """A loop's `call_later`, turned by hand."""
+    """A manual replacement for the loop's `call_later`."""
 
     def __init__(self) -> None:
         self.due: list[Callable[[], None]] = []
 
     def __call__(self, delay: float, call: Callable[[], None]) -> None:
-        """Note the call."""
+        """Record the call."""
         assert delay == INTERVAL
         self.due.append(call)
 
     def turn(self) -> None:
-        """Let the interval pass."""
+        """Make all recorded calls, as if the interval had passed."""
         due, self.due = self.due, []
         for call in due:
             call()
 
 
 class Pipe:
-    """Standard output, with a reader that may stall."""
+    """A pipe in place of standard output, whose reader may stall."""
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe()
@@ -46,7 +46,7 @@ class Pipe:
         fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, 4096)
 
     def read(self) -> bytes:
-        """Everything in the pipe."""
+        """Return everything in the pipe."""
         chunks: list[bytes] = []
         while True:
             try:
@@ -56,11 +56,11 @@ class Pipe:
             chunks.append(chunk)
 
     def lines(self) -> list[dict[str, Any]]:
-        """The JSON lines in the pipe."""
+        """Return the JSON lines in the pipe."""
         return [json.loads(line) for line in self.read().splitlines()]
 
     def close(self) -> None:
-        """Close what is still open."""
+        """Close the ends that are still open."""
         for end in (self.read_end, self.write_end):
             if end >= 0:
                 os.close(end)
@@ -76,19 +76,19 @@ def pipe() -> Iterator[Pipe]:
 
 @pytest.fixture
 def timer() -> Timer:
-    """The loop's clock."""
+    """A manual timer."""
     return Timer()
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    """Where dropped lines are counted."""
+    """The metrics that count dropped lines."""
     return Metrics()
 
 
 @pytest.fixture
 def log(pipe: Pipe, timer: Timer, metrics: Metrics) -> AccessLog:
-    """An access log that writes into the pipe."""
+    """An access log that writes to the pipe."""
     return AccessLog(metrics, Redactor(), timer, fd=pipe.write_end, limit=500)
 
 
@@ -101,7 +101,7 @@ def record(log: AccessLog, path: str = "/things", *, status: int = 200, reason: 
 
 
 def test_a_line_has_every_field(log: AccessLog, pipe: Pipe, timer: Timer) -> None:
-    """Durations are in milliseconds; an upstream that was not asked is null."""
+    """A line has all fields; durations are in ms, null if the upstream was not used."""
     record(log)
     record(log, status=401, reason="expired")
     timer.turn()
@@ -125,7 +125,7 @@ def test_a_line_has_every_field(log: AccessLog, pipe: Pipe, timer: Timer) -> Non
 
 
 def test_nothing_is_written_before_the_interval(log: AccessLog, pipe: Pipe, timer: Timer) -> None:
-    """One timer for all lines of an interval, and none while nothing waits."""
+    """Lines are written once per interval by one timer, which runs only while lines wait."""
     record(log)
     record(log)
     assert (pipe.read(), len(timer.due)) == (b"", 1)
@@ -135,7 +135,7 @@ def test_nothing_is_written_before_the_interval(log: AccessLog, pipe: Pipe, time
 
 
 def test_a_full_batch_is_written_at_once(log: AccessLog, pipe: Pipe) -> None:
-    """A busy second does not pile up until the interval has passed."""
+    """A full batch is written at once, before the interval has passed."""
     for _ in range(BATCH + 1):
         record(log)
     assert pipe.lines()
@@ -144,12 +144,12 @@ def test_a_full_batch_is_written_at_once(log: AccessLog, pipe: Pipe) -> None:
 def test_a_stalled_reader_costs_lines_and_no_time(
     log: AccessLog, pipe: Pipe, timer: Timer, metrics: Metrics
 ) -> None:
-    """Lines beyond the bound are counted; what waits comes whole and in order once it is read."""
+    """If the reader stalls, excess lines are dropped and counted; the rest arrive in order."""
     for number in range(2000):
         record(log, f"/{number}")
     timer.turn()
     assert metrics.access_log_dropped > 1000
-    assert timer.due  # it will be tried again
+    assert timer.due  # the write will be retried
     read = pipe.lines()
     while timer.due:
         timer.turn()
@@ -161,7 +161,7 @@ def test_a_stalled_reader_costs_lines_and_no_time(
 def test_a_reader_that_is_gone_is_no_fault(
     log: AccessLog, pipe: Pipe, timer: Timer, metrics: Metrics
 ) -> None:
-    """A closed pipe loses lines, which are counted."""
+    """After the reader has closed the pipe, lines are dropped and counted."""
     record(log)
     os.close(pipe.read_end)
     pipe.read_end = -1
@@ -172,7 +172,7 @@ def test_a_reader_that_is_gone_is_no_fault(
 def test_a_pipe_that_another_writer_just_filled_is_tried_again(
     log: AccessLog, pipe: Pipe, timer: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever shares standard output may have made it non-blocking, and write between our calls."""
+    """If another writer has filled the pipe, the write is retried after the next interval."""
 
     def full(fd: int, data: bytes) -> int:
         raise BlockingIOError
@@ -189,7 +189,7 @@ def test_a_pipe_that_another_writer_just_filled_is_tried_again(
 def test_close_writes_what_waits(
     log: AccessLog, pipe: Pipe, timer: Timer, metrics: Metrics
 ) -> None:
-    """What the reader does not take by then is counted as dropped; a late timer does nothing."""
+    """Closing writes the waiting lines, counts the rest as dropped, and disarms the timer."""
     for _ in range(100):
         record(log)
     log.close()
@@ -204,7 +204,7 @@ def test_close_writes_what_waits(
 def test_no_token_and_no_endless_field_is_written(
     form: Any, pipe: Pipe, timer: Timer, metrics: Metrics
 ) -> None:
-    """A path is the client's: it may hold a token, a line end, or 30 KiB."""
+    """Tokens in a path are redacted, line ends are escaped, and long paths are shortened."""
     log = AccessLog(metrics, Redactor(), timer, form=form, fd=pipe.write_end)
     record(log, f"/a/{TOKEN}/b\n" + "x" * 30_000)
     timer.turn()
@@ -215,7 +215,7 @@ def test_no_token_and_no_endless_field_is_written(
 
 
 def test_text_is_for_a_person(pipe: Pipe, timer: Timer, metrics: Metrics) -> None:
-    """Time of day, request, status, reason, duration, who."""
+    """A text line has the time, request, status, reason, duration and subject."""
     log = AccessLog(metrics, Redactor(), timer, form="text", fd=pipe.write_end)
     record(log)
     record(log, status=403, reason="role")

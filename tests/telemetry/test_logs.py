@@ -1,4 +1,4 @@
-"""Tests of `sidecar.telemetry.logs`."""
+"""Tests of `sidecar.telemetry.logs`: formats, redaction of secrets, and records that fail."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ PASSWORD = 'p"ss wörd\\%'
 
 
 class Word(StrEnum):
-    """A text that is not exactly a `str`."""
+    """A string enum, which is a subclass of `str`."""
 
     BEARER = f"Bearer {TOKEN}"
 
 
 class Shown:
-    """An object whose text holds a token."""
+    """An object whose `repr` contains a token."""
 
     def __repr__(self) -> str:
         return f"<Shown {TOKEN}>"
@@ -49,7 +49,7 @@ class Shown:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what `configure` did to the process."""
+    """Undo what `configure` changed in the process."""
     root, hook = logging.getLogger(), sys.excepthook
     handlers, level = root.handlers[:], root.level
     yield
@@ -60,7 +60,7 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def stream() -> io.StringIO:
-    """What the process wrote, as JSON lines; a password is registered as a secret."""
+    """The JSON lines that the process writes; a password is registered as a secret."""
     stream = io.StringIO()
     configure(level="debug", form="json", redactor=Redactor([Secret(PASSWORD)]), stream=stream)
     return stream
@@ -68,7 +68,7 @@ def stream() -> io.StringIO:
 
 @pytest.fixture
 def lines(stream: io.StringIO) -> Callable[[], list[dict[str, Any]]]:
-    """The records written so far."""
+    """Return a function that returns the records written so far."""
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -76,7 +76,7 @@ logger = logging.getLogger("sidecar.test")
 
 
 def test_a_record_is_one_json_object(lines: Callable[[], list[dict[str, Any]]]) -> None:
-    """Time, level, logger, message and the extras, typed as they were."""
+    """A record has the time, level, logger, message and the extras with their types."""
     logger.info("listening on %s", "a\nb", extra={"port": 5005, "tls": False, "who": None})
     (line,) = lines()
     assert line.pop("ts").endswith("Z")
@@ -91,7 +91,7 @@ def test_a_record_is_one_json_object(lines: Callable[[], list[dict[str, Any]]]) 
 
 
 def test_an_exception_is_one_text(lines: Callable[[], list[dict[str, Any]]]) -> None:
-    """Its traceback stands in `exc`, on the same line."""
+    """A traceback is in the field `exc` of the same line."""
     try:
         int("broken")
     except ValueError:
@@ -104,7 +104,7 @@ def test_an_exception_is_one_text(lines: Callable[[], list[dict[str, Any]]]) -> 
 def test_an_extra_cannot_take_the_place_of_a_field(
     lines: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    """It gets a name of its own."""
+    """An extra with the name of a standard field is renamed."""
     logger.warning("real", extra={"level": "forged", "ts": 0})
     (line,) = lines()
     assert (line["level"], line["level_"], line["ts_"]) == ("warning", "forged", 0)
@@ -127,7 +127,7 @@ def test_an_extra_cannot_take_the_place_of_a_field(
 def test_any_value_can_be_logged(
     lines: Callable[[], list[dict[str, Any]]], value: object, shown: object
 ) -> None:
-    """What JSON has no type for is shown as text."""
+    """A value of any type can be logged; types unknown to JSON are written as text."""
     logger.info("m", extra={"value": value})
     assert lines()[0]["value"] == shown
 
@@ -173,7 +173,7 @@ def test_nothing_that_gives_entry_is_written(
     formatter: type[JsonFormatter | TextFormatter],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Wherever in a record a credential stands, neither stream shows it, in either format."""
+    """A credential in any part of a record is redacted in both formats and on standard error."""
     stream = io.StringIO()
     handler = configure(level="debug", form="json", redactor=Redactor(), stream=stream)
     handler.setFormatter(formatter(Redactor([Secret(PASSWORD)])))
@@ -188,13 +188,13 @@ def test_nothing_that_gives_entry_is_written(
 
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=4), st.text())
 def test_a_told_secret_is_found_anywhere(secret: str, around: str) -> None:
-    """Any text of four characters or more, in any surroundings."""
+    """A registered secret of at least four characters is redacted in any surrounding text."""
     text = Redactor([Secret(secret)])(f"{around}{secret}{around}")
     assert secret in "[redacted]" or secret in around or secret not in text
 
 
 def test_a_short_secret_blots_nothing_out() -> None:
-    """Taking out every "a" would leave no log to read, and protect nothing."""
+    """Very short secrets are not redacted, because that would make the log unreadable."""
     redactor = Redactor([Secret("a"), Secret(""), Secret("  b  ")])
     assert redactor("a banana bread") == "a banana bread"
     assert repr(Redactor([Secret("a")])) == "<Redactor with 0 secret forms>"
@@ -209,14 +209,14 @@ def test_a_short_secret_blots_nothing_out() -> None:
     ],
 )
 def test_ordinary_text_stays(text: str) -> None:
-    """Redaction must not make logs useless."""
+    """Ordinary text, even if it resembles a token or URL, is not changed."""
     assert Redactor([Secret("hunter2")])(text) == text
 
 
 def test_a_record_that_cannot_be_written_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its place is told on standard error, its arguments are not."""
+    """A record that cannot be formatted is reported on standard error without its arguments."""
     stream = io.StringIO()
     configure(level="info", form="json", redactor=Redactor(), stream=stream)
     logger.info("%d", "no number")
@@ -227,7 +227,7 @@ def test_a_record_that_cannot_be_written_is_named(
 
 
 def test_text_is_one_line_a_record_for_a_person() -> None:
-    """Time of day, level, logger, message, extras; no client can forge a second line."""
+    """A text record is one line, and control characters in it are escaped."""
     formatter = TextFormatter(Redactor())
     record = logging.makeLogRecord(
         {"name": "sidecar.app", "levelname": "INFO", "created": 0.5, "msg": "a\r\nb\x1b[2J"}
@@ -239,7 +239,7 @@ def test_text_is_one_line_a_record_for_a_person() -> None:
 
 
 def test_a_lower_level_is_left_out() -> None:
-    """The configured level is that of every logger."""
+    """Records below the configured level are not written."""
     stream = io.StringIO()
     configure(level="warning", form="text", redactor=Redactor(), stream=stream)
     logger.info("quiet")
@@ -251,7 +251,7 @@ def test_a_lower_level_is_left_out() -> None:
 def test_warnings_and_uncaught_faults_are_records_too(
     lines: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    """What the interpreter would print bare goes the same way."""
+    """Python warnings and uncaught exceptions are written as log records."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn(f"odd {TOKEN}", stacklevel=1)
@@ -271,10 +271,10 @@ def test_warnings_and_uncaught_faults_are_records_too(
     ],
 )
 def test_rfc3339(seconds: float, text: str) -> None:
-    """Milliseconds, and UTC as Z."""
+    """Timestamps are in UTC with milliseconds, rounded down, and end in Z."""
     assert rfc3339(seconds) == text
 
 
 def test_printable_escapes_control_characters() -> None:
-    """Both sets of them; other characters stay."""
+    """C0 and C1 control characters are escaped, and other characters are kept."""
     assert printable("a\x00\x7f\x9b ö") == r"a\x00\x7f\x9b ö"

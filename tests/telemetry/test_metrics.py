@@ -1,4 +1,4 @@
-"""Tests of `sidecar.telemetry.metrics`."""
+"""Tests of `sidecar.telemetry.metrics` and of the text that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NAMES = {
 
 
 def used() -> Metrics:
-    """Metrics in which everything was counted once."""
+    """Metrics in which everything was counted at least once."""
     metrics = all_metrics(reasons=("expired", "signature"))
     route = metrics.route("api")
     route.codes[200] += 1
@@ -64,7 +64,7 @@ def used() -> Metrics:
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
-    """Every sample of the text that a scrape gets, by name and label values in order."""
+    """All samples of the scraped text, by name and by label values in order."""
     text, _ = render(metrics)
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -74,7 +74,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 def test_the_names_and_types_are_those_of_the_documentation() -> None:
-    """Dashboards and alerts are built on these names."""
+    """Metric names and types are the documented ones, which dashboards and alerts rely on."""
     text = render(used())[0].decode()
     types = dict(
         line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE sidecar_")
@@ -87,7 +87,7 @@ def test_the_names_and_types_are_those_of_the_documentation() -> None:
 )
 @pytest.mark.needs("promtool")
 def test_promtool_accepts_the_text(metrics: Metrics) -> None:
-    """Prometheus' own linter finds nothing to complain of."""
+    """`promtool check metrics` finds no problem in the text."""
     text, _ = render(metrics)
     check = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, check=False
@@ -96,7 +96,7 @@ def test_promtool_accepts_the_text(metrics: Metrics) -> None:
 
 
 def test_the_content_type_is_that_of_the_text_format() -> None:
-    """Every Prometheus since 1.0 reads it."""
+    """The content type is that of the text format, which all Prometheus versions since 1.0 read."""
     assert render(Metrics())[1] == "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -118,12 +118,12 @@ def test_the_content_type_is_that_of_the_text_format() -> None:
     ],
 )
 def test_what_was_counted_is_shown(sample: tuple[str, tuple[str, ...]], value: float) -> None:
-    """Each plain field comes out under its name and labels."""
+    """Each counter appears with its name, labels and value."""
     assert samples(used())[sample] == value
 
 
 def test_gauges_follow_their_fields() -> None:
-    """The state of the store, of the breaker and of the requests is what it is at the scrape."""
+    """Gauges show the current state of the store, the breaker and the requests."""
     metrics = Metrics()
     metrics.degraded, metrics.breaker_state, metrics.in_flight = 1, "half-open", 7
     metrics.access_log_dropped = 3
@@ -136,7 +136,7 @@ def test_gauges_follow_their_fields() -> None:
 
 
 def test_this_process_shows_its_own_figures() -> None:
-    """Memory, CPU and descriptors stand beside the counts."""
+    """The text includes memory, CPU and file descriptors of the process."""
     shown = samples(Metrics())
     assert shown["process_resident_memory_bytes", ()] > 1_000_000
     assert shown["process_open_fds", ()] > 0
@@ -144,7 +144,7 @@ def test_this_process_shows_its_own_figures() -> None:
 
 
 def test_odd_status_codes_share_one_label() -> None:
-    """An upstream that invents codes does not grow the label set, nor breaks the scrape."""
+    """Invalid status codes of an upstream share one label value."""
     metrics = Metrics()
     for code in (600, 777, 999):
         metrics.route("api").codes[code] += 1
@@ -152,21 +152,21 @@ def test_odd_status_codes_share_one_label() -> None:
 
 
 def test_a_route_name_is_escaped() -> None:
-    """A configured name with quotes and line ends comes through whole."""
+    """A route name with quotes, backslashes and line ends is escaped correctly."""
     metrics = Metrics()
     metrics.route('a"b\\c\nd').codes[200] += 1
     assert samples(metrics)["sidecar_requests_total", ("200", 'a"b\\c\nd')] == 1
 
 
 def test_a_route_keeps_its_counts() -> None:
-    """Asking again, as after a reload, gives the same object."""
+    """The metrics of a route are the same object after a reload."""
     metrics = Metrics()
     assert metrics.route("api") is metrics.route("api")
     assert [route.name for route in metrics.routes.values()] == ["api"]
 
 
 def test_the_global_registry_is_left_alone() -> None:
-    """Two sidecars in one process, as in tests, do not see each other."""
+    """Metrics are not registered in the global registry of prometheus_client."""
     before = list(REGISTRY.collect())
     render(Metrics())
     assert [family.name for family in REGISTRY.collect()] == [family.name for family in before]
@@ -183,7 +183,7 @@ def test_the_global_registry_is_left_alone() -> None:
     ],
 )
 def test_a_duration_falls_into_its_bucket(seconds: float, le: str) -> None:
-    """A bound includes itself, as `le` says."""
+    """A duration equal to a bound is counted in the bucket of that bound."""
     histogram = Histogram()
     histogram.observe(seconds)
     assert next(bound for bound, count in histogram.buckets() if count) == le
@@ -204,7 +204,7 @@ def test_buckets_are_cumulative(durations: list[float]) -> None:
 
 
 def test_the_state_is_in_the_repr() -> None:
-    """One line says what was counted."""
+    """The `repr` of each object shows what was counted."""
     metrics = used()
     assert repr(metrics) == "<Metrics 3 allowed, 1 denied, 0 in flight>"
     assert repr(metrics.route("api")) == "<RouteMetrics api 1 requests>"

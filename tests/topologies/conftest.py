@@ -1,4 +1,4 @@
-"""What the tests of Redis' topologies share: uvloop as in production."""
+"""Runs the tests of Redis topologies on uvloop, as in production."""
 
 from __future__ import annotations
 

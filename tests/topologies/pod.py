@@ -1,4 +1,4 @@
-"""A tiered store as a sidecar has it, on the machine's own clock and any kind of Redis."""
+"""A tiered store as in a sidecar, on the machine's clock and any kind of Redis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOON = 20.0  # seconds, at most, on a busy machine
 
 
 class Pod:
-    """Start it with `async with`."""
+    """A client and its tiered store. `async with` starts and closes it."""
 
     def __init__(self, **where: Any) -> None:
         config = RedisConfig(timeout=PATIENT, **where)
@@ -44,17 +44,17 @@ class Pod:
         await self.store.close()
 
     async def coherent(self) -> None:
-        """Wait until Redis tells of changes."""
+        """Wait until the near cache is coherent."""
         await until(lambda: self.store.near.coherent, SOON)
 
     async def login(self) -> Grant:
-        """Write a login."""
+        """Write a new login."""
         grant = new_login(time.time())
         assert await self.store.write(grant)
         return grant
 
     async def works(self, *, near: bool = True) -> None:
-        """A login, its look-up, and its logout; with Redis, and known here in between if `near`."""
+        """Log in, look up and log out, using Redis. With `near`, the near cache must answer."""
         if near:
             await self.coherent()
         grant = await self.login()

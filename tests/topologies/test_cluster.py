@@ -1,4 +1,4 @@
-"""Redis Cluster: three real masters and a replica, keys in every slot, a master that is killed."""
+"""Redis Cluster: three real masters and a replica, and a failover."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sidecar.app.build import make_store
 from sidecar.errors import StoreUnavailable
 from sidecar.secret import Secret
 from sidecar.sessions.redis.scanner import SessionScanner
-from sidecar.sessions.redis.tracking import UNHEARD
+from sidecar.sessions.redis.tracking import NOT_TRACKING
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.settings import settings_from
 from sidecar.telemetry.metrics import Metrics
@@ -34,7 +34,7 @@ LOGINS = 60
 
 
 class Node(RedisServer):
-    """A server of a cluster."""
+    """A server in cluster mode."""
 
     def __init__(self) -> None:
         self.bus = free_port()
@@ -45,7 +45,7 @@ class Node(RedisServer):
         )
 
     def state(self) -> dict[str, str]:
-        """What it says of the cluster."""
+        """The node's CLUSTER INFO."""
         answer = self.command("CLUSTER", "INFO")
         assert isinstance(answer, bytes)
         return dict(line.split(":", 1) for line in answer.decode().splitlines())
@@ -70,7 +70,7 @@ def nodes() -> Iterator[list[Node]]:
 
 
 def joined(nodes: list[Node], name: str, value: str) -> None:
-    """Wait until all nodes say this."""
+    """Wait until every node's CLUSTER INFO has this value."""
     end = time.monotonic() + SOON
     while not all(node.state()[name] == value for node in nodes):
         assert time.monotonic() < end
@@ -78,12 +78,12 @@ def joined(nodes: list[Node], name: str, value: str) -> None:
 
 
 def where(nodes: list[Node]) -> dict[str, Secret]:
-    """The URL of two of them."""
+    """A configuration with the URL of two nodes."""
     return {"url": Secret(f"redis+cluster://127.0.0.1:{nodes[1].port},127.0.0.1:{nodes[2].port}")}
 
 
-async def test_what_a_pod_does(nodes: list[Node]) -> None:
-    """Logins all over the slots: found, refreshed, listed, ended."""
+async def test_every_operation(nodes: list[Node]) -> None:
+    """Logins in all slots are found, refreshed, listed and ended."""
     async with Pod(**where(nodes)) as pod:
         await pod.works(near=False)
         assert not pod.store.near.coherent
@@ -105,8 +105,8 @@ async def test_what_a_pod_does(nodes: list[Node]) -> None:
     assert not any(node.admin.keys("session:token:*") for node in nodes)
 
 
-async def test_the_store_of_settings(nodes: list[Node], caplog: pytest.LogCaptureFixture) -> None:
-    """It is made from a URL, without a near cache, and says so."""
+async def test_a_store_from_settings(nodes: list[Node], caplog: pytest.LogCaptureFixture) -> None:
+    """A cluster URL makes a store without a near cache, which is logged."""
     url = where(nodes)["url"].reveal()
     secrets = {
         "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
@@ -114,7 +114,7 @@ async def test_the_store_of_settings(nodes: list[Node], caplog: pytest.LogCaptur
     }
     with caplog.at_level(logging.INFO):
         store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics())
-    assert caplog.messages == [UNHEARD]
+    assert caplog.messages == [NOT_TRACKING]
     assert isinstance(store, TieredStore)
     await store.start()
     assert await store.write(new_login(time.time()))
@@ -123,7 +123,7 @@ async def test_the_store_of_settings(nodes: list[Node], caplog: pytest.LogCaptur
 
 
 async def rotated(pod: Pod, grant: Grant) -> bool:
-    """A refresh: one of two claims wins, and the old token ends."""
+    """Refresh a login. Of two claims one wins, and the old token ends."""
     assert grant.refresh_id is not None
     assert grant.refresh is not None
     used = replace(grant.refresh, used_at=time.time())
@@ -136,8 +136,8 @@ async def rotated(pod: Pod, grant: Grant) -> bool:
     return await pod.store.get(grant.session.id) is None
 
 
-async def test_a_master_that_is_killed(nodes: list[Node]) -> None:
-    """Its replica takes over; who is known here is let in all the while."""
+async def test_failover(nodes: list[Node]) -> None:
+    """The replica takes over. Known sessions stay known throughout."""
     async with Pod(**where(nodes)) as pod:
         grants = [await pod.login() for _ in range(20)]
         for grant in grants:
@@ -145,19 +145,19 @@ async def test_a_master_that_is_killed(nodes: list[Node]) -> None:
         assert nodes[0].admin.wait(1, int(SOON * 1000)) == 1
         nodes[0].kill()
         end = time.monotonic() + SOON
-        whole = False
-        while not whole:
+        complete = False
+        while not complete:
             assert time.monotonic() < end
-            await asyncio.sleep(0.05)  # to ask again
+            await asyncio.sleep(0.05)  # between two attempts
             found = [await seen(pod, grant) for grant in grants]
-            assert all(pod.store.known(grant.session.id) for grant in grants)
-            whole = all(found)
+            assert all(pod.store.last_known(grant.session.id) for grant in grants)
+            complete = all(found)
         await until(lambda: not pod.store.degraded, SOON)
         await pod.works(near=False)
 
 
 async def seen(pod: Pod, grant: Grant) -> bool:
-    """Whether Redis has this session; False also if it cannot be asked."""
+    """Whether Redis returns this session. False also if it cannot be asked."""
     try:
         return await pod.store.get(grant.session.id) == grant.session
     except StoreUnavailable:

@@ -1,4 +1,4 @@
-"""Unix sockets, TLS, mutual TLS, and a password that changes: with real servers."""
+"""Unix sockets, TLS, mutual TLS and password rotation, with real servers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OLD, NEW = "the-old-password", "the-new-password"
 
 
 def tls(folder: Path, clients: str) -> tuple[int, list[str]]:
-    """The port and the options of a server that speaks TLS there beside plain text elsewhere."""
+    """The TLS port and the options of a server that also has a plain-text port."""
     port, pem = free_port(), str(certificate(folder, "localhost"))
-    shown = str(certificate(folder, "client"))
+    client_ca = str(certificate(folder, "client"))
     options = ["--tls-port", str(port), "--tls-cert-file", pem, "--tls-key-file", pem]
-    return port, [*options, "--tls-ca-cert-file", shown, "--tls-auth-clients", clients]
+    return port, [*options, "--tls-ca-cert-file", client_ca, "--tls-auth-clients", clients]
 
 
 async def test_valkey() -> None:
-    """It is as good as Redis, its near cache included."""
+    """Valkey works like Redis, including the near cache."""
     with RedisServer(program=valkey()) as server:
         info = server.admin.info("server")
         assert isinstance(info, dict)
@@ -38,7 +38,7 @@ async def test_valkey() -> None:
 
 
 async def test_unix_socket(tmp_path: Path) -> None:
-    """A server on the same machine."""
+    """A server on the same machine is reached by its socket."""
     path = tmp_path / "redis.sock"
     with RedisServer("--unixsocket", str(path)):
         async with Pod(url=Secret(f"unix://{path}")) as pod:
@@ -47,7 +47,7 @@ async def test_unix_socket(tmp_path: Path) -> None:
 
 @pytest.mark.needs("redis-server")
 async def test_tls(tmp_path: Path) -> None:
-    """By URL or by an authority alone; a server that this one did not sign is not talked to."""
+    """A URL or a CA file enables TLS. A server of another CA is refused."""
     port, options = tls(tmp_path, "no")
     ca_file = str(tmp_path / "localhost.pem")
     with RedisServer(*options):
@@ -64,19 +64,19 @@ async def test_tls(tmp_path: Path) -> None:
 
 @pytest.mark.needs("redis-server")
 async def test_mutual_tls(tmp_path: Path) -> None:
-    """With a certificate of ours, and not without."""
+    """The server accepts a client with a certificate, and refuses one without."""
     port, options = tls(tmp_path, "yes")
     where = {"host": "localhost", "port": port, "ca_file": str(tmp_path / "localhost.pem")}
-    mine = str(tmp_path / "client.pem")
+    client = str(tmp_path / "client.pem")
     with RedisServer(*options):
-        async with Pod(cert_file=mine, key_file=mine, **where) as pod:
+        async with Pod(cert_file=client, key_file=client, **where) as pod:
             await pod.works()
         async with Pod(**where) as pod:
             assert pod.store.degraded
 
 
 async def test_a_new_password(tmp_path: Path) -> None:
-    """In the file and in Redis; then every connection is made anew, and nobody notices."""
+    """After a rotation in the file and in Redis, new connections use the new password."""
     file = tmp_path / "password"
     file.write_text(f"{OLD}\n")
     with RedisServer() as server:
@@ -101,7 +101,7 @@ async def test_a_new_password(tmp_path: Path) -> None:
             assert await pod.store.get(grant.session.id) == grant.session
             assert server.admin.exists(f"session:token:{grant.session.id}")
             assert not pod.store.degraded
-            file.unlink()  # what was read last is still good
+            file.unlink()  # the password read last is still used
             for kind in ("normal", "pubsub"):
                 server.admin.client_kill_filter(_type=kind, skipme=True)
             assert await pod.store.get((await pod.login()).session.id) is not None

@@ -1,4 +1,4 @@
-"""The vectors are played on the loop that production uses."""
+"""Run the vectors on the event loop that production uses."""
 
 from __future__ import annotations
 

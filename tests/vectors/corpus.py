@@ -1,6 +1,6 @@
-"""The vectors as data: read from the TOML files beside this module, checked, escaped octets undone.
+"""The vectors as data: read from the TOML files in this folder, checked, and decoded to octets.
 
-Knows the file format (README.md) and nothing of sockets or of the sidecar.
+Knows the file format (README.md), and nothing of sockets or of the sidecar.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parent
 CUTS: Final = ("whole", "octets", "random")
-_TRICKLED: Final = 400  # octets; of longer messages the first and the last of them go one by one
+_TRICKLED: Final = 400  # octets at either end that are sent one by one
 
 
 class Repeated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`repeat`, so many `times`: what is too long to be written out."""
+    """`repeat`, repeated `times` times, for parts that are too long to write out."""
 
     repeat: str
     times: int
@@ -33,7 +33,7 @@ Raw: TypeAlias = str | list[str | Repeated]
 
 
 def octets(raw: Raw, words: Mapping[str, str] | None = None) -> bytes:
-    """The octets that a text stands for: U+0000 to U+00FF; `<<word>>` is looked up in `words`."""
+    """Return the octets of a text of U+0000 to U+00FF; `<<word>>` is replaced from `words`."""
     if not isinstance(raw, str):
         parts = (part if isinstance(part, str) else part.repeat * part.times for part in raw)
         raw = "".join(parts)
@@ -43,10 +43,10 @@ def octets(raw: Raw, words: Mapping[str, str] | None = None) -> bytes:
 
 
 class Forwarded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the upstream sees of a request that goes on.
+    """The request as the upstream must receive it.
 
-    `has` is whole header lines; `lacks` is names of which no spelling may be there (`_` is `-`);
-    `framed` is the body in its chunks.
+    `has` are whole header lines. `lacks` are names that must not occur in any spelling (`_` equals
+    `-`). `framed` is the body with its chunk framing.
     """
 
     line: str
@@ -61,12 +61,13 @@ Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class RequestVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a client sends, and what becomes of it.
+    """A client's request and the expected result.
 
-    `status` is what the client gets; `forwarded` what the upstream got, if it got a whole request.
-    `paths` is the sidecar's PATHS_AMBIGUOUS; one that normalises trusts nobody.
-    `closes`: nothing of what follows is read, by default so when nothing is forwarded. `head_seen`:
-    the fault is in the body, of which the upstream may get a part but never the end.
+    `status` is the client's answer. `forwarded` is the request at the upstream, if it got a whole
+    one. `paths` is the sidecar's PATHS_AMBIGUOUS; the sidecar that normalises trusts no peer.
+    `closes` means that nothing after the request is read; it defaults to true if nothing is
+    forwarded. `head_seen` means that the fault is in the body, so the upstream may get a part of it
+    but never its end.
     """
 
     name: Text
@@ -84,16 +85,17 @@ class RequestVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     @property
     def ends(self) -> bool:
-        """Whether the connection ends with the answer."""
+        """Whether the connection ends after the answer."""
         return self.forwarded is None if self.closes is None else self.closes
 
 
 class AnswerVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an upstream answers, and what the client sees of it.
+    """An upstream's answer, and what the client must see of it.
 
-    `broken`: the client gets 502, or the answer visibly cut off if it had begun. `truncated`: the
-    latter alone. `pooled`: the next request comes on the same upstream connection; else that one is
-    dropped. `warm`: it has served a request before. `asked`: how often the upstream was asked.
+    `broken`: the client gets 502, or a visibly cut-off answer if it had begun. `truncated`: only
+    the latter. `pooled`: the next request uses the same upstream connection, which is otherwise
+    dropped. `warm`: the connection has served a request before. `asked`: requests that the upstream
+    must get.
     """
 
     name: Text
@@ -134,7 +136,7 @@ def _read() -> tuple[dict[str, RequestVector], dict[str, AnswerVector]]:
 
 def _free(name: str, taken: Mapping[str, object]) -> str:
     if name in taken:
-        raise ValueError(f"two vectors are called {name}")
+        raise ValueError(f"more than one vector is named {name}")
     return name
 
 
@@ -142,7 +144,7 @@ REQUESTS, ANSWERS = _read()
 
 
 def pieces(data: bytes, cut: str, seed: str) -> list[bytes]:
-    """How the octets are cut into writes; the same for the same seed."""
+    """Split the octets into writes; the same seed gives the same pieces."""
     if cut == "whole":
         return [data]
     if cut == "octets":

@@ -1,7 +1,7 @@
-"""Plays vectors on a sidecar without one of its rules: `python -m tests.vectors.mutants RULE…`.
+"""Plays vectors on a sidecar with one rule switched off: `python -m tests.vectors.mutants RULE…`.
 
-Each rule has a process of its own, forked when all libraries are there and nothing of the sidecar
-yet. Writes a line of JSON for each: the rule, and the vector that failed first, or null.
+Each rule has its own process, forked after all libraries but before any part of the sidecar has
+been imported. Prints one line of JSON per rule: its name, and the first vector that failed or null.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Sequence
 
-# What makes a sidecar slow to import; none of it has threads or a loop before it is used.
+# The slow imports of the sidecar; none of these starts threads or a loop before it is used.
 LIBRARIES: Final = (
     *(
         "aiohttp.web",
@@ -38,24 +38,24 @@ LIBRARIES: Final = (
     *("redis.asyncio", "redis.asyncio.cluster", "redis.asyncio.sentinel"),
 )
 AT_ONCE: Final = 6
-PATIENCE: Final = 2.0  # seconds; a vector that comes to no verdict without the rule has failed
+PATIENCE: Final = 2.0  # seconds; a vector without a verdict by then has failed
 
 
 class _Without(importlib.machinery.SourceFileLoader):
-    """Compiles a module without a rule."""
+    """Compiles a module with a rule switched off."""
 
     def __init__(self, rule: Rule, path: str) -> None:
         super().__init__(rule.module, path)
         self._rule = rule
 
     def get_code(self, fullname: str) -> types.CodeType:
-        """The changed code; never from a cache, nor into one."""
+        """Return the changed code, bypassing the bytecode cache."""
         path = self.get_filename(fullname)
         return compile(self._rule.switch_off(self.get_data(path).decode()), path, "exec")
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the rule's module, and has it loaded without the rule."""
+    """Finds the rule's module and loads it with the rule switched off."""
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
@@ -66,7 +66,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """Where it is, if it is the rule's module."""
+        """Return the module's spec if it is the rule's module."""
         if fullname != self._rule.module:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
@@ -77,9 +77,9 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 async def first_failure(results: int, rule: Rule) -> NoReturn:
-    """Tell which of the rule's vectors fails first, in any cut; then end, without any ceremony.
+    """Report the first of the rule's vectors that fails in any cut, then exit.
 
-    What runs without a rule need not be stopped in good order, nor could it always be.
+    The process exits without a clean stop, which is not always possible without the rule.
     """
     from tests.vectors.stage import stage  # noqa: PLC0415 - imports the sidecar
 
@@ -97,29 +97,29 @@ async def first_failure(results: int, rule: Rule) -> NoReturn:
 
 
 def tell(results: int, rule: Rule, failure: str | None) -> NoReturn:
-    """Write the result, and end this process."""
+    """Write the result and exit."""
     os.write(results, json.dumps([rule.name, failure]).encode() + b"\n")
     os._exit(0)
 
 
 def fork(results: int, rule: Rule) -> None:
-    """Play its vectors without it, in a process of their own."""
+    """Play the rule's vectors with the rule switched off, in a new process."""
     if os.fork():
         return
     try:
         sys.meta_path.insert(0, _Finder(rule))
         uvloop.run(first_failure(results, rule))
     finally:
-        os._exit(1)  # a fault of this program: no result is told
+        os._exit(1)  # a fault of this program: no result is written
 
 
 def main(names: Sequence[str]) -> None:
-    """Some at a time: a vector that fails by waiting in vain leaves the processor to others."""
+    """Play the rules, a few at a time, because some vectors fail only by timing out."""
     for library in LIBRARIES:
         importlib.import_module(library)
     if any(name.partition(".")[0] == "sidecar" for name in sys.modules):
-        raise ImportError("a part of the sidecar is there before its rule is switched off")
-    # What the sidecars themselves print, such as their logs, is of no interest.
+        raise ImportError("part of the sidecar was imported before the rule was switched off")
+    # Discard what the sidecars themselves print, such as their logs.
     results = os.dup(1)
     with Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), 1)

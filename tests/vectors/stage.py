@@ -1,7 +1,7 @@
-"""Where the vectors are played: a whole sidecar on real sockets, a client and a recorder upstream.
+"""Where vectors are played: a whole sidecar on real sockets, a client and a recording upstream.
 
-One stage serves any number of vectors, one after the other. After each message comes a request for
-`/after`, by which it shows what was taken for the message's end, and whose answer belongs to whom.
+One stage plays any number of vectors, one after the other. Each message is followed by a request
+for `/after`, which shows where the message was taken to end and to which request an answer belongs.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ ROUTES: Final = (
     {"path": "/shared/*", "preflight": "pass"},
     {"path": "/*", "access": "public"},
 )
-IDENTITY: Final = {"Account": "email"}  # one that no prefix betrays
+IDENTITY: Final = {"Account": "email"}  # a name without a telltale prefix
 _SWITCH: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
 _OK: Final = reply()
 _TO_HEAD: Final = _OK.removesuffix(b"ok")
-# Leaves no connection in the pool, so that each vector begins on a fresh one.
+# Leaves no connection in the pool, so each vector begins on a new one.
 _LAST: Final = reply(b"after", "200 OK", "Connection: close")
-_TURNS: Final = 10  # of the loop; whatever is on its way to the upstream has arrived by then
+_TURNS: Final = 10  # iterations of the loop, after which everything sent has reached the upstream
 
 
 class Stage:
-    """The running parts, and what the upstream saw of the vector that is being played.
+    """The running servers, and what the upstream received of the current vector.
 
-    `patience` is in seconds: what has not happened by then is a failure.
+    `patience` is in seconds: anything that has not happened by then is a failure.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class Stage:
         self._patience = patience
         self._whole: list[Received] = []
         self._script: Script = ()
-        self._idle = False  # a connection was left in the pool
-        self._before = 0  # connections that the upstream had when the vector began
+        self._idle = False  # whether a connection was left in the pool
+        self._before = 0  # upstream connections when the vector began
         upstream.scripts = self._choose
 
     def __repr__(self) -> str:
         return f"<Stage {self._upstream!r}>"
 
     def _choose(self, request: Received) -> Script:
-        """The upstream calls this for each request that is there to its last octet."""
+        """Return the script for a complete request."""
         self._whole.append(request)
         if request.target == b"/after":
             return [_LAST]
@@ -85,7 +85,7 @@ class Stage:
     def _clear(self, *script: Script) -> None:
         self._whole.clear()
         self._upstream.requests.clear()
-        self._upstream.faults.clear()  # of a vector that has failed by them
+        self._upstream.faults.clear()  # left by a failed vector
         self._before = len(self._upstream.connections)
         self._script = script[0] if script else ()
 
@@ -95,17 +95,18 @@ class Stage:
             client.patience = self._patience
             yield client
 
-    # Requests
+    # Request vectors
 
     async def play_request(self, vector: RequestVector, cut: str) -> None:
-        """Send it, cut so, with a request behind it. AssertionError if the verdict is another."""
+        """Send the vector in these pieces and then `/after`; AssertionError unless as expected."""
         self._clear(*([[self._switch]] if vector.switches else []))
         data = octets(vector.send, self._words)
         sidecar = vector.peer if vector.paths == "reject" else vector.paths
         async with self._client(sidecar) as client:
             if vector.ends and vector.forwarded is not None:
-                # It closes at once who has asked for it and then sends more all the same; only what
-                # came before may not cost it the answer (RFC 9112 section 9.6).
+                # The sidecar closes at once for a client that asked for it but still sends more.
+                # Only octets that arrived before must not cost it the answer (RFC 9112 section
+                # 9.6).
                 *first, last = pieces(data, cut, vector.name)
                 await _write(client, [*first, last + AFTER])
             else:
@@ -118,7 +119,7 @@ class Stage:
                 assert await client.exactly(len(AFTER)) == AFTER
             elif vector.ends:
                 assert answer.closes
-                assert await client.rest() == b"", "something was answered behind the last answer"
+                assert await client.rest() == b"", "octets follow the last answer"
             else:
                 assert not answer.closes
                 assert (await client.response()).body == b"after"
@@ -136,7 +137,7 @@ class Stage:
             _check_forwarded(self._whole[0], vector.forwarded)
             assert targets[1:] == after
             return
-        assert targets == after, "what was refused has reached the upstream"
+        assert targets == after, "a refused request reached the upstream"
         if not vector.head_seen:
             assert [seen.target for seen in self._upstream.requests] == after
         if not after:
@@ -144,15 +145,15 @@ class Stage:
                 await until(partial(_has_ended, connection), self._patience)
 
     async def _switch(self, connection: Connection, _: Received) -> None:
-        """Be a tunnel's end: what arrives goes back."""
+        """Act as a tunnel's end that echoes."""
         await connection.send(_SWITCH)
         with contextlib.suppress(StreamEndedError):
             await connection.send(await connection.exactly(len(AFTER)))
 
-    # Answers
+    # Answer vectors
 
     async def play_answer(self, vector: AnswerVector, cut: str) -> None:
-        """Have the upstream answer so. AssertionError if the verdict is another."""
+        """Have the upstream send the vector's answer; AssertionError unless as expected."""
         done = asyncio.Event()
 
         async def write(connection: Connection, _: Received) -> None:
@@ -190,7 +191,7 @@ class Stage:
         assert self._upstream.faults == []
 
     async def _check_answer(self, client: RawClient, method: str, vector: AnswerVector) -> bool:
-        """What the client sees; whether its connection goes on."""
+        """Check what the client sees; return whether its connection stays open."""
         try:
             answer = await client.response(method)
         except TruncatedError as end:
@@ -199,7 +200,7 @@ class Stage:
             raise
         if answer.closes:
             assert await client.rest() == b""
-        assert not vector.truncated, "cut short, yet it looks whole"
+        assert not vector.truncated, "the answer was cut short but looks complete"
         assert answer.status == (502 if vector.broken else vector.status)
         if answer.status != 502:
             assert [each.status for each in answer.interim] == vector.interim
@@ -225,21 +226,21 @@ def _check_forwarded(seen: Received, wanted: Forwarded) -> None:
 
 
 def _has_line(head: bytes, line: str) -> None:
-    """Whether the line is there, once, and no other whose name is the same to anybody."""
+    """Check that the line occurs once, and no other line whose name folds to the same."""
     wanted = line.encode("latin-1")
     lines = [each for each in head.split(b"\r\n")[1:] if _folded(each) == _folded(wanted)]
     assert lines == [wanted]
 
 
 def _lacks(fields: Fields, names: list[str]) -> None:
-    """No spelling of these names."""
+    """Check that no spelling of these names occurs."""
     found = {_folded(name) for name in fields.names()}
     refused = {_folded(name.encode()) for name in names}
     assert found.isdisjoint(refused), found & refused
 
 
 def _folded(line: bytes) -> bytes:
-    """A line's name as a CGI-like application would fold it."""
+    """Return a line's name as a CGI-like application would fold it."""
     return re.sub(rb"[^a-z0-9]", b"-", line.partition(b":")[0].lower())
 
 
@@ -248,7 +249,7 @@ def _has_ended(connection: Connection) -> bool:
 
 
 async def _write(stream: ByteStream, cut: list[bytes]) -> None:
-    """Write the pieces one by one; the other side may have had enough before the last."""
+    """Write the pieces one by one; the peer may close the connection before the last."""
     sock = stream.writer.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(ConnectionError):
@@ -262,7 +263,7 @@ async def _write(stream: ByteStream, cut: list[bytes]) -> None:
 
 @contextlib.asynccontextmanager
 async def stage(patience: float = PATIENCE) -> AsyncIterator[Stage]:
-    """A stage: sidecars to which the client is a stranger, that trust it, that normalise paths."""
+    """Run a stage with three sidecars: distrusting, trusting the client, normalising paths."""
     async with (
         ScriptedUpstream(keep=False) as upstream,
         stack(upstream.url, routes=ROUTES, identity=IDENTITY) as stranger,

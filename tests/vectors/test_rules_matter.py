@@ -1,6 +1,6 @@
-"""The suite fails when any one rule is switched off: each is taken out of the source in turn.
+"""The suite fails when any single rule is switched off, by a change of the sidecar's source.
 
-What is shown is that the vectors are about these rules, and not merely green.
+This shows that the vectors test these rules and do not pass for another reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ every_rule = pytest.mark.parametrize("rule", [pytest.param(rule, id=str(rule)) f
 
 @pytest.fixture(scope="module")
 def failures(request: pytest.FixtureRequest) -> dict[str, str | None]:
-    """For each rule of this run, the vector that failed without it."""
+    """Return, for each rule of this run, the vector that failed without it."""
     asked = {item.name for item in request.session.items if item.path == Path(__file__)}
     wanted = [rule.name for rule in RULES if f"test_rule_matters[{rule}]" in asked]
     played = subprocess.run(
@@ -36,23 +36,23 @@ def failures(request: pytest.FixtureRequest) -> dict[str, str | None]:
     return dict(map(json.loads, played.stdout.splitlines()))
 
 
-@pytest.mark.timeout(180)  # the first test of this module waits for all: some 15 s on two cores
+@pytest.mark.timeout(180)  # the first test waits for all of them: some 15 s on two cores
 def test_nothing_fails_by_itself(failures: dict[str, str | None]) -> None:
-    """With all rules in place every one of their vectors holds, played in the same way."""
+    """With all rules in place, every one of their vectors passes."""
     assert failures[CONTROL.name] is None
 
 
 @pytest.mark.timeout(180)
 @every_rule
 def test_rule_matters(rule: Rule, failures: dict[str, str | None]) -> None:
-    """Without the rule at least one of its vectors fails."""
-    assert rule.name in failures, "no result: is the source without the rule still Python?"
-    assert failures[rule.name] is not None, f"none of {rule.vectors} needs this rule"
+    """With the rule switched off, at least one of its vectors fails."""
+    assert rule.name in failures, "no result: does the changed source still compile?"
+    assert failures[rule.name] is not None, f"no vector of {rule.vectors} needs this rule"
 
 
 @every_rule
 def test_rule_is_found(rule: Rule) -> None:
-    """The rule stands in the source, once, and its vectors in the corpus."""
+    """The rule occurs exactly once in the source, and its vectors are in the corpus."""
     spec = find_spec(rule.module)
     assert spec is not None
     assert spec.origin is not None
@@ -61,5 +61,5 @@ def test_rule_is_found(rule: Rule) -> None:
 
 
 def test_rules_are_many_and_apart() -> None:
-    """Each has a name of its own."""
+    """There are at least 100 rules, and their names are unique."""
     assert len({rule.name for rule in RULES}) == len(RULES) >= 100

@@ -1,6 +1,6 @@
-"""Every vector of the corpus, end to end and in every cut: the verdict depends on octets alone.
+"""Every vector end to end and in every cut, because the result may depend on the octets only.
 
-A message is written at once, octet by octet, and at random places (the same each time).
+A message is written at once, octet by octet, and in random pieces (always the same ones).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def staged() -> AsyncIterator[Stage]:
-    """One stage for all; a vector leaves nothing behind on it."""
+    """One stage for all vectors, which leave nothing behind on it."""
     async with stage() as ready:
         yield ready
 
@@ -30,23 +30,23 @@ async def staged() -> AsyncIterator[Stage]:
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_request(staged: Stage, name: str, cut: str) -> None:
-    """What the client gets, what the upstream sees, and what becomes of the next request."""
+    """Client and upstream get what the vector expects, and so does the next request."""
     await staged.play_request(REQUESTS[name], cut)
 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_answer(staged: Stage, name: str, cut: str) -> None:
-    """What the client sees, and whether the upstream's connection is used again."""
+    """The client gets what the vector expects, and the connection is reused or dropped."""
     await staged.play_answer(ANSWERS[name], cut)
 
 
 async def test_corpus_is_large_and_cites() -> None:
-    """Each vector names the section that it stands on."""
+    """There are at least 200 vectors, and each cites its specification."""
     assert len(REQUESTS) + len(ANSWERS) >= 200
     citation = re.compile(
         r"RFC [0-9]{4} [0-9A-Z]+(\.[0-9]+)*(; RFC [0-9]{4} [0-9A-Z]+(\.[0-9]+)*)*"
-        r"|Fetch [a-z-]+"  # the Living Standard has anchors; its numbers change
+        r"|Fetch [a-z-]+"  # the Living Standard has anchors; its section numbers change
     )
     cited = {name: vector.rfc for name, vector in (REQUESTS | ANSWERS).items()}
     assert {name: rfc for name, rfc in cited.items() if not citation.fullmatch(rfc)} == {}

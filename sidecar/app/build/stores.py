@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ def make_store(settings: Settings, metrics: Metrics) -> LocalStore | TieredStore
     """Where sessions live. Raises ConfigError."""
     if settings.session_store == "local":
         return LocalStore(
-            max_sessions=settings.session_cache_size, lookups=metrics.lookups, own=_own(settings)
+            time.time, settings.session_cache_size, lookups=metrics.lookups, own=_own(settings)
         )
     return _make_shared(settings, metrics)
 
@@ -61,14 +62,14 @@ def make_remote(
 
 def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
     from sidecar.sessions.redis.connect import tracked  # noqa: PLC0415
-    from sidecar.sessions.redis.tracking import UNHEARD  # noqa: PLC0415
+    from sidecar.sessions.redis.tracking import NOT_TRACKING  # noqa: PLC0415
     from sidecar.sessions.revocation.journal import Journal  # noqa: PLC0415
     from sidecar.sessions.tiered.breaker import Breaker  # noqa: PLC0415
     from sidecar.sessions.tiered.store import TieredStore  # noqa: PLC0415
 
     follow = tracked(_redis_config(settings, settings.redis_timeout))
     if follow is None:
-        logger.info(UNHEARD)
+        logger.info(NOT_TRACKING)
     journal = Journal(_journal_file(settings.state_dir))
     store = TieredStore(
         make_remote(settings, metrics)[1],

@@ -1,11 +1,12 @@
-"""What this process knows of sessions by itself: begun here in an outage, seen live, ended here.
+"""What this process knows of sessions without asking Redis.
 
-Answers while Redis cannot. Does no I/O and never waits; knows nothing of when it is asked, or why.
+Three parts: sessions that only this process has, sessions that Redis confirmed, and tombstones of
+those that ended here. Pure: does no I/O and never waits. Does not decide when it may be asked.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -13,7 +14,7 @@ from sidecar.auth.denylist import Revocation, is_revoked
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.sessions.memory.near import NearCache
 from sidecar.sessions.revocation.denylist import OwnTokens, RevocationTable
-from sidecar.sessions.revocation.journal import Kind
+from sidecar.sessions.revocation.entry import EntryKind
 from sidecar.sessions.revocation.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
     from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.coherence import PendingLookup
-    from sidecar.sessions.revocation.journal import Entry
+    from sidecar.sessions.revocation.entry import Entry
 
 
 class KnownSessions:
-    """Each part is bounded by `max_sessions`; times in seconds, `clock` gives those of the epoch.
+    """Each part is bounded by `max_sessions`. Durations are in seconds.
 
-    How long ago something was, `monotonic` says: the other clock may be set.
-
-    `born` holds what was written here in Redis' absence: valid for itself, until it ends. `seen`
-    holds what Redis had: of use while Redis is away, and `max_stale` after it was last confirmed at
-    most. What was `ended` here stays so for `max_ttl`, whatever Redis still holds.
+    `local_only`: sessions written here while Redis was unavailable, live until they end.
+    `cached`: sessions that Redis confirmed, usable without Redis for up to `max_stale`.
+    `tombstones`: what was ended here, for `max_ttl`, whatever Redis still holds.
+    `clock` returns seconds since the epoch. `monotonic` measures how long ago something was,
+    because the wall clock may be set.
     """
 
     __slots__ = (
@@ -62,167 +63,180 @@ class KnownSessions:
     def __repr__(self) -> str:
         return f"<KnownSessions {len(self.local_only)} local, {self.near!r}, {self.tombstones!r}>"
 
-    def on_ended(self, listener: Callable[[str | None], None]) -> None:
-        """Call this with the token id of each session that ends here, or changed in Redis."""
-        self.near.on_changed(listener)
-        self.cached.on_ended(listener)
-        self.local_only.on_ended(listener)
+    def describe(self) -> dict[str, Any]:
+        """The size and state of each part as plain JSON values, for `/status`."""
+        return {
+            "local_only": len(self.local_only),
+            "near_cache": self.near.describe(),
+            "tombstones": len(self.tombstones),
+        }
 
-    def peek(self, token_id: str) -> Session | None:
-        """The session, if all that this process knows says that it is live."""
-        return self.local_only.peek(token_id) or self.near.known(token_id)
+    def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
+        """Call `listener` with the token id of each session that ends here or changes in Redis."""
+        self.near.set_change_listener(listener)
+        self.cached.set_change_listener(listener)
+        self.local_only.set_change_listener(listener)
 
-    def begin(self) -> PendingLookup:
-        """Redis is about to be asked for sessions. `end` that whatever comes of it."""
-        return self.near.begin()
+    def last_known(self, token_id: str) -> Session | None:
+        """The session, if everything that this process knows says that it is live."""
+        return self.local_only.peek(token_id) or self.near.last_known(token_id)
 
-    def confirm(self, token_id: str, session: Session | None, reading: PendingLookup) -> None:
-        """Remember Redis' answer, unless it is known better here."""
+    def begin_lookup(self) -> PendingLookup:
+        """Redis is about to be asked. The caller must call `end_lookup` in any case."""
+        return self.near.begin_lookup()
+
+    def end_lookup(self, lookup: PendingLookup) -> None:
+        """The look-up is complete, or has failed."""
+        self.near.end_lookup(lookup)
+
+    def record_session(self, token_id: str, session: Session | None, lookup: PendingLookup) -> None:
+        """Keep the answer that Redis gave, unless a tombstone contradicts it."""
         if session is None:
             self.cached.drop_token(token_id)
         elif not self.tombstones.is_ended(session, self._clock()):
-            self.near.keep(session, reading)
+            self.near.add_session(session, lookup)
 
-    def admit(
-        self, revocable: RevocableToken, found: Sequence[Revocation | None], reading: PendingLookup
+    def record_revocations(
+        self, revocable: RevocableToken, found: Sequence[Revocation | None], lookup: PendingLookup
     ) -> Session | None:
-        """Remember the denials that Redis has of a token, or that it has none."""
+        """Keep the revocations that Redis has of a token. Returns its session unless revoked."""
         for name, revocation in zip(revocable.names, found, strict=True):
             if revocation is not None:
                 self.revocations.add(name, revocation)
         if is_revoked(revocable, found) or self.revocations.is_revoked(revocable):
             self.cached.drop_token(revocable.session.id)
             return None
-        self.near.admit(revocable, reading)
+        self.near.add_revocable(revocable, lookup)
         return revocable.session
 
     def revoke(self, revocations: Mapping[str, Revocation]) -> None:
-        """Deny these, by name."""
+        """Add revocations, by name, and remove the tokens that they name from the near cache."""
         for name, revocation in revocations.items():
             self.revocations.add(name, revocation)
             self.near.invalidate_revocation(name)
 
-    def end(self, reading: PendingLookup) -> None:
-        """That look-up is over."""
-        self.near.end(reading)
-
-    def unless_revoked(self, session: Session | None) -> Session | None:
-        """The session, if it was not ended here."""
+    def session_unless_ended(self, session: Session | None) -> Session | None:
+        """The session, or None if it was ended here."""
         if session is None or self.tombstones.is_ended(session, self._clock()):
             return None
         return session
 
-    def write(self, grant: Grant) -> bool:
-        """A grant that Redis did not take. False if its login was ended here."""
-        if self.has_ended(grant):
-            return False
-        # Who continues a login has claimed its refresh token, so that there is one to continue.
-        self.local_only.put(grant, adopt=grant.replaces is not None)
-        self.cached.drop(grant.session.sid)
-        if grant.replaces is not None:
-            self._end(grant.replaces)  # Redis may hold it still
-        return True
-
-    def as_redis_knows_it(self, grant: Grant) -> Grant:
-        """A login that began here without Redis begins there with its first grant after it.
-
-        One that begins now is none of those that were ended.
-        """
-        if grant.replaces is None:
-            self.tombstones.spare(grant.session, self._clock())
-        login = self.local_only.login(grant.session.sid)
-        if login is None or login.adopted:
-            return grant
-        return replace(grant, replaces=None)
-
-    def written(self, grant: Grant) -> None:
-        """A grant that Redis took: it is no longer this process' alone."""
-        self.local_only.drop(grant.session.sid)
-        self.near.written(grant)
-
-    def forget(self, sid: str) -> None:
-        """A login was ended elsewhere."""
-        self.local_only.drop(sid)
-        self.cached.drop(sid)
-
-    def is_listed_login_ended(self, info: SessionInfo) -> bool:
-        """Whether a listed login was ended here."""
-        return self.tombstones.is_login_ended(info.sid, info.sub, info.created, self._clock())
-
-    def has_ended(self, grant: Grant) -> bool:
-        """Whether a grant's login was ended here."""
-        session = grant.session
-        return self.tombstones.is_login_ended(
-            session.sid, session.sub, session.created, self._clock()
-        )
-
-    def unless_ended(self, record: RefreshRecord | None) -> RefreshRecord | None:
-        """The record, if its login was not ended here."""
+    def record_unless_ended(self, record: RefreshRecord | None) -> RefreshRecord | None:
+        """The refresh record, or None if its login was ended here."""
         if record is None or self.tombstones.is_login_ended(
             record.sid, record.sub, record.created, self._clock()
         ):
             return None
         return record
 
+    def is_grant_ended(self, grant: Grant) -> bool:
+        """Whether a grant's login was ended here."""
+        session = grant.session
+        return self.tombstones.is_login_ended(
+            session.sid, session.sub, session.created, self._clock()
+        )
+
+    def is_listed_login_ended(self, info: SessionInfo) -> bool:
+        """Whether a listed login was ended here."""
+        return self.tombstones.is_login_ended(info.sid, info.sub, info.created, self._clock())
+
+    def write_local(self, grant: Grant) -> bool:
+        """Keep a grant that Redis did not accept. False if its login was ended here."""
+        if self.is_grant_ended(grant):
+            return False
+        # A caller that continues a login has claimed its refresh token, so the login exists.
+        self.local_only.put(grant, adopt=grant.replaces is not None)
+        self.cached.drop(grant.session.sid)
+        if grant.replaces is not None:
+            self._bury(grant.replaces)  # Redis may still hold it
+        return True
+
+    def grant_for_redis(self, grant: Grant) -> Grant:
+        """The grant as Redis must receive it.
+
+        Redis does not know a login that began here without it, so the next grant begins that
+        login there. A login that begins now is exempt from an earlier logout of all sessions.
+        """
+        if grant.replaces is None:
+            self.tombstones.exempt(grant.session, self._clock())
+        login = self.local_only.login(grant.session.sid)
+        if login is None or login.adopted:
+            return grant
+        return replace(grant, replaces=None)
+
+    def record_written(self, grant: Grant) -> None:
+        """Redis accepted a grant: its login is no longer local only."""
+        self.local_only.drop(grant.session.sid)
+        self.near.add_grant(grant)
+
+    def forget(self, sid: str) -> None:
+        """Remove a login that was ended elsewhere."""
+        self.local_only.drop(sid)
+        self.cached.drop(sid)
+
     def claim(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Claim a refresh token without Redis; what was there before, as far as known here."""
+        """Claim a refresh token without Redis. Returns the previous record, if it is known."""
         if self.local_only.refresh_record(refresh_id) is not None:
-            return self.unless_ended(self.local_only.claim(refresh_id, used))
-        record = self.unless_ended(self.cached.refresh_record(refresh_id))
+            return self.record_unless_ended(self.local_only.claim(refresh_id, used))
+        record = self.record_unless_ended(self.cached.refresh_record(refresh_id))
         if record is not None and record.used_at is None:
-            self.local_only.put_refresh(refresh_id, used)  # wins over the live one in Redis
+            self.local_only.put_refresh(refresh_id, used)  # overrides the live record in Redis
         return record
 
-    def hold(self, entry: Entry) -> None:
-        """Hold a revocation of old, which a journal kept."""
-        if entry.kind is Kind.DENIAL:
-            self.revocations.add(entry.what, Revocation(entry.at, entry.until))
-        elif entry.kind is Kind.USER:
-            self.revoke(self._own.of_user(entry.what, entry.at, self._clock()))
-            self.tombstones.add_user(entry.what, entry.at, entry.until)
+    def restore(self, entry: Entry) -> None:
+        """Apply a revocation that the journal kept from an earlier run."""
+        if entry.kind is EntryKind.REVOCATION:
+            self.revocations.add(entry.name, Revocation(entry.at, entry.until))
+        elif entry.kind is EntryKind.USER:
+            self.revoke(self._own.of_user(entry.name, entry.at, self._clock()))
+            self.tombstones.add_user(entry.name, entry.at, entry.until)
         else:
-            self.revoke(self._own.of_logins([entry.what], self._clock()))
-            self.tombstones.add(entry.what, entry.at, entry.until)
+            self.revoke(self._own.of_logins([entry.name], self._clock()))
+            self.tombstones.add(entry.name, entry.at, entry.until)
 
     def end_session(self, sid: str) -> bool:
         """End a login. True if it was known here."""
-        self._end(sid)
+        self._bury(sid)
         self.revoke(self._own.of_logins([sid], self._clock()))
         return any((self.local_only.drop(sid), self.cached.drop(sid)))
 
     def end_token(self, token_id: str) -> bool:
-        """End a credential, and its login if that is known here."""
-        session = self.peek(token_id)
-        self._end(token_id)
+        """End a credential, and its login if that is known here. True if it was."""
+        session = self.last_known(token_id)
+        self._bury(token_id)
         return session is not None and self.end_session(session.sid or session.id)
 
     def end_user(self, sub: str) -> tuple[set[str], set[str]]:
-        """End all logins of a user: those that were known here, and those of them here alone."""
+        """End all logins of a user.
+
+        Returns the sids that were known here, and those among them that Redis never had.
+        """
         now = self._clock()
         self.tombstones.add_user(sub, now, now + self._max_ttl)
-        alone = {
+        unshared = {
             info.sid
             for info in self.local_only.listing(sub)
             if (login := self.local_only.login(info.sid)) is not None and not login.adopted
         }
         known = {*self.local_only.drop_user(sub), *self.cached.drop_user(sub)}
         for key in known:
-            self._end(key)
+            self._bury(key)
         self.revoke(self._own.of_user(sub, now, now) | self._own.of_logins(known, now))
-        return known, alone
+        return known, unshared
 
     def listing(self, sub: str, *, cached: bool) -> list[SessionInfo]:
-        """A user's logins that are known here, begun here or also `seen`; newest first."""
+        """A user's `local_only` logins, and with `cached` also those from Redis; newest first."""
         infos = {info.sid: info for info in self.cached.listing(sub)} if cached else {}
         infos |= {info.sid: info for info in self.local_only.listing(sub)}
         return sorted(infos.values(), key=lambda info: info.created, reverse=True)
 
-    def merged(self, sub: str, there: list[SessionInfo]) -> list[SessionInfo]:
-        """What Redis lists and what lives here alone, newest first."""
-        infos = {info.sid: info for info in there if not self.is_listed_login_ended(info)}
+    def merged(self, sub: str, shared: list[SessionInfo]) -> list[SessionInfo]:
+        """The user's logins in the `shared` listing, with those of this process; newest first."""
+        infos = {info.sid: info for info in shared if not self.is_listed_login_ended(info)}
         infos |= {info.sid: info for info in self.listing(sub, cached=False)}
         return sorted(infos.values(), key=lambda info: info.created, reverse=True)
 
-    def _end(self, identity: str) -> None:
+    def _bury(self, identity: str) -> None:
+        """Add a tombstone for a sid or a token id."""
         now = self._clock()
         self.tombstones.add(identity, now, now + self._max_ttl)

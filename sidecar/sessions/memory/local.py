@@ -1,44 +1,45 @@
-"""Sessions in this process' memory: the store of a pod alone, and what an outage falls back to.
+"""Sessions in this process's memory: the store of a single pod, and the fallback in an outage.
 
-Bounded; everything has an end. Does no I/O and never waits, so every method is atomic. Knows
-nothing of Redis.
+Bounded, and every entry expires. Does no I/O and never waits, so every method is atomic. Pure;
+knows nothing of Redis.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from heapq import heapify, heappop, heappush
 from itertools import islice
-from time import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.sessions.coherence import ignore_change
 from sidecar.sessions.memory.by_user import ByUser
+from sidecar.sessions.memory.expiry import ExpiryQueue
 from sidecar.sessions.memory.login import Login
+from sidecar.sessions.memory.refresh_records import RefreshRecords
 from sidecar.sessions.revocation.denylist import LocalRevocations, OwnTokens, RevocationTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
 
 HIT: Final = ("local", "hit")
 MISS: Final = ("local", "miss")
-# Used refresh records are kept for theft to be recognised, the last few of each login. An older
-# one is unknown, and so refused just the same.
+# Used refresh records kept of each login, to recognise theft. Older ones are unknown and refused.
 _USED_KEPT: Final = 16
-_ROOM_MADE: Final = 256  # one in so many goes when there is no more room
+_EVICTED_SHARE: Final = 256  # a full store evicts one login in so many
 
 
 class LocalStore:
-    """A `SessionStore` of at most `max_sessions` logins; `max_age` (seconds) ends each earlier.
+    """A `SessionStore` of at most `max_sessions` logins, none kept longer than `max_age` seconds.
 
-    When it is full, what has expired goes first, then the oldest. `clock` gives epoch seconds;
-    look-ups are counted in `lookups` by (source, result); `own` is denied when a login ends.
+    A full store evicts expired logins first, then the oldest. `clock` returns seconds since the
+    epoch; `lookups` counts look-ups by (source, result); `own` gives the revocations that a logout
+    adds to the denylist.
     """
 
     degraded: Final = False
-    tells: Final = True  # there is no elsewhere
+    reports_changes: Final = True  # no other process can change these sessions
+    transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
     __slots__ = (
         *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_own"),
@@ -47,7 +48,7 @@ class LocalStore:
 
     def __init__(
         self,
-        clock: Callable[[], float] = time,
+        clock: Callable[[], float],
         max_sessions: int = 100_000,
         *,
         max_age: float | None = None,
@@ -66,8 +67,8 @@ class LocalStore:
         self._logins: dict[str, Login] = {}  # oldest first
         self._tokens: dict[str, Login] = {}
         self._users = ByUser()
-        self._refresh: dict[str, tuple[float, RefreshRecord]] = {}  # until, record
-        self._ends: list[tuple[float, str]] = []  # a heap: when a login ends at the earliest
+        self._refresh = RefreshRecords(max_sessions * (_USED_KEPT + 1))
+        self._ends = ExpiryQueue()  # of logins
 
     def __repr__(self) -> str:
         return (
@@ -78,13 +79,25 @@ class LocalStore:
     def __len__(self) -> int:
         return len(self._logins)
 
-    def on_ended(self, listener: Callable[[str | None], None]) -> None:
-        """Call this with the token id of each session that ends; None: any may have."""
+    async def start(self) -> None:
+        """Do nothing: the store has no background work."""
+
+    def describe(self) -> dict[str, Any]:
+        """The store's state, for `/status`."""
+        return {
+            "kind": "local",
+            "logins": len(self._logins),
+            "max_sessions": self._max_sessions,
+            "refresh_records": len(self._refresh),
+        }
+
+    def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
+        """Call `listener` with the token id of each session that ends; None: any may have."""
         self._listener = listener
-        self.revocations.on_revoked(partial(listener, None))
+        self.revocations.set_listener(partial(listener, None))
 
     async def token_of(self, sid: str) -> str | None:
-        """The id of the token that a login has now, or None."""
+        """The current token id of a login, or None."""
         return login.session.id if (login := self.login(sid)) else None
 
     def peek(self, token_id: str) -> Session | None:
@@ -99,12 +112,12 @@ class LocalStore:
         self._lookups[HIT] += 1
         return login.session
 
-    def known(self, token_id: str) -> Session | None:
-        """As `peek`."""
+    def last_known(self, token_id: str) -> Session | None:
+        """The live session, or None: this store always knows."""
         return self.peek(token_id)
 
-    def ended_here(self, session: Session) -> bool:
-        """False: what was ended here is not live here."""
+    def is_ended(self, session: Session) -> bool:
+        """False: a session that was ended is no longer in the store."""
         return False
 
     async def get(self, token_id: str) -> Session | None:
@@ -116,11 +129,11 @@ class LocalStore:
         return session
 
     async def write(self, grant: Grant) -> bool:
-        """Write all of one login or refresh, then end the token it replaces."""
+        """Write everything that one login or refresh grants, then end the token it replaces."""
         return self.put(grant)
 
     def put(self, grant: Grant, *, adopt: bool = False) -> bool:
-        """`write`, at once. `adopt` continues a login that began in another store."""
+        """Write a grant, without waiting. `adopt` allows a login that began in another store."""
         now = self._clock()
         self.sweep(now)
         login = self._login(grant.session.sid, now)
@@ -141,18 +154,18 @@ class LocalStore:
 
     @property
     def tokens(self) -> Mapping[str, Login]:
-        """The logins by their current token's id; also those that have ended and are not swept."""
+        """The logins by current token id, including expired ones that are not swept yet."""
         return self._tokens
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         for key in list(self._logins):
             self.drop(key)
         self._refresh.clear()
         self._ends.clear()
 
     def remember(self, session: Session) -> Login | None:
-        """Know a session that another store holds. None if a newer token of its login is known."""
+        """Keep a session that another store holds. None if a newer token of its login is known."""
         now = self._clock()
         key = session.sid or session.id
         login = self._logins.pop(key, None)
@@ -160,7 +173,7 @@ class LocalStore:
             login = self._begin(session, now)
             login.adopted = True
         else:
-            self._logins[key] = login  # the one seen last is the last to go
+            self._logins[key] = login  # the login seen last is the last to be evicted
             if login.session.exp > session.exp:
                 return None
         self._continue(login, session, now)
@@ -174,29 +187,20 @@ class LocalStore:
         return self.refresh_record(refresh_id)
 
     def refresh_record(self, refresh_id: str) -> RefreshRecord | None:
-        """`get_refresh`, at once."""
-        until, record = self._refresh.get(refresh_id, (0.0, None))
-        if record is not None and until <= self._clock():
-            del self._refresh[refresh_id]
-            return None
-        return record
+        """The record of a refresh token, live or used, or None; without waiting."""
+        return self._refresh.get(refresh_id, self._clock())
 
     def put_refresh(self, refresh_id: str, record: RefreshRecord) -> None:
-        """Keep a refresh token's record; a used one stays used."""
-        known = self.refresh_record(refresh_id)
-        if known is not None and known.used_at is not None:
-            return
-        self._refresh.pop(refresh_id, None)
-        if len(self._refresh) >= self._max_sessions * (_USED_KEPT + 1):
-            del self._refresh[next(iter(self._refresh))]
-        self._refresh[refresh_id] = (self._capped(record.exp, self._clock()), record)
+        """Store a refresh token's record, unless the token is already used."""
+        now = self._clock()
+        self._refresh.put(refresh_id, record, self._capped(record.exp, now), now)
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Put `used` in place of a live record; what was there before."""
+        """Replace a live record by `used`. Returns the previous record."""
         return self.claim(refresh_id, used)
 
     def claim(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """`claim_refresh`, at once."""
+        """Replace a live record by `used`, without waiting. Returns the previous record."""
         record = self.refresh_record(refresh_id)
         if record is None or record.used_at is not None:
             return record
@@ -204,48 +208,47 @@ class LocalStore:
         login = self._logins.get(record.sid)
         if login is not None:
             for old in login.used[: -_USED_KEPT + 1]:
-                self._refresh.pop(old, None)
+                self._refresh.discard(old)
             login.used = (*login.used[-_USED_KEPT + 1 :], refresh_id)
         return record
 
     async def revoke_session(self, sid: str) -> bool:
-        """End one login. True if there was one."""
+        """End one login. True if it existed."""
         await self.revocations.revoke(self._own.of_logins([sid], self._clock()))
         return self.drop(sid)
 
     def drop(self, key: str) -> bool:
-        """`revoke_session`, at once. True if there was a live one."""
+        """Remove one login, without waiting or a revocation. True if it was live."""
         login = self._logins.pop(key, None)
         if login is None:
             return False
         session = login.session
         self._tokens.pop(session.id, None)
         for refresh_id in (login.refresh_id or "", *login.used):
-            self._refresh.pop(refresh_id, None)
+            self._refresh.discard(refresh_id)
         self._users.remove(session.sub, key)
         self._listener(session.id)
         return login.until > self._clock()
 
     async def revoke_token(self, token_id: str) -> bool:
-        """End the credential under this id, and its login. True if there was one."""
+        """End the credential under this id, and its login. True if it existed."""
         login = self._tokens.get(token_id)
         return login is not None and await self.revoke_session(login.key)
 
     def drop_token(self, token_id: str) -> bool:
-        """`revoke_token`, at once."""
+        """Remove the login that this token belongs to. True if it was live."""
         login = self._tokens.get(token_id)
         return login is not None and self.drop(login.key)
 
     async def revoke_user(self, sub: str) -> int:
-        """End every login of a user; how many there were."""
+        """End every login of a user. Returns how many there were."""
         now, ended = self._clock(), self.drop_user(sub)
-        await self.revocations.revoke(
-            self._own.of_user(sub, now, now) | self._own.of_logins(ended, now)
-        )
+        revoked = self._own.of_user(sub, now, now) | self._own.of_logins(ended, now)
+        await self.revocations.revoke(revoked)
         return len(ended)
 
     def drop_user(self, sub: str) -> list[str]:
-        """`revoke_user`, at once; the sids of those that were live."""
+        """Remove every login of a user. Returns the sids of those that were live."""
         return [login.key for login in self._users.of(sub) if self.drop(login.key)]
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
@@ -253,30 +256,27 @@ class LocalStore:
         return self.listing(sub)
 
     def listing(self, sub: str) -> list[SessionInfo]:
-        """`sessions_of`, at once."""
+        """The user's live logins, newest first; without waiting."""
         now = self._clock()
-        mine = self._users.of(sub)
-        infos = [login.info() for login in mine if login.until > now and login.session.sid]
+        logins = self._users.of(sub)
+        infos = [login.info() for login in logins if login.until > now and login.session.sid]
         return sorted(infos, key=lambda info: info.created, reverse=True)
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: the store holds no connections."""
 
     def login(self, sid: str) -> Login | None:
         """The live login under this sid."""
         return self._login(sid, self._clock())
 
     def sweep(self, now: float) -> int:
-        """Forget every login that has ended; how many. Costs what it removes."""
-        ends, removed = self._ends, 0
-        while ends and ends[0][0] <= now:
-            key = heappop(ends)[1]
+        """Remove every login that has expired. The cost is proportional to the number returned."""
+        removed = 0
+        while (key := self._ends.pop_due(now)) is not None:
             login = self._logins.get(key)
-            if login is None:
-                continue
-            if login.until > now:
-                heappush(ends, (login.until, key))  # it was prolonged
-            else:
+            if login is not None and login.until > now:
+                self._ends.add(login.until, key)  # it was extended
+            elif login is not None:
                 self.drop(key)
                 removed += 1
         return removed
@@ -287,19 +287,19 @@ class LocalStore:
 
     def _begin(self, session: Session, now: float) -> Login:
         key = session.sid or session.id
-        self.drop(key)  # one that has ended and was not swept yet
+        self.drop(key)  # an expired login that is not swept yet
         if len(self._logins) >= self._max_sessions:
             self.sweep(now)
         if len(self._logins) >= self._max_sessions:
-            # Some at once: to find the first of a dict, all that was deleted before it is passed.
-            for oldest in list(islice(self._logins, len(self._logins) // _ROOM_MADE + 1)):
+            # Several at once: finding a dict's first key walks over all keys deleted before it.
+            for oldest in list(islice(self._logins, len(self._logins) // _EVICTED_SHARE + 1)):
                 self.drop(oldest)
         login = self._logins[key] = Login(session)
         self._users.add(session.sub, login)
         return login
 
     def _continue(self, login: Login, session: Session, now: float) -> None:
-        """Make this the login's one current session."""
+        """Make `session` the login's only current session."""
         if login.session.id != session.id:
             self._tokens.pop(login.session.id, None)
             self._listener(login.session.id)
@@ -309,13 +309,12 @@ class LocalStore:
         self._tokens[session.id] = login
 
     def _end_at(self, login: Login, until: float, now: float) -> None:
-        new = login.until == 0.0
+        is_new = login.until == 0.0
         login.until = self._capped(until, now)
-        if new:  # one entry for each login: a later end is seen to when this one comes up
-            heappush(self._ends, (login.until, login.key))
+        if is_new:  # one entry for each login: `sweep` reads a later end when this entry is due
+            self._ends.add(login.until, login.key)
             if len(self._ends) > 2 * len(self._logins) + 64:
-                self._ends = [(login.until, login.key) for login in self._logins.values()]
-                heapify(self._ends)
+                self._ends.replace_all((each.until, each.key) for each in self._logins.values())
 
     def _capped(self, until: float, now: float) -> float:
         return until if self._max_age is None else min(until, now + self._max_age)

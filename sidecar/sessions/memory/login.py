@@ -1,4 +1,4 @@
-"""One login as this process keeps it. Plain data: how long it is live, others say."""
+"""One login as this process keeps it. Pure data; the stores decide how long it is live."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from sidecar.auth.session import Session, SessionInfo
 
 
 class Login(msgspec.Struct, eq=False, gc=False):
-    """One login: its current session and refresh id, and until when these are live."""
+    """One login: its current session and refresh id, and when they expire.
 
-    # What each request looks at stands together, in one line of the CPU's cache.
+    Times are seconds since the epoch, except for `confirmed`.
+    """
+
+    # The fields that each request reads come first, so that they share one CPU cache line.
     session: Session
     token_until: float = 0.0
     seen: float = 0.0
-    epoch: object | None = None  # on the store that holds it, if another does
-    confirmed: float = 0.0  # when that store last said so, in monotonic seconds
+    epoch: object | None = None  # the tracking epoch in which Redis reports its changes
+    confirmed: float = 0.0  # when Redis last confirmed it, in monotonic seconds
     until: float = 0.0
     refresh_id: str | None = None
-    used: tuple[str, ...] = ()  # refresh ids of old, the oldest first
+    used: tuple[str, ...] = ()  # ids of its used refresh tokens, the oldest first
     user_agent: str = ""
     address: str = ""
-    adopted: bool = False  # began in another store
+    adopted: bool = False  # it began in another store
 
     @property
     def key(self) -> str:
-        """What it is kept under: its sid; a session that others wrote has none."""
+        """What it is stored under: its sid, or the token id of a foreign session."""
         return self.session.sid or self.session.id
 
     def info(self) -> SessionInfo:
-        """How a listing shows it."""
+        """The login as a listing shows it."""
         session = self.session
         return SessionInfo(
             sid=session.sid,

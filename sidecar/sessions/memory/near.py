@@ -1,13 +1,13 @@
-"""The near cache: sessions that Redis confirmed, and whether they are as good as asked for. Pure.
+"""The near cache: sessions that Redis confirmed, and whether they are still certain. Pure.
 
-What was read under a epoch that still lasts needs no asking: Redis would have told of a change. The
-rest is remembered for an outage only. Knows nothing of connections.
+A session that was read in a tracking epoch that still lasts needs no look-up: Redis would have
+reported a change. All others are kept only for an outage. Knows nothing of connections.
 """
 
 from __future__ import annotations
 
 from sys import intern
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.auth.session import TimestampInterner
 from sidecar.sessions.coherence import PendingLookup, TrackingEpoch, ignore_change
@@ -21,28 +21,22 @@ if TYPE_CHECKING:
     from sidecar.auth.session import Grant, Session
 
 
-_GRAIN: Final = 0.1  # seconds by which a login may have been seen later than is written down
+_SEEN_GRAIN: Final = 0.1  # seconds by which a login may have been seen later than recorded
 
 
 class NearCache:
-    """At most `max_sessions` logins; `clock` gives seconds since the epoch.
+    """At most `max_sessions` logins. `clock` returns seconds since the epoch.
 
-    How long ago something was, `monotonic` says, also in seconds: the other clock may be set. Not
-    coherent until `follow`. Without a epoch, a session counts as known for `max_stale` seconds
-    after Redis confirmed it, or after the epoch ended under which it would have told of its end.
+    `monotonic` (seconds) measures how long ago something was, because the wall clock may be set.
+    The cache is not coherent until `begin_epoch`. Outside an epoch, a session counts as known for
+    `max_stale` seconds after Redis confirmed it, or after the end of the epoch in which it was
+    read: until then, Redis would have reported its end.
     """
 
     __slots__ = (
-        *(
-            "_clock",
-            "_on_revoked",
-            "_revocation_index",
-            "_lately",
-            "_on_changed",
-            "_max_stale",
-            "_moments",
-        ),
-        *("_monotonic", "_lookups", "_epoch", "flushes", "heard", "invalidations", "store"),
+        *("_change_listener", "_clock", "_epoch", "_lookups", "_max_stale", "_monotonic"),
+        *("_revocation_index", "_revocation_listener", "_seen_at", "_timestamps"),
+        *("flushes", "invalidations", "last_alive", "store"),
     )
 
     def __init__(
@@ -55,16 +49,18 @@ class NearCache:
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
-        self._lately = 0.0  # when logins were seen: one moment for many of them, see `Moments`
+        self._seen_at = 0.0  # one object for many logins: see `TimestampInterner`
         self._max_stale = max_stale
-        self._moments = TimestampInterner()
+        self._timestamps = TimestampInterner()
         self._lookups: set[PendingLookup] = set()
         self._revocation_index = RevocationIndex()
-        self._on_changed: Callable[[str | None], None] = ignore_change
-        self._on_revoked: Callable[[Sequence[RevocableToken] | None], None] = _nobody
+        self._change_listener: Callable[[str | None], None] = ignore_change
+        self._revocation_listener: Callable[[Sequence[RevocableToken] | None], None] = (
+            _ignore_revocations
+        )
         self._epoch = TrackingEpoch(monotonic())
         self.store = LocalStore(clock, max_sessions)
-        self.heard = monotonic()  # when the link to Redis last showed that it was alive
+        self.last_alive = monotonic()  # when the tracking link was last known to be alive
         self.invalidations = 0
         self.flushes = 0
 
@@ -75,39 +71,45 @@ class NearCache:
     def __len__(self) -> int:
         return len(self.store)
 
+    def describe(self) -> dict[str, Any]:
+        """The cache's state as plain JSON values, for `/status`."""
+        return {"entries": len(self.store), "coherent": self.coherent, "flushes": self.flushes}
+
     @property
     def coherent(self) -> bool:
-        """Whether changes are being told."""
+        """Whether Redis reports changes now."""
         return self._epoch.ended is None
 
     @property
     def staleness(self) -> float:
-        """How long ago, in seconds, the link was last known to be alive."""
-        return self._monotonic() - self.heard
+        """Seconds since the tracking link was last known to be alive."""
+        return self._monotonic() - self.last_alive
 
-    def on_changed(self, listener: Callable[[str | None], None]) -> None:
-        """Call this with each token id that changed; with None when any may have."""
-        self._on_changed = listener
+    def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
+        """Call `listener` with each token id that changed, or with None if any may have."""
+        self._change_listener = listener
 
-    def on_revoked(self, listener: Callable[[Sequence[RevocableToken] | None], None]) -> None:
-        """Call this with tokens one of whose denials changed; with None when any may have."""
-        self._on_revoked = listener
+    def set_revocation_listener(
+        self, listener: Callable[[Sequence[RevocableToken] | None], None]
+    ) -> None:
+        """Call `listener` with the tokens that a changed revocation names; None: any token."""
+        self._revocation_listener = listener
 
     def peek(self, token_id: str) -> Session | None:
-        """The live session, if that is certain. The hot path: one look-up, two comparisons."""
+        """The live session, if it is certain. The hot path: one look-up, two comparisons."""
         login = self.store.tokens.get(token_id)
         if login is None or login.epoch is not self._epoch:
             return None
         now = self._clock()
         if login.token_until <= now:
             return None
-        if not 0.0 <= now - self._lately < _GRAIN:
-            self._lately = now
-        login.seen = self._lately
+        if not 0.0 <= now - self._seen_at < _SEEN_GRAIN:
+            self._seen_at = now
+        login.seen = self._seen_at
         return login.session
 
-    def known(self, token_id: str) -> Session | None:
-        """The session as Redis last confirmed it, if that is not too long ago."""
+    def last_known(self, token_id: str) -> Session | None:
+        """The session as Redis last confirmed it, unless that was too long ago."""
         login = self.store.tokens.get(token_id)
         if login is None:
             return None
@@ -119,120 +121,121 @@ class NearCache:
             return None
         return login.session
 
-    def used_since(self, moment: float) -> list[str]:
-        """The sids of logins that were let in without asking since a moment, or just before it.
+    def used_since(self, time: float) -> list[str]:
+        """The sids of logins that `peek` returned after `time`, or up to 0.1 s before it.
 
-        Not those seen in the future, before the clock was set back.
+        Logins seen in the future are left out: the clock was set back since.
         """
-        since, now, epoch = moment - _GRAIN, self._clock(), self._epoch
+        since, now, epoch = time - _SEEN_GRAIN, self._clock(), self._epoch
         return [
             login.session.sid
             for login in list(self.store.tokens.values())
             if since < login.seen <= now and login.epoch is epoch and login.session.sid
         ]
 
-    def begin(self) -> PendingLookup:
-        """A look-up is about to be sent. `end` it whatever comes of it."""
+    def begin_lookup(self) -> PendingLookup:
+        """A look-up is about to be sent. The caller must call `end_lookup` in any case."""
         lookup = PendingLookup(self._epoch)
         self._lookups.add(lookup)
         return lookup
 
-    def keep(self, session: Session, lookup: PendingLookup) -> None:
-        """Redis has this session; under a epoch, it will tell when that is so no more."""
+    def end_lookup(self, lookup: PendingLookup) -> None:
+        """The look-up is complete, or has failed."""
+        self._lookups.discard(lookup)
+
+    def add_session(self, session: Session, lookup: PendingLookup) -> None:
+        """Store a session that Redis returned. In an epoch, it is certain until a change."""
         session.method = intern(session.method)
-        session.created, session.exp = self._moments[session.created], self._moments[session.exp]
+        session.created = self._timestamps[session.created]
+        session.exp = self._timestamps[session.exp]
         login = self.store.remember(session)
         if login is None:
             return
-        login.confirmed = self._now()
-        watched = lookup.epoch.ended is None and session.id not in lookup.changed
-        login.epoch = lookup.epoch if watched else None
+        login.confirmed = self._confirmed_at()
+        tracked = lookup.epoch.ended is None and session.id not in lookup.changed
+        login.epoch = lookup.epoch if tracked else None
 
-    def written(self, grant: Grant) -> None:
-        """Redis took this grant."""
+    def add_grant(self, grant: Grant) -> None:
+        """Store a grant that Redis accepted. It is not certain until Redis is asked for it."""
         self.store.put(grant, adopt=True)
-        self.store.tokens[grant.session.id].confirmed = self._now()
+        self.store.tokens[grant.session.id].confirmed = self._confirmed_at()
 
-    def admit(self, revocable: RevocableToken, lookup: PendingLookup) -> None:
-        """Redis does not deny this token; under a epoch, it will tell when that changes."""
+    def add_revocable(self, revocable: RevocableToken, lookup: PendingLookup) -> None:
+        """Store a token that is not revoked in Redis. In an epoch, it is certain until a change."""
         login = self.store.remember(revocable.session)
         if login is None:
             return
-        login.confirmed = self._now()
-        watched = lookup.epoch.ended is None and lookup.changed.isdisjoint(revocable.names)
-        login.epoch = lookup.epoch if watched else None
+        login.confirmed = self._confirmed_at()
+        tracked = lookup.epoch.ended is None and lookup.changed.isdisjoint(revocable.names)
+        login.epoch = lookup.epoch if tracked else None
         self._revocation_index.add(revocable)
         self._revocation_index.prune(self.store.tokens, len(self.store))
 
-    def end(self, lookup: PendingLookup) -> None:
-        """The look-up is over."""
-        self._lookups.discard(lookup)
-
     def on_session_changed(self, token_id: str) -> None:
-        """Redis says that this session was changed or ended."""
+        """Redis reports that this session was changed or ended."""
         self.invalidations += 1
         for lookup in self._lookups:
             lookup.changed.add(token_id)
         self.store.drop_token(token_id)
-        self._on_changed(token_id)
+        self._change_listener(token_id)
 
     def on_revocation_changed(self, name: str) -> None:
-        """Redis says that this denial was made or changed."""
+        """Redis reports that this revocation was added or changed."""
         self.invalidations += 1
         self.invalidate_revocation(name)
 
     def invalidate_revocation(self, name: str) -> None:
-        """Be certain no more of tokens that this denial may name."""
+        """Remove the tokens that this revocation may name."""
         for lookup in self._lookups:
             lookup.changed.add(name)
-        claims = self._revocation_index.take(name)
-        for revocable in claims:
+        revocables = self._revocation_index.take(name)
+        for revocable in revocables:
             self.store.drop_token(revocable.session.id)
-            self._on_changed(revocable.session.id)
-        if claims:
-            self._on_revoked(claims)
+            self._change_listener(revocable.session.id)
+        if revocables:
+            self._revocation_listener(revocables)
 
     def on_flushed(self) -> None:
-        """Redis says that all of it is gone."""
+        """Redis reports that all keys are gone."""
         self.invalidations += 1
         self.store.clear()
         self._revocation_index.clear()
         if self.coherent:
-            self._renew(TrackingEpoch())
-        self._on_changed(None)
-        self._on_revoked(None)
+            self._replace_epoch(TrackingEpoch())
+        self._change_listener(None)
+        self._revocation_listener(None)
 
-    def follow(self) -> TrackingEpoch:
-        """Changes are being told from here on, of what is read from here on."""
-        self.heard = self._monotonic()
-        self._renew(TrackingEpoch())
-        self._on_changed(None)
-        self._on_revoked(None)
+    def begin_epoch(self) -> TrackingEpoch:
+        """Begin an epoch: Redis reports changes to everything that is read from now on."""
+        self.last_alive = self._monotonic()
+        self._replace_epoch(TrackingEpoch())
+        self._change_listener(None)
+        self._revocation_listener(None)
         return self._epoch
 
-    def follows(self, epoch: TrackingEpoch) -> bool:
-        """Whether this epoch lasts."""
+    def is_current(self, epoch: TrackingEpoch) -> bool:
+        """Whether this epoch still lasts."""
         return epoch is self._epoch and self.coherent
 
-    def heard_now(self) -> None:
-        """The link has shown that it is alive."""
-        self.heard = self._monotonic()
-
-    def lose(self) -> None:
-        """Nothing is certain any more."""
+    def end_epoch(self) -> None:
+        """End the epoch: changes may go unreported, so no session is certain any more."""
         if self.coherent:
-            self._renew(TrackingEpoch(self._monotonic()))
+            self._replace_epoch(TrackingEpoch(self._monotonic()))
             self.flushes += 1
 
-    def _now(self) -> float:
-        """In whole seconds, as one object for many logins: see `Moments`."""
-        return self._moments[self._monotonic() // 1.0]
+    def mark_alive(self) -> None:
+        """The tracking link has shown that it is alive."""
+        self.last_alive = self._monotonic()
 
-    def _renew(self, epoch: TrackingEpoch) -> None:
+    def _confirmed_at(self) -> float:
+        """The time in whole seconds: one object for many logins, see `TimestampInterner`."""
+        return self._timestamps[self._monotonic() // 1.0]
+
+    def _replace_epoch(self, epoch: TrackingEpoch) -> None:
         if self._epoch.ended is None:
             self._epoch.ended = self._monotonic()
         self._epoch = epoch
 
 
-def _nobody(_: object) -> None:
-    """Nobody listens."""
+def _ignore_revocations(_: object) -> None:
+    """The revocation listener until one is set."""

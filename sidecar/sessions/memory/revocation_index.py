@@ -1,6 +1,6 @@
-"""Which tokens in the near cache a denial would end: by the denial's name. Pure.
+"""Which tokens in the near cache a revocation affects, by the revocation's name. Pure.
 
-Holds no more than a few times what the cache does.
+Its size stays within a small multiple of the cache's.
 """
 
 from __future__ import annotations
@@ -16,58 +16,58 @@ _SLACK: Final = 1000
 
 
 class RevocationIndex:
-    """Tokens by the names that were read for them."""
+    """Tokens by the revocation names that were looked up for them."""
 
-    __slots__ = ("_added", "_found")
+    __slots__ = ("_added", "_tokens")
 
     def __init__(self) -> None:
-        # Most names guard one token, which costs no table of its own.
-        self._found: dict[str, RevocableToken | dict[str, RevocableToken]] = {}
-        self._added = 0
+        # Most names belong to one token, which takes no table of its own.
+        self._tokens: dict[str, RevocableToken | dict[str, RevocableToken]] = {}
+        self._added = 0  # since the last pruning
 
     def __repr__(self) -> str:
-        return f"<RevocationIndex of {len(self._found)} names>"
+        return f"<RevocationIndex of {len(self._tokens)} names>"
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._tokens)
 
     def add(self, revocable: RevocableToken) -> None:
-        """One more token."""
-        token = revocable.session.id
+        """Add a token under each of its names."""
+        token_id = revocable.session.id
         for name in revocable.names:
-            known = self._found.get(name)
-            if known is None or (not isinstance(known, dict) and known.session.id == token):
-                self._found[name] = revocable
+            known = self._tokens.get(name)
+            if known is None or (not isinstance(known, dict) and known.session.id == token_id):
+                self._tokens[name] = revocable
             elif isinstance(known, dict):
-                known[token] = revocable
+                known[token_id] = revocable
             else:
-                self._found[name] = {known.session.id: known, token: revocable}
+                self._tokens[name] = {known.session.id: known, token_id: revocable}
         self._added += 1
 
     def take(self, name: str) -> Sequence[RevocableToken]:
-        """The tokens under this name, which are guarded by it no more."""
-        known = self._found.pop(name, None)
+        """Remove a name. Returns the tokens that were under it."""
+        known = self._tokens.pop(name, None)
         if known is None:
             return ()
         return tuple(known.values()) if isinstance(known, dict) else (known,)
 
     def prune(self, kept: Container[str], number: int) -> None:
-        """Forget tokens whose ids are not among those kept, once that is worth the walk.
+        """Remove the tokens whose ids are not in `kept`, once enough tokens were added.
 
-        `number` is how many are kept. Its price is paid for by as many additions.
+        `number` is the size of `kept`. The cost of a pass is spread over as many additions.
         """
         if self._added <= 2 * number + _SLACK:
             return
-        found, self._found, self._added = self._found, {}, 0
-        tokens: dict[str, RevocableToken] = {}
-        for known in found.values():
+        previous, self._tokens, self._added = self._tokens, {}, 0
+        remaining: dict[str, RevocableToken] = {}
+        for known in previous.values():
             for revocable in known.values() if isinstance(known, dict) else (known,):
                 if revocable.session.id in kept:
-                    tokens[revocable.session.id] = revocable
-        for revocable in tokens.values():
+                    remaining[revocable.session.id] = revocable
+        for revocable in remaining.values():
             self.add(revocable)
 
     def clear(self) -> None:
-        """Forget all."""
-        self._found.clear()
+        """Remove all tokens."""
+        self._tokens.clear()
         self._added = 0

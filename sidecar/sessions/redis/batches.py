@@ -1,7 +1,7 @@
-"""Joins look-ups: those of one loop tick go out as one, and one key is asked for once at a time.
+"""Batches look-ups: one batch per loop tick, and never two look-ups of one key at a time.
 
-Each caller waits on a future of its own, so that one that goes away takes nothing with it. Knows
-nothing of Redis; what is fetched, and how, is given.
+Each caller waits on its own future, so a caller that is cancelled does not affect the others. Knows
+nothing of Redis; the fetch function is an argument.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ T = TypeVar("T")
 
 
 class LookupBatcher(Generic[K, T]):
-    """Fetches by key, in at most `parallel` batches at a time of at most `size` keys.
+    """Fetches values by key, in at most `parallel` concurrent batches of at most `size` keys.
 
-    `fetch(keys, since)` returns the values in order; `since`, of time.perf_counter, is when the
-    oldest of them was asked for. While all batches are under way, what is asked for gathers.
+    `fetch(keys, since)` returns the values in order; `since` is the time.perf_counter() value at
+    which the oldest key was requested. While all batches are busy, further keys wait for the next.
     """
 
     __slots__ = (
-        *("_fetch", "_parallel", "_running", "_scheduled", "_since", "_size", "_tasks"),
-        *("_under_way", "_waiting"),
+        *("_fetch", "_in_flight", "_parallel", "_running", "_scheduled", "_since", "_size"),
+        *("_tasks", "_waiting"),
     )
 
     def __init__(
@@ -49,18 +49,21 @@ class LookupBatcher(Generic[K, T]):
         self._scheduled = False
         self._since = 0.0
         self._waiting: dict[K, list[asyncio.Future[T]]] = {}  # not sent yet
-        self._under_way: dict[K, list[asyncio.Future[T]]] = {}
+        self._in_flight: dict[K, list[asyncio.Future[T]]] = {}
 
     def __repr__(self) -> str:
-        return f"<LookupBatcher {self._running} under way, {len(self._waiting)} keys waiting>"
+        return f"<LookupBatcher {self._running} in flight, {len(self._waiting)} keys waiting>"
 
     def ask(self, key: K) -> asyncio.Future[T]:
-        """The value, in time. Raises what `fetch` raises."""
+        """A future of the key's value, or of the exception that `fetch` raised.
+
+        Raises RuntimeError after `close`.
+        """
         if self._parallel == 0:
             raise RuntimeError("session looked up after close")
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
-        joined = self._under_way.get(key)
+        joined = self._in_flight.get(key)
         if joined is not None:
             joined.append(waiter)
             return waiter
@@ -72,12 +75,12 @@ class LookupBatcher(Generic[K, T]):
             loop.call_soon(self._send)
         return waiter
 
-    def forget(self, key: K) -> None:
-        """The value changes now: who asks from here on shall not get an answer sent for before."""
-        self._under_way.pop(key, None)
+    def invalidate(self, key: K) -> None:
+        """The value changes now: later callers must not share a look-up that is in flight."""
+        self._in_flight.pop(key, None)
 
     def close(self) -> None:
-        """Take no more; those not sent yet are cancelled."""
+        """Refuse further look-ups, and cancel those that were not sent."""
         self._parallel = 0
         for waiter in _waiters(self._waiting):
             waiter.cancel()
@@ -91,18 +94,18 @@ class LookupBatcher(Generic[K, T]):
             else:
                 keys = list(self._waiting)[: self._size]
                 batch = {key: self._waiting.pop(key) for key in keys}
-            self._under_way |= batch
+            self._in_flight |= batch
             self._running += 1
-            self._tasks.spawn(self._answer(batch, self._since), "session look-up")
+            self._tasks.spawn(self._run(batch, self._since), "session look-up")
 
-    async def _answer(self, batch: dict[K, list[asyncio.Future[T]]], since: float) -> None:
+    async def _run(self, batch: dict[K, list[asyncio.Future[T]]], since: float) -> None:
         try:
             values = await self._fetch(tuple(batch), since)
         except asyncio.CancelledError:
             for waiter in _waiters(batch):
                 waiter.cancel()
             raise
-        except Exception as fault:  # noqa: BLE001 - every one is for those who asked
+        except Exception as fault:  # noqa: BLE001 - callers get every exception
             for waiter in _waiters(batch):
                 if not waiter.done():
                     waiter.set_exception(fault)
@@ -112,13 +115,13 @@ class LookupBatcher(Generic[K, T]):
                     if not waiter.done():
                         waiter.set_result(value)
         finally:
-            self._ended(batch)
+            self._finish(batch)
 
-    def _ended(self, batch: dict[K, list[asyncio.Future[T]]]) -> None:
+    def _finish(self, batch: dict[K, list[asyncio.Future[T]]]) -> None:
         self._running -= 1
         for key, waiters in batch.items():
-            if self._under_way.get(key) is waiters:
-                del self._under_way[key]
+            if self._in_flight.get(key) is waiters:
+                del self._in_flight[key]
         if self._waiting and not self._scheduled:
             self._send()
 

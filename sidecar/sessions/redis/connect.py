@@ -1,7 +1,7 @@
-"""Makes the Redis client as the sidecar needs it. Knows addresses and credentials, no sessions.
+"""Makes the Redis client that the sidecar needs. Knows addresses and credentials, not sessions.
 
-The library's defaults will not do: one command against a refused port fails after 3.6 s, against a
-stopped server after 59 s.
+The client library's defaults are unusable here: a command fails after 3.6 s if the port is closed,
+and after 59 s if the server is stopped.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _NO_SECRET = Secret("")
 
 @dataclass(frozen=True, slots=True)
 class RedisConfig:
-    """Where Redis is. `url` (redis, rediss, unix) takes the place of the rest where it says it.
+    """Where Redis is, and how to connect to it. `url` overrides the fields that it contains.
 
-    `redis+sentinel://` and `rediss+sentinel://` name sentinels, a service and a database, as in
-    `redis+sentinel://one:26379,two:26379/mymaster/0`; `redis+cluster://` and `rediss+cluster://`
-    name some of a cluster's nodes. `timeout` is for connecting, in seconds;
-    `ca_file` verifies the server's certificate, and on its own means TLS for a host; `cert_file`
-    and `key_file` are what the server may want to see. `read_password` gives the password of the
-    moment.
+    URL schemes: `redis`, `rediss` (TLS) and `unix`; `redis+sentinel` and `rediss+sentinel` with
+    sentinels, a service and a database, as in `redis+sentinel://one:26379,two:26379/mymaster/0`;
+    `redis+cluster` and `rediss+cluster` with some of a cluster's nodes. `timeout` limits
+    connecting, in seconds. `ca_file` verifies the server's certificate; without a URL it enables
+    TLS. `cert_file` and `key_file` are the client's certificate. `read_password` returns the
+    current password.
     """
 
     url: Secret = _NO_SECRET
@@ -58,9 +58,10 @@ class RedisConfig:
 
 
 def tracked(config: RedisConfig) -> Connect | None:
-    """Makes clients to the same place, whose every new connection is greeted by who asks for them.
+    """A function that makes clients to the same Redis, for tracking.
 
-    None for a cluster: its every node would have to be followed.
+    Its `on_connect` argument is called on each new connection. None for a cluster, where every node
+    would have to be tracked.
     """
     if "+cluster:" in config.url.reveal():
         return None
@@ -76,9 +77,9 @@ def tracked(config: RedisConfig) -> Connect | None:
 
 
 def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
-    """A client; it connects when it is first used. Raises ConfigError, which shows no secret.
+    """Make a client, which connects on first use. Raises ConfigError, whose text has no secrets.
 
-    `greet` takes the place of the library's own greeting of a new connection.
+    `greet` replaces the library's own handshake on a new connection.
     """
     arguments: dict[str, Any] = {
         "db": config.db,
@@ -86,11 +87,11 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
         "password": config.password.reveal() or None,
         "max_connections": config.max_connections,
         "socket_connect_timeout": config.timeout,
-        # `RedisLink` gives each operation one total deadline. A limit for each read on top would
-        # add nothing to it but a task for each command: 160 µs of CPU become 250.
+        # `RedisLink` gives each operation one total deadline. A limit for each read would only add
+        # a task for each command, and raise its cost from 160 to 250 µs of CPU.
         "socket_timeout": None,
         "retry": Retry(NoBackoff(), 0),
-        # With RESP 3 the library would not look whether a pooled connection is still in order.
+        # With RESP 3 the library does not check whether a pooled connection is still usable.
         "protocol": 2,
         "driver_info": None,
     }
@@ -103,10 +104,10 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
         )
     try:
         if "+cluster:" in config.url.reveal():
-            return cast("Redis", _cluster(config, arguments))  # in all that is used of it here
+            return cast("Redis", _cluster(config, arguments))  # it has every method used here
         return Redis.from_pool(_pool(config, arguments))
     except (ValueError, TypeError):
-        # The library's message may quote the URL, and the password in it.
+        # The library's message may quote the URL, including its password.
         expected = (
             "a URL such as redis://redis:6379/0, rediss://user@redis:6380, unix:///run/redis.sock,"
             " redis+sentinel://one:26379,two:26379/mymaster/0, redis+cluster://one:6379,two:6379"
@@ -115,7 +116,7 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
 
 
 def _pool(config: RedisConfig, arguments: dict[str, Any]) -> ConnectionPool:
-    """Who finds no connection free waits for one, as long as the deadline of its work lets it."""
+    """A pool in which an operation waits for a free connection until its own deadline."""
     url = config.url.reveal()
     tls = _tls(config)
     arguments["timeout"] = None
@@ -144,7 +145,7 @@ def _hosts(
 ) -> tuple[list[tuple[str, int]], list[str], bool]:
     """A URL's hosts, the parts of its path, and whether it means TLS. Raises ValueError.
 
-    Who is to be logged in goes into `arguments`.
+    Adds the URL's user name and password to `arguments`.
     """
     parts = urlsplit(url)
     user, _, hosts = parts.netloc.rpartition("@")
@@ -159,15 +160,15 @@ def _hosts(
 
 
 class _Cluster(RedisCluster):
-    """The library's own takes no MGET of keys in different slots."""
+    """Accepts an MGET of keys in different slots, which the library's own class refuses."""
 
     async def mget(self, keys: Any, *args: Any) -> list[Any]:
-        """The values, each slot's for itself: no two of ours need be of one moment."""
+        """The values, by one command per slot. They need not be a consistent snapshot."""
         return await self.mget_nonatomic(keys, *args)
 
 
 def _cluster(config: RedisConfig, arguments: dict[str, Any]) -> RedisCluster:
-    """Finds out by itself which node has which keys. Raises ValueError."""
+    """A client that discovers which node has which keys. Raises ValueError."""
     hosts, _, secured = _hosts(config.url.reveal(), 6379, arguments)
     return _Cluster(
         startup_nodes=[ClusterNode(*each) for each in hosts],
@@ -179,7 +180,7 @@ def _cluster(config: RedisConfig, arguments: dict[str, Any]) -> RedisCluster:
 def _sentinel_pool(
     url: str, arguments: dict[str, Any], tls: Mapping[str, str]
 ) -> SentinelConnectionPool:
-    """Asks the sentinels for the master each time it connects. Raises ValueError."""
+    """A pool that asks the sentinels for the master on each connect. Raises ValueError."""
     hosts, (service, *db), secured = _hosts(url, 26379, arguments)
     if not service:
         raise ValueError("no service")
@@ -191,7 +192,7 @@ def _sentinel_pool(
         common |= {"ssl": True, **tls}
     sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's gap
         hosts,
-        # A sentinel that does not answer must not use up the time that the others have.
+        # A sentinel that does not answer must leave time to ask the others.
         sentinel_kwargs={**common, "socket_timeout": arguments["socket_connect_timeout"]},
     )
     return _MasterPool(  # type: ignore[no-untyped-call]  # as above
@@ -200,10 +201,10 @@ def _sentinel_pool(
 
 
 class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
-    """The library's refuses whom it has no connection for, and leaves those to sentinels open."""
+    """Waits for a free connection, and closes those to sentinels. The library's does neither."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002
-        """Close every connection, to the master and to the sentinels."""
+        """Close every connection to the master and to the sentinels."""
         await super().disconnect(inuse_connections)
         for sentinel in self.sentinel_manager.sentinels:
             await sentinel.aclose()

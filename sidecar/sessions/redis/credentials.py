@@ -1,4 +1,4 @@
-"""Redis' password from a file, read again for each connection: a new one needs no restart."""
+"""Redis' password from a file, read for each connection, so that rotation needs no restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class PasswordFile(CredentialProvider):
-    """What `read` gives, else what it gave last: a file that is being replaced is no outage."""
+    """Provides the password that `read` returns.
+
+    If `read` fails, it provides the previous password: a file that is being replaced does not cause
+    an outage.
+    """
 
     def __init__(self, read: Callable[[], Secret], username: str, password: Secret) -> None:
         self._read = read
@@ -25,12 +29,12 @@ class PasswordFile(CredentialProvider):
         return "<PasswordFile>"
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """The user's name, if there is one, and the password."""
+        """The user name, if one is set, and the password."""
         with suppress(OSError, ValueError):
             self._password = self._read()
         password = self._password.reveal()
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """The same: a file this small is not worth a thread."""
+        """The user name, if one is set, and the password. Reads the file without a thread."""
         return self.get_credentials()

@@ -1,7 +1,7 @@
-"""Denials in Redis: one key each, looked up by MGET, all those of one loop tick together.
+"""Revocations in Redis: one key each, looked up by one MGET per loop tick.
 
-Raises RedisUnavailable for every fault. A denial only ever grows: whatever order they come in, the
-one that is_revoked more stands, for as long as the longest.
+Raises RedisUnavailable for every fault. A revocation only grows: whatever the order of writes, the
+key holds the latest `before` and the latest `until` of them all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sidecar.auth.denylist import (
 )
 from sidecar.sessions.redis.batches import LookupBatcher
 from sidecar.sessions.redis.faults import RedisUnavailable
-from sidecar.sessions.redis.keyspace import DENIED, checked
+from sidecar.sessions.redis.keyspace import REVOKED, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,24 +30,25 @@ if TYPE_CHECKING:
     from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Session
     from sidecar.sessions.redis.link import RedisLink
-    from sidecar.sessions.store import LookupMetrics, Observer
+    from sidecar.sessions.store import LookupMetrics, LookupObserver
 
-_AT_ONCE: Final = 500
+_BATCH: Final = 500
 
 
 class RedisRevocations:
-    """The `Denials` of a Redis, by its link. `clock` gives seconds since the epoch.
+    """The `RevocationStore` in Redis. `clock` returns seconds since the epoch.
 
-    `observer` is told of every look-up; `reader` is the client to read by, or None.
+    `observer` is notified of every look-up. `reader` is the client for look-ups; None means the
+    link's own.
     """
 
     def __init__(self, link: RedisLink, metrics: LookupMetrics, clock: Callable[[], float]) -> None:
         self._link = link
         self._metrics = metrics
         self._clock = clock
-        self.observer: Observer | None = None
+        self.observer: LookupObserver | None = None
         self.reader: Redis | None = None
-        # One at a time: beside the sessions' own look-ups, which have connections of their number.
+        # One batch at a time: look-ups of sessions use most of the connections.
         self._lookups: LookupBatcher[RevocableToken, Session | None] = LookupBatcher(
             self._fetch, link.tasks, parallel=1
         )
@@ -56,26 +57,26 @@ class RedisRevocations:
         return f"<RedisRevocations on {self._link!r}>"
 
     def peek(self, revocable: RevocableToken) -> Session | None:
-        """None: nothing is known here without asking."""
+        """None: this store keeps nothing in memory."""
         return None
 
     def is_revoked(self, revocable: RevocableToken) -> bool:
-        """False: what is denied here is denied in Redis."""
+        """False: this store keeps nothing in memory."""
         return False
 
     async def get(self, revocable: RevocableToken) -> Session | None:
-        """The session of a token that is not denied."""
+        """The token's session, or None if the token is revoked."""
         return await self._lookups.ask(revocable)
 
     async def revoke(self, revocations: Mapping[str, Revocation]) -> None:
-        """Deny these, by name."""
+        """Record these revocations, by name."""
         left = iter(revocations.items())
-        while some := dict(islice(left, _AT_ONCE)):
-            work = partial(self.write_all, some)
+        while batch := dict(islice(left, _BATCH)):
+            work = partial(self.write_all, batch)
             await self._link.detached(self._link.run(work), "revocation")
 
     async def write_all(self, revocations: Mapping[str, Revocation], redis: Redis) -> None:
-        """The same, on a client. May run twice."""
+        """Write revocations through this client. Safe to repeat."""
         missing: dict[str, Revocation] = {}
         weaker: dict[str, Revocation] = {}
         values: list[Any] = (
@@ -91,20 +92,20 @@ class RedisRevocations:
                 pipe.set(
                     _key(name), encode_revocation(revocation), px=self._life(revocation), nx=True
                 )
-            made = checked(await pipe.execute(raise_on_error=False))
-        late = {name for name, done in zip(missing, made, strict=True) if not done}
+            created = checked(await pipe.execute(raise_on_error=False))
+        late = {name for name, done in zip(missing, created, strict=True) if not done}
         for name, revocation in revocations.items():
-            if name in weaker or name in late:  # somebody else's came first
+            if name in weaker or name in late:  # another writer was first
                 await self._strengthen(_key(name), revocation, redis)
 
     def close(self) -> None:
-        """Take no more look-ups."""
+        """Refuse further look-ups."""
         self._lookups.close()
 
     async def _strengthen(self, key: bytes, revocation: Revocation, redis: Redis) -> None:
-        """Who has written over a stronger one sees it, and puts it back."""
+        """Overwrite the value; join it with the previous one and repeat if that was stronger."""
         while True:
-            async with redis.pipeline(transaction=True) as pipe:  # of one key
+            async with redis.pipeline(transaction=True) as pipe:  # one key, so a cluster accepts it
                 pipe.mget([key])
                 pipe.set(key, encode_revocation(revocation), px=self._life(revocation))
                 ((value,), _) = checked(await pipe.execute(raise_on_error=False))
@@ -113,44 +114,48 @@ class RedisRevocations:
                 return
             revocation = joined
 
-    async def _fetch(self, claims: Sequence[RevocableToken], since: float) -> list[Session | None]:
+    async def _fetch(
+        self, revocables: Sequence[RevocableToken], since: float
+    ) -> list[Session | None]:
         observer = self.observer
         if observer is None:
-            found = await self._look_up(claims, since)
-            return [_session(revocable, found) for revocable in claims]
-        reading = observer.begin()
+            found = await self._look_up(revocables, since)
+            return [_session(revocable, found) for revocable in revocables]
+        lookup = observer.begin_lookup()
         try:
-            found = await self._look_up(claims, since)
+            found = await self._look_up(revocables, since)
             return [
-                observer.admit(revocable, [found[name] for name in revocable.names], reading)
-                for revocable in claims
+                observer.record_revocations(
+                    revocable, [found[name] for name in revocable.names], lookup
+                )
+                for revocable in revocables
             ]
         finally:
-            observer.end(reading)
+            observer.end_lookup(lookup)
 
     async def _look_up(
-        self, claims: Sequence[RevocableToken], since: float
+        self, revocables: Sequence[RevocableToken], since: float
     ) -> dict[str, Revocation | None]:
-        names = list(dict.fromkeys(name for revocable in claims for name in revocable.names))
+        names = list(dict.fromkeys(name for revocable in revocables for name in revocable.names))
         waited = time.perf_counter() - since
         try:
             values: list[Any] = await self._link.run(
                 partial(_read, names), waited=waited, client=self.reader
             )
         except RedisUnavailable as unavailable:
-            self._count(len(claims), unavailable.fault)
+            self._count(len(revocables), unavailable.fault)
             raise
         finally:
             took = time.perf_counter() - since
-            for _ in claims:
+            for _ in revocables:
                 self._metrics.lookup_duration["redis"].observe(took)
         found = {
             name: None if value is None else decode_revocation(value)
             for name, value in zip(names, values, strict=True)
         }
-        hits = sum(_session(revocable, found) is not None for revocable in claims)
+        hits = sum(_session(revocable, found) is not None for revocable in revocables)
         self._count(hits, "hit")
-        self._count(len(claims) - hits, "miss")
+        self._count(len(revocables) - hits, "miss")
         self._count(sum(revocation is UNREADABLE for revocation in found.values()), "unreadable")
         return found
 
@@ -160,7 +165,7 @@ class RedisRevocations:
             lookups[key] = lookups.get(key, 0) + number
 
     def _life(self, revocation: Revocation) -> int:
-        """Milliseconds. As long as it is of use, however long that is."""
+        """The time to live in milliseconds. It has no upper bound."""
         return max(1, int((revocation.until - self._clock()) * 1000))
 
 
@@ -173,10 +178,10 @@ def _session(revocable: RevocableToken, found: Mapping[str, Revocation | None]) 
 
 
 async def _read(names: Iterable[str], redis: Redis) -> list[Any]:
-    """The values under these names. One of another type is as good as none."""
+    """The values under these names. A key of another type counts as absent."""
     values: list[Any] = await redis.mget([_key(name) for name in names])
     return values
 
 
 def _key(name: str) -> bytes:
-    return DENIED + name.encode("ascii")
+    return REVOKED + name.encode("ascii")

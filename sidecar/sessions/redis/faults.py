@@ -1,7 +1,7 @@
-"""What can be wrong with Redis, in one word each, and which error of the client library means it.
+"""The faults of Redis, one word each, and the client library's errors that mean them.
 
-The word is a metric label and a log field. An error's own text is never passed on: the library puts
-keys and values of the command into it.
+The word is a metric label and a log field. An error's own text is never passed on, because the
+library puts the command's keys and values into it.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 class Fault(StrEnum):
     """Why Redis could not be used."""
 
-    REFUSED = "refused"  # nobody listens there
-    UNREACHABLE = "unreachable"  # no route, no such name, no connection for another reason
-    TLS = "tls"  # no agreement, or a certificate that does not hold
-    BROKEN = "broken"  # the connection ended before the answer
+    REFUSED = "refused"  # nothing listens on the port
+    UNREACHABLE = "unreachable"  # no route, unknown host, or another error while connecting
+    TLS = "tls"  # the handshake failed, or the certificate is invalid
+    BROKEN = "broken"  # the connection closed before the answer
     TIMEOUT = "timeout"  # no answer before the deadline
-    PROTOCOL = "protocol"  # what came is not Redis' protocol
-    BUSY = "busy"  # every connection of ours was taken until the deadline
-    MAX_CLIENTS = "max_clients"  # the server takes no more connections
-    AUTH = "auth"  # no password, or a wrong one
+    PROTOCOL = "protocol"  # the answer is not Redis' protocol
+    BUSY = "busy"  # no pooled connection became free before the deadline
+    MAX_CLIENTS = "max_clients"  # the server accepts no more connections
+    AUTH = "auth"  # missing or wrong password
     PERMISSION = "permission"  # the ACL forbids the command or the key
-    LOADING = "loading"  # the server reads its data set
+    LOADING = "loading"  # the server is loading its data set
     MASTER_DOWN = "master_down"  # a replica without its master
     CLUSTER_DOWN = "cluster_down"
     READONLY = "readonly"  # a replica, or a master that has been demoted
-    OOM = "oom"  # maxmemory reached, and nothing may be evicted
-    UNSAVED = "unsaved"  # it cannot persist, or has too few replicas, and so takes no writes
-    WRONG_TYPE = "wrong_type"  # another kind of value stands at the key
-    ERROR = "error"  # any other refusal
+    OOM = "oom"  # maxmemory is reached and nothing can be evicted
+    UNSAVED = "unsaved"  # no writes, because it cannot persist or has too few replicas
+    WRONG_TYPE = "wrong_type"  # the key holds another type of value
+    ERROR = "error"  # any other error reply
 
 
-# A pooled connection may be dead while Redis is well, or lead to a master that is one no more:
-# these are tried once more on a fresh connection, inside the same deadline.
+# Retried once on a fresh connection, within the same deadline: a pooled connection may be dead
+# although Redis works, or may lead to a former master.
 RETRIED: Final = frozenset({Fault.BROKEN, Fault.PROTOCOL, Fault.TIMEOUT, Fault.READONLY})
 
-# In a cluster also these: another node may have taken over.
-MOVED: Final = RETRIED | {Fault.REFUSED, Fault.UNREACHABLE, Fault.CLUSTER_DOWN}
+# Retried in a cluster, where another node may have taken over.
+RETRIED_IN_CLUSTER: Final = RETRIED | {Fault.REFUSED, Fault.UNREACHABLE, Fault.CLUSTER_DOWN}
 
-# These are no hiccup: the next request would meet the same.
+# Not transient: the next request would fail in the same way.
 CERTAIN: Final = frozenset(
     {
         *(Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS, Fault.MAX_CLIENTS, Fault.AUTH),
@@ -56,7 +56,7 @@ CERTAIN: Final = frozenset(
     }
 )
 
-# The command never left, or was refused before anything was done.
+# The command was not sent, or was refused before it had any effect.
 UNSENT: Final = frozenset(
     {
         *(Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS, Fault.BUSY, Fault.MAX_CLIENTS),
@@ -64,16 +64,17 @@ UNSENT: Final = frozenset(
     }
 )
 
-# Reads work beside these: a write that meets one says nothing about look-ups.
+# If a write fails with one of these, reads may still work.
 WRITES_ONLY: Final = frozenset(
     {Fault.READONLY, Fault.OOM, Fault.UNSAVED, Fault.PERMISSION, Fault.WRONG_TYPE, Fault.ERROR}
 )
 
 
 class RedisUnavailable(StoreUnavailable):
-    """Redis could not do it. `fault` says why, `operation` which use of a connection it was.
+    """Redis could not be used. `fault` says why.
 
-    Many look-ups may share one operation; who counts faults counts operations.
+    `operation` numbers the use of a connection that failed. Many look-ups may share one operation:
+    count operations to count faults.
     """
 
     def __init__(self, fault: Fault, operation: int = 0) -> None:
@@ -99,7 +100,7 @@ _BY_TYPE: Final = (
     (redis_errors.TimeoutError, Fault.TIMEOUT),
     (redis_errors.InvalidResponse, Fault.PROTOCOL),
 )
-# Error codes that the library has no class for: the reply's first word (RESP, "simple errors").
+# Error codes without a class in the library: the first word of the reply (RESP, "simple errors").
 _BY_CODE: Final[Mapping[str, Fault]] = {
     "WRONGTYPE": Fault.WRONG_TYPE,
     "MISCONF": Fault.UNSAVED,
@@ -130,5 +131,5 @@ def _of_socket(error: BaseException | None) -> Fault:
     if isinstance(error, ssl.SSLError):
         return Fault.TLS
     if isinstance(error, ConnectionError) or not isinstance(error, OSError):
-        return Fault.BROKEN  # reset, broken pipe, or closed by the server in good order
+        return Fault.BROKEN  # reset, broken pipe, or closed by the server
     return Fault.UNREACHABLE

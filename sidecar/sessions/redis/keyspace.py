@@ -1,7 +1,8 @@
-"""The keys in Redis, their lives, and the order in which they are written and deleted.
+"""The keys in Redis, their expiry, and the order in which they are written and deleted.
 
-No step needs two keys at once, so a cluster will do; a crash between two steps means one more
-login, never a live session that no logout can find. All of it may run twice. Knows no connections.
+No step needs two keys at once, so it works on a cluster. A crash between two steps costs the user
+one more login; it never leaves a live session that no logout can find. Every operation is safe to
+repeat. Knows no connections.
 """
 
 from __future__ import annotations
@@ -28,18 +29,21 @@ TOKEN: Final = b"session:token:"
 REFRESH: Final = b"session:refresh:"
 LOGIN: Final = b"session:sid:"
 USER: Final = b"session:user:"
-DENIED: Final = b"session:denied:"
+REVOKED: Final = b"session:denied:"
 
-# The fields of a refresh token's hash. HSETNX on the second is the claim.
+# The fields of a refresh token's hash. HSETNX on `used` is the claim.
 RECORD: Final = "record"
 USED: Final = "used"
 
-# Of one user's logins: in one listing, and in one step of a logout of all.
+# How many of a user's logins a listing returns, and one step of a logout of all sessions ends.
 LISTED: Final = 500
 
 
 class Keyspace:
-    """Work on a client's keys. No key outlives `max_ttl` seconds."""
+    """Operations on keys through a client. No key outlives `max_ttl` seconds.
+
+    `clock` returns seconds since the epoch.
+    """
 
     __slots__ = ("_clock", "_max_ttl")
 
@@ -50,13 +54,13 @@ class Keyspace:
     def __repr__(self) -> str:
         return f"<Keyspace of keys that live {self._max_ttl:.0f} s at most>"
 
-    async def tokens(self, token_ids: Sequence[str], redis: Redis) -> list[bytes | None]:
-        """The values under these token ids. One of another type is as good as none."""
-        answers: list[Any] = await redis.mget([TOKEN + octets(one) for one in token_ids])
+    async def read_tokens(self, token_ids: Sequence[str], redis: Redis) -> list[bytes | None]:
+        """The values under these token ids. A key of another type counts as absent."""
+        answers: list[Any] = await redis.mget([TOKEN + octets(token_id) for token_id in token_ids])
         return answers
 
     async def write(self, grant: Grant, redis: Redis) -> bool:
-        """Write a grant. False, and nothing of it left, if the login it continues was ended."""
+        """Write a grant. If the login it continues was ended, delete it again and return False."""
         session = grant.session
         login, user = LOGIN + octets(session.sid), USER + octets(session.sub)
         refresh = REFRESH + octets(grant.refresh_id or "")
@@ -78,10 +82,11 @@ class Keyspace:
     async def _put(
         self, grant: Grant, login: bytes, user: bytes, refresh: bytes, redis: Redis
     ) -> bool:
-        """Write all of a grant; whether its login was live when the login's hash had been written.
+        """Write all of a grant. True if its login was live after the login's hash was written.
 
-        The credentials come before the hash that names them: a logout that takes `created` away
-        after this has looked finds them there; one that took it before is seen here.
+        The credentials are written before the hash that names them. A logout deletes the hash's
+        `created` field: if it does so after the check here, it finds the credentials in the hash;
+        if it did so before, the check here notices.
         """
         session, now = grant.session, self._clock()
         until = min((grant.refresh or session).exp, now + self._max_ttl)
@@ -93,32 +98,34 @@ class Keyspace:
                 record = encode_refresh(grant.refresh, grant.refresh_id)
                 pipe.hset(refresh, RECORD, record)
                 pipe.pexpire(refresh, self._life(until))
-            checked(await _before_what_follows(pipe, redis))
+            checked(await _flush_in_cluster(pipe, redis))
             pipe.hset(login, mapping=fields)
             pipe.pexpire(login, self._life(until))
             pipe.zremrangebyscore(user, "-inf", now)
             pipe.zadd(user, {session.sid: until})
-            # No shorter than its longest member, whenever that one began.
+            # It must live as long as its longest-lived member, which may have begun at any time.
             pipe.pexpire(user, self._life(now + self._max_ttl))
             if grant.replaces is not None:
                 pipe.delete(TOKEN + octets(grant.replaces))
             pipe.hexists(login, login_hash.CREATED)
             return bool(checked(await pipe.execute(raise_on_error=False))[-1])
 
-    async def refresh(self, refresh_id: str, redis: Redis) -> tuple[bytes | None, bytes | None]:
-        """A refresh token's record and its used record."""
+    async def read_refresh(
+        self, refresh_id: str, redis: Redis
+    ) -> tuple[bytes | None, bytes | None]:
+        """A refresh token's record, and its used record with the claim's mark."""
         fields: list[Any] = await redis.hmget(REFRESH + octets(refresh_id), [RECORD, USED])
         return fields[0], fields[1]
 
     async def claim(
         self, refresh_id: str, value: bytes, exp: float, redis: Redis
     ) -> tuple[bytes | None, bytes | None]:
-        """Set the used record if there is none; the record, and the used record that now stands."""
+        """Set the used record unless there is one. Returns the record and the used record now."""
         key = REFRESH + octets(refresh_id)
-        async with redis.pipeline(transaction=True) as pipe:  # of one key
+        async with redis.pipeline(transaction=True) as pipe:  # one key, so a cluster accepts it
             pipe.hsetnx(key, USED, value)
             pipe.hmget(key, [RECORD, USED])
-            pipe.pexpire(key, self._life(exp))  # this may have made the key
+            pipe.pexpire(key, self._life(exp))  # HSETNX may have created the key
             record, used = checked(await pipe.execute(raise_on_error=False))[1]
         if record is None:
             await redis.delete(key)
@@ -127,10 +134,10 @@ class Keyspace:
     async def end(
         self, sids: Sequence[bytes], user: bytes | None, redis: Redis
     ) -> list[dict[str, bytes]]:
-        """End these logins; the fields that their hashes had. A second call ends what one left."""
+        """End these logins. Returns their hashes' fields. A second call completes the work."""
         async with redis.pipeline(transaction=False) as pipe:
             for sid in sids:
-                # From here on no refresh continues it, and its hash still names all it has.
+                # From now on no refresh continues it, and its hash still names its credentials.
                 pipe.hdel(LOGIN + sid, login_hash.CREATED)
                 pipe.hgetall(LOGIN + sid)
             answers = await pipe.execute(raise_on_error=False)
@@ -142,9 +149,9 @@ class Keyspace:
                     pipe.delete(TOKEN + token)
                 if sub := fields.get(login_hash.SUB):
                     pipe.zrem(USER + sub, sid)
-                if user is not None:  # also when the hash says nothing
+                if user is not None:  # even if the hash is empty
                     pipe.zrem(user, sid)
-            answers = await _before_what_follows(pipe, redis)
+            answers = await _flush_in_cluster(pipe, redis)
             for sid in sids:
                 pipe.delete(LOGIN + sid)
             for answer in answers + await pipe.execute(raise_on_error=False):
@@ -152,7 +159,7 @@ class Keyspace:
         return logins
 
     async def token_of(self, sid: bytes, redis: Redis) -> bytes | None:
-        """The id of the token that a login has now; None when it has ended."""
+        """The current token id of a login, or None if it has ended."""
         fields = [login_hash.CREATED, login_hash.TOKEN]
         found: list[Any] = await redis.hmget(LOGIN + sid, fields)
         return None if found[0] is None else found[1]
@@ -161,22 +168,22 @@ class Keyspace:
         """Delete the value under a token id."""
         await redis.delete(TOKEN + octets(token_id))
 
-    async def some_of(self, user: bytes, before: float | None, redis: Redis) -> list[bytes]:
-        """Some sids of a user, as long as there are any; if so asked, of logins begun `before`."""
+    async def next_sids(self, user: bytes, before: float | None, redis: Redis) -> list[bytes]:
+        """Up to LISTED of a user's sids; with `before`, only logins that began before that time."""
         if before is None:
             sids: list[Any] = await redis.zrange(user, 0, LISTED - 1)
             return sids
         everything: list[Any] = await redis.zrange(user, 0, -1)
         old: list[bytes] = []
         for start in range(0, len(everything), LISTED):
-            some = everything[start : start + LISTED]
+            batch = everything[start : start + LISTED]
             async with redis.pipeline(transaction=False) as pipe:
-                for sid in some:
+                for sid in batch:
                     pipe.hget(LOGIN + sid, login_hash.CREATED)
                 answers = await pipe.execute(raise_on_error=False)
             old += [
                 sid
-                for sid, answer in zip(some, answers, strict=True)
+                for sid, answer in zip(batch, answers, strict=True)
                 if is_of_another_kind(answer) or login_hash.began_before(answer, before)
             ]
             if len(old) >= LISTED:
@@ -184,7 +191,7 @@ class Keyspace:
         return old[:LISTED]
 
     async def listing(self, user: bytes, redis: Redis) -> list[SessionInfo]:
-        """A user's live logins, newest first; of very many those that live longest."""
+        """A user's live logins, newest first. Of more than LISTED, those that expire last."""
         now = self._clock()
         sids: list[Any] = await redis.zrevrangebyscore(user, "+inf", now, start=0, num=LISTED)
         async with redis.pipeline(transaction=False) as pipe:
@@ -197,33 +204,33 @@ class Keyspace:
         ]
         return sorted(filter(None, infos), key=lambda info: info.created, reverse=True)
 
-    async def seen(self, sids: Sequence[str], now: float, redis: Redis) -> None:
-        """Write when these logins were seen last."""
+    async def write_seen(self, sids: Sequence[str], now: float, redis: Redis) -> None:
+        """Record `now` as the time at which these logins were last seen."""
         keys = [LOGIN + octets(sid) for sid in sids]
         async with redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hset(key, login_hash.SEEN, repr(now))
-            made = checked(await pipe.execute(raise_on_error=False))
-            for key, new in zip(keys, made, strict=True):
-                if new:  # the login ended meanwhile, and a sid never comes again
+            created = checked(await pipe.execute(raise_on_error=False))
+            for key, new in zip(keys, created, strict=True):
+                if new:  # the login ended meanwhile; its sid is never reused
                     pipe.delete(key)
             await pipe.execute()
 
     def _life(self, until: float) -> int:
-        """Milliseconds that a key ending then has to live. Relative: pods' clocks differ."""
+        """The time to live in milliseconds. Relative, because the pods' clocks differ."""
         return max(1, int(min(until - self._clock(), self._max_ttl) * 1000))
 
 
 def octets(text: str) -> bytes:
-    """A part of a key. Never fails: a token id may be text that a client made up."""
+    """Encode a part of a key. Never fails: a token id may be any text from a client."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def checked(answers: list[T]) -> list[T]:
-    """A pipeline's answers; the first error among them is raised as it came.
+    """A pipeline's answers. Raises the first error among them, unchanged.
 
-    The library would write the command into it, key and value too. A cluster's pipeline also gives
-    faults of connections as answers.
+    The library would add the command to its message, with key and value. A cluster's pipeline also
+    returns connection errors as answers.
     """
     for answer in answers:
         if isinstance(answer, Exception):
@@ -232,7 +239,7 @@ def checked(answers: list[T]) -> list[T]:
 
 
 def is_of_another_kind(answer: object) -> bool:
-    """Whether what stands at a key was found to be no hash. Raises any other error."""
+    """Whether the answer says that the key holds another type. Raises any other error."""
     if not isinstance(answer, Exception):
         return False
     if classify(answer) is not Fault.WRONG_TYPE:
@@ -240,8 +247,8 @@ def is_of_another_kind(answer: object) -> bool:
     return True
 
 
-async def _before_what_follows(pipe: Any, redis: Redis) -> list[Any]:
-    """Have all of the pipeline done before the rest; a single server keeps the order anyhow."""
+async def _flush_in_cluster(pipe: Any, redis: Redis) -> list[Any]:
+    """In a cluster, execute the pipeline so far. A single server keeps the order anyway."""
     if not isinstance(redis, RedisCluster):
         return []
     answers: list[Any] = await pipe.execute(raise_on_error=False)
@@ -249,19 +256,19 @@ async def _before_what_follows(pipe: Any, redis: Redis) -> list[Any]:
 
 
 async def _clear(kinds: Mapping[bytes, bytes], redis: Redis) -> None:
-    """Delete what stands at keys of ours but is of another kind."""
+    """Delete those of these keys that hold another type than the given one."""
     async with redis.pipeline(transaction=False) as pipe:
         for key in kinds:
             pipe.type(key)
         found = await pipe.execute()
-        for (key, kind), actual in zip(kinds.items(), found, strict=True):
-            if actual not in (kind, b"none"):
+        for (key, expected), actual in zip(kinds.items(), found, strict=True):
+            if actual not in (expected, b"none"):
                 pipe.delete(key)
         await pipe.execute()
 
 
 def _fields(answer: object) -> dict[str, bytes]:
-    """A hash's fields; what stands at the key but is no hash has none."""
+    """A hash's fields. A key of another type has none."""
     if is_of_another_kind(answer) or not isinstance(answer, dict):
         return {}
     return {login_hash.text_of(name): value for name, value in answer.items()}

@@ -1,6 +1,6 @@
-"""When logins were seen last, written into Redis now and then, and never in the way of a look-up.
+"""Records in Redis when logins were last seen, in the background and rarely.
 
-One writer at a time, some logins at once: it takes one of the link's slots, whatever comes in.
+One writer at a time takes one of the link's slots, so that it never delays look-ups.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ if TYPE_CHECKING:
     from sidecar.sessions.redis.keyspace import Keyspace
     from sidecar.sessions.redis.link import RedisLink
 
-_AT_ONCE: Final = 100
-_KEPT: Final = 100_000
+_BATCH: Final = 100
+_MAX_REMEMBERED: Final = 100_000
 
 logger = logging.getLogger("sidecar.sessions")
 
 
 class LastSeenWriter:
-    """Writes each login at most once in `every` seconds; `clock` gives seconds since the epoch."""
+    """Writes each login at most once per `interval` seconds.
 
-    __slots__ = ("_clock", "_every", "_keys", "_last", "_link", "_waiting", "_writing")
+    `clock` returns seconds since the epoch.
+    """
+
+    __slots__ = ("_clock", "_interval", "_keys", "_link", "_waiting", "_writing", "_written")
 
     def __init__(
-        self, link: RedisLink, keys: Keyspace, clock: Callable[[], float], every: float
+        self, link: RedisLink, keys: Keyspace, clock: Callable[[], float], interval: float
     ) -> None:
         self._link = link
         self._keys = keys
         self._clock = clock
-        self._every = every
-        self._last: dict[str, float] = {}  # sid: when that was written last
+        self._interval = interval
+        self._written: dict[str, float] = {}  # time of the last write by sid
         self._waiting: list[str] = []
         self._writing = False
 
@@ -43,44 +46,46 @@ class LastSeenWriter:
         return f"<LastSeenWriter {len(self._waiting)} waiting>"
 
     def add(self, sids: Iterable[str]) -> None:
-        """These were seen now; written soon, if that is due."""
+        """These logins were seen now. Writes those that are due, in the background."""
         self._waiting += self._due(sids)
         if self._waiting and not self._writing:
             self._writing = True
             self._link.tasks.spawn(self._write_waiting(), "session seen")
 
     async def write(self, sids: Iterable[str]) -> None:
-        """The same, and written when it returns."""
+        """These logins were seen now. Writes those that are due before it returns."""
         due = self._due(sids)
-        for start in range(0, len(due), _AT_ONCE):
-            await self._write(due[start : start + _AT_ONCE])
+        for start in range(0, len(due), _BATCH):
+            await self._write(due[start : start + _BATCH])
 
-    def written(self, sid: str) -> None:
-        """This was written with the rest of its login."""
-        self._last.pop(sid, None)
-        if len(self._last) >= _KEPT:
-            del self._last[next(iter(self._last))]
-        self._last[sid] = self._clock()
+    def mark_written(self, sid: str) -> None:
+        """The time was written with the rest of this login."""
+        self._written.pop(sid, None)
+        if len(self._written) >= _MAX_REMEMBERED:
+            del self._written[next(iter(self._written))]
+        self._written[sid] = self._clock()
 
     def _due(self, sids: Iterable[str]) -> list[str]:
-        """Those that were not written for a while; they are taken as written now."""
-        now, last = self._clock(), self._last
-        # Also what was written in the future: the clock was set back.
-        due = [sid for sid in sids if sid and not 0.0 <= now - last.get(sid, 0.0) < self._every]
+        """Those that were not written recently. They count as written from now on."""
+        now, written = self._clock(), self._written
+        # A write in the future is due as well: the clock was set back.
+        due = [
+            sid for sid in sids if sid and not 0.0 <= now - written.get(sid, 0.0) < self._interval
+        ]
         for sid in due:
-            self.written(sid)
+            self.mark_written(sid)
         return due
 
     async def _write_waiting(self) -> None:
         try:
             while self._waiting:
-                some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-                await self._write(some)
+                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                await self._write(batch)
         finally:
             self._writing = False
 
     async def _write(self, sids: Sequence[str]) -> None:
         try:
-            await self._link.run(partial(self._keys.seen, sids, self._clock()))
+            await self._link.run(partial(self._keys.write_seen, sids, self._clock()))
         except RedisUnavailable as unavailable:
-            logger.debug("seen not written", extra={"fault": unavailable.fault})
+            logger.debug("last seen not written", extra={"fault": unavailable.fault})

@@ -1,7 +1,7 @@
-"""One use of Redis: a connection, one total deadline, one more try, and the fault as one word.
+"""Runs operations on Redis: one total deadline, one retry, and a fault in one word.
 
-Callers never see the client library's errors, and a caller that goes away never leaves a connection
-with half a conversation on it. Knows nothing of sessions.
+Callers never see the client library's errors. A cancelled caller never leaves a connection in the
+middle of an exchange. Knows nothing of sessions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from sidecar.sessions.redis.faults import MOVED, RETRIED, Fault, RedisUnavailable, classify
+from sidecar.sessions.redis.faults import (
+    RETRIED,
+    RETRIED_IN_CLUSTER,
+    Fault,
+    RedisUnavailable,
+    classify,
+)
 from sidecar.tasks import Tasks, patient_timeout
 
 if TYPE_CHECKING:
@@ -30,12 +36,12 @@ logger = logging.getLogger("sidecar.sessions")
 
 
 class RedisLink:
-    """Runs work on a client, at most `slots` at a time, each within `timeout` seconds in total."""
+    """Runs at most `slots` operations at a time, each within `timeout` seconds in total."""
 
     __slots__ = ("_client", "_free", "_nodes", "_operations", "_slots", "_tasks", "_timeout")
 
     def __init__(self, client: Redis, *, timeout: float, slots: int) -> None:
-        # Never more than the pool has: waiting for a connection is better than being refused one.
+        # No more than the pool has: waiting for a connection is better than a refusal.
         self._nodes = client.nodes_manager if isinstance(client, RedisCluster) else None
         if self._nodes is None:
             slots = min(slots, client.connection_pool.max_connections)
@@ -55,12 +61,12 @@ class RedisLink:
 
     @property
     def tasks(self) -> Tasks:
-        """What runs on this link beside the requests; ends with it."""
+        """Background tasks that use this link. They end when it closes."""
         return self._tasks
 
     @property
     def slots(self) -> int:
-        """How many operations can be under way at once."""
+        """How many operations can run at once."""
         return self._slots
 
     async def run(
@@ -70,10 +76,10 @@ class RedisLink:
         waited: float = 0.0,
         client: Redis | None = None,
     ) -> T:
-        """The outcome of `work`. It may run twice, so it must be safe to repeat.
+        """The outcome of `work`, which may run twice and must be safe to repeat.
 
-        `waited` seconds of its time are gone already; `client` takes the place of the link's own.
-        Raises RedisUnavailable. Only for tasks that no caller can cancel: see `detached`.
+        `waited` seconds of the deadline have already passed. `client` replaces the link's own.
+        Raises RedisUnavailable. Call it only in tasks that no caller can cancel: see `detached`.
         """
         self._operations += 1
         number = self._operations
@@ -81,44 +87,44 @@ class RedisLink:
         try:
             async with patient_timeout(self._timeout - waited), self._free:
                 fault = Fault.TIMEOUT
-                return await self._twice(work, self._client if client is None else client)
+                return await self._with_retry(work, self._client if client is None else client)
         except TimeoutError:
-            # The library has closed the connection: a late answer has nobody to go to.
+            # The library has closed the connection, so a late answer reaches no other caller.
             raise RedisUnavailable(fault, number) from None
         except _FAULTS as error:
             raise RedisUnavailable(classify(error), number) from None
 
     async def detached(self, work: Coroutine[Any, Any, T], name: str) -> T:
-        """Run this in a task of its own: a caller that is cancelled stops waiting, no more."""
+        """Run `work` in its own task: cancelling the caller does not cancel it."""
         outcome = await asyncio.shield(self._tasks.spawn(_outcome(work), name))
         if isinstance(outcome, RedisUnavailable):
             raise outcome
         return outcome
 
     async def close(self) -> None:
-        """End what runs, close every connection."""
+        """Cancel running operations and close every connection."""
         await self._tasks.close()
         try:
             await self._client.aclose()
         except _FAULTS as error:
-            logger.debug("redis connection not closed in order", extra={"fault": classify(error)})
+            logger.debug("redis connection not closed cleanly", extra={"fault": classify(error)})
 
-    async def _twice(self, work: Callable[[Redis], Awaitable[T]], client: Redis) -> T:
+    async def _with_retry(self, work: Callable[[Redis], Awaitable[T]], client: Redis) -> T:
         try:
             return await work(client)
         except _FAULTS as error:
             fault = classify(error)
-            if fault not in (RETRIED if self._nodes is None else MOVED):
+            if fault not in (RETRIED if self._nodes is None else RETRIED_IN_CLUSTER):
                 raise
         if self._nodes is not None:
             await self._nodes.initialize()
         elif fault is Fault.READONLY:
-            await self._renew()
-        # The pool gives the connection released last, which the fault has closed: it is made anew.
+            await self._disconnect_next()
+        # The pool returns the connection released last. The fault has closed it, so it reconnects.
         return await work(client)
 
-    async def _renew(self) -> None:
-        """Close the connection that is next in the pool: the master may have moved."""
+    async def _disconnect_next(self) -> None:
+        """Close the pool's next connection, so that it reconnects: the master may have moved."""
         pool = self._client.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's gap
         try:
@@ -128,7 +134,7 @@ class RedisLink:
 
 
 async def _outcome(work: Coroutine[Any, Any, T]) -> T | RedisUnavailable:
-    """A fault as a value: its waiter may be gone, and then nobody is to hear of it."""
+    """The outcome, or the fault as a value: if the caller is gone, it must not be logged."""
     try:
         return await work
     except RedisUnavailable as fault:

@@ -1,6 +1,6 @@
-"""A login's hash in Redis: what stands in its fields, and how a listing shows it. Pure.
+"""The fields of a login's hash in Redis, and their form in a listing. Pure.
 
-Knows no commands. What cannot be read is no login.
+Knows no commands. A hash that cannot be read counts as no login.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from sidecar.auth.session import Grant
 
-# `created` stands there from the first grant until the login is ended, and is written by nothing
-# else: a hash without it is no live login.
+# The first grant writes `created`, and ending the login deletes it; nothing else touches it. A hash
+# without this field is not a live login.
 CREATED: Final = "created"
 TOKEN: Final = "token"
 REFRESH: Final = "refresh"
@@ -28,7 +28,7 @@ ADDRESS: Final = "address"
 
 
 def fields_of(grant: Grant, now: float, until: float) -> dict[str, str | bytes]:
-    """The fields that this grant writes: all of them if it begins the login."""
+    """The fields that this grant writes. A grant that begins the login writes all of them."""
     session = grant.session
     fields: dict[str, str | bytes] = {
         TOKEN: _octets(session.id),
@@ -50,7 +50,7 @@ def fields_of(grant: Grant, now: float, until: float) -> dict[str, str | bytes]:
 
 
 def info_of(sid: str, fields: Mapping[str, bytes]) -> SessionInfo | None:
-    """How a listing shows it."""
+    """The login as a listing shows it, or None if a field is missing or unreadable."""
     try:
         return SessionInfo(
             sid=sid,
@@ -66,10 +66,10 @@ def info_of(sid: str, fields: Mapping[str, bytes]) -> SessionInfo | None:
         return None
 
 
-def began_before(created: object, moment: float) -> bool:
-    """Whether a login with this field began before; one that does not say when did."""
+def began_before(created: object, time: float) -> bool:
+    """Whether a login with this `created` field began before `time`. True if it is unreadable."""
     try:
-        return not isinstance(created, bytes) or float(created) < moment
+        return not isinstance(created, bytes) or float(created) < time
     except ValueError:
         return True
 
@@ -80,5 +80,5 @@ def text_of(value: bytes) -> str:
 
 
 def _octets(text: str) -> bytes:
-    """What a client may have made up is written as it is."""
+    """Encode text that may come from a client. Never fails."""
     return text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""What logins stand in Redis, for an operator: read a part at a time, by SCAN and never KEYS."""
+"""Lists the logins in Redis for an operator. Uses SCAN, never KEYS."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ _STEP: Final = 1000
 
 
 class SessionScanner:
-    """Reads through a client. Raises what the client library raises."""
+    """Reads logins through a client. Raises the client library's errors."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
 
     def __repr__(self) -> str:
-        return "<Browser>"
+        return "<SessionScanner>"
 
     async def logins(self, sub: str | None = None) -> AsyncIterator[SessionInfo]:
-        """Every live login, or one user's. In no order; one that begins meanwhile may lack."""
-        some: list[bytes] = []
+        """Every live login, or one user's, in no order.
+
+        A login that begins during the scan may be missing.
+        """
+        batch: list[bytes] = []
         async for sid in self._sids(sub):
-            some.append(sid)
-            if len(some) == LISTED:
-                for info in await self._read(some):
+            batch.append(sid)
+            if len(batch) == LISTED:
+                for info in await self._read(batch):
                     yield info
-                some.clear()
-        for info in await self._read(some):
+                batch.clear()
+        for info in await self._read(batch):
             yield info
 
     async def login(self, sid: str) -> SessionInfo | None:
-        """One login."""
+        """The login under this sid, or None."""
         found = await self._read([octets(sid)])
         return found[0] if found else None
 

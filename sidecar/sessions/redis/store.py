@@ -1,6 +1,6 @@
-"""The session store in Redis: look-ups that share their way, values read with distrust.
+"""The session store in Redis. Look-ups are batched, and stored values are validated.
 
-Raises RedisUnavailable for every fault and answers nothing in Redis' place: `tiered` does.
+Raises RedisUnavailable for every fault. `tiered` decides what to answer instead of Redis.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sidecar.auth.session import (
     RefreshRecord,
@@ -31,16 +31,16 @@ from sidecar.sessions.redis.link import RedisLink
 from sidecar.sessions.revocation.denylist import OwnTokens
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
-    from sidecar.sessions.store import LookupMetrics, Observer
+    from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 T = TypeVar("T")
 
-_MARK: Final = 8  # octets of a claim's mark, before the record in `used`
+_MARK: Final = 8  # bytes of a claim's mark, before the record in `used`
 _NO_FIELDS: Final[tuple[bytes | None, bytes | None]] = (None, None)
 
 logger = logging.getLogger("sidecar.sessions")
@@ -49,13 +49,15 @@ logger = logging.getLogger("sidecar.sessions")
 class RedisStore:
     """A `SessionStore` on a Redis client that returns bytes. It owns the client, and closes it.
 
-    `timeout` is each operation's total, in seconds; no key outlives `max_ttl`. With
-    `SessionKey.TOKEN` any value under a token's key is a live session. When a login was seen last
-    is written at most every `touch_every` seconds. `own` is as `LocalStore`'s.
+    `timeout` is the total for each operation, in seconds. No key outlives `max_ttl` seconds. With
+    `SessionKey.TOKEN`, any value under a token's key is a live session. The time at which a login
+    was last seen is written at most every `touch_every` seconds. `own` gives the revocations that
+    a logout adds to the denylist. `clock` returns seconds since the epoch.
     """
 
     degraded: bool = False
-    tells: bool = False  # who reads through a followed connection is told
+    reports_changes: bool = False  # `Tracking` reports them, to the near cache
+    transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
     def __init__(
         self,
@@ -79,40 +81,47 @@ class RedisStore:
         self._last_seen = LastSeenWriter(self._link, self._keys, clock, touch_every)
         self._own = OwnTokens() if own is None else own
         self.revocations = RedisRevocations(self._link, metrics, clock)
-        self._observer: Observer | None = None
+        self._observer: LookupObserver | None = None
         self._reader: Redis | None = None
-        # Where there is more than one slot, look-ups leave one to logins and logouts.
+        # If there are several slots, look-ups leave one to logins and logouts.
         parallel = max(1, self._link.slots - 1)
         self._lookups = LookupBatcher(self._fetch, self._link.tasks, parallel=parallel)
 
     def __repr__(self) -> str:
         return f"<RedisStore by {self._session_key} on {self._link!r}>"
 
-    def observe(self, observer: Observer) -> None:
-        """Tell this one of every look-up."""
+    async def start(self) -> None:
+        """Do nothing: the client connects on first use."""
+
+    def describe(self) -> dict[str, Any]:
+        """The store's state, for `/status`."""
+        return {"kind": "redis"}
+
+    def set_observer(self, observer: LookupObserver) -> None:
+        """Report every look-up to `observer`."""
         self._observer = self.revocations.observer = observer
 
     def read_through(self, client: Redis | None) -> None:
-        """Look sessions up by this client, or by the store's own."""
+        """Send look-ups through this client; None restores the store's own."""
         self._reader = self.revocations.reader = client
 
     def peek(self, token_id: str) -> Session | None:
-        """None: nothing is known here without asking."""
+        """None: this store keeps nothing in memory."""
         return None
 
-    def known(self, token_id: str) -> Session | None:
-        """None: as `peek`."""
+    def last_known(self, token_id: str) -> Session | None:
+        """None: this store keeps nothing in memory."""
         return None
 
-    def ended_here(self, session: Session) -> bool:
-        """False: what is ended here is ended in Redis."""
+    def is_ended(self, session: Session) -> bool:
+        """False: this store keeps nothing in memory."""
         return False
 
-    def on_ended(self, listener: Callable[[str | None], None]) -> None:
-        """Nothing is told of here."""
+    def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
+        """Do nothing: this store reports no changes."""
 
     async def token_of(self, sid: str) -> str | None:
-        """The id of the token that a login has now, or None."""
+        """The current token id of a login, or None."""
         work = partial(self._keys.token_of, octets(sid))
         found = await self._run_on_hash(work, "login look-up", None)
         return None if found is None else login_hash.text_of(found)
@@ -122,47 +131,51 @@ class RedisStore:
         return await self._lookups.ask(token_id)
 
     async def ping(self) -> None:
-        """Ask the way every look-up asks. Raises RedisUnavailable."""
-        await self._run(partial(self._keys.tokens, [""]), "redis probe")
+        """Send a look-up like any other. Raises RedisUnavailable."""
+        await self._run(partial(self._keys.read_tokens, [""]), "redis probe")
 
     async def write(self, grant: Grant) -> bool:
-        """Write all of one login or refresh, then end the token it replaces."""
+        """Write everything that one login or refresh grants, then end the token it replaces."""
         try:
             return await self._run(partial(self._keys.write, grant), "session write")
         finally:
-            self._last_seen.written(grant.session.sid)
-            self._lookups.forget(grant.session.id)
-            self._lookups.forget(grant.replaces or "")
+            self._last_seen.mark_written(grant.session.sid)
+            self._lookups.invalidate(grant.session.id)
+            self._lookups.invalidate(grant.replaces or "")
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None."""
-        work = partial(self._keys.refresh, refresh_id)
+        work = partial(self._keys.read_refresh, refresh_id)
         record, used = await self._run_on_hash(work, "refresh look-up", _NO_FIELDS)
         return self._record(refresh_id, record, used)
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Put `used` in place of a live record, in one step; what was there before."""
-        # The mark tells this claim, made twice because its answer was lost, from anyone else's.
+        """Replace a live record by `used`, in one atomic step. Returns the previous record."""
+        # The mark recognises this claim when it is sent twice because the first answer was lost.
         value = secrets.token_bytes(_MARK) + encode_refresh(used, refresh_id)
         work = partial(self._keys.claim, refresh_id, value, used.exp)
-        record, stands = await self._run_on_hash(work, "refresh claim", _NO_FIELDS)
-        return self._record(refresh_id, record, None if stands == value else stands)
+        record, current = await self._run_on_hash(work, "refresh claim", _NO_FIELDS)
+        return self._record(refresh_id, record, None if current == value else current)
 
     async def revoke_session(self, sid: str) -> bool:
-        """End one login. True if there was one."""
+        """End one login. True if it existed."""
         return await self._run(partial(self._end, [octets(sid)], None), "logout") > 0
 
     async def revoke_token(self, token_id: str) -> bool:
-        """End the credential under this id, and its login. True if there was one."""
+        """End the credential under this id, and its login. True if it existed."""
         try:
             return await self._run(partial(self._end_token, token_id), "logout")
         finally:
-            self._lookups.forget(token_id)
+            self._lookups.invalidate(token_id)
 
     async def revoke_user(
         self, sub: str, before: float | None = None, also: Iterable[str] = ()
     ) -> int:
-        """End a user's logins, or those begun `before`, and these; how many there were."""
+        """End a user's logins; with `before`, only those that began before that time.
+
+        `also` are sids of this user that are ended whether they are listed or not. Returns how many
+        logins there were.
+        """
         now = self._clock()
         await self.revocations.revoke(
             self._own.of_user(sub, now if before is None else before, now)
@@ -177,17 +190,17 @@ class RedisStore:
         return await self._run_on_hash(work, "session listing", nothing)
 
     async def close(self) -> None:
-        """Close every connection; what is under way is given up."""
+        """Close every connection and cancel running operations."""
         self._lookups.close()
         self.revocations.close()
         await self._link.close()
 
     async def _run(self, work: Callable[[Redis], Awaitable[T]], name: str) -> T:
-        """Do it on the link, out of its caller's reach."""
+        """Run `work` on the link, in a task that the caller cannot cancel."""
         return await self._link.detached(self._link.run(work), name)
 
     async def _run_on_hash(self, work: Callable[[Redis], Awaitable[T]], name: str, absent: T) -> T:
-        """The same; a value of another type at the key is as good as none."""
+        """Run `work` on a hash or sorted set. Returns `absent` if the key holds another type."""
         try:
             return await self._run(work, name)
         except RedisUnavailable as unavailable:
@@ -200,17 +213,17 @@ class RedisStore:
         observer = self._observer
         if observer is None:
             return await self._look_up(token_ids, since)
-        reading = observer.begin()
+        lookup = observer.begin_lookup()
         try:
             sessions = await self._look_up(token_ids, since)
             for token_id, session in zip(token_ids, sessions, strict=True):
-                observer.confirm(token_id, session, reading)
+                observer.record_session(token_id, session, lookup)
         finally:
-            observer.end(reading)
+            observer.end_lookup(lookup)
         return sessions
 
     async def _look_up(self, token_ids: Sequence[str], since: float) -> list[Session | None]:
-        work = partial(self._keys.tokens, token_ids)
+        work = partial(self._keys.read_tokens, token_ids)
         waited = time.perf_counter() - since
         try:
             values = await self._link.run(work, waited=waited, client=self._reader)
@@ -241,7 +254,7 @@ class RedisStore:
     def _record(
         self, refresh_id: str, record: bytes | None, used: bytes | None
     ) -> RefreshRecord | None:
-        """The used record, else the live one. What was used without ever being live is nothing."""
+        """The used record, or else the live one. None if there was never a live one."""
         if record is None:
             return None
         found = decode_refresh(record if used is None else used[_MARK:], refresh_id)
@@ -260,11 +273,11 @@ class RedisStore:
         await self.revocations.write_all(own, redis)
         logins = await self._keys.end(sids, user, redis)
         for fields in logins:
-            self._lookups.forget(login_hash.text_of(fields.get(login_hash.TOKEN, b"")))
+            self._lookups.invalidate(login_hash.text_of(fields.get(login_hash.TOKEN, b"")))
         return sum(login_hash.TOKEN in fields for fields in logins)
 
     async def _end_token(self, token_id: str, redis: Redis) -> bool:
-        (value,) = await self._keys.tokens([token_id], redis)
+        (value,) = await self._keys.read_tokens([token_id], redis)
         session = None if value is None else self._session(token_id, value)
         if session is not None and session.sid:
             await self._end([octets(session.sid)], None, redis)
@@ -278,7 +291,7 @@ class RedisStore:
                 ended += await self._link.run(partial(self._end, sids[:LISTED], user))
                 sids = sids[LISTED:]
             try:
-                sids = await self._link.run(partial(self._keys.some_of, user, before))
+                sids = await self._link.run(partial(self._keys.next_sids, user, before))
             except RedisUnavailable as unavailable:
                 if unavailable.fault is not Fault.WRONG_TYPE:
                     raise
@@ -288,5 +301,5 @@ class RedisStore:
                 return ended
 
     async def touch(self, sids: Sequence[str]) -> None:
-        """Write that these logins were seen, where that was not done for a while."""
+        """Record that these logins were seen now, unless that was recorded recently."""
         await self._last_seen.write(sids)

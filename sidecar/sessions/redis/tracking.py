@@ -1,8 +1,8 @@
-"""Has Redis tell of changes to the sessions read here, for as long as it can be believed.
+"""Keeps the near cache coherent by Redis' invalidation messages (CLIENT TRACKING with REDIRECT).
 
-One connection hears the invalidations of all that a few others have read (CLIENT TRACKING with
-REDIRECT, one key at a time: a sidecar pays for the sessions it serves, not for every login there
-is). Any of them lost, or silent, ends the watch at once. Knows keys, no sessions.
+One link receives the invalidations of every key that a few reading connections read. Tracking is
+per key, so a sidecar pays for the sessions it serves, not for every login in the cluster. If any of
+these connections is lost or silent, the epoch ends at once. Knows keys, not sessions.
 
 Source: https://redis.io/docs/latest/develop/reference/client-side-caching/
 """
@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from sidecar.sessions.redis.faults import Fault, classify
-from sidecar.sessions.redis.keyspace import DENIED, TOKEN
+from sidecar.sessions.redis.keyspace import REVOKED, TOKEN
 from sidecar.tasks import patient_timeout
 
 if TYPE_CHECKING:
@@ -33,26 +33,27 @@ if TYPE_CHECKING:
     Connect = Callable[[OnConnect, int], Redis]
 
 CHANNEL: Final = "__redis__:invalidate"
-FOLLOWS: Final = "Redis tells of changed sessions, known ones are not asked for"
-UNHEARD: Final = "Redis does not tell of changed sessions, each request asks for its own"
+TRACKING: Final = "Redis reports changed sessions, the near cache is in use"
+NOT_TRACKING: Final = "Redis does not report changed sessions, every request asks Redis"
 
-_PERIOD: Final = 0.5  # seconds between two looks whether the link is alive
-_SILENCE: Final = 0.5  # seconds until one that does not answer counts as dead
-_LATE: Final = 0.25  # seconds more, for what could not be read or sent when it was time
+_PING_INTERVAL: Final = 0.5  # seconds between two pings of every connection
+_SILENCE: Final = 0.5  # seconds until a connection that does not answer counts as lost
+_LATE: Final = 0.25  # seconds of tolerance if this process could not read or send in time
 _READERS: Final = 8
-_SHORTEST: Final = 0.25
-_LONGEST: Final = 5.0
-_REFUSED: Final = 30.0  # seconds until a server that will not do it is asked again
+_SHORTEST_DELAY: Final = 0.25  # seconds between two attempts; doubles
+_LONGEST_DELAY: Final = 5.0
+_REFUSED_DELAY: Final = 30.0  # seconds between attempts if the server refuses tracking
 _FAULTS: Final = (RedisError, OSError, RuntimeError)
 
 logger = logging.getLogger("sidecar.sessions")
 
 
 class Tracking:
-    """Keeps `near` coherent while `run` runs. `read_through` is given the client to read with.
+    """Keeps `near` coherent while `run` runs.
 
-    `connect(on_connect, connections)` makes a client that has each new connection greeted by
-    `on_connect`; `sleep` is in seconds.
+    `connect(on_connect, connections)` makes a client that calls `on_connect` on each new
+    connection. `read_through` receives the client that look-ups must use, or None for any. `sleep`
+    is in seconds.
     """
 
     def __init__(
@@ -68,89 +69,92 @@ class Tracking:
         self._read_through = read_through
         self._sleep = sleep
         self._wanted = asyncio.Event()
-        self._fault = ""  # told last; a new one is told once
+        self._fault = ""  # the last one logged: each is logged once
 
     def __repr__(self) -> str:
         return f"<Tracking {self._near!r}>"
 
     def resume(self) -> None:
-        """Redis is in use: follow it."""
+        """Redis is in use: track it."""
         self._wanted.set()
 
     def pause(self) -> None:
-        """Redis is away: nothing it said before can be relied on."""
+        """Redis is not in use: nothing that it reported before can be relied on."""
         self._wanted.clear()
-        self._lose()
+        self._end_epoch()
 
     async def run(self) -> None:
-        """Follow Redis, again and again, until cancelled."""
-        delay = _SHORTEST
+        """Track Redis, one epoch after another, until cancelled."""
+        delay = _SHORTEST_DELAY
         while True:
             await self._wanted.wait()
             flushes = self._near.flushes
-            fault = await self._follow()
+            fault = await self._run_epoch()
             if self._near.flushes != flushes:
-                delay = _SHORTEST  # it did work
+                delay = _SHORTEST_DELAY  # tracking had worked
             if self._wanted.is_set() and fault != self._fault:
                 self._fault = fault
-                logger.warning(UNHEARD, extra={"fault": fault})
-            await self._sleep(_REFUSED if fault in _REFUSALS else delay)
-            delay = min(2 * delay, _LONGEST)
+                logger.warning(NOT_TRACKING, extra={"fault": fault})
+            await self._sleep(_REFUSED_DELAY if fault in _REFUSALS else delay)
+            delay = min(2 * delay, _LONGEST_DELAY)
 
-    async def _follow(self) -> str:
-        """One epoch, from connecting to its end; why it ended."""
-        connection = TrackingConnection(self._connect, self._lose)
-        moment = _SILENCE
+    async def _run_epoch(self) -> str:
+        """Run one epoch, from connecting to its end. Returns the fault that ended it."""
+        connection = TrackingConnection(self._connect, self._end_epoch)
+        grace = _SILENCE
         try:
-            await self._hear(connection)
+            await self._listen(connection)
         except asyncio.CancelledError:
-            moment = 0.0  # the process ends, and has no look-up under way any more
+            grace = 0.0  # the process ends, so no look-up is running
             raise
         except TimeoutError:
             return Fault.TIMEOUT
         except _FAULTS as error:
             return classify(error)
         finally:
-            self._lose()
-            await connection.close(self._sleep, moment)
+            self._end_epoch()
+            await connection.close(self._sleep, grace)
         return Fault.BROKEN
 
-    async def _hear(self, connection: TrackingConnection) -> None:
-        """Raises what the client library raises, or TimeoutError, when the link is lost."""
+    async def _listen(self, connection: TrackingConnection) -> None:
+        """Process messages until the epoch ends.
+
+        Raises the client library's errors, or TimeoutError, when a connection is lost.
+        """
         async with patient_timeout(_SILENCE, _LATE):
             await connection.open()
         self._read_through(connection.reader)
-        epoch = self._near.follow()
+        epoch = self._near.begin_epoch()
         self._fault = ""
-        logger.info(FOLLOWS)
+        logger.info(TRACKING)
         clock = asyncio.get_running_loop().time
         pinged, due = 0.0, clock()
-        while self._near.follows(epoch):
+        while self._near.is_current(epoch):
             if clock() >= due:
-                # After a pause of this whole process an answer may have come unread.
-                if pinged > connection.heard and not await self._read(connection, epoch, _LATE):
+                # If this whole process was paused, the answer may have arrived but not been read.
+                if pinged > connection.alive_at and not await self._read(connection, epoch, _LATE):
                     raise RedisConnectionError("no answer on the link")
                 async with patient_timeout(_SILENCE, _LATE):
                     await connection.ping()
                 pinged = clock()
-                due = pinged + _PERIOD
+                due = pinged + _PING_INTERVAL
             await self._read(connection, epoch, max(0.0, due - clock()))
 
     async def _read(
         self, connection: TrackingConnection, epoch: TrackingEpoch, seconds: float
     ) -> bool:
-        """Take the next message, if there is one within `seconds`."""
+        """Process the next message. False if there is none within `seconds`."""
         message = await connection.next(seconds)
         if message is None:
             return False
-        connection.heard = asyncio.get_running_loop().time()
-        self._heard(message, epoch)
+        connection.alive_at = asyncio.get_running_loop().time()
+        self._on_message(message, epoch)
         return True
 
-    def _heard(self, message: dict[str, Any], epoch: TrackingEpoch) -> None:
+    def _on_message(self, message: dict[str, Any], epoch: TrackingEpoch) -> None:
         near = self._near
-        near.heard_now()
-        if message["type"] != "message" or not near.follows(epoch):
+        near.mark_alive()
+        if message["type"] != "message" or not near.is_current(epoch):
             return
         keys = message["data"]
         if not isinstance(keys, list):
@@ -159,16 +163,20 @@ class Tracking:
         for key in keys:
             if isinstance(key, bytes) and key.startswith(TOKEN):
                 near.on_session_changed(key[len(TOKEN) :].decode("utf-8", "surrogatepass"))
-            elif isinstance(key, bytes) and key.startswith(DENIED):
-                near.on_revocation_changed(key[len(DENIED) :].decode("ascii", "replace"))
+            elif isinstance(key, bytes) and key.startswith(REVOKED):
+                near.on_revocation_changed(key[len(REVOKED) :].decode("ascii", "replace"))
 
-    def _lose(self) -> None:
-        self._near.lose()
+    def _end_epoch(self) -> None:
+        self._near.end_epoch()
         self._read_through(None)
 
 
 class TrackingConnection:
-    """The connections of one epoch: `link` hears, `reader` reads. None of them may be replaced."""
+    """The connections of one epoch: a link for invalidations, and the client `reader` for look-ups.
+
+    A connection that is replaced may have missed invalidations, so the epoch then ends:
+    `on_broken` is called. `alive_at` is the loop time of the link's last message.
+    """
 
     def __init__(self, connect: Connect, on_broken: Callable[[], None]) -> None:
         self._on_broken = on_broken
@@ -177,35 +185,35 @@ class TrackingConnection:
         self._link = connect(self._on_link, 1)
         self.reader = connect(self._on_reader, _READERS)
         self._pubsub = self._link.pubsub()
-        self.heard = 0.0
+        self.alive_at = 0.0
 
     async def open(self) -> None:
-        """Listen, and see that what is read will be told of."""
+        """Subscribe, and check that the server accepts tracking."""
         await self._pubsub.subscribe(CHANNEL)
         await self.reader.ping()
-        self.heard = asyncio.get_running_loop().time()
+        self.alive_at = asyncio.get_running_loop().time()
 
     async def next(self, seconds: float) -> dict[str, Any] | None:
-        """The next message, or None if there is none for so long."""
+        """The next message, or None if there is none within `seconds`."""
         message: dict[str, Any] | None = await self._pubsub.get_message(timeout=seconds)
         return message
 
     async def ping(self) -> None:
-        """Ask the link for a sign of life, and see that every reading connection still stands."""
+        """Ping the link, and check that every idle reading connection still works."""
         await self._pubsub.ping()
-        # Taken at once, so that each idle connection gets one; the others show by their use.
+        # Concurrent pings, so that each idle connection gets one. Use shows whether busy ones work.
         await asyncio.gather(*(self.reader.ping() for _ in self._readers))
 
-    async def close(self, sleep: Callable[[float], Awaitable[None]], moment: float) -> None:
-        """Close all; what is being read now gets `moment` seconds to end."""
+    async def close(self, sleep: Callable[[float], Awaitable[None]], grace: float) -> None:
+        """Close all connections. Running look-ups get `grace` seconds to finish."""
         try:
             with suppress(*_FAULTS):
                 await self._pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py's gap
         finally:
             try:
                 await _close(self._link)
-                if moment:
-                    await sleep(moment)
+                if grace:
+                    await sleep(grace)
             finally:
                 await _close(self.reader)
 
@@ -217,7 +225,7 @@ class TrackingConnection:
         self._id = int(await connection.read_response())
 
     async def _on_reader(self, connection: Any) -> None:
-        if connection in self._readers:  # of what it read before, nothing will be told
+        if connection in self._readers:  # changes to what it read before are no longer reported
             self._on_broken()
         self._readers.add(connection)
         await connection.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", str(self._id))

@@ -1,6 +1,6 @@
-"""Denials in this process' memory: all that a pod alone has, and what holds while Redis is away.
+"""Revocations in this process's memory: all that a single pod has, and what holds without Redis.
 
-Bounded. Does no I/O and never waits; knows nothing of Redis.
+Bounded. Does no I/O and never waits. Pure; knows nothing of Redis.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class RevocationTable:
-    """At most `limit` denials; those that hold no longer go first, then the oldest.
+    """At most `limit` revocations, by name. `clock` returns seconds since the epoch.
 
-    `clock` gives seconds since the epoch.
+    A full table evicts expired revocations first, then the oldest.
     """
 
     __slots__ = ("_clock", "_limit", "_table", "dropped")
@@ -29,7 +29,7 @@ class RevocationTable:
         self._clock = clock
         self._limit = limit
         self._table: dict[str, Revocation] = {}
-        self.dropped = 0  # for want of room, while they still held
+        self.dropped = 0  # evicted before they expired
 
     def __repr__(self) -> str:
         return f"<RevocationTable {len(self._table)}, {self.dropped} dropped>"
@@ -38,7 +38,7 @@ class RevocationTable:
         return len(self._table)
 
     def add(self, name: str, revocation: Revocation) -> None:
-        """One more; of one name, the one that denies more counts."""
+        """Add a revocation. Of two under one name, whatever either revokes is revoked."""
         now = self._clock()
         if revocation.until <= now:
             return
@@ -50,7 +50,7 @@ class RevocationTable:
         self._table[name] = revocation
 
     def is_revoked(self, revocable: RevocableToken) -> bool:
-        """Whether this token is denied."""
+        """Whether this token is revoked."""
         now = self._clock()
         for name in revocable.names:
             revocation = self._table.get(name)
@@ -63,26 +63,26 @@ class RevocationTable:
         return False
 
     def in_force(self) -> dict[str, Revocation]:
-        """All that hold now."""
+        """All revocations that have not expired."""
         now = self._clock()
         return {
             name: revocation for name, revocation in self._table.items() if revocation.until > now
         }
 
     def _make_room(self, now: float) -> None:
-        self._table = {name: one for name, one in self._table.items() if one.until > now}
+        self._table = {name: held for name, held in self._table.items() if held.until > now}
         if len(self._table) >= self._limit:
-            # A tenth at once, so that the pass above is paid for by many additions.
+            # A tenth at once, which spreads the cost of the pass above over many additions.
             for name in list(self._table)[: -(-self._limit // 10)]:
                 del self._table[name]
                 self.dropped += 1
 
 
 class OwnTokens:
-    """What ends the tokens of a login, or of a user, of ours: nothing, where they need a session.
+    """Makes the revocations that end the tokens of one of this issuer's own logins or users.
 
-    `issuer` is ours if our tokens count unless denied. Such a denial holds for `max_ttl` seconds;
-    times are seconds since the epoch.
+    `issuer` is this sidecar's own, or None if its tokens need a session: then there is nothing to
+    revoke. A revocation lasts `max_ttl` seconds. Times are seconds since the epoch.
     """
 
     __slots__ = ("_issuer", "_max_ttl")
@@ -92,10 +92,10 @@ class OwnTokens:
         self._max_ttl = max_ttl
 
     def __repr__(self) -> str:
-        return f"<OwnTokens {'need sessions' if self._issuer is None else 'count unless denied'}>"
+        return f"<OwnTokens {'need sessions' if self._issuer is None else 'count unless revoked'}>"
 
     def of_logins(self, sids: Iterable[str], now: float) -> dict[str, Revocation]:
-        """The denials of these logins."""
+        """The revocations of these logins, by name."""
         if self._issuer is None:
             return {}
         revocation = Revocation(EVERYTHING, now + self._max_ttl)
@@ -106,10 +106,10 @@ class OwnTokens:
         }
 
     def of_user(self, sub: str, before: float, now: float) -> dict[str, Revocation]:
-        """The denial of what a user got before a moment.
+        """The revocation of every token that a user got before a time, by name.
 
-        Whole seconds, as the tokens' own: who logs in again at once gets a token that counts. Those
-        of this very second are ended with their logins.
+        The time is cut to whole seconds, like the tokens' own, so that a user who logs in again at
+        once gets a token that counts. Tokens of that same second are revoked with their logins.
         """
         if self._issuer is None:
             return {}
@@ -118,40 +118,40 @@ class OwnTokens:
 
 
 class LocalRevocations:
-    """The `Denials` of a pod alone."""
+    """The `RevocationStore` of a single pod, on a table in memory."""
 
-    __slots__ = ("_listener", "_revocations")
+    __slots__ = ("_listener", "_table")
 
-    def __init__(self, denied: RevocationTable) -> None:
-        self._revocations = denied
-        self._listener: Callable[[], None] = _nothing
+    def __init__(self, table: RevocationTable) -> None:
+        self._table = table
+        self._listener: Callable[[], None] = _ignore
 
     def __repr__(self) -> str:
-        return f"<LocalRevocations {self._revocations!r}>"
+        return f"<LocalRevocations {self._table!r}>"
 
     def peek(self, revocable: RevocableToken) -> Session | None:
-        """What stands for the token, unless it is denied."""
-        return None if self._revocations.is_revoked(revocable) else revocable.session
+        """The token's session, unless the token is revoked."""
+        return None if self._table.is_revoked(revocable) else revocable.session
 
     def is_revoked(self, revocable: RevocableToken) -> bool:
-        """Whether this token is denied."""
-        return self._revocations.is_revoked(revocable)
+        """Whether this token is revoked."""
+        return self._table.is_revoked(revocable)
 
     async def get(self, revocable: RevocableToken) -> Session | None:
-        """As `peek`."""
+        """The token's session, unless the token is revoked."""
         return self.peek(revocable)
 
     async def revoke(self, revocations: Mapping[str, Revocation]) -> None:
-        """Deny these, by name."""
+        """Record these revocations, by name."""
         for name, revocation in revocations.items():
-            self._revocations.add(name, revocation)
+            self._table.add(name, revocation)
         if revocations:
             self._listener()
 
-    def on_revoked(self, listener: Callable[[], None]) -> None:
-        """Call this after every denial."""
+    def set_listener(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever revocations were recorded."""
         self._listener = listener
 
 
-def _nothing() -> None:
-    """Nobody listens."""
+def _ignore() -> None:
+    """The listener until one is set."""

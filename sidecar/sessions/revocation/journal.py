@@ -1,17 +1,16 @@
-"""Revocations that Redis has not heard of yet, kept until it has; with a file, over a restart too.
+"""Revocations that Redis has not received yet. With a file, they also survive a restart.
 
-They hold here whatever becomes of the file: that it cannot be written is said, not raised.
+A revocation holds in this process whether the file can be written or not: a fault of the file is
+logged, never raised.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-import msgspec
-
+from sidecar.sessions.revocation.entry import Entry, EntryKind
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -20,65 +19,44 @@ if TYPE_CHECKING:
 BROKEN: Final = "the journal cannot be written, logouts of this outage will not survive a restart"
 MENDED: Final = "the journal can be written again"
 
-_SLACK: Final = 1000  # lines more than needed before the file is written anew
+_SLACK: Final = 1000  # superfluous lines in the file before it is rewritten
 
 logger = logging.getLogger("sidecar.sessions")
 
 
-class Kind(StrEnum):
-    """What was ended."""
-
-    SESSION = "sid"
-    TOKEN = "token"
-    USER = "user"
-    DENIAL = "denial"
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One revocation, made `at` a moment, of meaning `until` another (seconds since the epoch).
-
-    `what` is the user's name, of a USER: all that had begun before `at` was ended. Of a DENIAL it
-    is the denial's name, and `at` its `before`.
-    """
-
-    kind: Kind
-    what: str
-    at: float
-    until: float
-
-    def __repr__(self) -> str:
-        return f"<Entry {self.kind}>"
-
-
 class File(Protocol):
-    """Where entries survive. Blocking; used by one thread at a time; raises OSError."""
+    """Durable storage of entries. Blocking; used by one thread at a time; raises OSError.
+
+    `entries` are those found when it was opened, `lines` how many it holds now, and `damage`
+    describes what could not be read.
+    """
 
     entries: list[Entry]
     lines: int
     damage: str
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Write these; they are safe when this returns."""
+        """Append entries; they are durable when this returns."""
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
-        """Have these and no others."""
+        """Replace the contents by these entries, atomically."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the file."""
 
 
 class Journal:
-    """Pending revocations, the oldest first, `limit` of them at most."""
+    """Pending revocations, oldest first, at most `limit`."""
 
     def __init__(self, file: File | None = None, *, limit: int = 100_000) -> None:
         self._file = file
         self._limit = limit
-        self._pending: dict[tuple[Kind, str], Entry] = {}
+        self._pending: dict[tuple[EntryKind, str], Entry] = {}
         self._unsaved: list[Entry] = []
-        self._turn = asyncio.Lock()
+        self._saving = asyncio.Lock()
         self._tasks = Tasks()
         self.broken = False
-        self.dropped = 0  # for want of room; they hold here all the same
+        self.dropped = 0  # discarded to make room; they still hold in this process
         if file is not None:
             if file.damage:
                 logger.error("journal damaged", extra={"damage": file.damage})
@@ -92,13 +70,13 @@ class Journal:
         return len(self._pending)
 
     def pending(self) -> list[Entry]:
-        """All of them."""
+        """All pending entries, oldest first."""
         return list(self._pending.values())
 
     async def add(self, entry: Entry) -> None:
-        """One more. Pending at once; in the file, if there is one, when this returns.
+        """Add an entry. It is pending at once, and in the file when this returns.
 
-        The same again takes its place; of a user's, the later moment counts.
+        It replaces an entry of the same kind and name, unless that one has a later `at`.
         """
         self._put(entry)
         if self._file is not None:
@@ -106,8 +84,11 @@ class Journal:
             await asyncio.shield(self._tasks.spawn(self._save(self._file), "journal"))
 
     async def done(self, entry: Entry) -> None:
-        """Redis knows of it. The file may not; to be told twice does no harm."""
-        key = (entry.kind, entry.what)
+        """Redis has received this entry.
+
+        The file may keep it for a while: receiving an entry twice does no harm.
+        """
+        key = (entry.kind, entry.name)
         if self._pending.get(key) is entry:
             del self._pending[key]
         file = self._file
@@ -115,27 +96,27 @@ class Journal:
             await asyncio.shield(self._tasks.spawn(self._save(file), "journal"))
 
     async def close(self) -> None:
-        """Write what is left, and give the file back."""
+        """Write what is left, and release the file."""
         if self._file is not None:
             await self._save(self._file)
             self._file.close()
         await self._tasks.close()
 
     def _put(self, entry: Entry) -> None:
-        key = (entry.kind, entry.what)
+        key = (entry.kind, entry.name)
         before = self._pending.pop(key, entry)
-        self._pending[key] = max(before, entry, key=_moment)
+        self._pending[key] = max(before, entry, key=_made_at)
         if len(self._pending) > self._limit:
-            # A denial's `at` is no time of ours: it is mostly the end of all time.
-            now = 0.0 if entry.kind is Kind.DENIAL else entry.at
-            self._pending = {k: one for k, one in self._pending.items() if one.until > now}
+            # The `at` of a denylist entry is not the current time but mostly the end of all time.
+            now = 0.0 if entry.kind is EntryKind.REVOCATION else entry.at
+            self._pending = {k: held for k, held in self._pending.items() if held.until > now}
         while len(self._pending) > self._limit:
             del self._pending[next(iter(self._pending))]
             self.dropped += 1
 
     async def _save(self, file: File) -> None:
-        """Write what is not in the file yet; who waits for its turn finds that done for it."""
-        async with self._turn:
+        """Write what the file lacks. One write serves every caller that waits for the lock."""
+        async with self._saving:
             entries, self._unsaved = self._unsaved, []
             pending = self.pending()
             work: Callable[[Iterable[Entry]], None] | None = None
@@ -162,5 +143,5 @@ class Journal:
         self.broken = broken
 
 
-def _moment(entry: Entry) -> float:
+def _made_at(entry: Entry) -> float:
     return entry.at

@@ -1,7 +1,8 @@
-"""The journal's file: lines with a checksum each, appended and synced. Blocking; of one thread.
+"""The journal's file: one checksummed line per entry, appended and synced.
 
-`revocations.journal` in a folder of its own, mode 0600. With SESSION_KEY=token it holds tokens, as
-Redis does then, so that the folder is as secret as Redis.
+Blocking; used by one thread at a time. The file is `revocations.journal`, mode 0600, in a folder
+that no other sidecar uses. With SESSION_KEY=token it holds tokens, as Redis does, so the folder is
+as secret as Redis.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from zlib import crc32
 
 import msgspec
 
-from sidecar.sessions.revocation.journal import Entry
+from sidecar.sessions.revocation.entry import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,9 +28,10 @@ _DECODER: Final = msgspec.json.Decoder(Entry)
 
 
 class JournalFile:
-    """The file in `folder`, which is made if need be and locked. `close` it.
+    """Opens the file in `folder`, which it creates if necessary and locks. `close` releases both.
 
-    Raises OSError, also if another process has it. `damage` says what could not be read of it.
+    Raises OSError, in particular if another process holds the lock. `damage` describes what could
+    not be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +39,7 @@ class JournalFile:
         self._folder = folder
         self._path = folder / NAME
         self._lock = os.open(folder / f"{NAME}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._end: int | None = None
+        self._fd: int | None = None
         self.lines = 0
         self.damage = ""
         try:
@@ -56,38 +58,38 @@ class JournalFile:
         return f"<JournalFile {self._path}, {self.lines} lines>"
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Write these behind the others; they are on disk when this returns. Raises OSError."""
-        if self._end is None:
+        """Append entries; they are on disk when this returns. Raises OSError."""
+        if self._fd is None:
             raise OSError("the journal's file is closed")
         lines = [_line(entry) for entry in entries]
-        _write(self._end, b"".join(lines))
-        os.fdatasync(self._end)
+        _write(self._fd, b"".join(lines))
+        os.fdatasync(self._fd)
         self.lines += len(lines)
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
-        """Have these in it and nothing else, in one step. Raises OSError."""
+        """Replace the contents by these entries, atomically. Raises OSError."""
         lines = [_line(entry) for entry in entries]
         new = self._path.with_suffix(".new")
-        end = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _write(end, HEADER + b"".join(lines))
-            os.fsync(end)
+            _write(fd, HEADER + b"".join(lines))
+            os.fsync(fd)
             new.rename(self._path)
             self._sync_folder()
         except BaseException:
-            os.close(end)
+            os.close(fd)
             raise
-        if self._end is not None:
-            os.close(self._end)
-        self._end = end
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = fd
         self.lines = len(lines)
 
     def close(self) -> None:
-        """Give the file and the lock back."""
-        for number in (self._end, self._lock):
-            if number is not None and number >= 0:
-                os.close(number)
-        self._end, self._lock = None, -1
+        """Release the file and the lock."""
+        for fd in (self._fd, self._lock):
+            if fd is not None and fd >= 0:
+                os.close(fd)
+        self._fd, self._lock = None, -1
 
     def _read(self) -> list[Entry]:
         try:
@@ -95,7 +97,7 @@ class JournalFile:
         except FileNotFoundError:
             return []
         if not data.startswith(HEADER):
-            # Also of another version: whoever can read it shall find it.
+            # Including a journal of another version, which that version can still read.
             self._set_aside(data)
             self.damage = f"not a journal of this version: {len(data)} octets set aside"
             return []
@@ -113,19 +115,19 @@ class JournalFile:
 
     def _set_aside(self, data: bytes) -> None:
         aside = self._path.with_suffix(".damaged")
-        end = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _write(end, data)
-            os.fsync(end)
+            _write(fd, data)
+            os.fsync(fd)
         finally:
-            os.close(end)
+            os.close(fd)
 
     def _sync_folder(self) -> None:
-        number = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(number)
+            os.fsync(fd)
         finally:
-            os.close(number)
+            os.close(fd)
 
 
 def _line(entry: Entry) -> bytes:
@@ -134,7 +136,7 @@ def _line(entry: Entry) -> bytes:
 
 
 def _entry(line: bytes) -> Entry | None:
-    """The entry of a line; None if it is not as it was written."""
+    """The entry of a line, or None if the line is damaged."""
     checksum, _, text = line.removesuffix(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % crc32(text):
         return None
@@ -144,7 +146,7 @@ def _entry(line: bytes) -> Entry | None:
         return None
 
 
-def _write(end: int, data: bytes) -> None:
+def _write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(end, view) :]
+        view = view[os.write(fd, view) :]

@@ -1,7 +1,7 @@
-"""What was ended here, remembered until it could not be live any more. Pure.
+"""Logins and tokens that ended here, remembered until they would have expired anyway. Pure.
 
-Wins over whatever Redis still holds: a write that arrived late, a replica behind its master, or all
-that could not be deleted during an outage. Knows no store.
+A tombstone overrides whatever Redis still holds: a write that arrived late, a replica that lags
+behind its master, or keys that could not be deleted during an outage. Knows no store.
 """
 
 from __future__ import annotations
@@ -12,54 +12,60 @@ if TYPE_CHECKING:
     from sidecar.auth.session import Session
 
 
-_SPARED: Final = 100  # logins of one user; the oldest goes first
+_MAX_EXEMPT: Final = 100  # logins of one user; the oldest is evicted first
 
 
 class Tombstones:
-    """Ended logins and tokens, and users all of whose logins before a moment are ended. Bounded."""
+    """Ended logins and tokens, and users all of whose logins before some time ended.
+
+    At most `limit` tombstones. Times are seconds since the epoch.
+    """
 
     __slots__ = ("_ids", "_limit", "_users", "dropped")
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
-        self._ids: dict[str, float] = {}  # sid or token id: until when
-        # sub: ended what began before, until when, except these
+        self._ids: dict[str, float] = {}  # expiry by sid or token id
+        # sub: logins that began before this time ended; expiry; exempt sids
         self._users: dict[str, tuple[float, float, dict[str, None]]] = {}
-        self.dropped = 0  # for want of room, while they still held
+        self.dropped = 0  # evicted before they expired
 
     def __repr__(self) -> str:
         return (
             f"<Tombstones {len(self._ids)} ids, {len(self._users)} users, {self.dropped} dropped>"
         )
 
+    def __len__(self) -> int:
+        return len(self._ids) + len(self._users)
+
     def add(self, identity: str, now: float, until: float) -> None:
-        """End a login by its sid, or a token by its id. Both are random: they share one table."""
-        if not identity:  # of sessions that others wrote: theirs all
+        """End a login by its sid, or a token by its id. Both are random, so they share a table."""
+        if not identity:  # every foreign session has an empty sid
             return
-        self._room(now)
+        self._make_room(now)
         self._ids[identity] = max(until, self._ids.pop(identity, 0.0))
 
     def add_user(self, sub: str, now: float, until: float) -> None:
         """End every login of this user that began before `now`."""
         if not sub:
             return
-        self._room(now)
+        self._make_room(now)
         before, longest, _ = self._users.pop(sub, (now, until, None))
         self._users[sub] = (max(now, before), max(until, longest), {})
 
-    def spare(self, session: Session, now: float) -> None:
-        """A login begins now; what was ended before, in what is the future now, leaves it alone.
+    def exempt(self, session: Session, now: float) -> None:
+        """Exempt a login that begins now from a logout of all that lies in the future.
 
-        The clock was set back then. Without this a user who had ended all logins could begin none
-        until that time has come again.
+        That happens when the clock was set back. Otherwise a user who ended all logins could not
+        log in again until the clock reaches the time of that logout.
         """
         user = self._users.get(session.sub)
         if user is not None and session.created <= now < user[0]:
-            if len(user[2]) >= _SPARED:
+            if len(user[2]) >= _MAX_EXEMPT:
                 del user[2][next(iter(user[2]))]
             user[2][session.sid] = None
 
-    def holds(self, identity: str, now: float) -> bool:
+    def contains(self, identity: str, now: float) -> bool:
         """Whether this sid or token id was ended here."""
         return self._ids.get(identity, 0.0) > now
 
@@ -76,14 +82,14 @@ class Tombstones:
         user = self._users.get(sub)
         return user is not None and user[1] > now and created < user[0] and sid not in user[2]
 
-    def _room(self, now: float) -> None:
-        """Make room for one more: what holds no longer goes first, then the oldest."""
-        if len(self._ids) + len(self._users) < self._limit:
+    def _make_room(self, now: float) -> None:
+        """Make room for one tombstone: evict expired ones first, then the oldest."""
+        if len(self) < self._limit:
             return
         self._ids = {key: until for key, until in self._ids.items() if until > now}
         self._users = {key: value for key, value in self._users.items() if value[1] > now}
-        if len(self._ids) + len(self._users) >= self._limit:
-            # A tenth at once, so that the pass above is paid for by many additions.
+        if len(self) >= self._limit:
+            # A tenth at once, which spreads the cost of the pass above over many additions.
             for table in (self._ids, self._users):
                 for key in list(table)[: -(-len(table) // 10)]:
                     del table[key]

@@ -1,8 +1,8 @@
-"""What Redis has missed, and how that is made good before it is trusted again.
+"""What Redis has missed, and its replay before Redis is trusted again.
 
-Revocations first, and denials that it may have lost, so that nothing that was ended is read; then
-the refresh tokens used up here, so that nobody else continues what goes on here; then the grants of
-which it may have a part.
+The order matters. First revocations, including those that Redis may have lost, so that no ended
+session is read. Then refresh tokens that were used here, so that no other client continues those
+logins. Then grants that Redis may have received in part.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.denylist import Revocation
-from sidecar.sessions.revocation.journal import Kind
+from sidecar.sessions.revocation.entry import EntryKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.auth.session import Grant, RefreshRecord
     from sidecar.sessions.memory.known import KnownSessions
-    from sidecar.sessions.revocation.journal import Entry, Journal
+    from sidecar.sessions.revocation.entry import Entry
+    from sidecar.sessions.revocation.journal import Journal
     from sidecar.sessions.store import SharedStore
 
-_KEPT: Final = 10_000
-_ROUNDS: Final = 8  # for what is ended meanwhile; each has less to do than the one before it
+_MAX_QUEUED: Final = 10_000
+_ROUNDS: Final = 8  # for revocations that arrive meanwhile; each round has less to do
 
 
 class Backlog:
-    """What is to be made good at `remote`. Lists are bounded; the oldest goes first.
+    """Queues what must be replayed to `remote`. Queues are bounded and evict the oldest first.
 
-    Grants are written again, by login and in their order: else a logout elsewhere would not end
-    what `known` keeps of them. `clock` gives seconds since the epoch.
+    Grants are replayed by login and in order. Otherwise a logout at another pod would not end the
+    sessions that `known` keeps of them. `clock` returns seconds since the epoch.
     """
 
     __slots__ = ("_claims", "_clock", "_grants", "_incomplete", "_known", "_remote", "journal")
@@ -57,65 +58,65 @@ class Backlog:
     def __len__(self) -> int:
         return len(self.journal) + len(self._claims) + len(self._grants)
 
-    def add(self, grant: Grant) -> None:
-        """To be written."""
+    def enqueue_grant(self, grant: Grant) -> None:
+        """Queue a grant to be written."""
         self._grants.setdefault(grant.session.sid, []).append(grant)
-        if len(self._grants) > _KEPT:  # the oldest stays valid here, and only here
+        if len(self._grants) > _MAX_QUEUED:  # the evicted login stays valid, at this pod only
             del self._grants[next(iter(self._grants))]
 
-    def claim(self, refresh_id: str, used: RefreshRecord) -> None:
-        """A refresh token that Redis holds was used up here."""
+    def enqueue_claim(self, refresh_id: str, used: RefreshRecord) -> None:
+        """Queue the claim of a refresh token that was used here and that Redis holds."""
         self._claims[refresh_id] = used
-        if len(self._claims) > _KEPT:
+        if len(self._claims) > _MAX_QUEUED:
             del self._claims[next(iter(self._claims))]
 
-    def holds(self, sid: str) -> bool:
-        """Whether something of this login is to be written."""
+    def has_grants(self, sid: str) -> bool:
+        """Whether a grant of this login is queued."""
         return sid in self._grants
 
     def forget(self, sid: str) -> None:
-        """This login was ended."""
+        """Discard the grants of a login that was ended."""
         self._grants.pop(sid, None)
 
     def forget_user(self, sub: str) -> None:
-        """All logins of this user were ended."""
-        for sid in [sid for sid, ours in self._grants.items() if ours[0].session.sub == sub]:
+        """Discard the grants of a user all of whose logins were ended."""
+        for sid in [sid for sid, grants in self._grants.items() if grants[0].session.sub == sub]:
             del self._grants[sid]
 
     def mark_incomplete(self) -> None:
-        """Redis may have lost what it knew."""
+        """Redis may have lost revocations: the next replay writes all that are in force."""
         self._incomplete = True
 
     async def replay(self) -> bool:
-        """Make it good. True: that was all. Raises StoreUnavailable."""
-        await self._revoke()
-        await self._restate()
-        await self._use_up()
-        await self._write()
+        """Replay everything. True if nothing is left. Raises StoreUnavailable."""
+        await self._replay_revocations()
+        await self._rewrite_denylist()
+        await self._replay_claims()
+        await self._replay_grants()
         return not len(self) and not self._incomplete
 
-    async def _revoke(self) -> None:
+    async def _replay_revocations(self) -> None:
         for _ in range(_ROUNDS):
             pending = self.journal.pending()
             if not pending:
                 return
             for entry in pending:
                 if entry.until > self._clock():
-                    await self._revoke_one(entry)
+                    await self._replay_entry(entry)
                 await self.journal.done(entry)
 
-    async def _revoke_one(self, entry: Entry) -> None:
-        if entry.kind is Kind.SESSION:
-            await self._remote.revoke_session(entry.what)
-        elif entry.kind is Kind.TOKEN:
-            await self._remote.revoke_token(entry.what)
-        elif entry.kind is Kind.DENIAL:
-            await self._remote.revocations.revoke({entry.what: Revocation(entry.at, entry.until)})
+    async def _replay_entry(self, entry: Entry) -> None:
+        if entry.kind is EntryKind.SESSION:
+            await self._remote.revoke_session(entry.name)
+        elif entry.kind is EntryKind.TOKEN:
+            await self._remote.revoke_token(entry.name)
+        elif entry.kind is EntryKind.REVOCATION:
+            await self._remote.revocations.revoke({entry.name: Revocation(entry.at, entry.until)})
         else:
-            await self._remote.revoke_user(entry.what, before=entry.at)
+            await self._remote.revoke_user(entry.name, before=entry.at)
 
-    async def _restate(self) -> None:
-        """Write all denials known here that Redis lacks, if it may lack some."""
+    async def _rewrite_denylist(self) -> None:
+        """Write every revocation that is in force here, if Redis may have lost some."""
         if not self._incomplete:
             return
         self._incomplete = False
@@ -125,20 +126,21 @@ class Backlog:
             self._incomplete = True
             raise
 
-    async def _use_up(self) -> None:
+    async def _replay_claims(self) -> None:
         while self._claims:
             refresh_id, used = next(iter(self._claims.items()))
             before = await self._remote.claim_refresh(refresh_id, used)
             self._claims.pop(refresh_id, None)
-            # A claim of ours whose answer was lost stands there as sent; no nonce comes twice.
+            # If the answer to an earlier attempt was lost, Redis holds this very claim. `sealed`
+            # identifies it, because its nonce is never reused.
             if before is not None and before.used_at is not None and before.sealed != used.sealed:
-                # Somebody else went on with it meanwhile. One token, two heirs: neither is trusted.
+                # Another client used the same token meanwhile. Neither successor can be trusted.
                 self.forget(used.sid)
                 self._known.end_session(used.sid)
                 await self._remote.revoke_session(used.sid)
 
-    async def _write(self) -> None:
-        """Write the grants; what was ended meanwhile is ended there."""
+    async def _replay_grants(self) -> None:
+        """Write the grants, and end any login in Redis that was ended here meanwhile."""
         while self._grants:
             sid, grants = next(iter(self._grants.items()))
             live = await self._remote.write(grants[0])
@@ -151,4 +153,4 @@ class Backlog:
                 del grants[0]
             else:
                 del self._grants[sid]
-                self._known.written(grants[0])
+                self._known.record_written(grants[0])

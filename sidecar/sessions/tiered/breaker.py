@@ -1,7 +1,7 @@
-"""The circuit breaker: whether requests may use a collaborator, and when to see if it is back.
+"""The circuit breaker: whether requests may use a collaborator, and when to probe it.
 
-Pure: `now` is given in seconds of any monotonic clock, `jitter` as a number in [0, 1). It decides;
-its owner asks, tells it how things went, and probes when told to. Requests are never probes.
+Pure: takes `now` in seconds of any monotonic clock, and `jitter` as a number in [0, 1). The owner
+reports outcomes and sends the probes. A request is never a probe.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Closed: in use. Open: not in use. Half-open: one probe is under way."""
+    """Closed: requests go through. Open: they do not. Half-open: one probe is under way."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -18,7 +18,10 @@ class State(StrEnum):
 
 
 class Breaker:
-    """Opens after `threshold` failures in a row; probes at intervals doubling up to `longest`."""
+    """Opens after `threshold` consecutive failures.
+
+    Probes follow at intervals, in seconds, that double from `interval` up to `longest`.
+    """
 
     __slots__ = ("_failures", "_interval", "_longest", "_shortest", "_threshold", "due", "state")
 
@@ -26,7 +29,7 @@ class Breaker:
         self, *, threshold: int = 3, interval: float = 0.25, longest: float = 0.75
     ) -> None:
         self.state = State.CLOSED
-        self.due = 0.0  # when the next probe is due; of meaning while open
+        self.due = 0.0  # when the next probe is due; meaningful only while open
         self._threshold = threshold
         self._shortest = interval
         self._longest = longest
@@ -42,12 +45,12 @@ class Breaker:
         return self.state is State.CLOSED
 
     def succeeded(self) -> None:
-        """A request went well. Says nothing once the breaker is open: it began before."""
+        """A request succeeded. Ignored unless closed: such a request began before it opened."""
         if self.state is State.CLOSED:
             self._failures = 0
 
     def failed(self, now: float, jitter: float, *, certain: bool = False) -> bool:
-        """A request failed; whether that opened the breaker. A `certain` failure does at once."""
+        """A request failed. True if that opened the breaker; one `certain` failure suffices."""
         if self.state is not State.CLOSED:
             return False
         self._failures += 1
@@ -58,14 +61,17 @@ class Breaker:
         return True
 
     def probe(self, now: float) -> bool:
-        """Whether the caller shall probe now. True only once until the probe's outcome is told."""
+        """Whether the caller must probe now. True only once until `probed` reports the outcome."""
         if self.state is not State.OPEN or now < self.due:
             return False
         self.state = State.HALF_OPEN
         return True
 
     def probed(self, now: float, jitter: float, *, well: bool) -> None:
-        """How the probe went: closes the breaker, or opens it again for twice as long."""
+        """The probe's outcome closes the breaker, or opens it for twice as long.
+
+        Raises RuntimeError if no probe is under way.
+        """
         if self.state is not State.HALF_OPEN:
             raise RuntimeError(f"no probe is under way: breaker is {self.state}")
         if well:
@@ -76,6 +82,6 @@ class Breaker:
         self._open(now, jitter)
 
     def _open(self, now: float, jitter: float) -> None:
-        # Between half and all of the interval, so that a fleet does not probe in step.
+        # Between half and all of the interval, so that the pods of a fleet do not probe at once.
         self.state = State.OPEN
         self.due = now + self._interval * (1 + jitter) / 2

@@ -1,7 +1,7 @@
-"""Denials by Redis for as long as it can be used, by what is known here while it cannot.
+"""Revocations in Redis while it is usable, and those known to this process while it is not.
 
-What is known here wins over anything Redis says, and is written there again when Redis may have
-lost it.
+What this process knows overrides what Redis says, and is written to Redis again when Redis may
+have lost it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from sidecar.errors import StoreUnavailable
-from sidecar.sessions.revocation.journal import Entry, Kind
+from sidecar.sessions.revocation.entry import Entry, EntryKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -28,26 +28,21 @@ NEAR_HIT: Final = ("near", "hit")
 NEAR_MISS: Final = ("near", "miss")
 
 
-class OnRedis(Protocol):
-    """How Redis is used."""
+class RunOnRedis(Protocol):
+    """Runs an operation on Redis."""
 
     async def __call__(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
-        """Have Redis do it. Raises StoreUnavailable, at once while it is known to be away."""
+        """The outcome of `work`. Raises StoreUnavailable, at once while Redis is not in use."""
 
 
 class TieredRevocations:
     """The `RevocationStore` of one pod among several.
 
-    `request_replay` is called when Redis has missed a revocation.
+    It calls `request_replay` when Redis has missed a revocation.
     """
 
     __slots__ = (
-        "_backlog",
-        "_known",
-        "_lookups",
-        "_on_redis",
-        "_remote",
-        "_request_replay",
+        *("_backlog", "_known", "_lookups", "_remote", "_request_replay", "_run_on_redis"),
         "_tasks",
     )
 
@@ -59,7 +54,7 @@ class TieredRevocations:
         tasks: Tasks,
         lookups: dict[tuple[str, str], int],
         *,
-        on_redis: OnRedis,
+        run_on_redis: RunOnRedis,
         request_replay: Callable[[], None],
     ) -> None:
         self._remote = remote
@@ -67,26 +62,26 @@ class TieredRevocations:
         self._backlog = backlog
         self._tasks = tasks
         self._lookups = lookups
-        self._on_redis = on_redis
+        self._run_on_redis = run_on_redis
         self._request_replay = request_replay
-        known.near.on_revoked(self._heard)
+        known.near.set_revocation_listener(self._on_revocations_changed)
 
     def __repr__(self) -> str:
         return f"<TieredRevocations {self._known.revocations!r}>"
 
     def peek(self, revocable: RevocableToken) -> Session | None:
-        """The session, if it is certain without asking that the token is not denied."""
+        """The token's session, if it is certain without asking that it is not revoked."""
         session = self._known.near.peek(revocable.session.id)
         if session is not None:
             self._lookups[NEAR_HIT] += 1
         return session
 
     def is_revoked(self, revocable: RevocableToken) -> bool:
-        """Whether this pod knows that the token is denied."""
+        """Whether this pod knows that the token is revoked."""
         return self._known.revocations.is_revoked(revocable)
 
     async def get(self, revocable: RevocableToken) -> Session | None:
-        """The session, or None: the token is denied."""
+        """The token's session, or None if the token is revoked. Raises StoreUnavailable."""
         if self.is_revoked(revocable):
             return None
         session = self.peek(revocable)
@@ -94,29 +89,29 @@ class TieredRevocations:
             return session
         if self._known.near.coherent:
             self._lookups[NEAR_MISS] += 1
-        session = await self._on_redis(self._remote.get(revocable))
+        session = await self._run_on_redis(self._remote.get(revocable))
         return None if self.is_revoked(revocable) else session
 
     async def revoke(self, revocations: Mapping[str, Revocation]) -> None:
-        """Deny these: here at once, and in Redis if that can be; else that is owed."""
+        """Record revocations here at once, and in Redis, or else in the journal for later."""
         self._known.revoke(revocations)
         try:
-            await self._on_redis(self._remote.revoke(revocations), writing=True)
+            await self._run_on_redis(self._remote.revoke(revocations), writing=True)
         except StoreUnavailable:
             self._request_replay()
             for name, revocation in revocations.items():
-                entry = Entry(Kind.DENIAL, name, revocation.before, revocation.until)
+                entry = Entry(EntryKind.REVOCATION, name, revocation.before, revocation.until)
                 await self._backlog.journal.add(entry)
 
-    def _heard(self, claims: Sequence[RevocableToken] | None) -> None:
-        """Denials of these changed: know of it before Redis may be gone. None: it may lack some."""
-        if claims is None:
+    def _on_revocations_changed(self, revocables: Sequence[RevocableToken] | None) -> None:
+        """Look up a changed revocation before an outage can hide it. None: Redis may lack some."""
+        if revocables is None:
             if len(self._known.revocations):
                 self._backlog.mark_incomplete()
                 self._request_replay()
-        elif not self.is_revoked(claims[0]):
-            self._tasks.spawn(self._learn(claims[0]), "denial look-up")
+        elif not self.is_revoked(revocables[0]):
+            self._tasks.spawn(self._look_up(revocables[0]), "revocation look-up")
 
-    async def _learn(self, revocable: RevocableToken) -> None:
+    async def _look_up(self, revocable: RevocableToken) -> None:
         with suppress(StoreUnavailable):
             await self.get(revocable)

@@ -1,7 +1,7 @@
-"""Keeps an eye on Redis: when it counts as away, and when it is back. Says so once per change.
+"""Decides when Redis is in use. Logs one line per change.
 
-Owns the breaker's clockwork and the task that probes, so that no request has to. What must be made
-good before Redis is trusted again is given; knows nothing of sessions.
+Owns the breaker's clock and the task that probes, so that no request has to. It is given the
+replay that must succeed before Redis is trusted again. Knows nothing of sessions.
 """
 
 from __future__ import annotations
@@ -11,29 +11,32 @@ import logging
 import random
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from sidecar.errors import StoreUnavailable
 from sidecar.sessions.redis.faults import CERTAIN, WRITES_ONLY, Fault, RedisUnavailable
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from sidecar.sessions.tiered.breaker import Breaker
+
+T = TypeVar("T")
 
 NOT_AVAILABLE: Final = "Redis not available, using in-memory session cache"
 AVAILABLE: Final = "Redis available again, using the shared session cache"
 REFUSES_WRITES: Final = "Redis refuses writes, keeping new sessions in memory"
-TAKES_WRITES: Final = "Redis takes writes again"
+ACCEPTS_WRITES: Final = "Redis accepts writes again"
 
 _TRANSITIONS_KEPT: Final = 32
-_REPLAY_EVERY: Final = 1.0  # seconds, while Redis is in use but something is to be made good
+_REPLAY_INTERVAL: Final = 1.0  # seconds, while Redis is in use and the backlog is not empty
 
 logger = logging.getLogger("sidecar.sessions")
 
 
 class StateMetrics(Protocol):
-    """Where the state is shown."""
+    """Shows the state: whether Redis is unusable (0 or 1), the breaker, and transition counts."""
 
     degraded: int
     breaker_state: str
@@ -41,18 +44,18 @@ class StateMetrics(Protocol):
 
 
 class StoreMetrics(StateMetrics, Protocol):
-    """Where look-ups are counted, by (source, result), and the state is shown."""
+    """Shows the state, and counts look-ups by (source, result)."""
 
     lookups: dict[tuple[str, str], int]
 
 
 class RedisHealth:
-    """Tell it how each use of Redis went; ask it whether to use Redis.
+    """Runs operations on Redis while it is in use, and learns from their outcomes.
 
-    `probe` asks Redis anything, `replay` makes good what it missed and says whether that was all;
-    both raise RedisUnavailable; `changed` is called when `degraded` has. `clock` gives
-    seconds since the epoch; `monotonic` and `sleep` are in seconds, `jitter` gives numbers in
-    [0, 1).
+    `probe` sends Redis any question. `replay` sends what Redis missed, and returns whether nothing
+    is left. Both raise RedisUnavailable. `on_change` is called after `degraded` changed. `clock`
+    returns seconds since the epoch; `monotonic` and `sleep` are in seconds; `jitter` returns
+    numbers in [0, 1).
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class RedisHealth:
         metrics: StateMetrics,
         probe: Callable[[], Awaitable[None]],
         replay: Callable[[], Awaitable[bool]],
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -69,54 +72,73 @@ class RedisHealth:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.degraded = False
-        self.transitions: deque[dict[str, Any]] = deque(maxlen=_TRANSITIONS_KEPT)  # newest last
+        self.transitions: deque[dict[str, Any]] = deque(maxlen=_TRANSITIONS_KEPT)  # oldest first
         self._clock = clock
         self._breaker = breaker
         self._metrics = metrics
         self._probe = probe
         self._replay = replay
-        self._changed = changed
+        self._on_change = on_change
         self._monotonic = monotonic
         self._sleep = sleep
         self._jitter = jitter
         self._refuses_writes = False
-        self._last_failed = 0  # the operation counted last: those who waited for it share a failure
-        self._trouble = asyncio.Event()
+        self._last_failed = 0  # the operation counted last: its callers share one failure
+        self._work_to_do = asyncio.Event()
         self._tasks = Tasks()
 
     def __repr__(self) -> str:
         return f"<RedisHealth {self._breaker!r}>"
 
     async def start(self) -> None:
-        """See if Redis is there, and watch it from here on. That it is absent is no error."""
+        """Probe Redis, and watch it from now on. An unreachable Redis is not an error."""
         try:
             await self._probe()
             await self._replay()
         except RedisUnavailable as unavailable:
             if unavailable.fault in WRITES_ONLY:
                 self.failed(unavailable, writing=True)
-                self._trouble.set()
+                self._work_to_do.set()
             elif self._breaker.failed(self._monotonic(), self._jitter(), certain=True):
-                self._away(unavailable.fault)
+                self._degrade(unavailable.fault)
         self._tasks.spawn(self._watch(), "redis watch")
 
     async def close(self) -> None:
-        """End the watch."""
+        """Stop watching."""
         await self._tasks.close()
 
-    def succeeded(self) -> None:
-        """A read went well."""
-        self._breaker.succeeded()
+    async def run(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
+        """The outcome of `work`, an operation on Redis, which also updates the breaker.
 
-    def written(self) -> None:
-        """A write went well."""
+        Raises StoreUnavailable, at once while Redis is not in use.
+        """
+        if not self._breaker.closed:
+            work.close()
+            raise StoreUnavailable("redis is known to be unavailable")
+        try:
+            outcome = await work
+        except RedisUnavailable as unavailable:
+            self.failed(unavailable, writing=writing)
+            raise
+        if writing:
+            self.write_succeeded()
+        else:
+            self._breaker.succeeded()
+        return outcome
+
+    def write_succeeded(self) -> None:
+        """A write succeeded."""
         self._breaker.succeeded()
         if self._refuses_writes:
             self._refuses_writes = False
-            logger.info(TAKES_WRITES)
+            logger.info(ACCEPTS_WRITES)
 
     def failed(self, unavailable: RedisUnavailable, *, writing: bool = False) -> None:
-        """A use failed. A refused write says nothing of reads, a busy pool nothing of Redis."""
+        """An operation failed.
+
+        A refused write does not mean that reads fail, and a busy pool does not mean that Redis is
+        unavailable: neither counts as a failure.
+        """
         fault = unavailable.fault
         if writing and fault in WRITES_ONLY:
             if not self._refuses_writes:
@@ -127,27 +149,27 @@ class RedisHealth:
             return
         self._last_failed = unavailable.operation
         if self._breaker.failed(self._monotonic(), self._jitter(), certain=fault in CERTAIN):
-            self._away(fault)
+            self._degrade(fault)
 
     def request_replay(self) -> None:
-        """There is something to mend."""
-        self._trouble.set()
+        """Redis has missed something: replay it soon."""
+        self._work_to_do.set()
 
-    def _away(self, fault: Fault) -> None:
+    def _degrade(self, fault: Fault) -> None:
         self.degraded = True
         self._metrics.degraded = 1
         self._metrics.breaker_state = self._breaker.state
-        self._trouble.set()
+        self._work_to_do.set()
         self._note("degraded", str(fault))
         logger.info(NOT_AVAILABLE, extra={"fault": str(fault)})
-        self._changed()
+        self._on_change()
 
-    def _back(self) -> None:
+    def _recover(self) -> None:
         self.degraded = False
         self._metrics.degraded = 0
         self._note("shared", "")
         logger.info(AVAILABLE)
-        self._changed()
+        self._on_change()
 
     def _note(self, state: str, fault: str) -> None:
         self._metrics.transitions[state] += 1
@@ -155,15 +177,15 @@ class RedisHealth:
 
     async def _watch(self) -> None:
         while True:
-            await self._trouble.wait()
+            await self._work_to_do.wait()
             if self._breaker.closed:
-                await self._sleep(_REPLAY_EVERY)
+                await self._sleep(_REPLAY_INTERVAL)
             else:
                 await self._sleep(max(0.0, self._breaker.due - self._monotonic()))
             await self._attempt()
 
     async def _attempt(self) -> None:
-        """Probe if that is due, then mend: what Redis missed counts before what it says."""
+        """Probe if a probe is due, then replay. Redis is in use only after both succeeded."""
         probing = self._breaker.probe(self._monotonic())
         if not probing and not self._breaker.closed:
             return  # woken too early
@@ -175,7 +197,7 @@ class RedisHealth:
             replayed = await self._replay()
             well = True
         except RedisUnavailable as unavailable:
-            # Reads went well: the probe was one.
+            # Reads work, because the probe was one.
             well = probing and unavailable.fault in WRITES_ONLY
             if not probing or well:
                 self.failed(unavailable, writing=True)
@@ -184,7 +206,7 @@ class RedisHealth:
         if probing:
             self._breaker.probed(self._monotonic(), self._jitter(), well=well)
             if well:
-                self._back()
+                self._recover()
         self._metrics.breaker_state = self._breaker.state
         if replayed and self._breaker.closed:
-            self._trouble.clear()
+            self._work_to_do.clear()

@@ -1,7 +1,7 @@
-"""Redis for as long as it can be used, this process' memory while it cannot.
+"""The store that uses Redis while it is usable, and this process's memory while it is not.
 
-What it means for a request that Redis cannot be asked is `outage`'s business. No request waits for
-a Redis that is known to be away.
+No request waits for a Redis that is known to be unusable. What the lack of an answer means for a
+request is the business of `outage`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from sidecar.sessions.memory.known import KnownSessions
 from sidecar.sessions.memory.local import HIT, MISS
 from sidecar.sessions.redis.faults import UNSENT, RedisUnavailable
 from sidecar.sessions.redis.tracking import Tracking
-from sidecar.sessions.revocation.journal import Entry, Journal, Kind
+from sidecar.sessions.revocation.entry import Entry, EntryKind
+from sidecar.sessions.revocation.journal import Journal
 from sidecar.sessions.tiered.backlog import Backlog
 from sidecar.sessions.tiered.denylist import NEAR_HIT, NEAR_MISS, TieredRevocations
 from sidecar.sessions.tiered.health import RedisHealth
-from sidecar.sessions.tiered.seen import keep_seen
+from sidecar.sessions.tiered.last_seen import record_last_seen
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -38,12 +39,13 @@ T = TypeVar("T")
 
 
 class TieredStore:
-    """A `SessionStore` over a shared one. `start` it before use; it owns `remote` and closes it.
+    """A `SessionStore` over a shared one. `start` it before use. It owns `remote` and closes it.
 
-    `max_sessions` bounds what is kept here, `max_stale` (seconds) how long what Redis has confirmed
-    is good without it; `max_ttl` is the longest that any credential lives. `clock` gives seconds
-    since the epoch, `monotonic` those that pass, `jitter` numbers in [0, 1). With `migrate`,
-    what began here without Redis is written there when it is back. `own` is as `LocalStore`'s.
+    `max_sessions` bounds what is kept in memory. For `max_stale` seconds after Redis confirmed a
+    session, the session is usable without Redis. No credential lives longer than `max_ttl`
+    seconds. `clock` returns seconds since the epoch, `monotonic` measures time that passed,
+    `jitter` returns numbers in [0, 1). With `migrate`, logins that began here without Redis are
+    written to it on recovery. `own` gives the revocations that a logout adds to the denylist.
     """
 
     def __init__(
@@ -68,31 +70,28 @@ class TieredStore:
         self._remote = remote
         self._breaker = breaker
         self._lookups = metrics.lookups
-        for one in (HIT, MISS, NEAR_HIT, NEAR_MISS):
-            self._lookups.setdefault(one, 0)
+        for source_and_result in (HIT, MISS, NEAR_HIT, NEAR_MISS):
+            self._lookups.setdefault(source_and_result, 0)
         self._known = KnownSessions(
             clock, monotonic, own, max_sessions=max_sessions, max_stale=max_stale, max_ttl=max_ttl
         )
-        remote.observe(self._known)
-        self.near = self._known.near  # for its figures
-        self.on_ended = self._known.on_ended
+        remote.set_observer(self._known)
+        self.near = self._known.near  # for its metrics
+        self.set_change_listener = self._known.set_change_listener
         self._near_peek = self.near.peek
         self._tracking = (
-            Tracking(self._known.near, connect, remote.read_through, sleep=sleep)
+            Tracking(self.near, connect, remote.read_through, sleep=sleep)
             if connect is not None
             else None
         )
         self._tasks = Tasks()
-        journal_in_use = Journal() if journal is None else journal
-        self._backlog = Backlog(remote, self._known, journal_in_use, clock)
+        self._backlog = Backlog(
+            remote, self._known, Journal() if journal is None else journal, clock
+        )
         self._clock, self._sleep = clock, sleep
         self._max_ttl, self._migrate = max_ttl, migrate
         self._health = RedisHealth(
-            breaker,
-            metrics,
-            remote.ping,
-            self._backlog.replay,
-            self._on_change,
+            *(breaker, metrics, remote.ping, self._backlog.replay, self._on_health_change),
             clock=clock,
             monotonic=monotonic,
             sleep=sleep,
@@ -100,40 +99,49 @@ class TieredStore:
         )
         self.revocations = TieredRevocations(
             *(remote.revocations, self._known, self._backlog, self._tasks, self._lookups),
-            on_redis=self._on_redis,
+            run_on_redis=self._health.run,
             request_replay=self._health.request_replay,
         )
 
     def __repr__(self) -> str:
         return (
-            f"<TieredStore {self._breaker.state}, {self._known!r}, {len(self._backlog)} unsettled>"
+            f"<TieredStore {self._breaker.state}, {self._known!r}, {len(self._backlog)} unreplayed>"
         )
 
     @property
     def transitions(self) -> Sequence[Mapping[str, Any]]:
-        """The last changes between Redis and what is known here alone, the newest last."""
+        """The latest changes between Redis and memory, oldest first."""
         return list(self._health.transitions)
 
+    def describe(self) -> dict[str, Any]:
+        """The store's state, for `/status`. `unreplayed` counts what Redis has missed."""
+        return {
+            "kind": "tiered",
+            "breaker": str(self._breaker.state),
+            **self._known.describe(),
+            "unreplayed": len(self._backlog),
+        }
+
     async def start(self) -> None:
-        """See if Redis is there, and watch it from here on. That it is absent is no error."""
+        """Probe Redis, and watch it from now on. An unreachable Redis is not an error."""
         for entry in self._backlog.journal.pending():
-            self._known.hold(entry)
+            self._known.restore(entry)
         await self._health.start()
         if self._tracking is not None:
-            self._on_change()
+            self._on_health_change()
             self._tasks.spawn(self._tracking.run(), "redis tracking")
-            seen = keep_seen(self._known.near, self._remote, self._clock, self._sleep)
+            seen = record_last_seen(self.near, self._remote, self._clock, self._sleep)
             self._tasks.spawn(seen, "sessions seen")
 
     async def close(self) -> None:
-        """End the watch, close the shared store."""
+        """End background work and close the shared store."""
         await self._health.close()
         await self._tasks.close()
         await self._backlog.journal.close()
         await self._remote.close()
 
     def peek(self, token_id: str) -> Session | None:
-        """The session, if that is certain without asking; never while Redis is away."""
+        """The session, if it is certain without asking. None while Redis is not in use."""
         session = self._near_peek(token_id)
         if session is not None:
             self._lookups[NEAR_HIT] += 1
@@ -143,84 +151,87 @@ class TieredStore:
                 self._lookups[HIT] += 1
         return session
 
-    def known(self, token_id: str) -> Session | None:
-        """The session, as far as this process knows by itself."""
-        session = self._known.peek(token_id)
+    def last_known(self, token_id: str) -> Session | None:
+        """The session as this process last knew it."""
+        session = self._known.last_known(token_id)
         self._lookups[MISS if session is None else HIT] += 1
         return session
 
-    def ended_here(self, session: Session) -> bool:
+    def is_ended(self, session: Session) -> bool:
         """Whether this session, its login, or all of its user's logins were ended here."""
-        return self._known.unless_revoked(session) is None
+        return self._known.session_unless_ended(session) is None
 
     @property
-    def tells(self) -> bool:
-        """Whether Redis tells of changes."""
-        return self._known.near.coherent
+    def reports_changes(self) -> bool:
+        """Whether Redis reports changes now."""
+        return self.near.coherent
 
     async def token_of(self, sid: str) -> str | None:
-        """The id of the token that a login has now; here alone, or in Redis."""
+        """The current token id of a login that this process or Redis has, or None."""
         if self._known.tombstones.is_login_ended(sid, "", float("inf"), self._clock()):
             return None
         local_only = await self._known.local_only.token_of(sid)
-        return local_only or await self._on_redis(self._remote.token_of(sid))
+        return local_only or await self._health.run(self._remote.token_of(sid))
 
     async def get(self, token_id: str) -> Session | None:
-        """The live session, or None."""
+        """The live session, or None. Raises StoreUnavailable."""
         session = self.peek(token_id)
         if session is not None:
             return session
-        if self._known.near.coherent:
+        if self.near.coherent:
             self._lookups[NEAR_MISS] += 1
-        return self._known.unless_revoked(await self._on_redis(self._remote.get(token_id)))
+        return self._known.session_unless_ended(await self._health.run(self._remote.get(token_id)))
 
     async def write(self, grant: Grant) -> bool:
-        """Write all of one login or refresh: into Redis, or here while Redis takes none."""
+        """Write a grant to Redis, or to memory while Redis accepts no writes."""
         sid = grant.session.sid
-        attempt = self._known.as_redis_knows_it(grant)
-        if self._backlog.holds(sid):
-            return self._write_here(grant, grant)
+        attempt = self._known.grant_for_redis(grant)
+        if self._backlog.has_grants(sid):
+            return self._write_local(grant, grant)
         if not self._breaker.closed:
-            return self._write_here(grant, attempt if self._migrate else None)
+            return self._write_local(grant, attempt if self._migrate else None)
         try:
             live = await self._remote.write(attempt)
         except RedisUnavailable as unavailable:
             self._health.failed(unavailable, writing=True)
             missed = self._migrate or unavailable.fault not in UNSENT
-            return self._write_here(grant, attempt if missed else None)
-        self._health.written()
+            return self._write_local(grant, attempt if missed else None)
+        self._health.write_succeeded()
         if not live:
             self._known.forget(sid)
-        elif self._known.has_ended(grant):  # meanwhile; Redis may have got these in any order
-            await self._revoked(Kind.SESSION, sid, self._remote.revoke_session)
+        elif self._known.is_grant_ended(grant):  # meanwhile; Redis may have either order
+            await self._revoke_remote(EntryKind.SESSION, sid, self._remote.revoke_session)
             live = False
         else:
-            self._known.written(grant)
+            self._known.record_written(grant)
         return live
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
-        """The record of a refresh token; what was done here without Redis counts first.
+        """The record of a refresh token. What was done here without Redis takes precedence.
 
-        Raises StoreUnavailable for one that only Redis may know: a client that is told that its
-        token is no good throws it away.
+        Raises StoreUnavailable for a token that only Redis may know. None would tell the client
+        that its token is invalid, and the client would discard it.
         """
         record = self._known.local_only.refresh_record(refresh_id)
         if record is not None:
-            return self._known.unless_ended(record)
+            return self._known.record_unless_ended(record)
         try:
-            record = await self._on_redis(self._remote.get_refresh(refresh_id))
+            record = await self._health.run(self._remote.get_refresh(refresh_id))
         except StoreUnavailable:
             record = self._known.cached.refresh_record(refresh_id)
             if record is None:
                 raise
-        return self._known.unless_ended(record)
+        return self._known.record_unless_ended(record)
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Put `used` in place of a live record; what was there before. As `get_refresh`."""
+        """Replace a live record by `used`. Returns the previous record.
+
+        Raises StoreUnavailable for a token that only Redis may know, like `get_refresh`.
+        """
         if self._known.local_only.refresh_record(refresh_id) is not None:
             return self._known.claim(refresh_id, used)
         try:
-            record = await self._on_redis(
+            record = await self._health.run(
                 self._remote.claim_refresh(refresh_id, used), writing=True
             )
         except StoreUnavailable:
@@ -228,48 +239,51 @@ class TieredStore:
                 raise
             record = self._known.claim(refresh_id, used)
             if record is not None and record.used_at is None:
-                self._backlog.claim(refresh_id, used)
+                self._backlog.enqueue_claim(refresh_id, used)
                 self._health.request_replay()
             return record
         self._known.cached.claim(refresh_id, used)
-        return self._known.unless_ended(record)
+        return self._known.record_unless_ended(record)
 
     async def revoke_session(self, sid: str) -> bool:
-        """End one login: here at once, and in Redis if that can be. True if there was one."""
-        here = self._known.end_session(sid)
+        """End one login: here at once, and in Redis now or later. True if it existed."""
+        known = self._known.end_session(sid)
         self._backlog.forget(sid)
-        return await self._revoked(Kind.SESSION, sid, self._remote.revoke_session) or here
+        revoke = self._remote.revoke_session
+        return await self._revoke_remote(EntryKind.SESSION, sid, revoke) or known
 
     async def revoke_token(self, token_id: str) -> bool:
-        """End the credential under this id, and its login. True if there was one."""
-        session = self._known.peek(token_id)
-        here = self._known.end_token(token_id)
+        """End the credential under this id, and its login. True if it existed."""
+        session = self._known.last_known(token_id)
+        known = self._known.end_token(token_id)
         self._backlog.forget(session.sid if session else "")
-        return await self._revoked(Kind.TOKEN, token_id, self._remote.revoke_token) or here
+        revoke = self._remote.revoke_token
+        return await self._revoke_remote(EntryKind.TOKEN, token_id, revoke) or known
 
     async def revoke_user(self, sub: str) -> int:
-        """End every login of a user; how many there were, as far as known."""
-        known, alone = self._known.end_user(sub)
+        """End every login of a user. Returns how many there were, as far as known."""
+        known, unshared = self._known.end_user(sub)
         self._backlog.forget_user(sub)
-        there = await self._revoked(Kind.USER, sub, partial(self._remote.revoke_user, also=known))
-        if there is None:  # by their names, too: a clock that is behind would spare them
-            await asyncio.gather(*(self._enqueue(Kind.SESSION, sid) for sid in known))
+        revoke = partial(self._remote.revoke_user, also=known)
+        revoked = await self._revoke_remote(EntryKind.USER, sub, revoke)
+        if revoked is None:  # also each login by sid: if this clock is behind, the time spares them
+            await asyncio.gather(*(self._enqueue(EntryKind.SESSION, sid) for sid in known))
             return len(known)
-        return there + len(alone)
+        return revoked + len(unshared)
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first; while Redis is away, those known here."""
+        """The user's live logins, newest first. Without Redis, those known here."""
         try:
-            there = await self._on_redis(self._remote.sessions_of(sub))
+            shared = await self._health.run(self._remote.sessions_of(sub))
         except StoreUnavailable:
             return self._known.listing(sub, cached=True)
-        return self._known.merged(sub, there)
+        return self._known.merged(sub, shared)
 
-    def _on_change(self) -> None:
-        """Redis went away, or came back."""
+    def _on_health_change(self) -> None:
+        """Redis became unusable, or is in use again."""
         self.degraded = self._health.degraded
         if self.degraded:
-            self._known.near.lose()
+            self.near.end_epoch()
             self._backlog.mark_incomplete()
         if self._tracking is None:
             return
@@ -278,43 +292,27 @@ class TieredStore:
         else:
             self._tracking.resume()
 
-    def _write_here(self, grant: Grant, unsettled: Grant | None) -> bool:
-        """Keep a grant here. `unsettled` is what Redis may have got of it."""
-        if not self._known.write(grant):
+    def _write_local(self, grant: Grant, unreplayed: Grant | None) -> bool:
+        """Keep a grant in memory. `unreplayed` is what must still be written to Redis."""
+        if not self._known.write_local(grant):
             return False
-        if unsettled is not None:
-            self._backlog.add(unsettled)
+        if unreplayed is not None:
+            self._backlog.enqueue_grant(unreplayed)
             self._health.request_replay()
         return True
 
-    async def _on_redis(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
-        """Have Redis do it. Raises StoreUnavailable, at once while it is known to be away."""
-        if not self._breaker.closed:
-            work.close()
-            raise StoreUnavailable("redis is known to be away")
-        try:
-            outcome = await work
-        except RedisUnavailable as unavailable:
-            self._health.failed(unavailable, writing=writing)
-            raise
-        if writing:
-            self._health.written()
-        else:
-            self._health.succeeded()
-        return outcome
-
-    async def _revoked(
-        self, kind: Kind, what: str, revoke: Callable[[str], Coroutine[Any, Any, T]]
+    async def _revoke_remote(
+        self, kind: EntryKind, name: str, revoke: Callable[[str], Coroutine[Any, Any, T]]
     ) -> T | None:
-        """Revoke it in Redis too. None if that could not be done now: then it is journal_in_use."""
+        """Revoke in Redis. None if that failed: the journal then keeps the revocation."""
         now = self._clock()
         try:
-            return await self._on_redis(revoke(what), writing=True)
+            return await self._health.run(revoke(name), writing=True)
         except StoreUnavailable:
-            await self._enqueue(kind, what, now)
+            await self._enqueue(kind, name, now)
             return None
 
-    async def _enqueue(self, kind: Kind, what: str, at: float | None = None) -> None:
+    async def _enqueue(self, kind: EntryKind, name: str, at: float | None = None) -> None:
         at = self._clock() if at is None else at
         self._health.request_replay()
-        await self._backlog.journal.add(Entry(kind, what, at, at + self._max_ttl))
+        await self._backlog.journal.add(Entry(kind, name, at, at + self._max_ttl))

@@ -1,4 +1,4 @@
-"""What settings name and cannot be used: every problem with its place, before anything starts."""
+"""Unusable settings: all problems are reported with their place before anything starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HTTPS = Upstream("https", "127.0.0.1", 8443)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings that can be used, beside files of which each is good for something else."""
+    """Usable settings, in a folder with key files of different kinds."""
     (tmp_path / "text.pem").write_text("none\n")
     (tmp_path / "private.pem").write_bytes(private_pem(private_key("RS256")))
     (tmp_path / "public.pem").write_bytes(public_pem(private_key("RS256")))
@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def changed(settings: Settings, folder: Path, **changes: Any) -> Settings:
-    """Other settings; a text that ends in `.pem` becomes a path in this folder."""
+    """Changed settings; a value that ends in `.pem` becomes a path in `folder`."""
     return structs.replace(
         settings,
         **{
@@ -49,7 +49,7 @@ def changed(settings: Settings, folder: Path, **changes: Any) -> Settings:
 
 
 def foreign(file: Path, *algorithms: str) -> tuple[IssuerSettings, ...]:
-    """Another issuer, after one that is in order."""
+    """A valid issuer, followed by one with this key file and these algorithms."""
     return (
         IssuerSettings(issuer="one", jwks_url="https://one.example/keys"),
         IssuerSettings(issuer="two", key_file=str(file), algorithms=algorithms),
@@ -128,7 +128,7 @@ def foreign(file: Path, *algorithms: str) -> tuple[IssuerSettings, ...]:
 def test_problem(
     settings: Settings, tmp_path: Path, changes: dict[str, Any], place: str, expected: str
 ) -> None:
-    """One problem is one line: where it stands, and what was expected there."""
+    """A problem is one line that states its place and what was expected."""
     with pytest.raises(ConfigError) as caught:
         Sidecar(changed(settings, tmp_path, **changes))
     [problem] = caught.value.problems
@@ -147,7 +147,7 @@ def test_problem(
 def test_foreign_key(
     settings: Settings, tmp_path: Path, name: str, algorithms: tuple[str, ...], expected: str
 ) -> None:
-    """The issuer is named by its place among the tables."""
+    """A problem with an issuer's key names the position of the issuer's table."""
     file = tmp_path / name
     with pytest.raises(ConfigError) as caught:
         Sidecar(structs.replace(settings, issuer=foreign(file, *algorithms)))
@@ -157,7 +157,7 @@ def test_foreign_key(
 
 
 def test_all_at_once(settings: Settings, tmp_path: Path) -> None:
-    """Whoever has mended one problem is not shown the next: all are there from the beginning."""
+    """All problems are reported at once and not one after the other."""
     bad = changed(
         structs.replace(settings, issuer=foreign(tmp_path / "text.pem")),
         tmp_path,
@@ -173,7 +173,7 @@ def test_all_at_once(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_usable(settings: Settings, tmp_path: Path) -> None:
-    """What can be used raises nothing."""
+    """Usable settings raise no error."""
     good = changed(settings, tmp_path, jwt_private_key_file="private.pem", upstream_url=HTTPS)
     parts = build.make_components(structs.replace(good, issuer=foreign(tmp_path / "public.pem")))
     assert [key.alg for key in parts.keys.access] == ["RS256", "HS256"]
@@ -195,7 +195,7 @@ LIMITS = {
 
 @pytest.mark.parametrize(("setting", "limit"), LIMITS.items())
 def test_a_limit_is_what_its_setting_says(settings: Settings, setting: str, limit: str) -> None:
-    """That one, and none beside it."""
+    """Each setting changes its own limit and no other."""
     before = asdict(build.make_limits(settings))
     after = asdict(build.make_limits(structs.replace(settings, **{setting: 77})))
     assert after == {**before, limit: 77}
@@ -225,7 +225,7 @@ print(*sorted({"cryptography.hazmat", "jwt", "redis"} & sys.modules.keys()))
 def test_libraries_are_loaded_for_those_who_need_them(
     settings: Settings, tmp_path: Path, changes: dict[str, Any], loaded: str
 ) -> None:
-    """Each would cost every pod 7 to 9 MiB."""
+    """A library that would cost 7 to 9 MiB per pod is loaded only if the settings need it."""
     configure(tmp_path, "http://127.0.0.1:8080", **changes)
     found = subprocess.run(
         [sys.executable, "-c", HEAVY, str(tmp_path / "sidecar.toml")],
@@ -239,7 +239,7 @@ def test_libraries_are_loaded_for_those_who_need_them(
 async def test_uptime_when_the_clock_is_set(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is time that has passed."""
+    """The uptime does not change when the system clock is set."""
     sidecar = Sidecar(settings)
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert 0 <= sidecar.status()["uptime_seconds"] < 3600

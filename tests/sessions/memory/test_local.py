@@ -1,4 +1,4 @@
-"""What the local store does beyond the contract: bounds, order of leaving, what it remembers."""
+"""The local store beyond the contract: bounds, eviction, and sessions of other stores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def filled(clock: Clock, number: int) -> tuple[LocalStore, list[Grant]]:
-    """A store with that many logins, and room for as many."""
+    """A store that is full with `number` logins."""
     store = LocalStore(clock, number)
     grants = [new_login(clock.now) for _ in range(number)]
     for grant in grants:
@@ -24,8 +24,8 @@ def filled(clock: Clock, number: int) -> tuple[LocalStore, list[Grant]]:
     return store, grants
 
 
-def test_when_it_is_full_the_oldest_goes(clock: Clock) -> None:
-    """Bounded: a new login ends the oldest one, wholly."""
+def test_a_full_store_evicts_the_oldest(clock: Clock) -> None:
+    """A new login evicts the oldest one, with its refresh record."""
     store, grants = filled(clock, 3)
     store.put(new_login(clock.now))
     assert len(store) == 3
@@ -34,8 +34,8 @@ def test_when_it_is_full_the_oldest_goes(clock: Clock) -> None:
     assert store.peek(grants[1].session.id) is not None
 
 
-def test_what_has_expired_goes_first(clock: Clock) -> None:
-    """An old login that lives stays, a younger one that has ended makes room."""
+def test_expired_logins_are_evicted_first(clock: Clock) -> None:
+    """An expired login is evicted before an older one that is live."""
     store = LocalStore(clock, 2)
     long, short = new_login(clock.now), new_login(clock.now)
     short = replace(short, refresh=None, refresh_id=None)
@@ -48,7 +48,7 @@ def test_what_has_expired_goes_first(clock: Clock) -> None:
 
 
 def test_a_sweep_removes_what_has_ended(clock: Clock) -> None:
-    """A refresh prolongs a login; the rest is forgotten, and only that."""
+    """A sweep removes expired logins, and keeps one that a refresh has extended."""
     store, grants = filled(clock, 5)
     clock.advance(REFRESH_TTL - 1)
     assert store.sweep(clock.now) == 0
@@ -58,18 +58,18 @@ def test_a_sweep_removes_what_has_ended(clock: Clock) -> None:
 
 
 def test_logins_that_come_and_go_leave_nothing(clock: Clock) -> None:
-    """Ten thousand logins and logouts later the store is as small as before."""
+    """Ten thousand logins and logouts leave an empty store."""
     store = LocalStore(clock, 100)
     for _ in range(10_000):
         grant = new_login(clock.now)
         store.put(grant)
         store.drop(grant.session.sid)
     assert repr(store) == "<LocalStore 0 of 100 logins, 0 refresh records>"
-    assert len(store._ends) <= 100  # noqa: SLF001 (nothing else shows it)
+    assert len(store._ends) <= 100  # noqa: SLF001 (no public attribute shows it)
 
 
 async def test_a_login_that_refreshes_for_ever_stays_small(clock: Clock) -> None:
-    """The last used refresh tokens are remembered, older ones are unknown; both are refused."""
+    """Only the last used refresh tokens are kept. Older ones are unknown, and refused as well."""
     store = LocalStore(clock, 10)
 
     async def forward(seconds: float) -> None:
@@ -84,8 +84,8 @@ async def test_a_login_that_refreshes_for_ever_stays_small(clock: Clock) -> None
     assert await store.get_refresh(first.refresh_id or "") is None
 
 
-def test_what_another_store_holds_is_remembered_for_a_while(clock: Clock) -> None:
-    """`max_age` counts from when it was last seen."""
+def test_a_remembered_session_expires_after_max_age(clock: Clock) -> None:
+    """`max_age` counts from the last time it was remembered."""
     store = LocalStore(clock, 10, max_age=60.0)
     session = new_login(clock.now).session
     store.remember(session)
@@ -98,7 +98,7 @@ def test_what_another_store_holds_is_remembered_for_a_while(clock: Clock) -> Non
 
 
 def test_an_older_token_does_not_replace_a_newer_one(clock: Clock) -> None:
-    """Answers may come out of order; of one login the latest token counts."""
+    """Answers may arrive out of order. The latest token of a login counts."""
     store = LocalStore(clock, 10)
     old = new_login(clock.now)
     clock.advance(1)
@@ -109,8 +109,8 @@ def test_an_older_token_does_not_replace_a_newer_one(clock: Clock) -> None:
     assert store.peek(old.session.id) is None
 
 
-def test_the_one_seen_last_is_the_last_to_go(clock: Clock) -> None:
-    """What is in use is kept."""
+def test_the_login_seen_last_is_evicted_last(clock: Clock) -> None:
+    """Remembering a session again protects it from eviction."""
     store = LocalStore(clock, 2)
     first, second, third = (new_login(clock.now).session for _ in range(3))
     for session in (first, second, first, third):
@@ -120,7 +120,7 @@ def test_the_one_seen_last_is_the_last_to_go(clock: Clock) -> None:
 
 
 async def test_look_ups_are_counted(clock: Clock) -> None:
-    """Where the local store is the store, its look-ups are the look-ups."""
+    """Hits and misses are counted under the source `local`."""
     lookups: dict[tuple[str, str], int] = {}
     store = LocalStore(clock, lookups=lookups)
     grant = new_login(clock.now)
@@ -132,7 +132,7 @@ async def test_look_ups_are_counted(clock: Clock) -> None:
 
 
 async def test_the_listing_says_when_a_login_was_seen(clock: Clock) -> None:
-    """A look-up is a sign of life."""
+    """A look-up counts as a use of the login."""
     store, (grant,) = filled(clock, 1)
     clock.advance(30)
     store.peek(grant.session.id)

@@ -1,4 +1,4 @@
-"""Look-ups that share their way."""
+"""Batches of look-ups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """What is fetched from: answers with the key in capitals once it is let go."""
+    """A fetch function: returns each key in capitals once `open` is set, or raises `fault`."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
@@ -24,7 +24,7 @@ class Source:
         self.fault: Exception | None = None
 
     async def fetch(self, keys: Sequence[str], since: float) -> list[str]:
-        """The values."""
+        """The keys in capitals."""
         self.asked.append(tuple(keys))
         await self.open.wait()
         if self.fault is not None:
@@ -34,13 +34,13 @@ class Source:
 
 @pytest.fixture
 def source() -> Source:
-    """A source."""
+    """A source that answers at once."""
     return Source()
 
 
 @pytest.fixture
 async def batches(source: Source) -> AsyncIterator[LookupBatcher[str, str]]:
-    """Two batches at a time, of four keys."""
+    """A batcher with two batches at a time, of up to four keys."""
     tasks = Tasks()
     made = LookupBatcher(source.fetch, tasks, parallel=2, size=4)
     yield made
@@ -49,15 +49,15 @@ async def batches(source: Source) -> AsyncIterator[LookupBatcher[str, str]]:
 
 
 async def test_one_tick_is_one_batch(batches: LookupBatcher[str, str], source: Source) -> None:
-    """Each key once, in the order asked for."""
+    """Keys requested in one tick are fetched once each, in order."""
     asked = [batches.ask(key) for key in "aba"]
     assert await asyncio.gather(*asked) == ["A", "B", "A"]
     assert source.asked == [("a", "b")]
-    assert repr(batches) == "<LookupBatcher 0 under way, 0 keys waiting>"
+    assert repr(batches) == "<LookupBatcher 0 in flight, 0 keys waiting>"
 
 
-async def test_a_key_under_way_is_joined(batches: LookupBatcher[str, str], source: Source) -> None:
-    """However long it takes, one key is asked for once at a time."""
+async def test_a_key_in_flight_is_shared(batches: LookupBatcher[str, str], source: Source) -> None:
+    """A second look-up of a key joins the first while that is in flight."""
     source.open.clear()
     first = batches.ask("a")
     await asyncio.sleep(0.01)
@@ -67,24 +67,24 @@ async def test_a_key_under_way_is_joined(batches: LookupBatcher[str, str], sourc
     assert source.asked == [("a",)]
 
 
-async def test_a_forgotten_key_is_asked_for_again(
+async def test_an_invalidated_key_is_fetched_again(
     batches: LookupBatcher[str, str], source: Source
 ) -> None:
-    """An answer that was sent for before a change is not given to who asks after it."""
+    """A caller that asks after a change does not share a fetch from before it."""
     source.open.clear()
     first = batches.ask("a")
     await asyncio.sleep(0.01)
-    batches.forget("a")
+    batches.invalidate("a")
     second = batches.ask("a")
     source.open.set()
     assert list(await asyncio.gather(first, second)) == ["A", "A"]
     assert source.asked == [("a",), ("a",)]
 
 
-async def test_when_all_are_under_way_the_rest_gathers(
+async def test_further_keys_wait_for_a_free_batch(
     batches: LookupBatcher[str, str], source: Source
 ) -> None:
-    """Bounded in number and size; what waits goes out together."""
+    """The number and size of batches are bounded. Waiting keys are fetched together."""
     source.open.clear()
     asked = []
     for tick in ("a", "b", "cd", "efghij"):
@@ -96,19 +96,21 @@ async def test_when_all_are_under_way_the_rest_gathers(
     assert source.asked[2:] == [tuple("cdef"), tuple("ghij")]
 
 
-async def test_a_fault_is_everyones(batches: LookupBatcher[str, str], source: Source) -> None:
-    """All who asked are told; those who ask later are asked for anew."""
+async def test_a_fault_reaches_every_caller(
+    batches: LookupBatcher[str, str], source: Source
+) -> None:
+    """Every caller gets the exception. A later look-up fetches anew."""
     source.fault = ConnectionError("away")
-    told = await asyncio.gather(*(batches.ask(key) for key in "aab"), return_exceptions=True)
-    assert [type(fault) for fault in told] == [ConnectionError] * 3
+    faults = await asyncio.gather(*(batches.ask(key) for key in "aab"), return_exceptions=True)
+    assert [type(fault) for fault in faults] == [ConnectionError] * 3
     source.fault = None
     assert await batches.ask("a") == "A"
 
 
-async def test_who_leaves_takes_nothing_along(
+async def test_cancelled_callers_disturb_no_others(
     batches: LookupBatcher[str, str], source: Source
 ) -> None:
-    """A cancelled caller ends its own waiting only, before and after the sending."""
+    """Cancelling one caller affects no other, whether the batch was sent or not."""
     source.open.clear()
     asked = [batches.ask("a") for _ in range(4)]
     asked[0].cancel()
@@ -119,8 +121,8 @@ async def test_who_leaves_takes_nothing_along(
     assert source.asked == [("a",)]
 
 
-async def test_the_end(source: Source) -> None:
-    """Whoever still waits is cancelled; a later question is a fault of ours."""
+async def test_close(source: Source) -> None:
+    """Waiting callers are cancelled. A later look-up raises RuntimeError."""
     tasks = Tasks()
     batches = LookupBatcher(source.fetch, tasks, parallel=1)
     source.open.clear()

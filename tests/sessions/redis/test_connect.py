@@ -1,4 +1,4 @@
-"""The client as the sidecar needs it."""
+"""The Redis client that the sidecar uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def arguments(config: RedisConfig) -> dict[str, Any]:
-    """What connections are made with."""
+    """The arguments of the client's connections."""
     return dict(connect(config).connection_pool.connection_kwargs)
 
 
@@ -56,13 +56,13 @@ def arguments(config: RedisConfig) -> dict[str, Any]:
     ],
 )
 def test_where_it_connects_to(config: RedisConfig, expected: dict[str, Any]) -> None:
-    """By URL, or by the parts that the seed knows."""
+    """The address comes from a URL, or from separate settings."""
     made = arguments(config)
     assert {name: made.get(name) for name in expected} == expected
 
 
 def test_how_it_connects() -> None:
-    """TLS and unix sockets have connections of their own."""
+    """TLS and unix sockets have their own connection classes."""
     tls = connect(RedisConfig(url=Secret("rediss://redis"))).connection_pool
     assert issubclass(tls.connection_class, SSLConnection)
     assert connect(RedisConfig(ca_file="/ca.pem")).connection_pool.connection_class is SSLConnection
@@ -70,8 +70,8 @@ def test_how_it_connects() -> None:
     assert unix.connection_class is UnixDomainSocketConnection
 
 
-def test_the_library_does_not_wait_on_its_own() -> None:
-    """Its retries and defaults would make 59 s of one look-up."""
+def test_the_library_neither_retries_nor_waits() -> None:
+    """With its own retries and defaults one look-up could take 59 s."""
     made = arguments(RedisConfig(timeout=0.2))
     assert made["socket_connect_timeout"] == 0.2
     assert made["retry"].get_retries() == 0
@@ -88,7 +88,7 @@ def test_the_library_does_not_wait_on_its_own() -> None:
     ],
 )
 def test_a_bad_url_is_not_repeated(url: str) -> None:
-    """The problem names the setting and what was expected; a password may be in the rest."""
+    """The error names the setting and what was expected; the URL may contain a password."""
     with pytest.raises(ConfigError, match="REDIS_URL: a URL such as redis://") as caught:
         connect(RedisConfig(url=Secret(url)))
     assert "hunter2" not in str(caught.value)
@@ -96,6 +96,6 @@ def test_a_bad_url_is_not_repeated(url: str) -> None:
 
 
 def test_no_password_is_shown(tmp_path: Path) -> None:
-    """Neither the configuration nor the client tells it."""
+    """Neither the configuration nor the client shows it."""
     config = RedisConfig(url=Secret("redis://:hunter2@redis"), password=Secret("hunter3"))
     assert "hunter" not in repr(config) + repr(connect(config))

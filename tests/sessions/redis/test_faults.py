@@ -1,4 +1,4 @@
-"""Which error of the client library is which fault."""
+"""The classification of the client library's errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sidecar.sessions.redis.faults import (
 
 
 def after(cause: BaseException) -> redis_errors.ConnectionError:
-    """The library's connection error as it comes of a socket's."""
+    """The library's connection error after this socket error."""
     error = redis_errors.ConnectionError("Error while connecting")
     error.__context__ = cause
     return error
@@ -71,21 +71,21 @@ def after(cause: BaseException) -> redis_errors.ConnectionError:
     ],
 )
 def test_errors_and_their_faults(error: Exception, fault: Fault) -> None:
-    """Each class is mapped with intent: some are subclasses of the one that means an outage."""
+    """Every class is mapped, even subclasses of the one that means an outage."""
     assert classify(error) is fault
 
 
-def test_a_fault_that_never_left_is_not_tried_again() -> None:
-    """What is certain, or was not sent, would only be so once more."""
+def test_faults_that_would_recur_are_not_retried() -> None:
+    """A retry after a certain fault, or before anything was sent, would fail again."""
     assert not RETRIED & (CERTAIN | UNSENT)
 
 
 def test_a_refused_write_may_have_been_done_in_part() -> None:
-    """A pipeline goes on after one of its commands was refused."""
+    """A pipeline continues after one of its commands was refused."""
     assert not WRITES_ONLY & UNSENT
 
 
 def test_the_message_is_one_word() -> None:
-    """No text of the library's gets into it."""
+    """It contains no text of the library."""
     unavailable = RedisUnavailable(Fault.OOM, 7)
     assert (str(unavailable), unavailable.operation) == ("redis: oom", 7)

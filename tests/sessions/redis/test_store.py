@@ -1,4 +1,4 @@
-"""What the Redis store writes, how it asks, and what it makes of values that others wrote."""
+"""The Redis store: the keys it writes, its commands, and values that others wrote."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def store(server: RedisServer, metrics: Metrics, clock: Clock) -> AsyncIte
 
 @pytest.fixture
 async def shared(server: RedisServer, metrics: Metrics, clock: Clock) -> AsyncIterator[RedisStore]:
-    """A store under the keys of `SESSION_KEY=token`."""
+    """A store with `SESSION_KEY=token`."""
     made = RedisStore(
         connect(RedisConfig(port=server.port)),
         metrics,
@@ -47,7 +47,7 @@ async def shared(server: RedisServer, metrics: Metrics, clock: Clock) -> AsyncIt
 
 
 async def test_the_keys_of_a_login(store: RedisStore, server: RedisServer, clock: Clock) -> None:
-    """Four keys, each with the life that the design gives it."""
+    """A login has four keys, each with the designed time to live."""
     grant = new_login(clock.now)
     await store.write(grant)
     assert server.lives() == {
@@ -61,10 +61,8 @@ async def test_the_keys_of_a_login(store: RedisStore, server: RedisServer, clock
     assert server.admin.zscore("session:user:alice", grant.session.sid) == clock.now + REFRESH_TTL
 
 
-async def test_no_key_outlives_the_longest_life(
-    server: RedisServer, metrics: Metrics, clock: Clock
-) -> None:
-    """A token that claims to live longer is not believed."""
+async def test_no_key_outlives_max_ttl(server: RedisServer, metrics: Metrics, clock: Clock) -> None:
+    """`max_ttl` caps a token that claims to live longer."""
     client = connect(RedisConfig(port=server.port))
     store = RedisStore(client, metrics, clock=clock, timeout=PATIENT, max_ttl=60.0)
     await store.write(new_login(clock.now))
@@ -73,7 +71,7 @@ async def test_no_key_outlives_the_longest_life(
 
 
 async def test_a_logout_leaves_no_key(store: RedisStore, server: RedisServer, clock: Clock) -> None:
-    """Nothing is left for Redis to keep."""
+    """A logout deletes every key of the login."""
     grant = new_login(clock.now)
     await store.write(grant)
     await store.revoke_session(grant.session.sid)
@@ -83,7 +81,7 @@ async def test_a_logout_leaves_no_key(store: RedisStore, server: RedisServer, cl
 async def test_a_claim_of_nothing_leaves_no_key(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """Made-up refresh tokens do not fill Redis."""
+    """Made-up refresh tokens do not fill Redis' memory."""
     record = new_login(clock.now).refresh
     assert record is not None
     assert await store.claim_refresh("made-up", record) is None
@@ -93,7 +91,7 @@ async def test_a_claim_of_nothing_leaves_no_key(
 async def test_a_refresh_of_an_ended_login_leaves_no_key(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """What was written before the end was noticed is deleted again."""
+    """Keys written before the end was noticed are deleted again."""
     grant = new_login(clock.now)
     await store.write(grant)
     await store.revoke_session(grant.session.sid)
@@ -101,10 +99,10 @@ async def test_a_refresh_of_an_ended_login_leaves_no_key(
     assert server.lives() == {}
 
 
-async def test_a_logout_cut_short_is_finished_by_the_next(
+async def test_an_interrupted_logout_can_be_repeated(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """A login whose end had begun is no longer continued, and its tokens can still be found."""
+    """A login without `created` cannot be continued, and its tokens can still be found."""
     grant = new_login(clock.now)
     await store.write(grant)
     server.admin.hdel(f"session:sid:{grant.session.sid}", "created")
@@ -129,7 +127,7 @@ async def test_look_ups_of_one_tick_are_one_command(
 
 
 async def test_many_more_look_ups_than_connections(store: RedisStore, clock: Clock) -> None:
-    """What cannot be sent at once gathers; every caller gets its own answer."""
+    """Look-ups beyond the connections wait. Every caller gets its own answer."""
     grants = [new_login(clock.now) for _ in range(20)]
     for grant in grants:
         await store.write(grant)
@@ -159,14 +157,14 @@ async def test_many_more_look_ups_than_connections(store: RedisStore, clock: Clo
 async def test_an_unreadable_value_is_no_session(
     value: bytes, store: RedisStore, server: RedisServer, metrics: Metrics
 ) -> None:
-    """Whatever stands there: it is counted, and nobody gets in with it."""
+    """It counts as unreadable, and is not a session."""
     server.admin.set("session:token:t", value)
     assert await store.get("t") is None
     assert metrics.lookups["redis", "unreadable"] == 1
     assert metrics.lookups["redis", "hit"] == 0
 
 
-async def test_an_unreadable_refresh_record_is_none(
+async def test_an_unreadable_refresh_record(
     store: RedisStore, server: RedisServer, metrics: Metrics
 ) -> None:
     """It can neither be read nor claimed."""
@@ -181,7 +179,7 @@ async def test_an_unreadable_refresh_record_is_none(
 async def test_a_copied_value_is_no_session(
     store: RedisStore, server: RedisServer, clock: Clock, metrics: Metrics
 ) -> None:
-    """A session is bound to its token: under another key it gives nothing."""
+    """A session is bound to its token, so a copy under another key is worthless."""
     grant = new_login(clock.now)
     await store.write(grant)
     server.admin.copy(f"session:token:{grant.session.id}", "session:token:another")
@@ -192,7 +190,7 @@ async def test_a_copied_value_is_no_session(
 async def test_values_of_another_type_are_no_sessions(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """A list, a set, a string where a hash belongs: misses, never errors."""
+    """Keys of an unexpected type are misses, never errors."""
     for key in ("session:token:t", "session:refresh:r", "session:sid:s", "session:user:alice"):
         server.admin.rpush(key, "not ours")
     record = new_login(clock.now).refresh
@@ -209,7 +207,7 @@ async def test_values_of_another_type_are_no_sessions(
 async def test_a_login_replaces_values_of_another_type(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """What stands in the way of a user's list would make the login one that no logout finds."""
+    """If a user's list could not be written, no logout would find the login."""
     server.admin.set("session:user:alice", "not ours")
     grant = new_login(clock.now)
     assert await store.write(grant)
@@ -220,7 +218,7 @@ async def test_a_login_replaces_values_of_another_type(
 async def test_logins_that_are_not_listed(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """A user's list that is lost, or not ours, hides no login from one who knows its sid."""
+    """If a user's list is lost or of another type, the sid still ends the login."""
     grants = [new_login(clock.now) for _ in range(3)]
     for grant in grants:
         assert await store.write(grant)
@@ -235,7 +233,7 @@ async def test_logins_that_are_not_listed(
 async def test_any_value_is_a_session_under_the_token_itself(
     shared: RedisStore, server: RedisServer, metrics: Metrics
 ) -> None:
-    """`SESSION_KEY=token`: another service wrote it, and says no more than that it is live."""
+    """With `SESSION_KEY=token`, a value of another service only says that the token is live."""
     server.admin.set("session:token:a.b.c", '{"userId": 7}', ex=60)
     session = await shared.get("a.b.c")
     assert session is not None
@@ -247,10 +245,10 @@ async def test_any_value_is_a_session_under_the_token_itself(
 
 
 @pytest.mark.parametrize("how", ["token", "sid", "user", "foreign"])
-async def test_an_answer_on_its_way_does_not_outlive_a_logout(
+async def test_a_look_up_after_a_logout_shares_no_earlier_answer(
     how: str, server: RedisServer, clock: Clock, metrics: Metrics
 ) -> None:
-    """Who asks after the logout is not given an answer that was sent for before it."""
+    """A look-up after the logout does not join one that was sent before it."""
     async with FaultProxy(server.port) as proxy:
         client = connect(RedisConfig(host="127.0.0.1", port=proxy.port, timeout=PATIENT))
         key = SessionKey.TOKEN if how == "foreign" else SessionKey.SHA256
@@ -276,10 +274,10 @@ async def test_an_answer_on_its_way_does_not_outlive_a_logout(
         await store.close()
 
 
-async def test_the_list_of_a_user_is_trimmed(
+async def test_expired_logins_leave_the_users_list(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """Logins that have expired are taken out by the next one."""
+    """A new login removes the user's expired ones from the list."""
     await store.write(new_login(clock.now))
     clock.advance(REFRESH_TTL + 1)
     await store.write(new_login(clock.now))
@@ -289,7 +287,7 @@ async def test_the_list_of_a_user_is_trimmed(
 async def test_seen_is_written_when_the_clock_was_set_back(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """It is not as if that had been done long after now."""
+    """A previous write that lies in the future does not count as recent."""
     grant = new_login(clock.now)
     await store.write(grant)
     clock.advance(-3600)
@@ -301,10 +299,8 @@ async def test_seen_is_written_when_the_clock_was_set_back(
     assert server.calls()["hset"] == 1
 
 
-async def test_seen_is_written_now_and_then(
-    store: RedisStore, server: RedisServer, clock: Clock
-) -> None:
-    """Not for each look-up, and never for a login that has ended."""
+async def test_seen_is_written_rarely(store: RedisStore, server: RedisServer, clock: Clock) -> None:
+    """It is written once per interval, and never for a login that has ended."""
     grant = new_login(clock.now)
     await store.write(grant)
     clock.advance(301)
@@ -328,7 +324,7 @@ async def test_seen_is_written_now_and_then(
 async def test_no_command_looks_through_all_keys(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """However many keys there are, nothing here takes longer."""
+    """No command takes longer because Redis has more keys."""
     grant = new_login(clock.now)
     await store.write(grant)
     await store.write(successor_of(grant, clock.now))
@@ -341,7 +337,7 @@ async def test_no_command_looks_through_all_keys(
 async def test_a_user_with_very_many_logins(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """The listing is bounded, the logout of all is not."""
+    """The listing is bounded. A logout of all sessions is not."""
     for _ in range(1200):
         await store.write(new_login(clock.now, cookie=True))
     assert len(await store.sessions_of("alice")) == 500
@@ -349,8 +345,8 @@ async def test_a_user_with_very_many_logins(
     assert server.lives() == {}
 
 
-async def test_nothing_secret_is_shown(server: RedisServer, metrics: Metrics) -> None:
-    """Neither the store nor its link says a password."""
+async def test_repr_shows_no_secret(server: RedisServer, metrics: Metrics) -> None:
+    """Neither the store nor its link shows a password."""
     store = RedisStore(connect(RedisConfig(port=server.port)), metrics)
     assert repr(store) == (
         f"<RedisStore by sha256 on <RedisLink localhost:{server.port}/0, 0 operations>>"
@@ -358,18 +354,18 @@ async def test_nothing_secret_is_shown(server: RedisServer, metrics: Metrics) ->
     await store.close()
 
 
-async def test_after_close_nothing_is_asked(server: RedisServer, metrics: Metrics) -> None:
-    """A look-up after the end is a fault of ours, said at once."""
+async def test_look_up_after_close(server: RedisServer, metrics: Metrics) -> None:
+    """A look-up after `close` raises RuntimeError."""
     store = RedisStore(connect(RedisConfig(port=server.port)), metrics)
     await store.close()
     with pytest.raises(RuntimeError, match="after close"):
         await store.get("t")
 
 
-async def test_writes_are_finished_when_the_caller_leaves(
+async def test_writes_complete_although_the_caller_is_cancelled(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """A client that hangs up during its login leaves no half of one."""
+    """A client that disconnects during its login leaves no partial login."""
     grants = [new_login(clock.now) for _ in range(10)]
     for turns, grant in enumerate(grants):
         task = asyncio.ensure_future(store.write(grant))

@@ -1,4 +1,4 @@
-"""Each fault of a real Redis has its word and ends within the deadline; none mixes up answers."""
+"""Faults of a real Redis: each is classified, meets its deadline, and mixes up no answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SLACK = 0.25  # seconds that a busy machine may add
 async def open_store(
     port: int, metrics: Metrics, clock: Clock, *, timeout: float = TIMEOUT, **config: Any
 ) -> AsyncIterator[RedisStore]:
-    """A store on this port."""
+    """A store on the Redis at this port."""
     client = connect(RedisConfig(host="127.0.0.1", port=port, timeout=timeout, **config))
     store = RedisStore(client, metrics, clock=clock, timeout=timeout)
     try:
@@ -45,7 +45,7 @@ async def open_store(
 
 @contextmanager
 def fails(fault: Fault, within: float = TIMEOUT) -> Iterator[None]:
-    """What is done here meets this fault in this time."""
+    """The block must raise this fault within this time."""
     began = time.monotonic()
     with pytest.raises(RedisUnavailable) as caught:
         yield
@@ -62,7 +62,7 @@ async def proxy(server: RedisServer) -> AsyncIterator[FaultProxy]:
 
 @pytest.fixture
 async def store(proxy: FaultProxy, metrics: Metrics, clock: Clock) -> AsyncIterator[RedisStore]:
-    """A store that reaches the server through the proxy, and has one connection open."""
+    """A store behind the proxy, with one open connection."""
     async with open_store(proxy.port, metrics, clock) as made:
         await made.ping()
         yield made
@@ -70,20 +70,20 @@ async def store(proxy: FaultProxy, metrics: Metrics, clock: Clock) -> AsyncItera
 
 @pytest.fixture
 def grant(server: RedisServer, clock: Clock) -> Grant:
-    """A login to write."""
+    """A login that is not written yet."""
     return new_login(clock.now)
 
 
-async def test_nobody_listens(metrics: Metrics, clock: Clock) -> None:
-    """A refused connection is known at once."""
+async def test_a_closed_port(metrics: Metrics, clock: Clock) -> None:
+    """A refused connection is reported at once."""
     async with open_store(free_port(), metrics, clock) as store:
         with fails(Fault.REFUSED, within=0.0):
             await store.get("t")
     assert metrics.lookups["redis", "refused"] == 1
 
 
-async def test_no_such_host(metrics: Metrics, clock: Clock) -> None:
-    """A name that does not resolve is no route."""
+async def test_an_unknown_host(metrics: Metrics, clock: Clock) -> None:
+    """A name that does not resolve counts as unreachable."""
     client = connect(RedisConfig(host="redis.invalid", timeout=PATIENT))
     store = RedisStore(client, metrics, clock=clock, timeout=PATIENT)
     with fails(Fault.UNREACHABLE, within=PATIENT):
@@ -92,7 +92,7 @@ async def test_no_such_host(metrics: Metrics, clock: Clock) -> None:
 
 
 async def test_a_wrong_password(metrics: Metrics, clock: Clock) -> None:
-    """A wrong password, and none: not an outage of the network, and it says so."""
+    """A wrong or missing password is reported as such, not as a network fault."""
     with RedisServer(password="right") as server:
         for secret in ("wrong", ""):
             async with open_store(server.port, metrics, clock, password=Secret(secret)) as store:
@@ -102,10 +102,10 @@ async def test_a_wrong_password(metrics: Metrics, clock: Clock) -> None:
             assert await store.get("t") is None
 
 
-async def test_what_the_server_refuses(
+async def test_commands_that_the_server_refuses(
     metrics: Metrics, clock: Clock, own_server: RedisServer
 ) -> None:
-    """Full memory, too few replicas, a replica, one without master, ACL: each has its word."""
+    """Full memory, missing replicas, a replica, a lost master and ACLs are told apart."""
     admin, grant = own_server.admin, new_login(clock.now)
     async with open_store(own_server.port, metrics, clock) as store:
         await store.write(grant)
@@ -133,8 +133,8 @@ async def test_what_the_server_refuses(
         assert await store.write(grant)
 
 
-async def test_a_server_that_loads_its_data(metrics: Metrics, clock: Clock) -> None:
-    """A server that has just started and reads its data is not to be waited for."""
+async def test_a_server_that_is_loading(metrics: Metrics, clock: Clock) -> None:
+    """A server that is still loading its data set is a fault of its own."""
     slowly = ("--key-load-delay", "3000", "--loading-process-events-interval-bytes", "1024")
     with RedisServer(*slowly) as server:
         with server.admin.pipeline() as fill:
@@ -160,7 +160,7 @@ async def test_a_server_that_loads_its_data(metrics: Metrics, clock: Clock) -> N
 async def test_a_master_that_moved(
     metrics: Metrics, clock: Clock, server: RedisServer, own_server: RedisServer
 ) -> None:
-    """A connection that leads to a master of old is given up: the next leads to the new one."""
+    """A write that meets a former master is retried on a new connection, to the new master."""
     async with (
         FaultProxy(own_server.port) as proxy,
         open_store(proxy.port, metrics, clock) as store,
@@ -174,7 +174,7 @@ async def test_a_master_that_moved(
 
 
 async def test_a_frozen_server(metrics: Metrics, clock: Clock, own_server: RedisServer) -> None:
-    """Every operation ends at its deadline; when the server goes on, so does the store."""
+    """Every operation ends at its deadline. When the server resumes, so does the store."""
     grant = new_login(clock.now)
     async with open_store(own_server.port, metrics, clock) as store:
         await store.write(grant)
@@ -188,7 +188,7 @@ async def test_a_frozen_server(metrics: Metrics, clock: Clock, own_server: Redis
 
 
 async def test_a_restarted_server(metrics: Metrics, clock: Clock, own_server: RedisServer) -> None:
-    """Connections that a restart has broken are no outage: nobody notices."""
+    """Connections broken by a restart are replaced without an error."""
     grants = [new_login(clock.now) for _ in range(5)]
     async with open_store(own_server.port, metrics, clock, timeout=PATIENT) as store:
         await asyncio.gather(*(store.write(grant) for grant in grants))
@@ -200,10 +200,10 @@ async def test_a_restarted_server(metrics: Metrics, clock: Clock, own_server: Re
     assert {result for _, result in metrics.lookups} == {"hit"}
 
 
-async def test_a_reset_connection_is_tried_once_more(
+async def test_a_reset_connection_is_retried(
     store: RedisStore, proxy: FaultProxy, server: RedisServer, grant: Grant
 ) -> None:
-    """One dead connection in the pool is no outage."""
+    """One dead pooled connection causes no error."""
     await store.write(grant)
     proxy.reset()
     assert await store.get(grant.session.id) == grant.session
@@ -214,7 +214,7 @@ async def test_a_reset_connection_is_tried_once_more(
 async def test_a_reset_in_the_middle_of_an_answer(
     store: RedisStore, proxy: FaultProxy, server: RedisServer, grant: Grant
 ) -> None:
-    """Half an answer is none: once more, and then it is a fault."""
+    """A partial answer is discarded. After one retry it is a fault."""
     await store.write(grant)
     proxy.cut_after = 40
     with fails(Fault.BROKEN):
@@ -227,7 +227,7 @@ async def test_a_reset_in_the_middle_of_an_answer(
 async def test_a_claim_whose_answer_was_lost_is_still_won(
     store: RedisStore, proxy: FaultProxy, server: RedisServer, grant: Grant, clock: Clock
 ) -> None:
-    """The claim is made twice on the wire and once in effect: nobody is logged out by it."""
+    """The claim is sent twice and takes effect once, so it does not look like theft."""
     await store.write(grant)
     assert grant.refresh is not None
     proxy.cut_after = 10_000
@@ -241,10 +241,10 @@ async def test_a_claim_whose_answer_was_lost_is_still_won(
     assert server.calls()["exec"] == 2
 
 
-async def test_a_slow_network_is_slow_and_right(
+async def test_a_slow_network(
     proxy: FaultProxy, metrics: Metrics, clock: Clock, server: RedisServer
 ) -> None:
-    """Two hundred milliseconds of delay inside the deadline cost time and nothing else."""
+    """A delay of 200 ms within the deadline only costs time."""
     grant = new_login(clock.now)
     async with open_store(proxy.port, metrics, clock, timeout=PATIENT) as store:
         await store.write(grant)
@@ -255,10 +255,10 @@ async def test_a_slow_network_is_slow_and_right(
         assert time.monotonic() - began < 0.2 + SLACK
 
 
-async def test_an_answer_octet_by_octet_meets_the_deadline(
+async def test_an_answer_byte_by_byte_meets_the_deadline(
     store: RedisStore, proxy: FaultProxy, server: RedisServer, grant: Grant
 ) -> None:
-    """Each read is quick; the whole is not, and the whole counts."""
+    """The deadline covers the whole operation, not each read."""
     await store.write(grant)
     proxy.drip = 0.01
     with fails(Fault.TIMEOUT):
@@ -266,7 +266,7 @@ async def test_an_answer_octet_by_octet_meets_the_deadline(
 
 
 async def test_a_network_that_loses_everything(store: RedisStore, proxy: FaultProxy) -> None:
-    """No answer at all, on old connections and on new ones."""
+    """No answer arrives, on old connections and on new ones."""
     proxy.lose = True
     with fails(Fault.TIMEOUT):
         await store.get("t")
@@ -274,10 +274,10 @@ async def test_a_network_that_loses_everything(store: RedisStore, proxy: FaultPr
         await store.write(new_login())
 
 
-async def test_a_late_answer_reaches_nobody(
+async def test_a_late_answer_is_discarded(
     store: RedisStore, proxy: FaultProxy, server: RedisServer, clock: Clock
 ) -> None:
-    """What arrives after the deadline is not the answer to the next question."""
+    """An answer that arrives after the deadline does not answer the next look-up."""
     grants = [new_login(clock.now, f"user{number}") for number in range(8)]
     for grant in grants:
         await store.write(grant)
@@ -289,12 +289,12 @@ async def test_a_late_answer_reaches_nobody(
         assert await store.get(asked.session.id) == asked.session
 
 
-async def test_callers_that_leave_take_no_answer_with_them(
+async def test_cancelled_callers_disturb_no_others(
     proxy: FaultProxy, metrics: Metrics, clock: Clock, server: RedisServer
 ) -> None:
-    """Clients hang up at every moment of a look-up; those that stay get their own sessions.
+    """Callers are cancelled at every step of a look-up. The others get their own sessions.
 
-    This is how users saw other users' data in March 2023 (CVE-2023-28858 and 28859).
+    This fault showed users the data of others in March 2023 (CVE-2023-28858 and 28859).
     """
     grants = [new_login(clock.now, f"user{number}") for number in range(30)]
     async with open_store(proxy.port, metrics, clock, timeout=PATIENT) as store:
@@ -312,8 +312,8 @@ async def test_callers_that_leave_take_no_answer_with_them(
                 assert task.cancelled() or session == grant.session
 
 
-async def test_what_is_no_redis(metrics: Metrics, clock: Clock) -> None:
-    """A web server on Redis' port is a fault with a word of its own, and leaves no connection."""
+async def test_a_server_that_is_not_redis(metrics: Metrics, clock: Clock) -> None:
+    """A web server on Redis' port is a fault of its own, and leaves no open connection."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
@@ -331,17 +331,17 @@ async def test_what_is_no_redis(metrics: Metrics, clock: Clock) -> None:
 async def test_a_busy_pool_is_waited_for(
     proxy: FaultProxy, metrics: Metrics, clock: Clock, server: RedisServer
 ) -> None:
-    """One connection for thirty writes: they take turns, nobody is refused."""
+    """Thirty writes share one connection. They wait for it, and none fails."""
     async with open_store(proxy.port, metrics, clock, timeout=PATIENT, max_connections=1) as store:
         grants = [new_login(clock.now) for _ in range(30)]
         assert all(await asyncio.gather(*(store.write(grant) for grant in grants)))
     assert proxy.accepted == 1
 
 
-async def test_a_pool_that_others_use_up(
+async def test_a_pool_without_a_free_connection(
     metrics: Metrics, clock: Clock, server: RedisServer
 ) -> None:
-    """A sign of life asked for on each connection costs look-ups a moment, never an answer."""
+    """Pings that occupy every connection delay look-ups, and make none fail."""
     client = connect(RedisConfig(port=server.port, max_connections=1))
     store = RedisStore(client, metrics, clock=clock, timeout=PATIENT)
     pool = client.connection_pool
@@ -356,10 +356,10 @@ async def test_a_pool_that_others_use_up(
     await store.close()
 
 
-async def test_faults_say_no_key_and_no_password(
+async def test_faults_show_no_key_and_no_password(
     metrics: Metrics, clock: Clock, own_server: RedisServer
 ) -> None:
-    """The library writes commands into its errors; ours have one word."""
+    """The library's errors contain commands. RedisUnavailable contains one word."""
     grant = new_login(clock.now)
     own_server.command("ACL", "SETUSER", "default", "-set")
     async with open_store(own_server.port, metrics, clock, password=Secret("")) as store:

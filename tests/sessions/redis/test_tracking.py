@@ -1,4 +1,4 @@
-"""Redis tells of what changes: with a real server, and connections that are lost."""
+"""Invalidation by a real Redis, also when connections are lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
 from sidecar.sessions.redis.keyspace import TOKEN
 from sidecar.sessions.redis.store import RedisStore
-from sidecar.sessions.redis.tracking import FOLLOWS, UNHEARD
+from sidecar.sessions.redis.tracking import NOT_TRACKING, TRACKING
 from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
@@ -32,7 +32,7 @@ SOON = 10.0  # seconds, at most, on a busy machine
 
 
 class Pod:
-    """A tiered store that follows its Redis, on the machine's own clock."""
+    """A tiered store that tracks its Redis, on the machine's clock."""
 
     def __init__(self, port: int, **credentials: object) -> None:
         config = RedisConfig(host="127.0.0.1", port=port, timeout=PATIENT, **credentials)  # type: ignore[arg-type]
@@ -41,18 +41,18 @@ class Pod:
         self.store = TieredStore(remote, Breaker(), self.metrics, connect=tracked(config))
 
     async def coherent(self) -> None:
-        """Wait until it is."""
+        """Wait until the near cache is coherent."""
         await until(lambda: self.store.near.coherent, SOON)
 
     async def warm(self, token_id: str) -> None:
-        """Have it read a session, and keep it."""
+        """Read a session, which is then certain."""
         assert await self.store.get(token_id) is not None
         assert self.store.peek(token_id) is not None
 
 
 @pytest.fixture
 async def pod(server: RedisServer) -> AsyncIterator[Pod]:
-    """One that is coherent."""
+    """A pod with a coherent near cache."""
     made = Pod(server.port)
     await made.store.start()
     await made.coherent()
@@ -62,7 +62,7 @@ async def pod(server: RedisServer) -> AsyncIterator[Pod]:
 
 @pytest.fixture
 async def other(server: RedisServer) -> AsyncIterator[Pod]:
-    """Another one."""
+    """A second pod on the same Redis."""
     made = Pod(server.port)
     await made.store.start()
     yield made
@@ -77,7 +77,7 @@ def reads(server: RedisServer) -> int:
 
 
 async def test_a_known_session_costs_redis_nothing(pod: Pod, server: RedisServer) -> None:
-    """It is read once."""
+    """It is read once, then answered from the near cache."""
     grant = new_login(now())
     assert await pod.store.write(grant)
     await pod.warm(grant.session.id)
@@ -89,18 +89,18 @@ async def test_a_known_session_costs_redis_nothing(pod: Pod, server: RedisServer
 
 
 async def test_a_logout_elsewhere(pod: Pod, other: Pod) -> None:
-    """It is told of at once, and the session is gone also for an outage."""
+    """It is reported at once, and the session is not kept for an outage either."""
     grant = new_login(now())
     assert await other.store.write(grant)
     await pod.warm(grant.session.id)
     assert await other.store.revoke_session(grant.session.sid)
     await until(lambda: pod.store.peek(grant.session.id) is None)
-    assert pod.store.known(grant.session.id) is None
+    assert pod.store.last_known(grant.session.id) is None
     assert await pod.store.get(grant.session.id) is None
 
 
 async def test_a_refresh_elsewhere(pod: Pod, other: Pod) -> None:
-    """The token that was replaced is no longer known."""
+    """The replaced token is no longer certain."""
     grant = new_login(now())
     assert await other.store.write(grant)
     await pod.warm(grant.session.id)
@@ -111,8 +111,8 @@ async def test_a_refresh_elsewhere(pod: Pod, other: Pod) -> None:
     await pod.warm(successor.session.id)
 
 
-async def test_a_login_elsewhere_tells_nobody(pod: Pod, other: Pod) -> None:
-    """A sidecar pays for the sessions it serves."""
+async def test_a_login_elsewhere_is_not_reported(pod: Pod, other: Pod) -> None:
+    """A sidecar pays only for the sessions it serves."""
     mine = new_login(now())
     assert await other.store.write(mine)
     await pod.warm(mine.session.id)
@@ -124,30 +124,30 @@ async def test_a_login_elsewhere_tells_nobody(pod: Pod, other: Pod) -> None:
 
 
 async def test_an_emptied_redis(pod: Pod, server: RedisServer) -> None:
-    """FLUSHALL is a change of everything."""
+    """FLUSHALL invalidates every session."""
     grant = new_login(now())
     assert await pod.store.write(grant)
     await pod.warm(grant.session.id)
     server.admin.flushall()
     await until(lambda: pod.store.peek(grant.session.id) is None)
-    assert pod.store.known(grant.session.id) is None
+    assert pod.store.last_known(grant.session.id) is None
 
 
 async def test_a_lost_link(pod: Pod, server: RedisServer) -> None:
-    """Nothing is certain until there is another; then it is read again."""
+    """Nothing is certain until there is a new link; then sessions are read again."""
     grant = new_login(now())
     assert await pod.store.write(grant)
     await pod.warm(grant.session.id)
     assert server.admin.client_kill_filter(_type="pubsub") == 1
     await until(lambda: pod.store.near.flushes > 0, SOON)
     assert pod.store.peek(grant.session.id) is None
-    assert pod.store.known(grant.session.id) == grant.session
+    assert pod.store.last_known(grant.session.id) == grant.session
     await pod.coherent()
     await pod.warm(grant.session.id)
 
 
 async def test_a_lost_reader(pod: Pod, server: RedisServer) -> None:
-    """Of what it had read nothing would be told any more."""
+    """Redis no longer reports changes to what that connection read, so the epoch ends."""
     grant = new_login(now())
     assert await pod.store.write(grant)
     await pod.warm(grant.session.id)
@@ -159,7 +159,7 @@ async def test_a_lost_reader(pod: Pod, server: RedisServer) -> None:
 
 
 async def test_a_silent_server(server: RedisServer) -> None:
-    """Its connections stand, but nothing comes: that is noticed, and nothing is certain."""
+    """Connections stay open but nothing arrives. This is noticed, and nothing is certain."""
     async with FaultProxy(server.port) as proxy:
         pod = Pod(proxy.port)
         await pod.store.start()
@@ -176,13 +176,13 @@ async def test_a_silent_server(server: RedisServer) -> None:
 
 
 async def test_a_pause_of_this_process(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that came while nobody could read it is no silence."""
+    """A ping that was answered while the process was paused does not count as silence."""
     ping, pauses = PubSub.ping, 0
 
     async def held_up(self: PubSub) -> None:
         nonlocal pauses
         await ping(self)
-        time.sleep(0.7)  # noqa: ASYNC251  (the loop is to stand still, longer than a silence may last)
+        time.sleep(0.7)  # noqa: ASYNC251  (blocks the loop longer than the limit of silence)
         pauses += 1
 
     monkeypatch.setattr(PubSub, "ping", held_up)
@@ -192,8 +192,8 @@ async def test_a_pause_of_this_process(pod: Pod, monkeypatch: pytest.MonkeyPatch
     assert pod.store.near.coherent
 
 
-async def test_a_server_that_goes_and_comes(own_server: RedisServer) -> None:
-    """It is followed again as soon as it is used again."""
+async def test_a_restarted_server(own_server: RedisServer) -> None:
+    """It is tracked again as soon as it is in use again."""
     pod = Pod(own_server.port)
     await pod.store.start()
     await pod.coherent()
@@ -209,10 +209,10 @@ async def test_a_server_that_goes_and_comes(own_server: RedisServer) -> None:
     await pod.store.close()
 
 
-async def test_a_server_that_will_not(
+async def test_a_server_that_refuses_tracking(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A user without the right to it: all works, by asking, and a line says so."""
+    """Without the permission, every request asks Redis, and one log line says so."""
     server.admin.acl_setuser(
         "untold", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-client"]
     )
@@ -221,10 +221,10 @@ async def test_a_server_that_will_not(
         await pod.store.start()
         grant = new_login(now())
         assert await pod.store.write(grant)
-        await until(lambda: UNHEARD in caplog.messages, SOON)
-    (record,) = [one for one in caplog.records if one.message == UNHEARD]
+        await until(lambda: NOT_TRACKING in caplog.messages, SOON)
+    (record,) = [line for line in caplog.records if line.message == NOT_TRACKING]
     assert record.__dict__["fault"] == "permission"
-    assert FOLLOWS not in caplog.messages
+    assert TRACKING not in caplog.messages
     assert await pod.store.get(grant.session.id) == grant.session
     assert pod.store.peek(grant.session.id) is None
     assert not pod.store.degraded
@@ -233,7 +233,7 @@ async def test_a_server_that_will_not(
 
 
 async def test_many_logouts_under_load(pod: Pod, other: Pod, server: RedisServer) -> None:
-    """Each is seen, whatever is being read at that moment."""
+    """Each takes effect, whatever look-ups are in flight."""
     grants = [new_login(now()) for _ in range(200)]
     for grant in grants:
         assert await other.store.write(grant)
@@ -254,12 +254,12 @@ async def test_many_logouts_under_load(pod: Pod, other: Pod, server: RedisServer
 
 
 def now() -> float:
-    """The time of the machine, which these stores go by."""
+    """The time by the machine's clock, which these stores use."""
     return time.time()
 
 
-async def by_hand(server: RedisServer, clock: Clock) -> tuple[RedisStore, TieredStore]:
-    """A shared store, and one that follows its Redis: both go by this clock."""
+async def on_clock(server: RedisServer, clock: Clock) -> tuple[RedisStore, TieredStore]:
+    """A Redis store, and a tiered store that tracks the same Redis, both on this clock."""
     config = RedisConfig(host="127.0.0.1", port=server.port, timeout=PATIENT)
     metrics = Metrics()
     remote = RedisStore(connect(config), metrics, clock=clock, timeout=PATIENT)
@@ -271,10 +271,10 @@ async def by_hand(server: RedisServer, clock: Clock) -> tuple[RedisStore, Tiered
     return remote, store
 
 
-async def test_closing_waits_for_nothing(server: RedisServer) -> None:
-    """Nobody looks anything up any more for whom what is being read would have to end."""
+async def test_close_does_not_wait(server: RedisServer) -> None:
+    """At close no look-up is in flight, so the grace period for look-ups is skipped."""
     clock = Clock(now())
-    _, store = await by_hand(server, clock)
+    _, store = await on_clock(server, clock)
     closing = asyncio.create_task(store.close())
     try:
         await until(closing.done, SOON)
@@ -283,10 +283,10 @@ async def test_closing_waits_for_nothing(server: RedisServer) -> None:
         await closing
 
 
-async def test_a_login_that_is_let_in_without_asking_is_seen(server: RedisServer) -> None:
-    """Its listing says when, although Redis was not asked for it."""
+async def test_use_of_the_near_cache_counts_as_seen(server: RedisServer) -> None:
+    """The listing shows the time, although no look-up reached Redis."""
     clock = Clock(now())
-    remote, store = await by_hand(server, clock)
+    remote, store = await on_clock(server, clock)
     grant = new_login(clock.now)
     assert await store.write(grant)
     assert await store.get(grant.session.id) is not None

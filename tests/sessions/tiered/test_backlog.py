@@ -1,4 +1,4 @@
-"""What Redis missed is made good before it is trusted again."""
+"""What Redis missed is replayed before Redis is trusted again."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class Pods:
         self.one, self.other = (Tier(clock, server, migrate=migrate) for _ in range(2))
 
     async def lose(self) -> None:
-        """Redis goes away for both."""
+        """Redis becomes unavailable for both."""
         await self.one.lose_redis()
         await self.other.lose_redis()
 
     async def find(self) -> None:
-        """It comes back: for the first pod first."""
+        """Redis returns, for the first pod first."""
         await self.one.find_redis()
         await self.other.find_redis()
 
     async def live(self, grant: Grant) -> list[bool]:
-        """At which pods this session is live."""
+        """For each pod, whether this session is live."""
         token = grant.session.id
         return [await pod.look(token) is not None for pod in (self.one, self.other)]
 
 
 @pytest.fixture(params=[False, True], ids=["keep", "migrate"])
 async def pods(request: pytest.FixtureRequest) -> AsyncIterator[Pods]:
-    """Both ways to recover."""
+    """Two pods, with each SESSION_RECOVERY in turn."""
     made = Pods(migrate=request.param)
     async with AsyncExitStack() as running:
         for pod in (made.one, made.other):
@@ -56,8 +56,8 @@ async def pods(request: pytest.FixtureRequest) -> AsyncIterator[Pods]:
 
 
 @pytest.mark.parametrize("by", ["sid", "token", "user"])
-async def test_a_logout_of_the_outage_reaches_everyone(pods: Pods, by: str) -> None:
-    """Before a recovered Redis is believed; also at pods that had seen the session."""
+async def test_a_logout_in_the_outage_reaches_every_pod(pods: Pods, by: str) -> None:
+    """It takes effect before a recovered Redis is trusted, also at pods that cached it."""
     grant, bobs = await pods.one.subject.login(), await pods.one.subject.login("bob")
     assert await pods.live(grant) == [True, True]
     await pods.lose()
@@ -76,20 +76,20 @@ async def test_a_logout_of_the_outage_reaches_everyone(pods: Pods, by: str) -> N
 
 
 class Interrupted(RedisStore):
-    """At each logout that it hears of, somebody else logs out as well."""
+    """A store in which each logout triggers another one."""
 
     meanwhile: ClassVar[list[Callable[[], Awaitable[object]]]] = []
 
     async def revoke_session(self, sid: str) -> bool:
-        """End one login."""
+        """End one login, then call the next of `meanwhile`."""
         ended = await super().revoke_session(sid)
         if self.meanwhile:
             await self.meanwhile.pop()()
         return ended
 
 
-async def test_logouts_while_others_are_made_good() -> None:
-    """They reach everyone before Redis is believed, as all those before them."""
+async def test_logouts_during_the_replay() -> None:
+    """They reach every pod before Redis is trusted, like the logouts before them."""
     clock, server = Clock(), FakeServer()
     async with Tier(clock, server, remote_class=Interrupted) as one, Tier(clock, server) as other:
         sids = [(await other.subject.login()).session.sid for _ in range(4)]
@@ -102,8 +102,8 @@ async def test_logouts_while_others_are_made_good() -> None:
         assert await other.store.sessions_of("alice") == []
 
 
-async def test_a_logout_of_all_ends_what_had_begun(pods: Pods) -> None:
-    """Not what began after it, here or at a pod that still had Redis."""
+async def test_a_logout_of_all_ends_earlier_logins(pods: Pods) -> None:
+    """It ends no login that began later, here or at a pod that still had Redis."""
     old = await pods.one.subject.login()
     await pods.lose()
     pods.clock.advance(1.0)
@@ -117,7 +117,7 @@ async def test_a_logout_of_all_ends_what_had_begun(pods: Pods) -> None:
 
 
 async def test_a_logout_of_all_by_a_clock_that_is_behind(pods: Pods) -> None:
-    """It ends all that was known to the pod, though that seems to have begun later."""
+    """It ends every login that the pod knew, although some seem to have begun later."""
     grant = await pods.other.subject.login()
     assert await pods.live(grant) == [True, True]
     await pods.lose()
@@ -130,7 +130,7 @@ async def test_a_logout_of_all_by_a_clock_that_is_behind(pods: Pods) -> None:
 
 
 async def test_a_login_after_a_logout_of_all_and_a_clock_set_back(pods: Pods) -> None:
-    """It seems to have begun before, and has not: it stays, and what was ended stays ended."""
+    """It only seems to have begun earlier, so it stays live; ended logins stay ended."""
     old = await pods.one.subject.login()
     await pods.lose()
     pods.clock.advance(1.0)
@@ -143,8 +143,8 @@ async def test_a_login_after_a_logout_of_all_and_a_clock_set_back(pods: Pods) ->
     assert (await pods.live(new))[0] is True
 
 
-async def test_a_login_of_the_outage(pods: Pods) -> None:
-    """It stays where it began, or comes to be known everywhere."""
+async def test_a_login_in_the_outage(pods: Pods) -> None:
+    """It stays at its pod, or with `migrate` becomes known to every pod."""
     await pods.lose()
     grant = await pods.one.subject.login()
     await pods.find()
@@ -153,8 +153,8 @@ async def test_a_login_of_the_outage(pods: Pods) -> None:
     assert await pods.live(grant) == [False, False]
 
 
-async def test_a_login_of_the_outage_that_was_refreshed(pods: Pods) -> None:
-    """Its last token counts, and no other."""
+async def test_a_refreshed_login_in_the_outage(pods: Pods) -> None:
+    """Only its latest token is live after the recovery."""
     await pods.lose()
     first = await pods.one.subject.login()
     last = await pods.one.subject.refresh(first)
@@ -164,8 +164,8 @@ async def test_a_login_of_the_outage_that_was_refreshed(pods: Pods) -> None:
     assert await pods.live(last) == [True, pods.one.migrate]
 
 
-async def test_a_login_of_the_outage_that_was_ended(pods: Pods) -> None:
-    """It is not written, nor does what was written of it live."""
+async def test_an_ended_login_in_the_outage(pods: Pods) -> None:
+    """It is not live after the recovery, whatever of it was written."""
     await pods.lose()
     grant = await pods.one.subject.login()
     await pods.one.store.revoke_session(grant.session.sid)
@@ -174,8 +174,8 @@ async def test_a_login_of_the_outage_that_was_ended(pods: Pods) -> None:
     assert await pods.other.store.sessions_of("alice") == []
 
 
-async def test_a_refresh_in_the_outage_has_one_heir(pods: Pods) -> None:
-    """The token that it used up is used up in Redis too, so that nobody else goes on with it."""
+async def test_a_refresh_in_the_outage_has_one_successor(pods: Pods) -> None:
+    """The used token is claimed in Redis as well, so no other pod accepts it."""
     grant = await pods.one.subject.login()
     await pods.lose()
     successor = await pods.one.subject.refresh(grant)
@@ -185,28 +185,28 @@ async def test_a_refresh_in_the_outage_has_one_heir(pods: Pods) -> None:
     assert (await pods.live(successor))[0]
 
 
-async def test_a_token_that_two_went_on_with(pods: Pods) -> None:
-    """One pod without Redis, one with it: two heirs, so that the login ends for both."""
+async def test_a_token_used_at_two_pods(pods: Pods) -> None:
+    """One pod had Redis and the other had not: two successors, so the login ends."""
     grant = await pods.one.subject.login()
     await pods.lose()
-    mine = await pods.one.subject.refresh(grant)
-    assert mine is not None
+    first = await pods.one.subject.refresh(grant)
+    assert first is not None
     pods.other.server.connected = True
-    theirs = await Tier(pods.clock, pods.other.server).subject.refresh(grant)
-    assert theirs is not None
+    second = await Tier(pods.clock, pods.other.server).subject.refresh(grant)
+    assert second is not None
     await pods.find()
-    assert await pods.live(mine) == [False, False]
-    assert await pods.live(theirs) == [False, False]
+    assert await pods.live(first) == [False, False]
+    assert await pods.live(second) == [False, False]
     assert await pods.one.store.sessions_of("alice") == []
 
 
 class Forgetful(RedisStore):
-    """Does what it is told, and its answer to the first claim is lost."""
+    """A store that loses the answer to the first claim."""
 
     claims = 0
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Put `used` in place of a live record."""
+        """Claim a refresh token; the first time, raise although it was claimed."""
         before = await super().claim_refresh(refresh_id, used)
         self.claims += 1
         if self.claims == 1:
@@ -214,8 +214,8 @@ class Forgetful(RedisStore):
         return before
 
 
-async def test_a_refresh_whose_claim_arrived_all_the_same() -> None:
-    """A Redis that stood still does what it was sent when it goes on: nobody else was there."""
+async def test_a_claim_that_arrived_although_it_timed_out() -> None:
+    """A stalled Redis executes the claim later. The replay recognises its own claim."""
     clock, server = Clock(), FakeServer()
     async with Tier(clock, server, remote_class=Forgetful) as one:
         grant = await one.subject.login()
@@ -229,8 +229,8 @@ async def test_a_refresh_whose_claim_arrived_all_the_same() -> None:
         assert await one.look(grant.session.id) is None
 
 
-async def test_a_logout_while_redis_hiccups(pods: Pods) -> None:
-    """It is no outage yet; the logout arrives all the same."""
+async def test_a_logout_during_a_single_failure(pods: Pods) -> None:
+    """It is not an outage yet; the logout still reaches every pod."""
     grant = await pods.one.subject.login()
     assert await pods.live(grant) == [True, True]
     pods.one.server.connected = False

@@ -1,4 +1,4 @@
-"""When the circuit breaker opens, probes and closes."""
+"""The circuit breaker: when it opens, probes and closes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sidecar.sessions.tiered.breaker import Breaker, State
 
 
 def opened(breaker: Breaker, now: float = 0.0) -> Breaker:
-    """The breaker, open."""
+    """The breaker, after a certain failure."""
     assert breaker.failed(now, 0.0, certain=True)
     return breaker
 
 
-def test_how_soon_it_is_found_to_be_back() -> None:
-    """However long it was away: there is time for two probes in two seconds, should one fail."""
+def test_recovery_is_noticed_within_two_seconds() -> None:
+    """However long the outage was, two probes fit into two seconds, in case one fails."""
     breaker, now = opened(Breaker()), 0.0
     for _ in range(20):
         assert breaker.due - now <= 0.75
@@ -38,8 +38,8 @@ def test_how_soon_it_is_found_to_be_back() -> None:
         pytest.param("fffffff", State.OPEN, id="failures that began before"),
     ],
 )
-def test_what_opens_it(steps: str, state: State) -> None:
-    """Three failures in a row, or one that is certain."""
+def test_when_it_opens(steps: str, state: State) -> None:
+    """Three consecutive failures open it, or one that is certain."""
     breaker = Breaker(threshold=3)
     for step in steps:
         if step == "s":
@@ -50,14 +50,14 @@ def test_what_opens_it(steps: str, state: State) -> None:
     assert breaker.closed is (state is State.CLOSED)
 
 
-def test_it_says_once_that_it_opened() -> None:
-    """The caller who opens it is told, those after it are not."""
+def test_it_reports_once_that_it_opened() -> None:
+    """`failed` returns True only to the caller that opened it."""
     breaker = Breaker(threshold=2)
     assert [breaker.failed(0.0, 0.0) for _ in range(4)] == [False, True, False, False]
 
 
 def test_one_probe_at_a_time() -> None:
-    """A probe is due after the interval; until its outcome is told there is no other."""
+    """A probe is due after the interval. No other is due until its outcome is reported."""
     breaker = opened(Breaker(interval=1.0), now=10.0)
     assert not breaker.probe(10.49)
     assert breaker.probe(10.5)
@@ -76,8 +76,8 @@ def test_one_probe_at_a_time() -> None:
         pytest.param(0.5, [0.75, 1.5, 3.0, 3.75, 3.75], id="middle"),
     ],
 )
-def test_probes_get_rarer_up_to_a_limit(jitter: float, intervals: list[float]) -> None:
-    """Each failed probe doubles the interval; jitter keeps a fleet out of step."""
+def test_the_interval_doubles_up_to_a_limit(jitter: float, intervals: list[float]) -> None:
+    """Each failed probe doubles the interval; jitter spreads the probes of a fleet."""
     breaker = Breaker(interval=1.0, longest=5.0)
     breaker.failed(0.0, jitter, certain=True)
     now, waited = 0.0, []
@@ -89,8 +89,8 @@ def test_probes_get_rarer_up_to_a_limit(jitter: float, intervals: list[float]) -
     assert waited == intervals
 
 
-def test_after_a_recovery_it_starts_from_the_shortest_interval() -> None:
-    """The next outage is probed as eagerly as the first."""
+def test_a_recovery_resets_the_interval() -> None:
+    """The next outage starts with the shortest interval again."""
     breaker = opened(Breaker(interval=1.0))
     for now in (1.0, 3.0, 7.0):
         assert breaker.probe(now)
@@ -98,25 +98,25 @@ def test_after_a_recovery_it_starts_from_the_shortest_interval() -> None:
     assert opened(breaker, now=20.0).due == 20.5
 
 
-def test_an_outcome_without_a_probe_is_a_fault_of_ours() -> None:
-    """Nobody else may close it."""
+def test_an_outcome_without_a_probe_raises() -> None:
+    """Only a probe that is under way may close it."""
     with pytest.raises(RuntimeError, match="breaker is closed"):
         Breaker().probed(0.0, 0.0, well=True)
 
 
-def test_its_state_in_one_line() -> None:
-    """For a debugger, and for `/status`."""
+def test_repr() -> None:
+    """It shows the state, the failures and the next probe."""
     assert repr(opened(Breaker(interval=1.0))) == "<Breaker open, 1 failures, next probe 0.500>"
 
 
 class Breakers(RuleBasedStateMachine):
-    """Any order of events, against what must always hold."""
+    """Any order of events, checked against the invariants of a breaker."""
 
     def __init__(self) -> None:
         super().__init__()
         self.breaker = Breaker(threshold=3, interval=1.0, longest=8.0)
         self.now = 0.0
-        self.in_a_row = 0
+        self.consecutive = 0
         self.probing = False
 
     @rule(seconds=st.floats(0, 10))
@@ -126,20 +126,20 @@ class Breakers(RuleBasedStateMachine):
 
     @rule()
     def succeed(self) -> None:
-        """A request went well."""
+        """A request succeeded."""
         if self.breaker.closed:
-            self.in_a_row = 0
+            self.consecutive = 0
         self.breaker.succeeded()
 
     @rule(jitter=st.floats(0, 0.999), certain=st.booleans())
     def fail(self, jitter: float, certain: bool) -> None:  # noqa: FBT001 (hypothesis draws it)
         """A request failed."""
         was_closed = self.breaker.closed
-        self.in_a_row += was_closed
-        opens = was_closed and (certain or self.in_a_row >= 3)
+        self.consecutive += was_closed
+        opens = was_closed and (certain or self.consecutive >= 3)
         assert self.breaker.failed(self.now, jitter, certain=certain) is opens
         if opens:
-            self.in_a_row = 0
+            self.consecutive = 0
             assert self.now + 0.5 <= self.breaker.due <= self.now + 1.0
 
     @rule()
@@ -153,15 +153,15 @@ class Breakers(RuleBasedStateMachine):
 
     @precondition(lambda self: self.probing)
     @rule(jitter=st.floats(0, 0.999), well=st.booleans())
-    def tell(self, jitter: float, well: bool) -> None:  # noqa: FBT001 (hypothesis draws it)
-        """The probe's outcome."""
+    def report(self, jitter: float, well: bool) -> None:  # noqa: FBT001 (hypothesis draws it)
+        """Report the probe's outcome."""
         self.breaker.probed(self.now, jitter, well=well)
         self.probing = False
         assert self.breaker.closed is well
 
     @invariant()
     def probing_is_half_open(self) -> None:
-        """Half-open is exactly while a probe is under way; the next one is never far."""
+        """It is half-open exactly while a probe is under way, and the next is soon due."""
         assert (self.breaker.state is State.HALF_OPEN) is self.probing
         if self.breaker.state is State.OPEN:
             assert self.breaker.due <= self.now + 8.0

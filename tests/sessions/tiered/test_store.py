@@ -1,8 +1,9 @@
-"""Redis for as long as it can be used, memory while it cannot: what holds before, in and after."""
+"""The tiered store before, during and after an outage of Redis."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -28,14 +29,14 @@ REFUSES = "Redis refuses writes, keeping new sessions in memory"
 
 @pytest.fixture
 async def here(clock: Clock) -> AsyncIterator[Tier]:
-    """This pod."""
+    """The pod under test."""
     async with Tier(clock) as made:
         yield made
 
 
 @pytest.fixture
 async def there(here: Tier) -> AsyncIterator[Tier]:
-    """Another pod on the same Redis."""
+    """A second pod on the same Redis."""
     async with Tier(here.clock, here.server) as made:
         yield made
 
@@ -47,16 +48,16 @@ def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-async def test_redis_may_be_absent_at_the_start(
+async def test_redis_may_be_unavailable_at_start(
     clock: Clock, lines: pytest.LogCaptureFixture
 ) -> None:
-    """No error: sessions are kept here, and the seed's sentence says so, once."""
+    """It is no error: sessions are kept in memory, and one log line says so."""
     tier = Tier(clock)
     tier.server.connected = False
     async with tier:
         assert tier.store.degraded
         grant = await tier.subject.login()
-        assert tier.store.known(grant.session.id) == grant.session
+        assert tier.store.last_known(grant.session.id) == grant.session
         assert lines.messages == [NOT_AVAILABLE]
         assert lines.records[0].levelno == logging.INFO
         assert (tier.metrics.degraded, tier.metrics.breaker_state) == (1, "open")
@@ -65,19 +66,19 @@ async def test_redis_may_be_absent_at_the_start(
         assert (tier.metrics.degraded, tier.metrics.breaker_state) == (0, "closed")
 
 
-async def test_an_outage_ends_no_session_that_is_known_here(here: Tier) -> None:
-    """Written here or seen here while Redis worked: it stays valid, and known at once."""
+async def test_an_outage_ends_no_known_session(here: Tier) -> None:
+    """Sessions that this pod wrote or read while Redis worked stay known."""
     written = await here.subject.login()
     seen = new_login(here.clock.now)
     await here.remote.write(seen)
     assert await here.look(seen.session.id) is not None
     await here.lose_redis()
-    assert here.store.known(written.session.id) == written.session
-    assert here.store.known(seen.session.id) == seen.session
+    assert here.store.last_known(written.session.id) == written.session
+    assert here.store.last_known(seen.session.id) == seen.session
 
 
-async def test_an_outage_lets_nobody_in(here: Tier, there: Tier) -> None:
-    """What only Redis knew is not known, and that is no session."""
+async def test_an_outage_allows_no_unknown_session(here: Tier, there: Tier) -> None:
+    """A session that only Redis knew is not live here until Redis is back."""
     unknown = await there.subject.login()
     await here.lose_redis()
     assert await here.look(unknown.session.id) is None
@@ -86,8 +87,8 @@ async def test_an_outage_lets_nobody_in(here: Tier, there: Tier) -> None:
     assert await here.look(unknown.session.id) == unknown.session
 
 
-async def test_what_was_seen_is_good_for_a_while(here: Tier) -> None:
-    """`max_stale` after Redis confirmed it last, an outage ends it after all."""
+async def test_cached_sessions_expire_in_an_outage(here: Tier) -> None:
+    """A session is usable for `max_stale` after Redis last confirmed it."""
     grant = new_login(here.clock.now, cookie=True)
     await here.remote.write(grant)
     assert await here.look(grant.session.id) is not None
@@ -99,7 +100,7 @@ async def test_what_was_seen_is_good_for_a_while(here: Tier) -> None:
 
 
 async def test_a_session_that_ended_elsewhere_is_forgotten(here: Tier, there: Tier) -> None:
-    """An outage does not bring back what this pod knows to be gone."""
+    """An outage does not bring back a session that this pod saw ended."""
     grant = await here.subject.login()
     await there.store.revoke_session(grant.session.sid)
     assert await here.look(grant.session.id) is None
@@ -110,7 +111,7 @@ async def test_a_session_that_ended_elsewhere_is_forgotten(here: Tier, there: Ti
 
 
 async def test_a_refresh_token_only_redis_may_know(here: Tier, there: Tier) -> None:
-    """Nothing is said of it while Redis is away, so nobody throws it away; then it is as good."""
+    """It raises StoreUnavailable in the outage, so that the client keeps it, and works after."""
     grant = await there.subject.login()
     await here.lose_redis()
     with pytest.raises(StoreUnavailable):
@@ -119,10 +120,8 @@ async def test_a_refresh_token_only_redis_may_know(here: Tier, there: Tier) -> N
     assert await here.subject.refresh(grant) is not None
 
 
-async def test_the_sentence_comes_once_per_transition(
-    here: Tier, lines: pytest.LogCaptureFixture
-) -> None:
-    """However many requests meet the outage, and however often probes fail."""
+async def test_one_log_line_per_transition(here: Tier, lines: pytest.LogCaptureFixture) -> None:
+    """It is logged once, however many requests and probes fail."""
     for _ in range(2):
         await here.lose_redis()
         await asyncio.gather(*(here.look(f"{number}") for number in range(50)))
@@ -133,7 +132,7 @@ async def test_the_sentence_comes_once_per_transition(
 
 
 async def test_one_failed_batch_is_one_failure(here: Tier) -> None:
-    """A hundred requests that share a look-up do not open the breaker by their number."""
+    """A hundred requests that share a look-up count as one failure of the breaker."""
     here.server.connected = False
     await asyncio.gather(*(here.look(f"{number}") for number in range(100)))
     assert not here.store.degraded
@@ -143,7 +142,7 @@ async def test_one_failed_batch_is_one_failure(here: Tier) -> None:
 
 
 async def test_a_single_failure_is_answered_from_memory(here: Tier) -> None:
-    """Before Redis counts as away, what is known here is known already."""
+    """Known sessions are answered from memory before the breaker opens."""
     grant = await here.subject.login()
     here.server.connected = False
     assert await here.look(grant.session.id) == grant.session
@@ -151,8 +150,8 @@ async def test_a_single_failure_is_answered_from_memory(here: Tier) -> None:
     assert not here.store.degraded
 
 
-async def test_every_question_has_an_answer_when_redis_fails_once(here: Tier) -> None:
-    """Listing, refresh and logout fall back like look-ups do."""
+async def test_every_operation_survives_a_single_failure(here: Tier) -> None:
+    """Listing, refresh and logout fall back to memory, like look-ups."""
     grant, other = await here.subject.login(), await here.subject.login()
     here.server.connected = False
     assert len(await here.store.sessions_of("alice")) == 2
@@ -171,8 +170,8 @@ async def test_every_question_has_an_answer_when_redis_fails_once(here: Tier) ->
     assert not here.store.degraded
 
 
-async def test_look_ups_are_counted_by_who_answered(here: Tier) -> None:
-    """The metric tells Redis from memory."""
+async def test_look_ups_are_counted_by_source(here: Tier) -> None:
+    """The metric distinguishes Redis and memory."""
     grant = await here.subject.login()
     await here.look(grant.session.id)
     await here.look("unknown")
@@ -189,7 +188,7 @@ async def test_look_ups_are_counted_by_who_answered(here: Tier) -> None:
 
 
 async def test_a_login_in_an_outage_stays_here(here: Tier, there: Tier) -> None:
-    """After the recovery it is valid here until it ends, and was not copied (the seed)."""
+    """After the recovery it is live at this pod until it ends, and is not copied to Redis."""
     await here.lose_redis()
     grant = await here.subject.login()
     await here.find_redis()
@@ -200,8 +199,8 @@ async def test_a_login_in_an_outage_stays_here(here: Tier, there: Tier) -> None:
     assert await here.look(grant.session.id) is None
 
 
-async def test_a_login_of_an_outage_ends_with_its_token(here: Tier) -> None:
-    """Nothing here lives longer than it says."""
+async def test_a_login_in_an_outage_expires(here: Tier) -> None:
+    """It is live until its token expires, and not longer."""
     await here.lose_redis()
     grant = await here.subject.login()
     await here.find_redis()
@@ -209,8 +208,8 @@ async def test_a_login_of_an_outage_ends_with_its_token(here: Tier) -> None:
     assert await here.look(grant.session.id) is None
 
 
-async def test_its_first_refresh_takes_a_login_to_redis(here: Tier, there: Tier) -> None:
-    """What began here in an outage begins for all with its first refresh after it."""
+async def test_the_first_refresh_takes_a_login_to_redis(here: Tier, there: Tier) -> None:
+    """A login that began in the outage is known to all pods after its next refresh."""
     await here.lose_redis()
     grant = await here.subject.login()
     await here.find_redis()
@@ -224,7 +223,7 @@ async def test_its_first_refresh_takes_a_login_to_redis(here: Tier, there: Tier)
 
 
 async def test_a_logout_in_an_outage_holds(here: Tier) -> None:
-    """At once, and after the recovery, whatever Redis still holds."""
+    """It holds at once, and after the recovery, whatever Redis still holds."""
     by_sid, by_token = await here.subject.login(), await here.subject.login()
     await here.lose_redis()
     assert await here.store.revoke_session(by_sid.session.sid)
@@ -243,8 +242,8 @@ async def test_a_logout_in_an_outage_holds(here: Tier) -> None:
     assert await here.remote.get(by_sid.session.id) is None
 
 
-async def test_a_logout_of_what_is_not_known_here_holds_too(here: Tier, there: Tier) -> None:
-    """The sid alone is enough to end all that Redis has under it."""
+async def test_a_logout_of_an_unknown_login_holds(here: Tier, there: Tier) -> None:
+    """The sid is enough to end what Redis has under it after the recovery."""
     grant = await there.subject.login()
     await here.lose_redis()
     assert not await here.store.revoke_session(grant.session.sid)
@@ -252,8 +251,8 @@ async def test_a_logout_of_what_is_not_known_here_holds_too(here: Tier, there: T
     assert await here.look(grant.session.id) is None
 
 
-async def test_a_logout_of_all_in_an_outage_ends_the_unknown_too(here: Tier, there: Tier) -> None:
-    """Every login of the user that had begun by then, wherever; later ones are not meant."""
+async def test_a_logout_of_all_in_an_outage_ends_unknown_logins(here: Tier, there: Tier) -> None:
+    """It ends every earlier login of the user at any pod, and no later one."""
     mine, elsewhere = await here.subject.login(), await there.subject.login()
     await here.clock.turn(1)
     await here.lose_redis()
@@ -267,8 +266,8 @@ async def test_a_logout_of_all_in_an_outage_ends_the_unknown_too(here: Tier, the
     assert await here.look(again.session.id) == again.session
 
 
-async def test_a_logout_of_all_counts_what_lives_here_alone(here: Tier) -> None:
-    """Two in Redis and one of the outage are three."""
+async def test_a_logout_of_all_counts_local_logins(here: Tier) -> None:
+    """Two logins in Redis and one that began in the outage are three."""
     for _ in range(2):
         await here.subject.login()
     await here.lose_redis()
@@ -278,7 +277,7 @@ async def test_a_logout_of_all_counts_what_lives_here_alone(here: Tier) -> None:
 
 
 async def test_a_refresh_in_an_outage(here: Tier) -> None:
-    """It goes on here; the old tokens stay dead although Redis still thinks them live."""
+    """The login continues here. Its old tokens stay ended, although Redis holds them as live."""
     grant = await here.subject.login()
     await here.lose_redis()
     successor = await here.subject.refresh(grant)
@@ -297,7 +296,7 @@ async def test_a_refresh_in_an_outage(here: Tier) -> None:
 
 
 async def test_a_logout_during_a_refresh_wins(here: Tier) -> None:
-    """In an outage as without one: what was claimed before is not written after."""
+    """With or without an outage, a refresh claimed before the logout writes nothing after it."""
     for lose in (False, True):
         grant = await here.subject.login()
         if lose:
@@ -311,25 +310,25 @@ async def test_a_logout_during_a_refresh_wins(here: Tier) -> None:
         assert await here.look(successor.session.id) is None
 
 
-async def test_a_look_up_under_way_does_not_outlive_a_logout(here: Tier) -> None:
-    """An answer that comes after the logout is not remembered for the next outage."""
+async def test_an_answer_after_a_logout_is_not_kept(here: Tier) -> None:
+    """An answer that arrives after the logout is not kept for the next outage."""
     grant = await here.subject.login()
-    under_way = asyncio.ensure_future(here.store.get(grant.session.id))
+    pending = asyncio.ensure_future(here.store.get(grant.session.id))
     await asyncio.sleep(0)
     await here.store.revoke_session(grant.session.sid)
-    await under_way
+    await pending
     await here.lose_redis()
     assert await here.look(grant.session.id) is None
 
 
 class Unreliable(RedisStore):
-    """Writes when it is let, and may then say that it could not."""
+    """A store whose writes wait for `gate`, take effect, and then fail with `fault`."""
 
     fault: Fault | None = None
     gate: asyncio.Event | None = None
 
     async def write(self, grant: Grant) -> bool:
-        """Write it; the answer may be lost."""
+        """Write the grant; the answer may be lost."""
         if self.gate is not None:
             await self.gate.wait()
         done = await super().write(grant)
@@ -340,29 +339,29 @@ class Unreliable(RedisStore):
 
 @pytest.fixture
 async def frail(clock: Clock) -> AsyncIterator[Tier]:
-    """A pod whose writes may fail in any way."""
+    """A pod whose writes may fail."""
     async with Tier(clock, remote_class=Unreliable) as made:
         yield made
 
 
 @pytest.fixture
 def remote(frail: Tier) -> Unreliable:
-    """The part of it that fails."""
+    """The unreliable store of that pod."""
     assert isinstance(frail.remote, Unreliable)
     return frail.remote
 
 
 @pytest.fixture
 async def beyond(frail: Tier) -> AsyncIterator[Tier]:
-    """Another pod on the same Redis, whose writes are good."""
+    """A second pod on the same Redis, with reliable writes."""
     async with Tier(frail.clock, frail.server) as made:
         yield made
 
 
-async def test_a_login_whose_answer_was_lost_is_made_good(
+async def test_a_login_whose_answer_was_lost_is_replayed(
     frail: Tier, remote: Unreliable, beyond: Tier
 ) -> None:
-    """Redis may have it: it is written again, so that a logout anywhere ends it here too."""
+    """Redis may have it, so it is written again. Then a logout at any pod ends it here."""
     remote.fault = Fault.TIMEOUT
     grant = await frail.subject.login()
     successor = await frail.subject.refresh(grant)
@@ -377,10 +376,10 @@ async def test_a_login_whose_answer_was_lost_is_made_good(
     assert await frail.look(successor.session.id) is None
 
 
-async def test_reads_are_back_before_writes(
+async def test_reads_recover_before_writes(
     frail: Tier, remote: Unreliable, beyond: Tier, lines: pytest.LogCaptureFixture
 ) -> None:
-    """A Redis that comes back as a replica is in use again; what it missed waits for a master."""
+    """A Redis that returns as a replica is in use; the backlog waits for a master."""
     remote.fault = Fault.TIMEOUT
     grant = await frail.subject.login()
     await frail.lose_redis()
@@ -394,23 +393,23 @@ async def test_reads_are_back_before_writes(
     assert lines.messages == [NOT_AVAILABLE, REFUSES, AVAILABLE]
 
 
-async def test_what_is_to_be_made_good_is_bounded(
+async def test_the_backlog_is_bounded(
     frail: Tier, remote: Unreliable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest is valid here for as long as it lives, and only here."""
-    monkeypatch.setattr("sidecar.sessions.tiered.backlog._KEPT", 2)
+    """The login that was evicted first stays live at this pod only."""
+    monkeypatch.setattr("sidecar.sessions.tiered.backlog._MAX_QUEUED", 2)
     remote.fault = Fault.TIMEOUT
     grants = [await frail.subject.login() for _ in range(3)]
     remote.fault = None
     await frail.clock.turn(10.0)
-    alone = [frail.store.peek(grant.session.id) is not None for grant in grants]
-    assert alone == [True, False, False]
+    local_only = [frail.store.peek(grant.session.id) is not None for grant in grants]
+    assert local_only == [True, False, False]
 
 
-async def test_what_ended_here_meanwhile_is_not_made_good(
+async def test_a_login_that_ended_here_is_not_replayed(
     frail: Tier, remote: Unreliable, beyond: Tier
 ) -> None:
-    """A login that ended while it waited for that stays ended, here and elsewhere."""
+    """A login that ended while it was queued stays ended, here and elsewhere."""
     remote.fault = Fault.TIMEOUT
     ended, all_ended = await frail.subject.login(), await frail.subject.login("bob")
     await frail.store.revoke_session(ended.session.sid)
@@ -422,10 +421,10 @@ async def test_what_ended_here_meanwhile_is_not_made_good(
         assert await beyond.look(grant.session.id) is None
 
 
-async def test_what_ended_elsewhere_meanwhile_ends_here(
+async def test_a_login_that_ended_elsewhere_ends_here(
     frail: Tier, remote: Unreliable, beyond: Tier
 ) -> None:
-    """A refresh that Redis got, and whose login then ended there, ends here with it."""
+    """If Redis received a refresh and the login then ended there, replay ends it here."""
     grant = await frail.subject.login()
     remote.fault = Fault.TIMEOUT
     successor = await frail.subject.refresh(grant)
@@ -436,10 +435,8 @@ async def test_what_ended_elsewhere_meanwhile_ends_here(
     assert await frail.look(successor.session.id) is None
 
 
-async def test_a_logout_while_it_is_made_good(
-    frail: Tier, remote: Unreliable, beyond: Tier
-) -> None:
-    """The late write is ended in Redis too."""
+async def test_a_logout_during_the_replay(frail: Tier, remote: Unreliable, beyond: Tier) -> None:
+    """The login that was being written is ended in Redis as well."""
     remote.fault = Fault.TIMEOUT
     grant = await frail.subject.login()
     remote.fault, remote.gate = None, asyncio.Event()
@@ -454,35 +451,35 @@ async def test_a_logout_while_it_is_made_good(
 async def test_a_logout_while_a_login_is_written(
     frail: Tier, remote: Unreliable, beyond: Tier
 ) -> None:
-    """A write that Redis gets after the logout is ended again, and not handed out."""
+    """If Redis gets the write after the logout, the login is ended and not handed out."""
     await frail.lose_redis()
     grant = await frail.subject.login()
     await frail.find_redis()
     remote.gate = asyncio.Event()
-    under_way = asyncio.ensure_future(frail.subject.refresh(grant))
+    pending = asyncio.ensure_future(frail.subject.refresh(grant))
     await frail.clock.turn()
     await frail.store.revoke_session(grant.session.sid)
     remote.gate.set()
-    assert await under_way is None
+    assert await pending is None
     assert await beyond.store.sessions_of("alice") == []
 
 
 class Broken(RedisStore):
-    """Has a fault of ours in its probe."""
+    """A store whose probe has a programming error."""
 
     broken = False
 
     async def ping(self) -> None:
-        """Fail in a way that nobody foresaw."""
+        """Fail with an unexpected exception."""
         if self.broken:
             raise ZeroDivisionError
         await super().ping()
 
 
-async def test_the_watch_survives_a_fault_of_ours(
+async def test_probing_survives_a_programming_error(
     clock: Clock, lines: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, and the next probe may go well."""
+    """It is logged, and a later probe may succeed."""
     async with Tier(clock, remote_class=Broken) as here:
         assert isinstance(here.remote, Broken)
         await here.lose_redis()
@@ -495,7 +492,7 @@ async def test_the_watch_survives_a_fault_of_ours(
 
 
 async def test_a_probe_that_wakes_early_waits(here: Tier) -> None:
-    """Probes come when they are due, and get rarer."""
+    """A probe is sent only when it is due."""
     await here.lose_redis()
     assert here.metrics.breaker_state == "open"
     await here.clock.turn(0.4)
@@ -506,10 +503,29 @@ async def test_a_probe_that_wakes_early_waits(here: Tier) -> None:
     assert not here.store.degraded
 
 
-async def test_its_state_in_one_line(here: Tier) -> None:
-    """What it is, what it holds, what it owes."""
+async def test_repr(here: Tier) -> None:
+    """It shows the breaker, what is kept in memory, and the size of the backlog."""
     await here.subject.login()
     assert repr(here.store) == (
         "<TieredStore closed, <KnownSessions 0 local,"
-        " <NearCache 1 logins, not coherent, 0 flushes>, <Tombstones 0 ids, 0 users, 0 dropped>>, 0 unsettled>"
+        " <NearCache 1 logins, not coherent, 0 flushes>,"
+        " <Tombstones 0 ids, 0 users, 0 dropped>>, 0 unreplayed>"
     )
+
+
+async def test_its_state_as_fields(here: Tier) -> None:
+    """`/status` shows the breaker, what is kept in memory, and what Redis has missed."""
+    await here.subject.login()
+    await here.lose_redis()
+    login = await here.subject.login()
+    await here.store.revoke_session(login.session.sid)
+    state = here.store.describe()
+    assert state == {
+        "kind": "tiered",
+        "breaker": "open",
+        "local_only": 0,
+        "near_cache": {"entries": 1, "coherent": False, "flushes": 0},
+        "tombstones": 1,
+        "unreplayed": 1,
+    }
+    assert json.loads(json.dumps(state)) == state

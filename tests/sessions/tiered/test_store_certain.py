@@ -1,8 +1,8 @@
 """One pod, any order of faults, changes elsewhere and late answers: the promises of mode `local`.
 
-The shared store is a local one that can be told to fail in each way that Redis has, to answer late,
-and to tell of changes late. What is revoked is never let in again, nobody unknown ever is, and
-nobody known is refused.
+The shared store is a local one that can fail in every way that Redis does, answer late, and report
+changes late. A revoked session is never live again, an unknown one is never live, and a known one
+is never refused.
 """
 
 from __future__ import annotations
@@ -38,49 +38,49 @@ if TYPE_CHECKING:
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.memory.near import NearCache
-    from sidecar.sessions.store import Observer
+    from sidecar.sessions.store import LookupObserver
 
     T = TypeVar("T")
 
 USERS: Final = st.sampled_from(["alice", "bob"])
-MOST: Final = 4  # logins; the fewer, the more happens to each
+MAX_LOGINS: Final = 4  # few, so that much happens to each
 FORGED: Final = ("forged", "f" * 64)
 
 
 class Fate(StrEnum):
-    """What becomes of an operation."""
+    """What happens to an operation."""
 
     WELL = auto()
-    REFUSED = auto()  # nobody listens
-    SILENT = auto()  # it is not done, and that is not said
-    LOST = auto()  # it is done, and the answer is lost
-    READONLY = auto()  # reads go well
+    REFUSED = auto()  # the connection is refused
+    SILENT = auto()  # it is not executed, and no answer arrives
+    LOST = auto()  # it is executed, and the answer is lost
+    READONLY = auto()  # only reads work
 
 
 class Shared:
     """A `SharedStore` whose `truth` outlives every fault."""
 
     degraded = False
-    tells = False
+    reports_changes = False
+    transitions = ()
 
     def __init__(self, clock: Clock) -> None:
         self.truth = LocalStore(clock)
-        self.revocations = self.truth.revocations  # of which nothing is said here
+        self.revocations = self.truth.revocations  # not part of this test
         self.fate = Fate.WELL
-        self.late: list[asyncio.Event] = []  # look-ups whose answers are on their way
-        self.holding = False  # whether answers to look-ups are to be late
+        self.late: list[asyncio.Event] = []  # look-ups whose answers are in flight
+        self.holding = False  # whether answers to look-ups arrive late
         self.near: NearCache | None = None
-        self.tracked: set[str] = set()  # token ids of which the next change is told
-        self.told: list[str] = []  # changes on their way to the pod
-        self._observer: Observer | None = None
+        self.tracked: set[str] = set()  # token ids whose next change is reported
+        self.reported: list[str] = []  # changes in flight to the pod
+        self._observer: LookupObserver | None = None
         self._operations = 0
 
-    def ended(self, sids: Iterable[str], ids: Iterable[str]) -> None:
-        """Sessions have ended or changed here: whoever read them is told, sooner or later."""
-        del sids
+    def changed(self, ids: Iterable[str]) -> None:
+        """These sessions ended or changed: report the tracked ones to the pod, at some time."""
         for token_id in set(ids) & self.tracked:
             self.tracked.discard(token_id)
-            self.told.append(token_id)
+            self.reported.append(token_id)
 
     async def _do(self, work: Callable[[], T], *, writing: bool = False) -> T:
         self._operations += 1
@@ -94,50 +94,57 @@ class Shared:
             raise RedisUnavailable(Fault.READONLY, number)
         before = set(self.truth.tokens)
         outcome = work()
-        self.ended((), before - set(self.truth.tokens))
+        self.changed(before - set(self.truth.tokens))
         if fate is Fate.LOST:
             raise RedisUnavailable(Fault.TIMEOUT, number)
         return outcome
 
-    def on_ended(self, listener: Callable[[str | None], None]) -> None:
-        """The pod is told by its near cache."""
+    def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
+        """Do nothing: the near cache reports changes."""
 
     async def token_of(self, sid: str) -> str | None:
-        """As `LocalStore`."""
+        """The current token id of a login."""
         login = await self._do(lambda: self.truth.login(sid))
         return None if login is None else login.session.id
 
-    def observe(self, observer: Observer) -> None:
-        """Tell this one of every look-up."""
+    async def start(self) -> None:
+        """Do nothing."""
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing but its kind."""
+        return {"kind": "scripted"}
+
+    def set_observer(self, observer: LookupObserver) -> None:
+        """Report every look-up to `observer`."""
         self._observer = observer
 
     def read_through(self, client: object) -> None:
-        """There is one way only."""
+        """Do nothing: there is only one connection."""
 
     def peek(self, token_id: str) -> Session | None:
-        """Nothing is certain."""
+        """None: nothing is certain."""
         return None
 
-    def known(self, token_id: str) -> Session | None:
-        """As `peek`."""
+    def last_known(self, token_id: str) -> Session | None:
+        """None: this store keeps nothing in memory."""
         return None
 
-    def ended_here(self, session: Session) -> bool:
-        """As `LocalStore`."""
+    def is_ended(self, session: Session) -> bool:
+        """False: this store keeps nothing in memory."""
         return False
 
     async def ping(self) -> None:
-        """Answer, if at all."""
+        """Answer, depending on `fate`."""
         await self._do(lambda: None)
 
     async def touch(self, sids: Sequence[str]) -> None:
-        """Of no meaning here."""
+        """Do nothing: the time is not part of this test."""
 
     async def get(self, token_id: str) -> Session | None:
-        """The live session; its answer may be late."""
+        """The live session. With `holding`, the answer waits for an event in `late`."""
         observer = self._observer
         assert observer is not None
-        reading = observer.begin()
+        lookup = observer.begin_lookup()
         try:
             session = await self._do(lambda: self.truth.peek(token_id))
             if self.near is not None and self.near.coherent:
@@ -146,35 +153,35 @@ class Shared:
                 gate = asyncio.Event()
                 self.late.append(gate)
                 await gate.wait()
-            observer.confirm(token_id, session, reading)
+            observer.record_session(token_id, session, lookup)
             return session
         finally:
-            observer.end(reading)
+            observer.end_lookup(lookup)
 
     async def write(self, grant: Grant) -> bool:
-        """As `LocalStore`."""
+        """Write a grant, depending on `fate`."""
         return await self._do(lambda: self.truth.put(grant), writing=True)
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
-        """As `LocalStore`."""
+        """The record of a refresh token, depending on `fate`."""
         return await self._do(lambda: self.truth.refresh_record(refresh_id))
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """As `LocalStore`."""
+        """Claim a refresh token, depending on `fate`."""
         return await self._do(lambda: self.truth.claim(refresh_id, used), writing=True)
 
     async def revoke_session(self, sid: str) -> bool:
-        """As `LocalStore`."""
+        """End one login, depending on `fate`."""
         return await self._do(lambda: self.truth.drop(sid), writing=True)
 
     async def revoke_token(self, token_id: str) -> bool:
-        """As `LocalStore`."""
+        """End a token's login, depending on `fate`."""
         return await self._do(lambda: self.truth.drop_token(token_id), writing=True)
 
     async def revoke_user(
         self, sub: str, before: float | None = None, also: Iterable[str] = ()
     ) -> int:
-        """As `RedisStore`."""
+        """End a user's logins, or those that began `before` and `also`, depending on `fate`."""
 
         def end() -> int:
             infos = self.truth.listing(sub)
@@ -184,21 +191,21 @@ class Shared:
         return await self._do(end, writing=True)
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """As `LocalStore`."""
+        """The user's live logins, depending on `fate`."""
         return await self._do(lambda: self.truth.listing(sub))
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""
 
 
 class Promises(RuleBasedStateMachine):
-    """One pod on such a store, and what it has promised."""
+    """One pod on such a store, and what it has promised so far."""
 
     grants: Bundle[Grant] = Bundle("grants")
 
     @initialize()
     def begin(self) -> None:
-        """Start on a store that is there."""
+        """Start on an available store."""
         self.runner = asyncio.Runner()
         self.clock, self.monotonic = Clock(), Clock(0.0)
         self.shared = Shared(self.clock)
@@ -215,43 +222,43 @@ class Promises(RuleBasedStateMachine):
         )
         self.shared.near = self.store.near
         self.run(self.store.start())
-        self.all: dict[str, Grant] = {}  # by token id: every one there ever was
-        self.known: set[str] = set()  # token ids that were let in here, and not ended anywhere
+        self.all: dict[str, Grant] = {}  # every grant ever made, by token id
+        self.known: set[str] = set()  # token ids that were allowed here, and not ended anywhere
         self.ended: set[str] = set()  # token ids ended here, or seen here to be gone
         self.over: set[str] = set()  # token ids whose logins were ended here
-        self.pending: dict[str, asyncio.Task[None]] = {}  # look-ups under way, by token id
+        self.pending: dict[str, asyncio.Task[None]] = {}  # look-ups in flight, by token id
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it on the machine's loop."""
+        """Run `work` on the state machine's loop."""
         return self.runner.run(work)
 
     async def allowed(self, token_id: str) -> bool:
-        """What a request with this token gets in mode `local`, by a look-up of its own."""
+        """Whether mode `local` allows a request with this token, by its own look-up."""
         session = self.store.peek(token_id)
         if session is None:
             held, self.shared.holding = self.shared.holding, False
             try:
                 session = await self.store.get(token_id)
             except StoreUnavailable:
-                session = self.store.known(token_id)
+                session = self.store.last_known(token_id)
             finally:
                 self.shared.holding = held
         return session is not None and session.exp > self.clock.now
 
-    @precondition(lambda self: len(self.all) < MOST)
+    @precondition(lambda self: len(self.all) < MAX_LOGINS)
     @rule(target=grants, sub=USERS)
     def login(self, sub: str) -> Grant:
-        """Somebody logs in here."""
+        """A user logs in here."""
         grant = new_login(self.clock.now, sub)
         self.all[grant.session.id] = grant
         if self.run(self.store.write(grant)):
             self.known.add(grant.session.id)
         return grant
 
-    @precondition(lambda self: len(self.all) < MOST)
+    @precondition(lambda self: len(self.all) < MAX_LOGINS)
     @rule(target=grants, sub=USERS)
     def login_elsewhere(self, sub: str) -> Grant:
-        """Somebody logs in at another pod."""
+        """A user logs in at another pod."""
         grant = new_login(self.clock.now, sub)
         self.all[grant.session.id] = grant
         assert self.shared.truth.put(grant)
@@ -271,31 +278,31 @@ class Promises(RuleBasedStateMachine):
 
     @rule(sub=USERS)
     def logout_of_all(self, sub: str) -> None:
-        """A user ends all logins here: what is known here, or began before."""
+        """A user ends all logins here: those that are known here, or began earlier."""
         now = self.clock.now
-        mine = {key for key, grant in self.all.items() if grant.session.sub == sub}
-        over = {key for key in mine if key in self.known or self.all[key].session.created < now}
-        self.known -= mine
+        own = {key for key, grant in self.all.items() if grant.session.sub == sub}
+        over = {key for key in own if key in self.known or self.all[key].session.created < now}
+        self.known -= own
         self.run(self.store.revoke_user(sub))
         self.ended |= over
         self.over |= over
 
     @rule(grant=grants)
     def logout_elsewhere(self, grant: Grant) -> None:
-        """A logout at another pod, which has the store: nothing is promised of it here."""
+        """A logout at another pod, which can use the store. This pod promises nothing about it."""
         session = grant.session
         if self.shared.truth.drop(session.sid):
             self.known.discard(session.id)
-            self.shared.ended((), [session.id])
+            self.shared.changed([session.id])
 
     @rule(fate=st.sampled_from(list(Fate)))
     def turn_fate(self, fate: Fate) -> None:
-        """The store fails in this way from here on."""
+        """The store fails in this way from now on."""
         self.shared.fate = fate
 
     @rule(seconds=st.sampled_from([0.2, 1.0, 30.0]))
     def wait(self, seconds: float) -> None:
-        """Time passes: probes, what is made good."""
+        """Time passes: probes and replays happen."""
         self.clock.advance(seconds)
         self.run(self.monotonic.turn(seconds))
 
@@ -306,28 +313,28 @@ class Promises(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.store.degraded)
     @rule()
-    def follow(self) -> None:
-        """The link that tells of changes stands; what was on the one before is lost."""
-        self.lose()
-        self.store.near.follow()
+    def begin_epoch(self) -> None:
+        """The tracking link is established; changes in flight on the previous one are lost."""
+        self.end_epoch()
+        self.store.near.begin_epoch()
 
     @rule()
-    def lose(self) -> None:
-        """It is lost, and that is noticed."""
-        self.store.near.lose()
+    def end_epoch(self) -> None:
+        """The tracking link is lost, and the pod notices."""
+        self.store.near.end_epoch()
         self.shared.tracked.clear()
-        self.shared.told.clear()
+        self.shared.reported.clear()
 
-    @precondition(lambda self: self.shared.told)
+    @precondition(lambda self: self.shared.reported)
     @rule()
-    def tell(self) -> None:
-        """A change is told."""
-        self.store.near.on_session_changed(self.shared.told.pop(0))
+    def report(self) -> None:
+        """The report of a change arrives."""
+        self.store.near.on_session_changed(self.shared.reported.pop(0))
 
     @precondition(lambda self: len(self.pending) < 3)
     @rule(grant=grants)
     def ask(self, grant: Grant) -> None:
-        """A look-up whose answer will be late; there is one of a key at a time."""
+        """Begin a look-up whose answer will be late; at most one per key."""
         token_id = grant.session.id
 
         async def begin() -> None:
@@ -344,7 +351,7 @@ class Promises(RuleBasedStateMachine):
             session = await self.store.get(token_id)
         except StoreUnavailable:
             return
-        assert session is None or token_id not in self.over, "let in late"
+        assert session is None or token_id not in self.over, "allowed by a late answer"
 
     async def _turn(self) -> None:
         for _ in range(5):
@@ -367,47 +374,47 @@ class Promises(RuleBasedStateMachine):
 
     @rule(grant=grants)
     def look(self, grant: Grant) -> None:
-        """Somebody comes."""
+        """A request arrives."""
         self.check(grant)
 
     @rule()
     def look_at_all(self) -> None:
-        """Everybody does."""
+        """A request arrives for every grant."""
         for grant in self.all.values():
             self.check(grant)
 
     def check(self, grant: Grant) -> None:
-        """Who is let in is known from here on; who is seen to be gone has gone for good."""
+        """An allowed session is known from now on. One that was seen to be gone stays ended."""
         token_id = grant.session.id
         if grant.session.exp <= self.clock.now or token_id in self.pending:
             return
-        there = self.shared.truth.peek(token_id) is not None
-        let_in = self.run(self.allowed(token_id))
-        assert not (let_in and token_id in self.ended), "let in again"
-        assert let_in or token_id not in self.known, "refused"
-        if let_in and there:
+        live = self.shared.truth.peek(token_id) is not None
+        allowed = self.run(self.allowed(token_id))
+        assert not (allowed and token_id in self.ended), "allowed again"
+        assert allowed or token_id not in self.known, "refused"
+        if allowed and live:
             self.known.add(token_id)
-        elif not let_in and not there:
+        elif not allowed and not live:
             self.ended.add(token_id)
 
     @rule(token_id=st.sampled_from(FORGED))
     def forge(self, token_id: str) -> None:
-        """Nobody logged in with this."""
+        """A token without a login is never allowed."""
         assert not self.run(self.allowed(token_id))
 
     @invariant()
     def nothing_ended_is_certain(self) -> None:
-        """Without asking, and so without a change to anything."""
+        """`peek` returns no session that ended. It changes nothing."""
         if not hasattr(self, "store"):
             return
         for token_id in (*FORGED, *self.ended):
             assert self.store.peek(token_id) is None
-        for token_id in self.all.keys() - set(self.shared.told):
+        for token_id in self.all.keys() - set(self.shared.reported):
             if self.shared.truth.peek(token_id) is None:
                 assert self.store.near.peek(token_id) is None
 
     def teardown(self) -> None:
-        """In the end the store is there, knows of every logout, and all is as promised."""
+        """Once the store works again, it knows of every logout, and every promise holds."""
         if not hasattr(self, "runner"):
             return
         try:
@@ -419,7 +426,7 @@ class Promises(RuleBasedStateMachine):
             self.runner.close()
 
     def come_to_rest(self) -> None:
-        """Look at all of them, with the store as it is and as it should be."""
+        """Check all grants, with the store as it is, and after it has recovered."""
         self.look_at_all()
         while self.shared.late:
             self.answer(last=False)

@@ -1,4 +1,4 @@
-"""No order of logins, logouts, refreshes and outages on two pods brings back what was ended."""
+"""Two pods, any order of logins, logouts, refreshes and outages: what ended stays ended."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ USERS = st.sampled_from(["alice", "bob"])
 
 
 class Orders(RuleBasedStateMachine):
-    """Two pods, one Redis that comes and goes, and what each pod must never say again."""
+    """Two pods, one Redis with outages, and the sessions that must not be live at each pod."""
 
     grants: Bundle[Grant] = Bundle("grants")
 
     @initialize()
     def begin(self) -> None:
-        """Start both pods on a Redis that is there."""
+        """Start both pods on an available Redis."""
         self.runner = asyncio.Runner()
         self.clock = Clock()
         self.server = FakeServer()
         self.pods = [Tier(self.clock, self.server) for _ in range(2)]
         self.run(self._start())
-        # By pod: what was ended at it, or seen there to be gone, and so is never live there again.
+        # By pod: what ended there, or was seen to be gone there, and must not be live there again.
         self.ended: list[set[str]] = [set(), set()]
-        self.gone: set[str] = set()  # from Redis, so that a pod that asks it must see that
-        self.owed: set[str] = set()  # to Redis: they are gone from it before it is trusted again
-        self.alone: set[str] = set()  # what an outage touched: one pod may have a part of its own
+        self.gone: set[str] = set()  # gone from Redis: a pod that asks Redis must see that
+        self.unreplayed: set[str] = set()  # gone from Redis before Redis is trusted again
+        self.partial: set[str] = set()  # written in an outage: one pod may have its own part
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Do it on the machine's loop."""
+        """Run `work` on the state machine's loop."""
         return self.runner.run(work)
 
     async def _start(self) -> None:
@@ -61,17 +61,17 @@ class Orders(RuleBasedStateMachine):
 
     @rule(target=grants, pod=PODS, sub=USERS)
     def login(self, pod: int, sub: str) -> Grant:
-        """Somebody logs in, and is let in at this pod."""
+        """A user logs in at this pod, and the session is live there."""
         grant = new_login(self.clock.now, sub)
         assert self.run(self.pods[pod].store.write(grant))
         assert self.run(self.pods[pod].look(grant.session.id)) is not None
         if self.pods[pod].store.degraded:
-            self.alone.add(grant.session.sid)
+            self.partial.add(grant.session.sid)
         return grant
 
     @rule(target=grants, grant=consumes(grants), pod=PODS)
     def refresh(self, grant: Grant, pod: int) -> Grant:
-        """A refresh at this pod; the grant that then holds. A refused one ends nothing."""
+        """A refresh at this pod. Returns the current grant; a refused refresh ends nothing."""
         store, now = self.pods[pod].store, self.clock.now
         assert grant.refresh is not None
         used = replace(grant.refresh, used_at=now, sealed=token_bytes())
@@ -89,7 +89,7 @@ class Orders(RuleBasedStateMachine):
         assert successor.session.sid not in self.ended[pod]
         assert self.run(self.pods[pod].look(successor.session.id)) is not None
         if self.pods[pod].store.degraded:
-            self.alone.add(grant.session.sid)
+            self.partial.add(grant.session.sid)
         return successor
 
     @rule(grant=grants, pod=PODS, by_token=st.booleans())
@@ -104,18 +104,18 @@ class Orders(RuleBasedStateMachine):
             self.run(store.revoke_session(session.sid))
             self.ended[pod].add(session.sid)
         if session.sid in self.ended[pod]:
-            (self.owed if self.pods[pod].store.degraded else self.gone).add(session.sid)
+            (self.unreplayed if self.pods[pod].store.degraded else self.gone).add(session.sid)
 
     @rule(sub=USERS, pod=PODS)
     def logout_of_all(self, sub: str, pod: int) -> None:
-        """The user ends all logins at this pod: those that began before now."""
+        """A user ends all earlier logins at this pod."""
         self.clock.advance(1.0)
         self.run(self.pods[pod].store.revoke_user(sub))
         assert self.run(self.pods[pod].store.sessions_of(sub)) == []
 
     @rule()
     def lose_redis(self) -> None:
-        """Redis goes away, and both pods notice."""
+        """Redis becomes unavailable, and both pods notice."""
         if self.server.connected:
             self.server.connected = False
             for pod in self.pods:
@@ -123,20 +123,20 @@ class Orders(RuleBasedStateMachine):
 
     @rule()
     def find_redis(self) -> None:
-        """It comes back, with all that it had."""
+        """Redis returns with all its data."""
         if not self.server.connected:
             for pod in self.pods:
                 self.run(pod.find_redis())
-            self.gone |= self.owed
-            self.owed.clear()
+            self.gone |= self.unreplayed
+            self.unreplayed.clear()
 
     @rule()
-    def hiccup(self) -> None:
-        """One operation fails, which is not an outage yet."""
+    def single_failure(self) -> None:
+        """One operation at each pod fails, which is not an outage yet."""
         if self.server.connected:
             self.server.connected = False
             for pod in self.pods:
-                self.run(pod.look("somebody"))
+                self.run(pod.look("unknown"))
             self.server.connected = True
 
     @rule(seconds=st.sampled_from([1.0, 60.0, 1000.0]))
@@ -146,10 +146,10 @@ class Orders(RuleBasedStateMachine):
 
     @rule(grant=grants)
     def look(self, grant: Grant) -> None:
-        """Nobody says that what was ended at it is live; the refresh token is dead with it."""
+        """No pod reports a session as live that ended there, nor its refresh token."""
         for number, pod in enumerate(self.pods):
-            if not pod.store.degraded and grant.session.sid in self.gone - self.alone:
-                self.ended[number].add(grant.session.sid)  # for it sees that now
+            if not pod.store.degraded and grant.session.sid in self.gone - self.partial:
+                self.ended[number].add(grant.session.sid)  # it sees that now
             session = self.run(pod.look(grant.session.id))
             ended = self.ended[number] & {grant.session.id, grant.session.sid}
             assert session is None or not ended
@@ -165,7 +165,7 @@ class Orders(RuleBasedStateMachine):
             return None
 
     def teardown(self) -> None:
-        """End the pods."""
+        """Stop the pods."""
         if hasattr(self, "runner"):
             for pod in self.pods:
                 self.run(pod.store.close())

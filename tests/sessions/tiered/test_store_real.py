@@ -1,4 +1,4 @@
-"""Two pods and a real Redis that is killed, frozen, cut off and started again under look-ups."""
+"""Two pods on a real Redis that is killed, frozen, disconnected and restarted."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from tests.peers.redis_server import RedisServer
 
-TIMEOUT = 0.15  # seconds; as in production, where a test is about what lasts no longer
+TIMEOUT = 0.15  # seconds; close to production, for tests about deadlines
 
 
 @asynccontextmanager
 async def pod(port: int, *, timeout: float = PATIENT) -> AsyncIterator[Subject]:
-    """A pod's store, with quicker probes than in production."""
+    """A pod's store, with more frequent probes than in production."""
     clock = Clock(time.time())
     metrics = Metrics()
     client = connect(RedisConfig(host="127.0.0.1", port=port, timeout=timeout))
@@ -45,13 +45,13 @@ async def pod(port: int, *, timeout: float = PATIENT) -> AsyncIterator[Subject]:
 
 
 def degraded(subject: Subject) -> bool:
-    """Whether this pod does without Redis."""
+    """Whether this pod's store is degraded."""
     assert isinstance(subject.store, TieredStore)
     return subject.store.degraded
 
 
 async def test_two_pods_share_their_sessions(server: RedisServer) -> None:
-    """A login at one is valid at the other, a logout at one ends it at the other."""
+    """A login at one pod is live at the other, until a logout at either."""
     async with pod(server.port) as one, pod(server.port) as other:
         grant = await one.login()
         assert await other.found(grant.session.id) == grant.session
@@ -60,8 +60,8 @@ async def test_two_pods_share_their_sessions(server: RedisServer) -> None:
         assert await one.refresh(grant) is None
 
 
-async def test_of_two_pods_one_claims_a_refresh_token(server: RedisServer) -> None:
-    """Twenty attempts over two pods make one successor."""
+async def test_a_refresh_token_is_claimed_at_one_pod(server: RedisServer) -> None:
+    """Twenty attempts at two pods make one successor."""
     async with pod(server.port) as one, pod(server.port) as other:
         grant = await one.login()
         found = await asyncio.gather(*(each.refresh(grant) for each in (one, other) * 10))
@@ -71,7 +71,7 @@ async def test_of_two_pods_one_claims_a_refresh_token(server: RedisServer) -> No
 
 
 async def test_sessions_outlive_a_restart_of_the_pod(server: RedisServer) -> None:
-    """They are in Redis, not in the process."""
+    """Sessions are in Redis, not in the process."""
     async with pod(server.port) as before:
         grant = await before.login()
     async with pod(server.port) as after:
@@ -81,7 +81,7 @@ async def test_sessions_outlive_a_restart_of_the_pod(server: RedisServer) -> Non
 async def test_redis_dies_and_comes_back_under_load(
     own_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No look-up fails or waits; nobody known here is refused; logins of the time stay valid."""
+    """No look-up fails or waits, known sessions are live, and logins of the outage stay live."""
     caplog.set_level(logging.INFO, "sidecar.sessions")
     async with pod(own_server.port) as here:
         known = [await here.login() for _ in range(5)]
@@ -103,18 +103,19 @@ async def test_redis_dies_and_comes_back_under_load(
         await asyncio.sleep(0.05)
         own_server.kill()
         await until(lambda: degraded(here))
-        of_the_outage = await here.login()
+        during = await here.login()
         await asyncio.get_running_loop().run_in_executor(None, own_server.start)
         await until(lambda: not degraded(here))
-        assert await here.found(of_the_outage.session.id) == of_the_outage.session
+        assert await here.found(during.session.id) == during.session
         later = await here.login()
         await asyncio.sleep(0.05)
         ended.set()
         await asyncio.gather(*askers)
         assert own_server.admin.exists(f"session:token:{later.session.id}")
-        assert not own_server.admin.exists(f"session:token:{of_the_outage.session.id}")
+        assert not own_server.admin.exists(f"session:token:{during.session.id}")
     assert asked > 100
-    assert slowest < PATIENT / 2  # a killed server is refused at once: nobody waits for a deadline
+    # A killed server refuses at once, so no look-up waits for its deadline.
+    assert slowest < PATIENT / 2
     assert caplog.messages == [
         "Redis not available, using in-memory session cache",
         "Redis available again, using the shared session cache",
@@ -122,22 +123,22 @@ async def test_redis_dies_and_comes_back_under_load(
 
 
 async def test_redis_comes_back_empty(own_server: RedisServer) -> None:
-    """What is missing is no session: nobody gets in because something was lost."""
+    """A session that Redis lost is not live."""
     async with pod(own_server.port) as here:
         grant = await here.login()
         own_server.admin.flushall()
         assert await here.found(grant.session.id) is None
 
 
-async def test_a_frozen_redis_is_given_up_and_found_again(own_server: RedisServer) -> None:
-    """A few look-ups wait for the deadline, all others do not; and a late write does no harm."""
+async def test_a_frozen_redis(own_server: RedisServer) -> None:
+    """Only a few look-ups wait for the deadline, and a late write does no harm."""
     async with (
         pod(own_server.port, timeout=TIMEOUT) as here,
         pod(own_server.port, timeout=TIMEOUT) as other,
     ):
         grant = await here.login()
         own_server.freeze()
-        of_the_outage = await here.login()
+        during = await here.login()
         while not degraded(here):
             assert await here.found("unknown") is None
         began = time.monotonic()
@@ -149,16 +150,16 @@ async def test_a_frozen_redis_is_given_up_and_found_again(own_server: RedisServe
         own_server.thaw()
         await until(lambda: not degraded(here) and not degraded(other))
         assert await here.found(grant.session.id) is None
-        # Redis was sent this login, so that it is in Redis now: a logout elsewhere ends it here.
-        assert await other.found(of_the_outage.session.id) == of_the_outage.session
-        await other.store.revoke_session(of_the_outage.session.sid)
-        assert await here.found(of_the_outage.session.id) is None
+        # This login was sent to Redis and so is there now: a logout elsewhere ends it here.
+        assert await other.found(during.session.id) == during.session
+        await other.store.revoke_session(during.session.sid)
+        assert await here.found(during.session.id) is None
 
 
 async def test_a_redis_that_refuses_writes(
     own_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Reads go on; a login is kept here and written as soon as that can be."""
+    """Reads continue. A login is kept in memory and written once Redis accepts writes."""
     caplog.set_level(logging.INFO, "sidecar.sessions")
     async with pod(own_server.port) as here, pod(own_server.port) as other:
         known = await other.login()
@@ -179,12 +180,12 @@ async def test_a_redis_that_refuses_writes(
         await here.login()
     assert caplog.messages == [
         "Redis refuses writes, keeping new sessions in memory",
-        "Redis takes writes again",
+        "Redis accepts writes again",
     ]
 
 
-async def test_a_network_that_comes_and_goes(server: RedisServer) -> None:
-    """Resets, refusals and recoveries in a row: no fault reaches a caller."""
+async def test_an_unstable_network(server: RedisServer) -> None:
+    """Repeated resets, refusals and recoveries cause no error."""
     async with FaultProxy(server.port) as proxy, pod(proxy.port) as here:
         grant = await here.login()
         for _ in range(5):
@@ -198,10 +199,8 @@ async def test_a_network_that_comes_and_goes(server: RedisServer) -> None:
             assert await here.found(grant.session.id) == grant.session
 
 
-async def test_a_wrong_password_is_an_outage_with_a_name(
-    server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The log's field tells the operator which."""
+async def test_a_wrong_password(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """It is an outage whose fault the log names."""
     caplog.set_level(logging.INFO, "sidecar.sessions")
     server.admin.config_set("requirepass", "other")
     try:

@@ -1,4 +1,4 @@
-"""Has the shared store know of logins that are let in without asking it."""
+"""Records in the shared store when logins were seen that the near cache answered for."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from sidecar.sessions.memory.near import NearCache
     from sidecar.sessions.store import SharedStore
 
-_EVERY: Final = 60.0  # seconds
+_INTERVAL: Final = 60.0  # seconds
 
 
-async def keep_seen(
+async def record_last_seen(
     near: NearCache,
     store: SharedStore,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Tell it once a minute, until cancelled."""
+    """Record them once a minute, until cancelled."""
     while True:
         since = clock()
-        await sleep(_EVERY)
+        await sleep(_INTERVAL)
         await store.touch(near.used_since(since))

@@ -1,0 +1,79 @@
+"""How a denial is answered: its status, its extra headers, and whether a person is sent to log in.
+
+Owns what a refused client sees; the decision itself is the gate's. Everything here is a function of
+the request and of prepared bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sidecar.wire.replies import RETRY_AFTER
+
+if TYPE_CHECKING:
+    from sidecar.auth.gate import Deny
+    from sidecar.proxy.verify import Dialect
+    from sidecar.wire.forwarded import Forwarding
+    from sidecar.wire.head import RequestHead
+
+
+def answer_to(
+    deny: Deny,
+    asked: RequestHead | None,
+    dialect: Dialect | None,
+    forwarding: Forwarding,
+    login_url: bytes,
+) -> tuple[int, bytes]:
+    """The status of the answer to a denied request, and the header lines that it needs.
+
+    `asked` is the request that was denied: behind another proxy the original one, None if the proxy
+    named none. 302 stands for a redirect to the login page. `login_url` is empty without one.
+    """
+    status = deny.reason.status
+    lines = b"WWW-Authenticate: %b\r\n" % deny.challenge if deny.challenge else b""
+    if dialect is not None:
+        status = dialect.statuses.get(status, status)
+    if status == 401 and login_url and asked is not None:
+        if dialect is not None and not dialect.redirects:
+            lines += login_location(login_url, asked.target)
+        elif is_navigation(asked):
+            origin = origin_for(dialect, asked, forwarding)
+            return 302, lines + login_location(login_url, asked.target, origin)
+    return status, lines + (RETRY_AFTER if status == 503 else b"")
+
+
+def login_location(login_url: bytes, target: bytes, origin: bytes = b"") -> bytes:
+    """The Location line that leads to the login page and back to `target` afterwards.
+
+    It is escaped here because nginx does not escape `$request_uri`: a redirect built from that
+    breaks on query strings. `origin` is put in front of a login page that is only a path.
+    """
+    mark = b"&" if b"?" in login_url else b"?"
+    start = origin + login_url if login_url[:1] == b"/" else login_url
+    return b"Location: %b%brd=%b\r\n" % (start, mark, quote(target, safe="").encode())
+
+
+def origin_for(dialect: Dialect | None, asked: RequestHead, forwarding: Forwarding) -> bytes:
+    """The origin a Location must name for this proxy to pass it on unchanged; empty for most."""
+    if dialect is None or not dialect.absolute:
+        return b""
+    return b"%b://%b" % (forwarding.scheme(asked), asked.host)
+
+
+def is_navigation(head: RequestHead) -> bool:
+    """Whether a person opens a page, so that a redirect can bring them to it again."""
+    return head.method in {b"GET", b"HEAD"} and shows_page(head)
+
+
+def shows_page(head: RequestHead) -> bool:
+    """Whether a person will see the answer: Sec-Fetch-Mode says so, else Accept asks for HTML."""
+    accepts = False
+    for line in head.lines.splitlines():
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name == b"sec-fetch-mode":
+            return value.strip() == b"navigate"
+        if name == b"accept":
+            accepts = b"text/html" in value.lower()
+    return accepts

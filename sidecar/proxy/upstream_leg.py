@@ -1,0 +1,282 @@
+"""The upstream leg of an exchange: the request on its way there, the answer on its way back.
+
+Owns the upstream connection while the exchange has it, the single retry, and what both heads gain
+in between. It knows neither routes nor decisions; it tells its exchange how things went.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from sidecar.errors import UpstreamBroken
+from sidecar.proxy.flow import NEVER, NO_PEER, PEER_FULL
+from sidecar.proxy.tunnel import open_tunnel
+from sidecar.wire.head import Framing
+
+if TYPE_CHECKING:
+    from sidecar.errors import UpstreamError
+    from sidecar.proxy.contracts import ForwardedExchange
+    from sidecar.proxy.upstream import UpstreamConnection
+    from sidecar.proxy.upstream_pool import UpstreamPool
+    from sidecar.wire.head import ResponseHead
+
+# Methods that may be sent twice without harm (RFC 9110 section 9.2.2).
+_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_NONE: Final = Framing.NONE
+_CHUNKED: Final = Framing.CHUNKED
+_UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
+
+
+class UpstreamLeg:
+    """One request forwarded to one upstream. `forward` it once; times are monotonic seconds.
+
+    The exchange drops its leg at its end, so that the two do not keep each other alive. Defaults
+    are class attributes, as `Exchange` has them.
+    """
+
+    connection: UpstreamConnection | None = None
+    decodes = False  # the client speaks HTTP/1.0 and cannot read chunks
+    to_head = False
+    _body_due = NEVER  # when the request's body will have fallen too far behind its rate
+    _request = b""  # the head as it is sent, kept for the retry
+    _retried = False
+    _sent = 0.0  # when the request was sent
+    _unsent: list[bytes] | None = None  # request body that waits for a connection
+    _upgrade: bytes | None = None  # the protocol that the upstream was asked to switch to
+
+    def __init__(self, exchange: ForwardedExchange, pool: UpstreamPool) -> None:
+        self._exchange = exchange
+        self._context = exchange.context
+        self._downstream = exchange.downstream
+        self._accounting = exchange.accounting
+        self._pool = pool
+        head = exchange.head
+        if head.method == b"HEAD":
+            self.to_head = True
+        if not head.minor:
+            self.decodes = True
+        if exchange.unsent is not None:
+            self._unsent, exchange.unsent = exchange.unsent, None
+
+    def __repr__(self) -> str:
+        return f"<UpstreamLeg to {self._pool.name} on {self.connection!r}>"
+
+    # Towards the upstream
+
+    def forward(self, identity: bytes, upgrades: frozenset[bytes]) -> None:
+        """Send the request with the `identity` header lines; it may ask for these upgrades."""
+        exchange, context, downstream = self._exchange, self._context, self._downstream
+        head = exchange.head
+        # An upgrade beside a body is ambiguous: such a request is forwarded as a plain one.
+        if head.upgrade is not None and head.framing is _NONE and head.upgrade in upgrades:
+            self._upgrade = head.upgrade
+            end = b"\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % head.upgrade
+        elif head.framing is _CHUNKED:
+            end = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+        else:
+            end = b"\r\n\r\n"
+        forwarded = downstream.forwarding.lines(head)
+        self._request = b"".join(
+            (
+                *(head.method, b" ", head.target, b" HTTP/1.1\r\n", head.lines, identity),
+                *(forwarded, context.via[head.minor], exchange.request_id, end),
+            )
+        )
+        connection = self._pool.pool.take()
+        if connection is not None:
+            self._send(connection, self._accounting.began)
+            return
+        if exchange.body is not None:
+            downstream.flow.hold(NO_PEER)
+        downstream.expect(self._accounting.began, context.limits.queue_timeout)
+        self._pool.obtain(self)
+
+    def _send(self, connection: UpstreamConnection, now: float) -> None:
+        downstream = self._downstream
+        self.connection = connection
+        self._sent = now
+        limits = self._context.limits
+        downstream.expect(now, limits.upstream_timeout)
+        if self._exchange.body is None:
+            connection.send(self, self._request)
+        else:
+            if limits.body_rate and not self._exchange.head.expect_continue:
+                self._body_due = now + limits.body_grace
+                downstream.expect(now, self._patience(now))
+            unsent, self._unsent = self._unsent or [], None
+            connection.send(self, b"".join((self._request, *unsent)))
+            downstream.flow.release(NO_PEER)
+        if downstream.full:
+            connection.flow.hold(PEER_FULL)
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """The pool lends the connection that this leg asked for."""
+        if self._exchange.over:
+            self._pool.release(connection, monotonic())
+        else:
+            self._send(connection, monotonic())
+
+    def on_not_connected(self, error: UpstreamError) -> None:
+        """The pool has no connection for this leg."""
+        if not self._exchange.over:
+            self._exchange.fail(error)
+
+    def send_body(self, data: bytes) -> None:
+        """Send more of the request's body, or keep it until there is a connection."""
+        if self.connection is not None:
+            now = monotonic()
+            limits = self._context.limits
+            if limits.body_rate:
+                # The first octets start the count; being ahead of the rate earns no more than this.
+                due = self._body_due + len(data) / limits.body_rate
+                self._body_due = min(due, now + limits.body_grace)
+            self._downstream.expect(now, self._patience(now))
+            self.connection.send_body(data)
+        elif self._unsent is None:
+            self._unsent = [data]
+        else:
+            self._unsent.append(data)
+
+    def _patience(self, now: float) -> float:
+        """Seconds to wait for more of the request, or for the answer's head; then without limit."""
+        body, timeout = self._exchange.body, self._context.limits.upstream_timeout
+        if body is None or body.done:
+            return NEVER if self._accounting.status else timeout
+        return min(timeout, self._body_due - now)
+
+    def on_downstream_full(self, *, full: bool) -> None:
+        """The client has stopped reading the answer, or reads it again."""
+        if self.connection is None:
+            return
+        if full:
+            self.connection.flow.hold(PEER_FULL)
+        else:
+            self.connection.flow.release(PEER_FULL)
+
+    # From the upstream
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx response on, unless the client speaks HTTP/1.0 (RFC 9110 section 15.2)."""
+        exchange = self._exchange
+        if exchange.head.minor and not (exchange.continued and head.status == 100):
+            self._downstream.transport.write(head.lines + b"\r\n")
+
+    def on_response(self, head: ResponseHead, first: bytes, *, complete: bool) -> None:
+        """Pass the answer's head on, with what arrived of its body."""
+        now = monotonic()
+        exchange, downstream = self._exchange, self._downstream
+        self._accounting.upstream_time = now - self._sent
+        self._accounting.status = head.status
+        request, body = exchange.head, exchange.body
+        keep = request.keep_alive and not self._context.draining
+        framing = head.framing
+        lines = b""
+        if framing is _CHUNKED:
+            if self.decodes:
+                keep = False  # only the end of the connection can show where the body ends
+            else:
+                lines = b"Transfer-Encoding: chunked\r\n"
+        elif framing is _UNTIL_CLOSE:
+            keep = False
+        if complete and body is not None and not body.done:
+            keep = False  # the rest of the request's body would be read as the next request
+        exchange.keep_alive = keep
+        if not keep:
+            lines += b"Connection: close\r\n"
+        elif not request.minor:
+            lines += b"Connection: keep-alive\r\n"
+        downstream.transport.write(
+            b"".join(
+                (head.lines, lines, b"X-Request-Id: ", exchange.request_id, b"\r\n\r\n", first)
+            )
+        )
+        if complete:
+            exchange.finish(now)
+        else:
+            downstream.expect(now, NEVER if body is None else self._patience(now))
+            exchange.on_stream()
+
+    def on_body(self, data: bytes, *, complete: bool) -> None:
+        """Pass more of the answer's body on."""
+        if data:
+            self._downstream.relay(data)
+        if complete:
+            self._exchange.finish(monotonic())
+
+    def on_upgrade(self, head: ResponseHead, rest: bytes) -> None:
+        """Become a tunnel, if the upstream switches to the protocol that it was asked for."""
+        exchange, downstream = self._exchange, self._downstream
+        wanted, connection = self._upgrade, self.connection
+        if downstream.ended:
+            exchange.abandon()  # there is nobody at the other end of the tunnel
+            return
+        if connection is None or wanted is None or head.upgrade != wanted:
+            self.drop()
+            exchange.fail(UpstreamBroken("switched to a protocol that it was not asked for"))
+            return
+        now = monotonic()
+        self._accounting.status = 101
+        self._accounting.upstream_time = now - self._sent
+        end = b"Connection: Upgrade\r\nUpgrade: %b\r\nX-Request-Id: %b\r\n\r\n"
+        downstream.transport.write(head.lines + end % (wanted, exchange.request_id) + rest)
+        self.connection = None
+        self._pool.let_go(connection)
+        frames = rest if wanted == b"websocket" else None
+        exchange.on_upgraded(open_tunnel(downstream, connection, frames), now)
+
+    def on_upstream_lost(self, error: UpstreamError, *, stale: bool) -> None:
+        """The connection broke before the answer's end; `stale`: idle before, and no octet of it.
+
+        Then it was closed while the request was on its way (RFC 9112 section 9.3.1.1).
+        """
+        self.connection = None
+        if stale and self._can_resend():
+            self._retried = True
+            self._pool.obtain(self)
+        else:
+            self._exchange.fail(error)
+
+    def _can_resend(self) -> bool:
+        head = self._exchange.head
+        return (
+            not self._retried
+            and not self._accounting.status
+            and head.framing is _NONE
+            and head.method in _IDEMPOTENT
+        )
+
+    def on_upstream_full(self, *, full: bool) -> None:
+        """The upstream has stopped reading the request, or reads it again."""
+        now = monotonic()
+        downstream = self._downstream
+        if full:
+            downstream.flow.hold(PEER_FULL)
+            downstream.expect(now, self._context.limits.upstream_timeout)
+        else:
+            downstream.flow.release(PEER_FULL)
+            if self._body_due != NEVER:  # the client was not the slow side
+                self._body_due = now + self._context.limits.body_grace
+            downstream.expect(now, self._patience(now))
+
+    # The end
+
+    def drop(self) -> None:
+        """Break off towards the upstream, so that it does not take a part for the whole."""
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
+        else:
+            self._pool.forget(self)
+
+    def release(self, now: float) -> None:
+        """Return the connection to its pool: the answer is complete."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        body = self._exchange.body
+        if body is not None and not body.done:
+            connection.reusable = False
+        if connection.flow.held:
+            connection.flow.release(PEER_FULL)
+        self._pool.release(connection, now)
