@@ -1,8 +1,7 @@
 """Decides about a request: allow it, deny it, or say which session to look up. Pure.
 
-The gate never fetches: it returns what it needs. Denials are values prepared at start. This is the
-hottest code of all, and its fast forms are measured: a known bearer token costs one SHA-256, one
-dict look-up and a few comparisons.
+The gate never fetches: it returns what it needs. Denials are prepared at start. This is the hottest
+code, and measured: a known bearer token costs one SHA-256, a dict look-up and a few comparisons.
 """
 
 from __future__ import annotations
@@ -67,10 +66,9 @@ class Deny:
 class NeedSession:
     """The decision needs the session of `token_id`, or the revocations of a `revocable` token.
 
-    There is one object for each remembered credential. `verified` is the result of verifying a
-    token; it is None for a cookie, which is opaque. The other attributes belong to the gate: the
-    last session bound to this credential, the resulting `allow`, and `decided`, which is true if
-    the token needs no session at all.
+    There is one object for each remembered credential. `verified` is None for a cookie, which is
+    opaque. The other attributes belong to the gate: the last session bound to this credential, the
+    resulting `allow`, and `decided`, which is true if the token needs no session at all.
     """
 
     __slots__ = (
@@ -226,8 +224,7 @@ class Gate:
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
     def _need_of_cookie(self, value: bytes) -> NeedSession:
-        # A cookie is remembered only once it has a session (see `_bind`): values that clients make
-        # up must not fill the cache.
+        # Remembered only in `_bind`, with a session: made-up values must not fill the cache.
         digest = sha256(value).digest()
         return self._cookies.entries.get(digest) or NeedSession(
             token_id(value, self._session_key), digest, None, self._verifier
@@ -317,10 +314,7 @@ class Gate:
         return Deny(Reason.SCOPE, b'%b, scope="%b"' % (challenge, scope))
 
     def _challenge_of(self, reason: Reason) -> bytes | None:
-        """Return the challenge for a reason: without an error code if there were no credentials.
-
-        RFC 6750 section 3.
-        """
+        """Return the challenge; without credentials it has no error code (RFC 6750 section 3)."""
         if reason.error is not None:
             return b'%b, error="%b"' % (self._challenge, reason.error.encode("ascii"))
         return self._challenge if reason.status == 401 else None
