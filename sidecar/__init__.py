@@ -1,3 +1,3 @@
-"""Auth sidecar: a reverse proxy that lets a request through only with a live session."""
+"""Auth sidecar: a reverse proxy that forwards a request only if its session is live."""
 
 __version__ = "0.1.0"

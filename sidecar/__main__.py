@@ -1,4 +1,4 @@
-"""`python -m sidecar` is the command `sidecar`."""
+"""Makes `python -m sidecar` run the command `sidecar`."""
 
 from __future__ import annotations
 

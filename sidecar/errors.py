@@ -1,15 +1,15 @@
-"""The faults of this program, as one tree. A denied request is none: it is a value (`auth.reason`).
+"""The exceptions of this program. Denying a request is not a fault: see `auth.reason`.
 
 SidecarError
-├── ConfigError              ours: the configuration cannot be used; carries every problem at once
-├── PeerError                the client's: its bytes break the protocol
-├── StoreError               the session store's
-│   └── StoreUnavailable     the store cannot be asked now; says nothing about any session
-└── UpstreamError            the upstream's
-    ├── UpstreamRefused      no connection could be made
-    ├── UpstreamBusy         no connection was free in time
-    ├── UpstreamTimeout      no response head in time
-    └── UpstreamBroken       the connection broke, or the answer is not HTTP
+├── ConfigError              our fault: the configuration is unusable; carries every problem found
+├── PeerError                the client's fault: it broke the protocol
+├── StoreError               a fault of the session store
+│   └── StoreUnavailable     the store cannot be reached; says nothing about any session
+└── UpstreamError            a fault of the upstream
+    ├── UpstreamRefused      no connection could be opened
+    ├── UpstreamBusy         no connection became free in time
+    ├── UpstreamTimeout      no response head arrived in time
+    └── UpstreamBroken       the connection broke, or the response is not HTTP/1.1
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 class SidecarError(Exception):
-    """Root of every fault raised here."""
+    """Base class of all exceptions that this program defines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the configuration: where it stands and what was expected there."""
+    """One configuration error: the place of the value, and a message about it."""
 
     where: str
-    expected: str
+    message: str  # a whole statement, such as `expected a port; got "x"`
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.expected}"
+        return f"{self.where}: {self.message}"
 
 
 class ConfigError(SidecarError):
-    """The configuration cannot be used; `problems` lists all of them, not just the first."""
+    """The configuration is unusable; `problems` lists every problem found, in order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -45,7 +45,7 @@ class ConfigError(SidecarError):
 
 
 class PeerError(SidecarError):
-    """The client broke the protocol; `status` answers it and the connection is closed."""
+    """The client broke the protocol. It is answered with `status`, and its connection closed."""
 
     def __init__(self, status: int, detail: str) -> None:
         self.status = status
@@ -54,29 +54,29 @@ class PeerError(SidecarError):
 
 
 class StoreError(SidecarError):
-    """A fault of the session store."""
+    """Base class for faults of the session store."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be asked now. An absent session is `None`, never this."""
+    """The session store cannot be reached. A session that does not exist is `None` instead."""
 
 
 class UpstreamError(SidecarError):
-    """A fault of the upstream; `status` answers the client, `word` names it in logs."""
+    """Base class for faults of the upstream: `status` is sent to the client, `word` is logged."""
 
     status = 502
     word = "upstream_error"
 
 
 class UpstreamRefused(UpstreamError):
-    """No connection to the upstream could be made."""
+    """No connection to the upstream could be opened."""
 
     status = 503
     word = "upstream_refused"
 
 
 class UpstreamBusy(UpstreamError):
-    """Every upstream connection is taken and none came free in time."""
+    """Every upstream connection was in use, and none became free in time."""
 
     status = 503
     word = "upstream_busy"
@@ -90,6 +90,6 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamBroken(UpstreamError):
-    """The upstream's connection broke before its answer, or its answer is not HTTP/1.1."""
+    """The upstream connection broke before the response, or the response is not HTTP/1.1."""
 
     word = "upstream_broken"

@@ -1,6 +1,6 @@
-"""A secret value that cannot slip out: masked wherever text is made of it, refused by serialisers.
+"""A secret value that cannot leak by accident: it is masked in text and cannot be serialised.
 
-Knows nothing of what it protects. Its text is had by `reveal()` alone, at the line that needs it.
+Only `reveal()` returns the text; call it at the line that needs the text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MASK: Final = "***"
 
 @final
 class Secret:
-    """A secret text. Compared in constant time, true when not empty, immutable by agreement."""
+    """A secret text, compared in constant time. It is false when empty. Do not modify it."""
 
     __slots__ = ("_text",)
 
@@ -21,7 +21,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the secret text."""
         return self._text
 
     def __repr__(self) -> str:

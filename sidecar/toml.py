@@ -1,6 +1,6 @@
-"""TOML texts within the bounds of TOML 1.0; what the library lets through beyond them is refused.
+"""Parses TOML 1.0. Rejects input beyond its limits that the standard library accepts.
 
-Knows nothing of what is written in them.
+Knows nothing of what the documents mean.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ _INTEGERS: Final = range(-(1 << 63), 1 << 63)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The document that this text is. Raises ValueError, with a reason for people to read."""
+    """Parse a TOML document. Raises ValueError with a readable reason if it is invalid."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
-    except ValueError:  # more digits than Python reads
+    except ValueError:  # more digits than Python converts to a number
         raise ValueError("a whole number is larger than 64 bits") from None
     except RecursionError:
-        raise ValueError("lists or tables are nested too deep") from None
+        raise ValueError("lists or tables are nested too deeply") from None
     left: list[object] = [document]
     while left:
         value = left.pop()

@@ -1,4 +1,4 @@
-"""The lock files and the wheel: everything pinned by hash, no index named, nothing left out."""
+"""The lock files and the wheel: pinned by hash, without an index, and complete."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ every_lock = pytest.mark.parametrize("lock", LOCKS)
 
 
 def project() -> dict[str, Any]:
-    """What pyproject.toml says."""
+    """Return the contents of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def pins(lock: str) -> dict[str, str]:
-    """Pinned versions by canonical name."""
+    """Return the pinned versions by canonical name."""
     found = re.findall(r"(?m)^([\w.-]+)(?:\[[\w,]+\])?==(\S+)", (ROOT / lock).read_text("utf-8"))
     return {canonicalize_name(name): version for name, version in found}
 
 
 @every_lock
 def test_a_lock_file_names_no_host(lock: str) -> None:
-    """Whoever installs decides where from."""
+    """A lock file names no package index; the installation chooses one."""
     text = (ROOT / lock).read_text("utf-8")
     assert not re.search(r"://|--(?:extra-)?index|--find-links|--trusted|(?m:^\s*-[if] )", text)
 
 
 @every_lock
 def test_every_pin_has_hashes(lock: str) -> None:
-    """An entry without one would let anything of that version in."""
+    """Every entry has a hash, because otherwise any file of that version would be accepted."""
     entries = re.split(r"(?m)^(?=\w)", (ROOT / lock).read_text("utf-8"))[1:]
     assert len(entries) == len(pins(lock))
     assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}", entry)] == []
@@ -68,7 +68,7 @@ def test_every_pin_has_hashes(lock: str) -> None:
     ],
 )
 def test_the_lock_files_are_those_of_the_project(wanted: Any, lock: str) -> None:
-    """Each requirement is pinned to a version it allows: `make lock` was run after a change."""
+    """Each requirement is pinned to an allowed version: `make lock` was run after a change."""
     pinned = pins(lock)
     for text in wanted(project()):
         requirement = Requirement(text)
@@ -76,13 +76,13 @@ def test_the_lock_files_are_those_of_the_project(wanted: Any, lock: str) -> None
 
 
 def test_the_lock_files_agree() -> None:
-    """The tests run with the versions that production runs with."""
+    """Tests and production use the same versions."""
     run, dev = pins("requirements.lock"), pins("requirements-dev.lock")
     assert run == {name: dev[name] for name in run}
 
 
 def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
-    """Templates and the typing marker too; and only the package."""
+    """The wheel has every file of the package, including templates, and nothing else."""
     source = tmp_path / "source"
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "sidecar", source / "sidecar", ignore=ignore)

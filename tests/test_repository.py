@@ -19,14 +19,14 @@ SUFFIXES: Final = {".css", ".html", ".json", ".md", ".py", ".toml", ".yaml", ".y
 
 
 def editor_settings() -> ConfigParser:
-    """The sections of `.editorconfig`; what stands before the first is under `[preamble]`."""
+    """Return the sections of `.editorconfig`; keys before the first are under `[preamble]`."""
     parser = ConfigParser(interpolation=None)
     parser.read_string("[preamble]\n" + (ROOT / ".editorconfig").read_text("utf-8"))
     return parser
 
 
 def text_files() -> Iterator[Path]:
-    """Every text file of the repository that people edit."""
+    """Yield every text file of the repository that people edit."""
     for folder in ("bench", "config", "docs", "k8s", "sidecar", "tests"):
         yield from (path for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES)
     yield from (path for path in ROOT.iterdir() if path.suffix in SUFFIXES)
@@ -34,7 +34,7 @@ def text_files() -> Iterator[Path]:
 
 @pytest.mark.parametrize("hook", HOOKS["repos"][0]["hooks"], ids=lambda hook: hook["id"])
 def test_a_hook_calls_a_target_of_the_makefile(hook: dict[str, Any]) -> None:
-    """A commit hook runs `make`, with a target that exists, once for all files."""
+    """A commit hook runs an existing target of `make`, once for all files."""
     program, target = hook["entry"].split()
     assert program == "make"
     assert re.search(rf"(?m)^{re.escape(target)}:", (ROOT / "Makefile").read_text("utf-8"))
@@ -51,7 +51,7 @@ def test_the_hooks_come_from_this_repository() -> None:
 
 
 def test_editors_get_the_limits_of_the_linter() -> None:
-    """The line length of the linter and that of `.editorconfig` are equal."""
+    """`.editorconfig` has the line length of the linter."""
     settings = editor_settings()
     assert settings["preamble"]["root"] == "true"
     length = re.search(r"(?m)^line-length = (\d+)$", (ROOT / "pyproject.toml").read_text("utf-8"))
@@ -60,7 +60,7 @@ def test_editors_get_the_limits_of_the_linter() -> None:
 
 
 def test_files_are_as_editors_are_told_to_write_them() -> None:
-    """UTF-8, line feeds, a final one, no trailing white space, no tabs for indentation."""
+    """Files are UTF-8 with line feeds, a final one, no trailing white space and no tabs."""
     files = [path for path in text_files() if path.stat().st_size]
     assert len(files) > 300
     for path in files:

@@ -21,13 +21,13 @@ TEXT = "correct-horse"
 
 @dataclass
 class Holder:
-    """A value that has a secret among its fields."""
+    """A dataclass with a secret field."""
 
     secret: Secret
 
 
 class HolderStruct(msgspec.Struct):
-    """The same, as settings have it."""
+    """A msgspec struct with a secret field, like the settings."""
 
     secret: Secret
 
@@ -50,7 +50,7 @@ class HolderStruct(msgspec.Struct):
     ],
 )
 def test_no_text_made_of_it_shows_it(show: Callable[[Secret], str]) -> None:
-    """However a secret is turned into text, only the mask comes out."""
+    """Every way to turn a secret into text gives only the mask."""
     shown = show(Secret(TEXT))
     assert TEXT not in shown
     assert "***" in shown
@@ -66,19 +66,19 @@ def test_no_text_made_of_it_shows_it(show: Callable[[Secret], str]) -> None:
     ],
 )
 def test_no_serialiser_takes_it(serialise: Callable[[Secret], object]) -> None:
-    """A secret that would be written somewhere is a TypeError, whose text does not hold it."""
+    """Serialising a secret raises TypeError with a message that does not contain it."""
     with pytest.raises(TypeError) as caught:
         serialise(Secret(TEXT))
     assert TEXT not in str(caught.value)
 
 
 def test_reveal_gives_the_text() -> None:
-    """The one way to it."""
+    """Only `reveal` returns the text."""
     assert Secret(TEXT).reveal() == TEXT
 
 
 def test_comparing() -> None:
-    """Equal texts are equal secrets; a bare text is never equal to a secret."""
+    """Equal texts are equal secrets; a secret never equals a plain text."""
     assert Secret(TEXT) == Secret(TEXT)
     assert Secret(TEXT) != Secret("other")
     assert Secret(TEXT) != TEXT
@@ -87,13 +87,13 @@ def test_comparing() -> None:
 
 
 def test_it_is_true_when_not_empty() -> None:
-    """So that `if settings.redis_password` asks what it seems to ask."""
+    """A secret is true if it is set, as in `if settings.redis_password`."""
     assert Secret(TEXT)
     assert not Secret("")
 
 
 def test_copies_are_the_secret_itself() -> None:
-    """Copying settings needs no second place in memory."""
+    """Copying settings does not copy the secret in memory."""
     secret = Secret(TEXT)
     assert copy.copy(secret) is secret
     assert copy.deepcopy([secret])[0] is secret

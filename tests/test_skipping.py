@@ -1,4 +1,4 @@
-"""The rules of `conftest.py`, seen from outside: a run of pytest over small test files."""
+"""The rules of `conftest.py`, tested by running pytest on small test files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     ],
 )
 def test_a_laptop_skips_loudly(run: Run, source: str, loud: str) -> None:
-    """Without CI a skipped test is no failure, and one line names its reason."""
+    """Without CI, a skipped test is no failure, and one line states its reason."""
     result = run(source, "")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines([f"NOT TESTED HERE: {loud}"])
@@ -66,14 +66,14 @@ def test_a_laptop_skips_loudly(run: Run, source: str, loud: str) -> None:
     "source", [pytest.param(MARKED, id="a test"), pytest.param(WHOLE_MODULE, id="a module")]
 )
 def test_ci_fails_what_is_skipped(run: Run, source: str) -> None:
-    """With CI set the run fails and says why."""
+    """With CI set, a skipped test fails the run with the reason."""
     result = run(source, "true")
     assert result.ret != pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*skipped, which CI does not allow*"])
 
 
 def test_ci_lets_an_expected_failure_be(run: Run) -> None:
-    """An xfail ran; it is not a skipped test."""
+    """An expected failure was run, so it does not count as skipped."""
     result = run(EXPECTED_FAILURE, "true")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(xfailed=1)

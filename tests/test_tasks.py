@@ -12,12 +12,12 @@ from sidecar.tasks import Tasks, wait_any
 
 
 async def forever() -> None:
-    """Wait for what never comes."""
+    """Wait for an event that is never set."""
     await asyncio.get_running_loop().create_future()
 
 
 async def test_a_task_runs_under_its_name_and_is_forgotten_after() -> None:
-    """Its result is had from the task; nothing is kept."""
+    """A task has its name and result, and is dropped when it is done."""
     tasks = Tasks()
 
     async def work() -> int:
@@ -31,7 +31,7 @@ async def test_a_task_runs_under_its_name_and_is_forgotten_after() -> None:
 
 
 async def test_a_task_that_nobody_holds_is_not_collected() -> None:
-    """The loop itself holds only weak references."""
+    """A running task is kept alive: the event loop holds only weak references."""
     tasks = Tasks()
     tasks.spawn(forever(), "waiting")
     await asyncio.sleep(0)
@@ -41,7 +41,7 @@ async def test_a_task_that_nobody_holds_is_not_collected() -> None:
 
 
 async def test_a_fault_is_logged_once_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
-    """A task that nobody awaits does not fail in silence."""
+    """The exception of a task that is not awaited is logged once."""
     tasks = Tasks()
 
     async def work() -> None:
@@ -59,7 +59,7 @@ async def test_a_fault_is_logged_once_with_its_name(caplog: pytest.LogCaptureFix
 
 
 async def test_close_waits_for_the_cleaning_up(caplog: pytest.LogCaptureFixture) -> None:
-    """A cancelled task may still await in its `finally`; being cancelled is no fault."""
+    """Closing waits for the `finally` blocks of cancelled tasks, and logs no cancellation."""
     tasks = Tasks()
     steps: list[str] = []
 
@@ -80,7 +80,7 @@ async def test_close_waits_for_the_cleaning_up(caplog: pytest.LogCaptureFixture)
 
 
 async def test_nothing_starts_after_close() -> None:
-    """The refused coroutine is closed, so that Python does not warn of it."""
+    """A refused coroutine is closed, so Python does not warn about it."""
     tasks = Tasks()
     await tasks.close()
     with pytest.raises(RuntimeError, match="task late started after close"):
@@ -88,7 +88,7 @@ async def test_nothing_starts_after_close() -> None:
 
 
 async def test_waiting_for_events() -> None:
-    """It ends with the first that is set, or with the time; and leaves no task behind."""
+    """Waiting ends with the first event or the timeout, and leaves no task behind."""
     one, other = asyncio.Event(), asyncio.Event()
     before = asyncio.all_tasks()
     await wait_any(0.0, one, other)

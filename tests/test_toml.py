@@ -1,4 +1,4 @@
-"""TOML texts: the document, or a reason that people can read."""
+"""TOML texts: parsed, or refused with a readable reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sidecar.toml import parse_toml
 
 
 def test_a_document() -> None:
-    """As the library reads it, up to the largest integers of 64 bits."""
+    """A document is parsed as by the library, including the largest 64-bit integers."""
     text = f"a = [{(1 << 63) - 1}, -1]\nb.c = {-(1 << 63)}\nd = true"
     assert parse_toml(text) == {"a": [(1 << 63) - 1, -1], "b": {"c": -(1 << 63)}, "d": True}
 
@@ -24,6 +24,6 @@ def test_a_document() -> None:
     ],
 )
 def test_no_document(text: str, reason: str) -> None:
-    """Beyond the bounds of TOML 1.0 there is none."""
+    """A document beyond the limits of TOML 1.0 is refused."""
     with pytest.raises(ValueError, match=reason):
         parse_toml(text)

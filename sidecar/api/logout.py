@@ -24,7 +24,7 @@ from sidecar.api.problems import Refusal, request_id
 from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
-from sidecar.auth.denylist import Kind, Revocation, denials_of_token, revocation_name
+from sidecar.auth.denylist import Revocation, RevocationKind, revocation_name, revocations_of_token
 from sidecar.auth.reason import Reason
 from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import refresh_id, token_id
@@ -146,7 +146,7 @@ async def _end(request: web.Request, login: _Login) -> None:
     store, token = services.store, login.token
     if token is not None and token.session_mode is SessionMode.DENYLIST:
         until = services.clock() + services.longest
-        await store.revocations.revoke(denials_of_token(token, login.digest, until))
+        await store.revocations.revoke(revocations_of_token(token, login.digest, until))
     if login.token_id:
         await store.revoke_token(login.token_id)
     if login.sid:
@@ -178,7 +178,7 @@ async def _revoke_all(request: web.Request, token: Verified) -> None:
         return
     now = services.clock()
     until = max(now + services.longest, token.expires)
-    name = revocation_name(Kind.USER, token.issuer, token.subject)
+    name = revocation_name(RevocationKind.USER, token.issuer, token.subject)
     await services.store.revocations.revoke({name: Revocation(now, until)})
     extra = {"user": token.subject, "issuer": token.issuer, "request_id": request_id(request)}
     logger.info("logout everywhere", extra=extra)

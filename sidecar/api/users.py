@@ -78,10 +78,10 @@ def load_users(path: Path) -> Users:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        reason = error.strerror or "it cannot be read"
-        raise ConfigError([Problem(str(path), f"a readable users file; {reason}")]) from error
+        reason = error.strerror or type(error).__name__
+        raise ConfigError([Problem(str(path), f"cannot be read: {reason}")]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), "UTF-8 text")]) from error
+        raise ConfigError([Problem(str(path), "expected UTF-8 text")]) from error
     return parse_users(text, str(path))
 
 
@@ -90,22 +90,22 @@ def parse_users(text: str, source: str) -> Users:
     try:
         document = parse_toml(text)
     except ValueError as error:
-        raise ConfigError([Problem(source, f"TOML; {error}")]) from error
+        raise ConfigError([Problem(source, f"expected TOML: {error}")]) from error
     problems = [
-        Problem(f"{source}: {key}", "only [[user]] tables")
+        Problem(f"{source}: {key}", "expected only [[user]] tables")
         for key in sorted(document.keys() - {"user"})
     ]
     entries = document.get("user", [])
     if not isinstance(entries, list):
         raise ConfigError(
-            [*problems, Problem(f"{source}: user", "[[user]] tables, one for each user")]
+            [*problems, Problem(f"{source}: user", "expected [[user]] tables, one for each user")]
         )
     users: dict[str, User] = {}
     for number, entry in enumerate(entries, start=1):
         reader = _Entry(entry, f"{source}: [[user]] {number}", problems)
         user = reader.read()
         if user.name in users:
-            reader.problem("name", f"a unique name; {user.name!r} is taken by another user")
+            reader.problem("name", f"expected a unique name; {user.name!r} is taken")
         users[user.name] = user
     if problems:
         raise ConfigError(problems)
@@ -125,21 +125,24 @@ class _Entry:
         )
         self._problems = problems
 
-    def problem(self, key: str, expected: str) -> None:
-        self._problems.append(Problem(f"{self._where}.{key}", expected))
+    def problem(self, key: str, message: str) -> None:
+        self._problems.append(Problem(f"{self._where}.{key}", message))
 
     def read(self) -> User:
         for key in sorted(self._entry.keys() - set(_KEYS)):
-            self.problem(key, f"one of the keys {', '.join(_KEYS)}")
+            self.problem(key, f"expected one of the keys {', '.join(_KEYS)}")
         claims = {"roles": self._words("roles"), "scopes": self._words("scopes"), **self._claims()}
         if len(msgspec.json.encode(claims)) > _MAX_CLAIMS:
-            self.problem("claims", f"with roles and scopes, at most {_MAX_CLAIMS} bytes of JSON")
+            self.problem(
+                "claims",
+                f"expected at most {_MAX_CLAIMS} bytes of JSON, including roles and scopes",
+            )
         return User(
             name=self._text("name", _is_name, "a name without control characters, 1 to 255 long"),
             password_hash=self._text(
                 "password_hash",
                 is_supported,
-                "an argon2id hash, as `sidecar hash-password` makes it",
+                "an argon2id hash as printed by `sidecar hash-password`",
             ),
             claims=MappingProxyType(claims),
             disabled=self._flag("disabled"),
@@ -149,7 +152,7 @@ class _Entry:
         value = self._entry.get(key)
         if isinstance(value, str) and valid(value):
             return value
-        self.problem(key, expected)
+        self.problem(key, f"expected {expected}")
         return ""
 
     def _words(self, key: str) -> list[str]:
@@ -158,28 +161,28 @@ class _Entry:
             isinstance(w, str) and _WORD.fullmatch(w) for w in value
         ):
             return value
-        self.problem(key, "a list of words without white space or commas")
+        self.problem(key, "expected a list of words without white space or commas")
         return []
 
     def _flag(self, key: str) -> bool:
         value = self._entry.get(key, False)
         if isinstance(value, bool):
             return value
-        self.problem(key, "true or false")
+        self.problem(key, "expected true or false")
         return True
 
     def _claims(self) -> dict[str, Any]:
         value = self._entry.get("claims", {})
         if not isinstance(value, dict):
-            self.problem("claims", "a table of claims")
+            self.problem("claims", "expected a table of claims")
             return {}
         for name, claim in value.items():
             if name in RESERVED or name == ROLES:
-                self.problem(
-                    f"claims.{name}", "another name, because the sidecar writes this claim"
-                )
+                message = "expected a name other than those of claims that the sidecar sets"
+                self.problem(f"claims.{name}", message)
             elif not _is_json(claim):
-                self.problem(f"claims.{name}", "a string, number, boolean, list or table")
+                message = "expected a string, number, boolean, list or table"
+                self.problem(f"claims.{name}", message)
                 return {}
         return value
 

@@ -1,7 +1,7 @@
-"""Keys made from PEM texts, or from their two halves: RSA, EC, Ed25519 and Ed448.
+"""Makes asymmetric keys (RSA, EC, Ed25519, Ed448) from PEM, or from a public and private key.
 
-With the libraries for them it takes 9 MiB, so that only those who have such keys import it. Fetches
-nothing and reads no files.
+This module and its libraries take 9 MiB, so it is imported only if a deployment has such keys.
+It fetches nothing and reads no files.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
-# RFC 7518 section 3.3; and no larger ones, for verifying with them takes too long.
+# The minimum is that of RFC 7518 section 3.3. Verifying with larger keys takes too long.
 RSA_BITS: Final = range(2048, 8193)
 
-# The members of a JWK that its thumbprint is made of (RFC 7638 section 3.2, RFC 8037 section 2).
+# The members of a JWK that its thumbprint covers (RFC 7638 section 3.2, RFC 8037 section 2).
 ESSENTIAL: Final = {
     "RSA": ("e", "kty", "n"),
     "EC": ("crv", "kty", "x", "y"),
@@ -35,11 +35,11 @@ ESSENTIAL: Final = {
 
 
 def pem_key(issuer: str, pem: bytes, alg: str = "", *, kid: str | None = None) -> Key:
-    """A key from a PEM text, private or public; without `alg` the usual one for its type.
+    """Make a key from a private or public key in PEM.
 
-    Its id is its thumbprint (RFC 7638). Raises ValueError for anything but an RSA key of 2048 to
-    8192 bits, an EC key on a NIST curve, or an Ed25519 or Ed448 key, and when `alg` does not fit
-    it.
+    `alg` defaults to the usual algorithm for this type of key, `kid` to its thumbprint (RFC 7638).
+    Raises ValueError unless it is an RSA key of 2048 to 8192 bits, an EC key on a NIST curve, or an
+    Ed25519 or Ed448 key, and if `alg` does not fit the key.
     """
     private = _load_private(pem)
     public = _load_public(pem) if private is None else private.public_key()
@@ -49,35 +49,40 @@ def pem_key(issuer: str, pem: bytes, alg: str = "", *, kid: str | None = None) -
 def asymmetric_key(
     issuer: str, kid: str | None, alg: str, public: object, private: object = None
 ) -> Key:
-    """A key from its two halves; without `kid` it is called by its thumbprint (RFC 7638).
+    """Make a key from a public key and, if it should sign, its private key.
 
-    Raises ValueError as `pem_key`.
+    `kid` defaults to the thumbprint (RFC 7638). Raises ValueError as `pem_key` does.
     """
-    fits = fitting(public)
+    fits = fitting_algorithms(public)
     alg = alg or fits[0]
     if alg not in fits:
-        raise ValueError(f"one of {', '.join(fits)} for a key of this type; got {alg}")
+        raise ValueError(f"expected one of {', '.join(fits)} for a key of this type; got {alg}")
     algorithm = get_algorithm_by_name(alg)
     jwk = essential(algorithm.to_jwk(public, as_dict=True))
     kid = thumbprint(jwk) if kid is None else kid
     return Key(issuer, kid, alg, algorithm, public=public, private=private, jwk=jwk)
 
 
-def fitting(public: object) -> Sequence[str]:
-    """The algorithms that fit a public key, the usual one first. Raises ValueError."""
+def fitting_algorithms(public: object) -> Sequence[str]:
+    """Return the algorithms that fit a public key, the usual one first.
+
+    Raises ValueError if the key has the wrong type, curve or size.
+    """
     if isinstance(public, rsa.RSAPublicKey):
         if public.key_size not in RSA_BITS:
-            raise ValueError(f"an RSA key of 2048 to 8192 bits; got {public.key_size}")
+            raise ValueError(f"expected an RSA key of 2048 to 8192 bits; got {public.key_size}")
         return RSA
     if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
         return (CURVES[public.curve.name],)
     if isinstance(public, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
         return ("EdDSA",)
-    raise ValueError("an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 or Ed448 key")
+    raise ValueError(
+        "expected an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 or Ed448 key"
+    )
 
 
 def is_key(secret: bytes) -> bool:
-    """Whether a secret is a key or a certificate in PEM, in DER, in SSH's form or as a JWK."""
+    """Whether a secret is in fact a key or certificate in PEM, DER, SSH or JWK format."""
     try:
         get_algorithm_by_name("HS256").prepare_key(secret)
     except PyJWTError:
@@ -89,7 +94,7 @@ def _load_private(pem: bytes) -> PrivateKeyTypes | None:
     try:
         return load_pem_private_key(pem, None)
     except TypeError:
-        raise ValueError("a PEM key without a passphrase") from None
+        raise ValueError("expected a PEM key without a passphrase") from None
     except (ValueError, UnsupportedAlgorithm):
         return None
 
@@ -98,15 +103,15 @@ def _load_public(pem: bytes) -> PublicKeyTypes:
     try:
         return load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("a private or public key in PEM") from None
+        raise ValueError("expected a private or public key in PEM") from None
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """A public JWK's thumbprint (RFC 7638)."""
+    """Return the thumbprint of a public JWK (RFC 7638)."""
     digest = sha256(msgspec.json.encode(essential(jwk), order="sorted")).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
 def essential(jwk: Mapping[str, Any]) -> dict[str, str]:
-    """The members that make up a public JWK. Raises KeyError when one is missing."""
+    """Return only the members that make up a public JWK. Raises KeyError if one is missing."""
     return {name: jwk[name] for name in ESSENTIAL[jwk["kty"]]}

@@ -1,6 +1,7 @@
-"""What the claims of a token or a session mean: its roles and its scopes, however they are spelled.
+"""Reads roles and scopes from the claims of a token or a session.
 
-Knows the names and shapes that issuers use; not where claims come from, nor what they permit.
+Owns the claim names and shapes that issuers use. Knows neither where claims come from nor what they
+permit.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ROLES: Final = "roles"
-# RFC 8693 section 4.2 (`scope`, a text); ours in a session (`scopes`, a list); Okta and Entra
-# (`scp`, either).
+# `scope` is a text (RFC 8693 section 4.2), `scopes` a list (our sessions), and `scp` either (Okta,
+# Entra).
 SCOPES: Final = ("scope", "scopes", "scp")
 
 
 def roles_of(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The roles, in their order; a text is one role. None when the claim is of another type."""
+    """Return the roles in their order; a text is one role. None if the claim has a wrong type."""
     value = claims.get(ROLES)
     if value is None:
         return ()
@@ -26,7 +27,7 @@ def roles_of(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def scopes_of(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The scopes, in their order; a text is a list separated by spaces. None as in `roles_of`."""
+    """Return the scopes in their order; a text is split at spaces. None if it has a wrong type."""
     for name in SCOPES:
         value = claims.get(name)
         if value is not None:
@@ -35,18 +36,18 @@ def scopes_of(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 @lru_cache(4096)
-def set_of(names: tuple[str, ...]) -> frozenset[str]:
-    """The names as a set, one for all who have the same: each takes 216 bytes by itself."""
+def interned_set(names: tuple[str, ...]) -> frozenset[str]:
+    """Return the names as a set. Equal sets are one object, because each takes 216 bytes."""
     return frozenset(names)
 
 
-def holds(value: object, accepted: Iterable[str | int | float | bool]) -> bool:
-    """Whether a claim is, or lists, one of the accepted values; true is not 1 here."""
-    held = value if isinstance(value, list) else [value]
+def claim_matches(value: object, accepted: Iterable[str | int | float | bool]) -> bool:
+    """Whether a claim is, or contains, one of the accepted values. True does not equal 1 here."""
+    claimed = value if isinstance(value, list) else [value]
     return any(
-        each == one and isinstance(each, bool) is isinstance(one, bool)
-        for each in held
-        for one in accepted
+        each == wanted and isinstance(each, bool) is isinstance(wanted, bool)
+        for each in claimed
+        for wanted in accepted
     )
 
 

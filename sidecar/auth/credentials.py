@@ -1,7 +1,7 @@
-"""Which credentials a request carries: a bearer token, a session cookie, none, or too many.
+"""Finds the credentials of a request: a bearer token, a session cookie, none, or too many.
 
-Reads the two headers and nothing else, never the target (RFC 6750 section 2.1). Knows no keys,
-routes or sessions; whether the credentials are any good is for others to say.
+Reads the Authorization and Cookie headers only, never the target (RFC 6750 section 2.1). It does
+not verify credentials: it knows no keys, routes or sessions.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from sidecar.auth.reason import Reason
 if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
 
-MAX_TOKEN: Final = 8192  # octets; longer ones are refused before anything is decoded
+MAX_TOKEN: Final = 8192  # octets; a longer token is rejected before anything is decoded
 MAX_COOKIE: Final = 512  # octets of a session cookie's value
 
-# RFC 9110 section 11.1: the scheme is a token, in any case; RFC 6750 section 2.1: then 1*SP
-# b64token.
+# The scheme is a case-insensitive token (RFC 9110 section 11.1); 1*SP and a b64token follow it
+# (RFC 6750 section 2.1).
 _SCHEME: Final = re.compile(rb"(?i:bearer)(?![!#$%&'*+.^_`|~0-9A-Za-z-])")
 _TOKEN: Final = re.compile(rb" +([A-Za-z0-9._~+/-]+=*)")
-# An opaque value; no dot, so that a token can never stand in for a cookie and go unverified.
+# An opaque value. It has no dot, so a JWT sent as a cookie can never pass unverified.
 _COOKIE_VALUE: Final = re.compile(rb"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """The bearer token of the Authorization header, as received."""
+    """The bearer token from the Authorization header, as received."""
 
     token: bytes = field(repr=False)
 
@@ -41,7 +41,7 @@ class SessionCookie:
 
 
 def parse_credentials(head: RequestHead, cookie_name: bytes) -> Bearer | SessionCookie | Reason:
-    """The one credential of a request, or why there is none that could be used."""
+    """Return the credential of a request, or the reason why it has no usable one."""
     if head.repeated and b"authorization" in head.repeated:
         return Reason.CREDENTIALS_AMBIGUOUS
     token = None if head.authorization is None else parse_bearer(head.authorization)
@@ -54,7 +54,7 @@ def parse_credentials(head: RequestHead, cookie_name: bytes) -> Bearer | Session
 
 
 def parse_bearer(value: bytes) -> bytes | Reason | None:
-    """The token in an Authorization header, why it has none, or None for another scheme."""
+    """Return the token of an Authorization header, or why it is unusable; None: other scheme."""
     scheme = _SCHEME.match(value)
     if scheme is None:
         return None
@@ -66,19 +66,20 @@ def parse_bearer(value: bytes) -> bytes | Reason | None:
 
 
 def find_cookies(header: bytes, name: bytes) -> list[bytes]:
-    """Every non-empty value under exactly this name in a Cookie header (RFC 6265 section 4.2).
+    """Return every non-empty value of the cookie `name` in a Cookie header (RFC 6265 section 4.2).
 
-    Looks at the name's own places alone: 32 KiB of semicolons would take 3 ms to split.
+    Searches for the name instead of splitting the header: splitting 32 KiB of semicolons would take
+    3 ms.
     """
     mark = name + b"="
     found = []
-    at, end = header.find(mark), 0  # `end`: of the pair looked at before, at its semicolon
+    at, end = header.find(mark), 0  # `end` is the semicolon after the previous pair
     while at >= 0:
         begin = header.rfind(b";", end, at) + 1
         end = header.find(b";", at)
         end = len(header) if end < 0 else end
         value = header[at + len(mark) : end].rstrip(b" \t")
-        # An empty value is how applications put an end to a cookie.
+        # Applications delete a cookie by setting it to an empty value.
         if value and not header[begin:at].strip(b" \t"):
             found.append(value)
         at = header.find(mark, end)

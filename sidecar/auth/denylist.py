@@ -1,8 +1,8 @@
-"""What is denied: tokens that count by themselves until somebody says otherwise. Pure.
+"""Revocations, for tokens that are valid without a session until they are revoked. Pure.
 
-A denial says that all of a kind issued before a moment is refused: of one token, of one login, or
-of one user. It is known by a digest of its kind, issuer and value, so that issuers cannot meet, and
-no token's id and no user's name can be read from its key.
+A revocation covers one token, one login or one user, and refuses what was issued before a certain
+time. It is stored under a digest of its kind, issuer and value: issuers cannot collide, and the key
+reveals neither a token id nor a user name.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from sidecar.auth.tokens import Verified
 
-EVERYTHING: Final = FOREVER + 1.0  # later than any date that a token may have
+EVERYTHING: Final = FOREVER + 1.0  # later than any date that a token can have
 
 
-class Kind(StrEnum):
-    """What the value of a denial is."""
+class RevocationKind(StrEnum):
+    """What a revocation identifies: a token, a login or a user."""
 
     JTI = "jti"
     TOKEN = "token"  # the hex SHA-256 of a token that has no jti
@@ -34,26 +34,27 @@ class Kind(StrEnum):
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """What was issued before a moment is refused, until another (seconds since the epoch)."""
+    """Refuses what was issued before `before`; expires at `until`. Seconds since the epoch."""
 
     before: float
     until: float
 
     def joined(self, other: Revocation) -> Revocation:
-        """What refuses all that either does, for as long as the longer."""
+        """Return one revocation that refuses everything either of the two refuses."""
         return Revocation(max(self.before, other.before), max(self.until, other.until))
 
 
-UNREADABLE: Final = Revocation(EVERYTHING, 0.0)  # denies, and is not worth remembering
+UNREADABLE: Final = Revocation(EVERYTHING, 0.0)  # refuses everything, and is not remembered
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Revocation)
 
 
 class RevocableToken:
-    """A good token that counts unless it is denied: by one of `names`, if it was `issued` before.
+    """A verified token that is valid unless a revocation under one of `names` refuses it.
 
-    `session` stands for it in a cache; it says no more than the token's id and when it ends.
+    `issued` is in seconds since the epoch. `session` represents the token in a cache: it has only
+    the token id and the expiry.
     """
 
     __slots__ = ("issued", "names", "session")
@@ -64,32 +65,38 @@ class RevocableToken:
         self.session = msgspec.structs.replace(foreign_session(token_id), exp=exp)
 
     def __repr__(self) -> str:
-        return f"<Claimed by {len(self.names)} names>"
+        return f"<RevocableToken with {len(self.names)} names>"
 
 
-def revocation_name(kind: Kind, issuer: str, value: str) -> str:
-    """The name of a denial, in hexadecimal. Neither a kind nor a value has a NUL in it."""
+def revocation_name(kind: RevocationKind, issuer: str, value: str) -> str:
+    """Return the name of a revocation, in hexadecimal. Kinds and values never contain NUL."""
     return sha256(f"{kind}\0{issuer}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def revocable_token(
     verified: Verified | None, token_id: str, digest: bytes
 ) -> RevocableToken | None:
-    """What a good token claims, if denials decide about it; `digest` is its SHA-256.
+    """Return a verified token as a RevocableToken; None unless its issuer uses a denylist.
 
-    One that does not say when it was issued is older than all.
+    `digest` is the SHA-256 of the token. A token without `iat` counts as older than any revocation.
     """
     if verified is None or verified.session_mode is not SessionMode.DENYLIST:
         return None
-    user = revocation_name(Kind.USER, verified.issuer, verified.subject)
+    user = revocation_name(RevocationKind.USER, verified.issuer, verified.subject)
     names = (*_own_names(verified, digest), user)
     return RevocableToken(token_id, names, verified.claims.get("iat", 0), verified.expires)
 
 
-def denials_of_token(verified: Verified, digest: bytes, least: float) -> dict[str, Revocation]:
-    """What ends a token and its login; the login's other tokens until `least` or as this one."""
+def revocations_of_token(
+    verified: Verified, digest: bytes, minimum_until: float
+) -> dict[str, Revocation]:
+    """Return the revocations, by name, that end a token and its login.
+
+    The login stays revoked until this token expires, and at least until `minimum_until` (seconds
+    since the epoch), because the login may have other tokens.
+    """
     token, *login = _own_names(verified, digest)
-    until = max(least, verified.expires)
+    until = max(minimum_until, verified.expires)
     return {
         token: Revocation(EVERYTHING, verified.expires),
         **{name: Revocation(EVERYTHING, until) for name in login},
@@ -97,17 +104,19 @@ def denials_of_token(verified: Verified, digest: bytes, least: float) -> dict[st
 
 
 def is_revoked(revocable: RevocableToken, found: Iterable[Revocation | None]) -> bool:
-    """Whether one of these refuses this token."""
-    return any(denial is not None and revocable.issued < denial.before for denial in found)
+    """Whether one of the revocations that were found refuses this token."""
+    return any(
+        revocation is not None and revocable.issued < revocation.before for revocation in found
+    )
 
 
-def encode_revocation(denial: Revocation) -> bytes:
-    """The value to store under its name."""
-    return _ENCODER.encode(denial)
+def encode_revocation(revocation: Revocation) -> bytes:
+    """Return the value to store under the revocation's name."""
+    return _ENCODER.encode(revocation)
 
 
 def decode_revocation(value: bytes) -> Revocation:
-    """The denial of a value. What cannot be read denies: somebody put it there."""
+    """Return the revocation in a stored value; an unreadable value refuses everything."""
     try:
         return _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -117,9 +126,9 @@ def decode_revocation(value: bytes) -> Revocation:
 def _own_names(verified: Verified, digest: bytes) -> list[str]:
     issuer = verified.issuer
     if verified.jti:
-        names = [revocation_name(Kind.JTI, issuer, verified.jti)]
+        names = [revocation_name(RevocationKind.JTI, issuer, verified.jti)]
     else:
-        names = [revocation_name(Kind.TOKEN, issuer, digest.hex())]
+        names = [revocation_name(RevocationKind.TOKEN, issuer, digest.hex())]
     if verified.session_id:
-        names.append(revocation_name(Kind.SID, issuer, verified.session_id))
+        names.append(revocation_name(RevocationKind.SID, issuer, verified.session_id))
     return names

@@ -1,7 +1,7 @@
-"""The decision: allow, deny, or say which session to look up. Pure, and the hottest path of all.
+"""Decides about a request: allow it, deny it, or say which session to look up. Pure.
 
-It never fetches; it returns what it needs. Denials are values prepared at start. The fast forms
-here are measured: a known bearer token costs one SHA-256, one dict look-up and a few comparisons.
+The gate never fetches: it returns what it needs. Denials are prepared at start. This is the hottest
+code, and measured: a known bearer token costs one SHA-256, a dict look-up and a few comparisons.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar.auth.claims import holds, roles_of, scopes_of, set_of
+from sidecar.auth.claims import claim_matches, interned_set, roles_of, scopes_of
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.denylist import revocable_token
 from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import FOREVER, SessionKey, token_id
-from sidecar.auth.strict_json import read_again
+from sidecar.auth.strict_json import parse_trusted
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
 from sidecar.auth.tokens import SessionMode, belongs
 
@@ -33,9 +33,9 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Allow(msgspec.Struct, frozen=True, gc=False):
-    """Let through, until `expires` if it is set. `identity` is every identity header line.
+    """The request is allowed, until `expires` if that is set (seconds since the epoch).
 
-    `payload` is the JSON of all claims.
+    `identity` is the block of identity header lines; `payload` is the JSON of all claims.
     """
 
     identity: bytes
@@ -51,24 +51,24 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def claims(self) -> dict[str, Any]:
-        """All claims, read anew each time."""
-        return read_again(self.payload)
+        """All claims, decoded from `payload` at each access."""
+        return parse_trusted(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refused. `challenge` is the value of WWW-Authenticate, None when none is due."""
+    """The request is denied. `challenge` is the WWW-Authenticate value, or None for no header."""
 
     reason: Reason
     challenge: bytes | None
 
 
 class NeedSession:
-    """The session of this token id decides; or whether the token is denied, if it is `claimed`.
+    """The decision needs the session of `token_id`, or the revocations of a `revocable` token.
 
-    One object for as long as its credential is remembered. `verified` is what `verifier` made of a
-    token, None for a cookie, which says nothing until its session is known. The rest is the gate's
-    own: the session last found to belong here, what it gives, and whether that needs none.
+    There is one object for each remembered credential. `verified` is None for a cookie, which is
+    opaque. The other attributes belong to the gate: the last session bound to this credential, the
+    resulting `allow`, and `decided`, which is true if the token needs no session at all.
     """
 
     __slots__ = (
@@ -98,8 +98,8 @@ class NeedSession:
 class Gate:
     """Decides about requests.
 
-    `replace_verifier` replaces the keys and forgets the tokens remembered under the old ones.
-    `cache_size` bounds the remembered bearer tokens, and again the remembered cookies.
+    `replace_verifier` replaces the keys and forgets the tokens verified with the old ones.
+    `cache_size` limits the remembered bearer tokens and, separately, the remembered cookies.
     """
 
     __slots__ = (
@@ -134,16 +134,16 @@ class Gate:
         return f"<Gate bearers={self._bearers!r} cookies={self._cookies!r}>"
 
     def replace_verifier(self, verifier: Verifier) -> None:
-        """Verify with these keys from now on."""
+        """Verify with another verifier from now on, and forget every remembered token."""
         self._verifier = verifier
         self._bearers.clear()
 
     def deny(self, reason: Reason) -> Deny:
-        """The prepared denial for a reason that is found outside the gate."""
+        """Return the prepared denial for a reason that was found outside the gate."""
         return self._denials[reason]
 
     def decide(self, route: Route, head: RequestHead, now: float) -> Allow | Deny | NeedSession:
-        """What to do with a request on this route, as far as it shows without its session."""
+        """Decide about a request on this route as far as possible without its session."""
         if route.public:
             return self.anonymous
         need = head.remembered
@@ -158,7 +158,7 @@ class Gate:
     def resume(
         self, route: Route, need: NeedSession, session: Session | None, now: float
     ) -> Allow | Deny:
-        """The decision, now that the session (None: there is none) is known."""
+        """Decide after the session look-up; `session` is None if no session was found."""
         if session is None:
             return self._missing if need.revocable is None else self._revoked
         if session is not need.session:
@@ -170,17 +170,17 @@ class Gate:
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
     def trust(self, route: Route, verified: Verified) -> Allow | Deny:
-        """The decision by a good token alone, whose session cannot be asked for."""
+        """Decide by a verified token alone, because its session cannot be looked up."""
         allow = self._allow_token(verified, None)
         return self._authorise(route, allow) if route.restricted else allow
 
     def admits(self, route: Route, session: Session) -> bool:
-        """Whether the route is for whom this session speaks of."""
+        """Whether the user of this session meets the requirements of the route."""
         allow = self._allow_cookie(session)
         return not (route.restricted and isinstance(self._authorise(route, allow), Deny))
 
     def _find(self, head: RequestHead) -> NeedSession | None:
-        """What is remembered of the credentials, if they come in the usual form."""
+        """Return what is remembered of the credentials if the headers have the usual form."""
         value, cookie = head.authorization, head.cookie
         if value is None:
             if cookie is not None and head.method == b"GET" and head.upgrade is None:
@@ -192,13 +192,13 @@ class Gate:
             or (cookie is not None and self._cookie_mark in cookie)
         ):
             return None
-        # Whatever stands behind the scheme: if it is remembered, it has been a good token.
+        # No check of the token's syntax: only verified tokens are remembered.
         need = self._bearers.entries.get(sha256(value[7:]).digest())
         head.remembered = need
         return need
 
     def _recall(self, cookie: bytes) -> NeedSession | None:
-        """What is remembered of the one session cookie in a Cookie header of the usual form."""
+        """Return what is remembered of the session cookie if the header has the usual form."""
         before, mark, after = cookie.partition(self._cookie_mark)
         if not mark or mark in after or (before and before[-2:] != b"; "):
             return None
@@ -224,7 +224,7 @@ class Gate:
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
     def _need_of_cookie(self, value: bytes) -> NeedSession:
-        """Remembered only once it has a session: what clients make up must not fill the cache."""
+        # Remembered only in `_bind`, with a session: made-up values must not fill the cache.
         digest = sha256(value).digest()
         return self._cookies.entries.get(digest) or NeedSession(
             token_id(value, self._session_key), digest, None, self._verifier
@@ -247,19 +247,19 @@ class Gate:
         return Reason.NOT_YET_VALID if now < need.not_before else need
 
     def _bind(self, need: NeedSession, session: Session, now: float) -> Deny | None:
-        """Take this session for this credential, if it is its own and not another's."""
+        """Bind this session to this credential. Returns a denial if it belongs to another one."""
         verified = need.verified
         if not belongs(session, need.token_id, verified):
             return self._denials[Reason.SESSION_MISMATCH]
-        if session != need.session:  # a store may give an equal one each time
+        if session != need.session:  # a store may return an equal object each time
             need.allow = (
                 self._allow_cookie(session)
                 if verified is None
                 else self._allow_token(verified, session)
             )
         need.session = session
-        # One text for both: where any of 100,000 tokens may come, each object less is memory that
-        # need not be waited for, nor kept (measured: 130 octets a session).
+        # Share one string: with 100,000 tokens in use, each object less saves memory and cache
+        # misses (measured: 130 octets a session).
         need.token_id = session.id
         if verified is None:
             need.until = session.exp
@@ -267,7 +267,7 @@ class Gate:
         return None
 
     def _allow_token(self, verified: Verified, session: Session | None) -> Allow:
-        """What a token gives: it speaks for itself; its session says which login, and how long."""
+        """Build the Allow for a token: its own claims, and the login and expiry of its session."""
         sid, expires = verified.session_id, verified.expires
         if session is not None:
             sid, expires = sid or session.sid, min(expires, session.exp)
@@ -277,24 +277,24 @@ class Gate:
             session_id=sid,
             payload=verified.payload,
             expires=expires,
-            roles=set_of(verified.roles),
-            scopes=set_of(verified.scopes),
+            roles=interned_set(verified.roles),
+            scopes=interned_set(verified.scopes),
         )
 
     def _allow_cookie(self, session: Session) -> Allow:
-        """What a cookie gives: the cookie is opaque, its session speaks."""
+        """Build the Allow for a cookie, from its session alone: the cookie itself is opaque."""
         return Allow(
             identity=self._identity.lines(session.claims, session.sub, session.sid),
             subject=session.sub,
             session_id=session.sid,
             payload=msgspec.json.encode({**session.claims, "sub": session.sub, "sid": session.sid}),
             expires=session.exp,
-            roles=set_of(roles_of(session.claims) or ()),
-            scopes=set_of(scopes_of(session.claims) or ()),
+            roles=interned_set(roles_of(session.claims) or ()),
+            scopes=interned_set(scopes_of(session.claims) or ()),
         )
 
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:
-        """Hold what the caller has against what is required; what is missing is the reason."""
+        """Check the caller's roles, scopes and claims against the route's requirement."""
         required = route.requirement
         if required.roles and required.roles.isdisjoint(allow.roles):
             return self._denials[Reason.ROLE]
@@ -303,18 +303,18 @@ class Gate:
         if required.claims:
             claims = allow.claims
             for name, accepted in required.claims:
-                if not holds(claims.get(name), accepted):
+                if not claim_matches(claims.get(name), accepted):
                     return self._denials[Reason.CLAIM]
         return allow
 
     def _deny_scope(self, required: Requirement) -> Deny:
-        """RFC 6750 section 3.1: the challenge may name the scopes that are needed."""
+        """Deny with a challenge that names the required scopes (RFC 6750 section 3.1)."""
         scope = " ".join(sorted(required.scopes)).encode("ascii")
         challenge = self._denials[Reason.SCOPE].challenge or b""
         return Deny(Reason.SCOPE, b'%b, scope="%b"' % (challenge, scope))
 
     def _challenge_of(self, reason: Reason) -> bytes | None:
-        """RFC 6750 section 3: no error code when there were no credentials at all."""
+        """Return the challenge; without credentials it has no error code (RFC 6750 section 3)."""
         if reason.error is not None:
             return b'%b, error="%b"' % (self._challenge, reason.error.encode("ascii"))
         return self._challenge if reason.status == 401 else None

@@ -1,7 +1,7 @@
-"""The identity headers that the upstream gets: who calls, as bytes ready to be sent.
+"""The identity headers that tell the upstream who is calling, as bytes ready to send.
 
-Owns their names, which no client may send, and the encoding that keeps a claim from being more than
-one header, one item, or another header. Knows no tokens and no requests.
+Owns the names, which clients may not send, and the encoding that prevents a claim from adding a
+header or a list item. Knows no tokens and no requests.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     Render = Callable[[Mapping[str, Any], str, str], str]
 
-# RFC 9110 section 5.6.2; of those characters, the ones that applications leave as they are.
+# Of the characters in RFC 9110 section 5.6.2, only those that applications do not rewrite.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_NOT_OURS: Final = frozenset(
+_RESERVED: Final = frozenset(
     (
         *("authorization", "connection", "content-length", "content-type", "cookie", "expect"),
         *("forwarded", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
@@ -28,17 +28,17 @@ _NOT_OURS: Final = frozenset(
     )
 )
 
-# Everything visible but `%`, which begins an escape, and what separates items in a list.
+# Visible characters except `%`, which begins an escape. Lists also exclude their separator.
 _VISIBLE: Final = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 _ITEM: Final = _VISIBLE.replace(",", "")
 _WORD: Final = _VISIBLE.replace(" ", "")
 
 
 class IdentityHeaders:
-    """Writes the identity headers: five that are always there, and `extra` (header name to claim).
+    """Writes the identity headers: five default ones, and `extra` (header name to claim name).
 
-    An `extra` header of one of the five names takes its place. Raises ValueError for a name that is
-    no header name, belongs to HTTP itself, or is there twice.
+    An `extra` header with the name of a default one replaces it. Raises ValueError for an `extra`
+    name that is invalid, reserved, or given twice.
     """
 
     __slots__ = ("_renders", "anonymous", "names")
@@ -50,13 +50,13 @@ class IdentityHeaders:
             folded = _fold(name)
             if (
                 not _NAME.fullmatch(name)
-                or folded in _NOT_OURS
+                or folded in _RESERVED
                 or folded.startswith("x-forwarded-")
             ):
-                raise ValueError(f'a header name that is free to use; got "{name}"')
+                raise ValueError(f'expected a valid header name that is not reserved; got "{name}"')
             renders[folded] = (name, _of_claim(claim))
         if len(extra) != len(set(map(_fold, extra))):
-            raise ValueError("header names that differ in more than case, - and _")
+            raise ValueError("expected header names that differ in more than case, - and _")
         self.names = frozenset(folded.encode() for folded in renders)
         self._renders = tuple((f"{name}: ".encode(), render) for name, render in renders.values())
         self.anonymous = self.lines({}, "", "")
@@ -65,7 +65,7 @@ class IdentityHeaders:
         return f"<IdentityHeaders {b' '.join(sorted(self.names)).decode()}>"
 
     def lines(self, claims: Mapping[str, Any], subject: str, session_id: str) -> bytes:
-        """Every header, `Name: value` and CRLF each; empty when there is no such claim."""
+        """Return every header as a `Name: value` line with CRLF; a missing claim is empty."""
         return b"".join(
             b"%b%b\r\n" % (name, render(claims, subject, session_id).encode("ascii"))
             for name, render in self._renders
@@ -73,13 +73,12 @@ class IdentityHeaders:
 
 
 def encode_value(text: str, safe: str = _VISIBLE) -> str:
-    """A text as a header value: what is not safe, and spaces at its ends, percent-encoded UTF-8."""
+    """Percent-encode a text for a header: unsafe characters, and spaces at either end, as UTF-8."""
     inner = text.strip(" ")
     before, after = len(text) - len(text.lstrip(" ")), len(text) - len(text.rstrip(" "))
     if not inner:
         before, after = len(text), 0
-    # A lone surrogate cannot be written as UTF-8; `surrogatepass` makes it an escape like any
-    # other.
+    # UTF-8 cannot encode a lone surrogate; `surrogatepass` makes it an escape like any other.
     return "%20" * before + quote(inner, safe=safe, errors="surrogatepass") + "%20" * after
 
 

@@ -1,6 +1,6 @@
-"""Issues access and refresh tokens, and seals the pair that follows a used refresh token.
+"""Issues access and refresh tokens, and seals the pair that replaces a used refresh token.
 
-Pure: the caller brings the time, the ids and the nonce. Keeps no record of what it has issued.
+Pure: the caller provides the time, the ids and the nonce. Keeps no record of issued tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sidecar.auth.keys import Key
 
-# What the sidecar alone says; a user's own claims of these names are left out.
+# Claims that only the sidecar sets. A user's claims with these names are dropped.
 RESERVED: Final = frozenset(
     ("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "typ", *SCOPES)
 )
@@ -31,9 +31,9 @@ _SEAL: Final = b"auth-sidecar refresh successor 1"
 
 
 class Issuer:
-    """Issues the tokens of one issuer. Times are seconds; an empty `audience` is left out.
+    """Issues the tokens of one issuer. Times are in seconds; an empty `audience` adds no `aud`.
 
-    Raises ValueError when a key cannot sign, or when both kinds of token would share one.
+    Raises ValueError if a key cannot sign, or if both types of token would use the same key.
     """
 
     __slots__ = (
@@ -53,11 +53,9 @@ class Issuer:
         max_age: float = math.inf,
     ) -> None:
         if not (signing_key.can_sign and refresh_key.can_sign):
-            raise ValueError("keys that can sign")
+            raise ValueError("expected keys that can sign")
         if signing_key.kid == refresh_key.kid:
-            raise ValueError(
-                "another key, with another id, for refresh tokens than for access ones"
-            )
+            raise ValueError("expected different keys for access and refresh tokens")
         self._signing_key = signing_key
         self._refresh_key = refresh_key
         self._access_header = _header(signing_key, "at+jwt")
@@ -72,11 +70,11 @@ class Issuer:
         return f"<Issuer {self.issuer!r} {self._signing_key!r}>"
 
     def access_expires(self, now: float, created: float | None = None) -> float:
-        """When an access token issued now ends: never later than `max_age` after the login."""
+        """Return when an access token issued now expires: at most `max_age` after the login."""
         return self._expires(self.access_ttl, now, created)
 
     def refresh_expires(self, now: float, created: float | None = None) -> float:
-        """When a refresh token issued now ends: never later than `max_age` after the login."""
+        """Return when a refresh token issued now expires: at most `max_age` after the login."""
         return self._expires(self.refresh_ttl, now, created)
 
     def access(
@@ -89,10 +87,10 @@ class Issuer:
         *,
         created: float | None = None,
     ) -> str:
-        """An access token (RFC 9068); `claims` holds roles, scopes and others.
+        """Issue an access token (RFC 9068); `claims` holds roles, scopes and other claims.
 
-        `created` is the time of the login. Raises ValueError when the token comes out longer than
-        the sidecar itself would accept.
+        `created` is the time of the login. Raises ValueError if the token would be longer than the
+        sidecar itself accepts.
         """
         body = {name: value for name, value in claims.items() if name not in RESERVED}
         body.setdefault("roles", [])
@@ -104,19 +102,19 @@ class Issuer:
     def refresh(
         self, subject: str, sid: str, now: float, jti: str, *, created: float | None = None
     ) -> str:
-        """A refresh token; it says whose it is and nothing of what they may do."""
+        """Issue a refresh token. It identifies the user and the session, and grants nothing."""
         body = self._registered(subject, sid, now, jti, self.refresh_expires(now, created))
         return _sign(self._refresh_key, self._refresh_header, body)
 
     def _expires(self, ttl: float, now: float, created: float | None) -> float:
         end = now + ttl if created is None else min(now + ttl, created + self.max_age)
-        return float(math.ceil(end))  # whole seconds: some verifiers take no others
+        return float(math.ceil(end))  # whole seconds, because some verifiers accept nothing else
 
     def _registered(
         self, subject: str, sid: str, now: float, jti: str, expires: float
     ) -> dict[str, Any]:
-        # No `nbf`: it would say what `iat` says, and a clock that is set back would refuse whoever
-        # has just come (RFC 9068 section 2.2 asks for none).
+        # No `nbf`: it would repeat `iat`, and a pod whose clock was set back would refuse new
+        # tokens. RFC 9068 section 2.2 does not require it.
         body: dict[str, Any] = {"iss": self.issuer, "sub": subject, "sid": sid, "jti": jti}
         if self._audience:
             body["aud"] = self._audience
@@ -124,17 +122,18 @@ class Issuer:
 
 
 def seal(used_token: bytes, plaintext: bytes, nonce: bytes) -> bytes:
-    """Encrypt with a key that only the used refresh token gives: nonce, then AES-256-GCM's output.
+    """Encrypt with a key derived from the used refresh token.
 
-    A nonce (12 bytes) serves once for one token.
+    Returns the nonce followed by the output of AES-256-GCM. The nonce has 12 bytes; never use the
+    same one twice with the same token. Raises ValueError if it has another length.
     """
     if len(nonce) != NONCE_BYTES:
-        raise ValueError(f"expected a nonce of {NONCE_BYTES} bytes, got {len(nonce)}")
+        raise ValueError(f"expected a nonce of {NONCE_BYTES} bytes; got {len(nonce)}")
     return nonce + _cipher(used_token).encrypt(nonce, plaintext, _SEAL)
 
 
 def unseal(used_token: bytes, sealed: bytes) -> bytes | None:
-    """What `seal` was given, or None when it was with another token or has been changed since."""
+    """Decrypt what `seal` returned; None if it was sealed with another token, or was modified."""
     nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     if len(nonce) < NONCE_BYTES:
         return None
@@ -147,7 +146,7 @@ def unseal(used_token: bytes, sealed: bytes) -> bytes | None:
 
 
 def _cipher(used_token: bytes) -> AESGCM:
-    # 7 MiB, and 20 ms of the first refresh: a sidecar that refreshes nothing does without.
+    # Imported at the first use: a sidecar that refreshes nothing saves 7 MiB (and 20 ms).
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
     from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
@@ -163,7 +162,10 @@ def _sign(key: Key, header: bytes, body: Mapping[str, Any]) -> str:
     message = header + b"." + _encode(msgspec.json.encode(body))
     token = message + b"." + _encode(key.sign(message))
     if len(token) > MAX_TOKEN:
-        raise ValueError(f"a token of {len(token)} bytes: its claims are too many or too long")
+        raise ValueError(
+            f"expected a token of at most {MAX_TOKEN} bytes; got {len(token)}: "
+            "its claims are too many or too long"
+        )
     return token.decode("ascii")
 
 

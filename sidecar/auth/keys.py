@@ -1,8 +1,8 @@
-"""Keys that sign and verify tokens, and the ring that holds them.
+"""Keys that sign and verify tokens, and the key ring in which they are looked up.
 
 Each key has one algorithm, fixed when the key is made (RFC 8725 section 3.1). A token can only name
-a key, never supply one. `symmetric` and `asymmetric` make keys; nothing here fetches keys or reads
-files.
+a key, never supply one. Keys are made in `symmetric` and `asymmetric`; nothing here fetches keys or
+reads files.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 sectio
 RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 ALGORITHMS: Final = frozenset((*SECRET_BYTES, *RSA, *CURVES.values(), "EdDSA"))
-MAX_TRIED: Final = 4  # keys tried for a token that names none
+MAX_TRIED: Final = 4  # keys that are tried for a token without a `kid`
 
 
 class Algorithm(Protocol):
-    """What makes and checks signatures; it never raises for a bad one."""
+    """A signature algorithm. Both methods take the key in the form that the algorithm needs."""
 
     def sign(self, message: bytes, key: Any, /) -> bytes:
-        """The signature of these bytes."""
+        """Return the signature of the message."""
 
     def verify(self, message: bytes, key: Any, signature: bytes, /) -> bool:
-        """Whether it is the signature of these bytes."""
+        """Whether the signature is that of the message. Never raises for a bad signature."""
 
 
 class Key:
-    """One key of one issuer for one algorithm. One without a `kid` serves whatever key is named."""
+    """A key of one issuer for one algorithm. With an empty `kid`, it serves tokens of any `kid`."""
 
     __slots__ = ("_algorithm", "_jwk", "_private", "_public", "alg", "issuer", "kid")
 
@@ -55,46 +55,46 @@ class Key:
         self._algorithm = algorithm
         self._public = public
         self._private = private
-        self._jwk = jwk  # the members that make up the public half
+        self._jwk = jwk  # the members that make up the public key
 
     def __repr__(self) -> str:
         return f"<Key {self.alg} kid={self.kid!r} of {self.issuer!r}>"
 
     @property
     def can_sign(self) -> bool:
-        """Whether the private half is here."""
+        """Whether this key can sign: it has the private key or the secret."""
         return self._private is not None
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether signing and verifying take the same secret."""
+        """Whether signing and verifying use the same secret."""
         return self.alg in SECRET_BYTES
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether this key made the signature of these bytes."""
+        """Whether the signature of the message was made with this key."""
         return self._algorithm.verify(message, self._public, signature)
 
     def sign(self, message: bytes) -> bytes:
-        """The signature of these bytes. Raises ValueError when only the public half is here."""
+        """Return the signature of the message. Raises ValueError if this is only a public key."""
         if self._private is None:
             raise ValueError(f"{self!r} cannot sign: it is a public key")
         return self._algorithm.sign(message, self._private)
 
     def public_jwk(self) -> dict[str, str] | None:
-        """The public half as a JWK (RFC 7517), or None for a secret, which has none."""
+        """Return the public key as a JWK (RFC 7517), or None for a shared secret."""
         if self._jwk is None:
             return None
         return {**self._jwk, "kid": self.kid, "alg": self.alg, "use": "sig"}
 
 
 def public_jwks(keys: Iterable[Key]) -> bytes:
-    """The JWKS document (RFC 7517) of these keys' public halves; secrets have none."""
+    """Return the JWKS document (RFC 7517) of the public keys, leaving out shared secrets."""
     found = [jwk for key in keys if (jwk := key.public_jwk()) is not None]
     return msgspec.json.encode({"keys": found})
 
 
 class KeyRing:
-    """Every key that tokens may be signed with. Immutable; `generation` counts replacements."""
+    """All keys that verify tokens, by issuer. Immutable; `generation` counts replacements."""
 
     __slots__ = ("_by_issuer", "_by_kid", "generation", "keys")
 
@@ -111,7 +111,10 @@ class KeyRing:
         return f"<KeyRing {len(self.keys)} keys, generation {self.generation}>"
 
     def find(self, issuer: str, kid: str | None, alg: str) -> list[Key] | Reason:
-        """The keys, one to four, that a token of this issuer with this header may be from."""
+        """Return the one to four keys that may have signed a token, or why there is none.
+
+        `kid` and `alg` are those of the token's header; `kid` is None if the header has none.
+        """
         known = self._by_issuer.get(issuer)
         if alg not in ALGORITHMS:
             return Reason.ALGORITHM
@@ -124,6 +127,6 @@ class KeyRing:
         return [key for key in known if key.alg == alg][:MAX_TRIED] or Reason.ALGORITHM
 
     def replaced(self, issuer: str, keys: Iterable[Key]) -> KeyRing:
-        """A ring of the next generation in which this issuer has these keys and no others."""
+        """Return a ring of the next generation in which this issuer has exactly these keys."""
         others = (key for key in self.keys if key.issuer != issuer)
         return KeyRing((*others, *keys), self.generation + 1)

@@ -1,7 +1,7 @@
-"""A browser's question before a request from another origin: the CORS preflight (Fetch standard).
+"""Recognises CORS preflights: a browser sends one before a cross-origin request (Fetch standard).
 
-It can carry no token, so a rule may let it pass without one. Owns what counts as a preflight, which
-is as narrow as browsers make it, and that none takes credentials along. Knows no sessions.
+A preflight cannot carry a token, so a rule may let it pass without one. Owns the definition of a
+preflight, as narrow as what browsers send, and removes any credentials. Knows no sessions.
 """
 
 from __future__ import annotations
@@ -19,51 +19,52 @@ if TYPE_CHECKING:
 
 _ORIGIN: Final = b"origin"
 _METHOD: Final = b"access-control-request-method"
-_TOLD: Final = frozenset((_ORIGIN, _METHOD))
-# By these an application may take it for another method than the one decided on.
+_HEADERS: Final = frozenset((_ORIGIN, _METHOD))
+# With these headers, an application may use another method than the one that was checked.
 _OVERRIDES: Final = frozenset((b"x-http-method", b"x-http-method-override", b"x-method-override"))
-# One serialized origin or "null" (Fetch, section 3.2): never the list that RFC 6454 allowed.
+# One serialised origin or "null" (Fetch, section 3.2). RFC 6454 also allowed a list.
 _ONE_ORIGIN: Final = re.compile(rb"null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~!$&'()*+;=:\[\]-]+")
-_NEVER_SERVED: Final = frozenset((b"CONNECT", b"TRACE"))  # no request of theirs could follow
+_NEVER_SERVED: Final = frozenset((b"CONNECT", b"TRACE"))  # such a request is always refused
 _CREDENTIALS: Final = frozenset((b"authorization", b"cookie"))
 
 
 def find_route(routes: RouteTable, head: RequestHead) -> Route | None:
-    """The route under which this request passes as a preflight; None where it does not.
+    """Return the route that lets this request pass as a preflight, or None.
 
-    It is that of the request to come: the preflight of DELETE /x falls under the rule for DELETE.
+    The rule is that of the announced request: the preflight of DELETE /x uses the DELETE rule.
     """
     method = announced_method(head)
     return None if method is None else routes.match(method, head.host, head.path).preflight
 
 
 def announced_method(head: RequestHead) -> bytes | None:
-    """The method of the request that a preflight is about; None if this is no preflight.
+    """Return the method that a preflight announces, or None if the request is not a preflight.
 
-    It is none with a body, an upgrade, a header that names another method, or one of the two that
-    make it one twice, in any spelling. Only what goes on to the application counts.
+    A preflight has no body, no upgrade, and no header that overrides the method. Its two headers,
+    Origin and Access-Control-Request-Method, appear once each, in any spelling. Only the header
+    lines that are forwarded to the application count.
     """
     if head.method != b"OPTIONS" or head.framing is not Framing.NONE or head.upgrade is not None:
         return None
-    told: dict[bytes, bytes] = {}
+    values: dict[bytes, bytes] = {}
     for line in head.lines.split(b"\r\n"):
         name, _, value = line.partition(b":")
         folded = fold(name)
-        if folded in _TOLD:
-            if folded in told or name.lower() != folded:
+        if folded in _HEADERS:
+            if folded in values or name.lower() != folded:
                 return None
-            told[folded] = value.strip(b" \t")
+            values[folded] = value.strip(b" \t")
         elif folded in _OVERRIDES:
             return None
-    method = told.get(_METHOD, b"")
+    method = values.get(_METHOD, b"")
     if not is_token(method) or method in _NEVER_SERVED:
         return None
-    return method if _ONE_ORIGIN.fullmatch(told.get(_ORIGIN, b"")) else None
+    return method if _ONE_ORIGIN.fullmatch(values.get(_ORIGIN, b"")) else None
 
 
 def without_credentials(head: RequestHead) -> RequestHead:
-    """The same request with none: a browser sends none, so whoever does is no browser."""
-    bare = copy(head)  # the head itself may serve the next request
+    """Return the request without credentials. Browsers send preflights without any."""
+    bare = copy(head)  # the parser may use the head again for the next request
     bare.authorization = bare.cookie = bare.remembered = None
     bare.lines = b"".join(without(head.lines.splitlines(keepends=True), _CREDENTIALS))
     return bare

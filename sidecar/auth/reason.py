@@ -1,7 +1,6 @@
 """Why a request was denied: one enum whose rows give the label, the status and RFC 6750's error.
 
-The label is the only precise word about a denial; it goes to the metric and the log, never to the
-client.
+Only the label names the exact reason. It appears in metrics and logs, and is never sent to clients.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Reason(Enum):
         "target_malformed",
         403,
         None,
-    )  # of a subrequest; a direct one is a PeerError
+    )  # the target of a subrequest; a malformed target of the request itself is a PeerError
 
     def __init__(self, label: str, status: int, error: str | None) -> None:
         self.label = label

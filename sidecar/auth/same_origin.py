@@ -1,7 +1,7 @@
-"""Whether a browser sent a request on behalf of our own pages: what guards cookies against forgery.
+"""Protects session cookies against cross-site request forgery.
 
 Owns the reading of Origin (RFC 6454) and Sec-Fetch-Site (W3C Fetch Metadata). Knows neither
-sessions nor routes, and not the scheme that the client used.
+sessions, routes nor the scheme that the client used.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 
 def changes_state(head: RequestHead) -> bool:
-    """Whether a forged request of this kind would do harm: an unsafe method, or opening a tunnel.
+    """Whether forging this request could do harm: it has an unsafe method or opens a tunnel.
 
-    A WebSocket begins with a GET, and any page may open one to anywhere.
+    A WebSocket handshake is a GET, and any page may open a WebSocket to any host.
     """
     return head.method not in SAFE_METHODS or head.upgrade is not None
 
 
 def is_same_origin(head: RequestHead) -> bool:
-    """Whether the browser says that this request comes from our own origin, or from its user alone.
+    """Whether the browser says that our own origin, or its user directly, caused this request.
 
-    Sec-Fetch-Site decides when it is there: scripts cannot set it, and it knows schemes and ports.
-    Otherwise Origin must name the host of this request; a request with neither is not believed.
+    Sec-Fetch-Site decides if it is present: scripts cannot set it, and it considers scheme and
+    port. Otherwise, Origin must name the host of this request. Without either header, the answer
+    is no.
     """
     if head.fetch_site is not None:
         return head.fetch_site in _SAME and b"sec-fetch-site" not in head.repeated
     if head.origin is None or b"origin" in head.repeated:
         return False
-    match = _ORIGIN.fullmatch(head.origin.lower())  # not "null", which says "somewhere else"
+    match = _ORIGIN.fullmatch(head.origin.lower())  # "null" does not match: an opaque origin
     if match is None:
         return False
     port = _DEFAULT_PORTS[match[1]]

@@ -1,7 +1,7 @@
-"""A session's value: what is stored under a token id, and its versioned JSON form.
+"""The session that is stored under a token id, and its versioned JSON form. Pure data.
 
-Pure data; who keeps it, and where, is `sessions`' business. A value that cannot be read is a
-returned word, never an exception; one that is bound to another token gives nothing.
+Decoding never raises: an unreadable value is a returned `Unreadable`, and so is a value that is
+bound to another token. Storing sessions belongs to `sessions`.
 """
 
 from __future__ import annotations
@@ -14,74 +14,74 @@ from typing import Any, Final
 import msgspec
 
 VERSION: Final = 1
-_MOMENTS: Final = 4096  # remembered
+_MAX_TIMESTAMPS: Final = 4096
 
 FOREIGN: Final = "foreign"  # the `method` of a session that another program wrote
-FOREVER: Final = 253402300799.0  # the end of the year 9999: the store's own TTL says when it ends
+FOREVER: Final = 253402300799.0  # the end of the year 9999, for "until the store's TTL ends it"
 
 
 class TimestampInterner(dict[float, float]):
-    """One object for equal times: `moments[time]` is that time.
+    """Returns one shared object for equal times: `timestamps[time]` equals `time`.
 
-    Tokens end at whole seconds, so that those of 100,000 sessions are a few hundred moments, which
-    the CPU's caches hold; as an object each they are three of the two dozen places in memory that a
-    look-up must wait for, and 100 octets a session.
+    Tokens expire at whole seconds, so 100,000 sessions have only a few hundred different times, and
+    these stay in the CPU's caches. As separate objects they would take 100 octets a session, and
+    cause three of the two dozen cache misses of a look-up.
     """
 
-    def __missing__(self, moment: float) -> float:
-        if len(self) >= _MOMENTS:
+    def __missing__(self, timestamp: float) -> float:
+        if len(self) >= _MAX_TIMESTAMPS:
             self.clear()
-        self[moment] = moment
-        return moment
+        self[timestamp] = timestamp
+        return timestamp
 
 
 class SessionKey(StrEnum):
-    """What a session is stored under: the credential's SHA-256, or the credential's own text."""
+    """What a session is stored under: the credential's SHA-256, or the credential itself."""
 
     SHA256 = "sha256"
     TOKEN = "token"
 
 
 def token_id(token: bytes, key: SessionKey = SessionKey.SHA256) -> str:
-    """The id that a credential's session is stored under."""
+    """Return the id under which the session of a credential is stored."""
     return token.decode("ascii") if key is SessionKey.TOKEN else sha256(token).hexdigest()
 
 
 def refresh_id(token: bytes) -> str:
-    """The id that a refresh token's record is stored under: always its hex SHA-256."""
+    """Return the id under which a refresh token's record is stored: always its hex SHA-256."""
     return sha256(token).hexdigest()
 
 
 class Session(msgspec.Struct, kw_only=True, gc=False):
-    """One live access credential, bound to its token by `id`.
+    """The session of one access token or cookie, bound to that credential by `id`.
 
-    Times are seconds since the epoch. `claims` are those that matter to identity and policy
-    (`roles`, `scopes`, others by configuration). `method` says how the session began: password,
-    cookie, oidc, … An empty `sub` and `sid` mean unknown, and only a foreign session has them.
+    Times are seconds since the epoch. `claims` are those that identity and policy need (`roles`,
+    `scopes`, others by configuration). `method` says how the session began: password, cookie,
+    oidc, … Only a foreign session has an empty `sub` and `sid`, which mean unknown.
     """
 
-    id: str  # the token id it is stored under; another id makes the value worthless
+    id: str  # the token id it is stored under; under any other id, the value is refused
     sid: str
     sub: str
     claims: dict[str, Any]
-    created: float  # of the login, kept over refreshes
-    exp: float  # of this credential
+    created: float  # time of the login; refreshes do not change it
+    exp: float  # when this credential expires
     method: str = "password"
     v: int = VERSION
 
 
 class RefreshRecord(msgspec.Struct, kw_only=True, gc=False):
-    """What is stored under a refresh token's id; `used_at` is None while it can still be claimed.
+    """The record of a refresh token; `used_at` is None until the token is used.
 
-    `sealed` is the successor pair, encrypted with a key derived from the used token itself, so that
-    the store holds nothing usable.
+    `sealed` is the successor pair, encrypted with a key derived from the used token, because the
+    store must not hold usable tokens. Times are seconds since the epoch.
     """
 
     sid: str
     sub: str
-    created: float  # of the login: the session's absolute age counts from here
+    created: float  # time of the login, from which the maximum age of the session counts
     exp: float
-    token_id: str  # the access token issued beside it, ended by the rotation
+    token_id: str  # the access token issued with it; rotation ends that token
     claims: dict[str, Any]
     method: str = "password"
     used_at: float | None = None
@@ -90,10 +90,10 @@ class RefreshRecord(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Grant(msgspec.Struct, kw_only=True):
-    """Everything that one login or one refresh writes.
+    """Everything that one login or one refresh writes to the store.
 
-    `refresh` is None for a browser session, whose cookie is not rotated. `replaces` is the token id
-    that this grant puts an end to.
+    `refresh` is None for a browser session, whose cookie is not rotated. `replaces` is the id of
+    the token that this grant ends.
     """
 
     session: Session
@@ -105,7 +105,7 @@ class Grant(msgspec.Struct, kw_only=True):
 
 
 class SessionInfo(msgspec.Struct, kw_only=True):
-    """One of a user's logins, as listings show it. Times are seconds since the epoch."""
+    """One login of a user, as shown in lists of sessions. Times are seconds since the epoch."""
 
     sid: str
     sub: str
@@ -118,15 +118,15 @@ class SessionInfo(msgspec.Struct, kw_only=True):
 
 
 class Unreadable(StrEnum):
-    """Why a stored value is no session; a label for metrics and logs."""
+    """Why a stored value is not a session; a label for metrics and logs."""
 
-    MALFORMED = "malformed"  # not JSON, not of this shape, or a field that makes no sense
-    VERSION = "version"  # written by another version of this format
-    MISMATCH = "mismatch"  # bound to another token: a copied or swapped value
+    MALFORMED = "malformed"  # not JSON, not of this shape, or a field has an invalid value
+    VERSION = "version"  # written in another version of this format
+    MISMATCH = "mismatch"  # bound to another token: the value was copied or swapped
 
 
 class _Bound(msgspec.Struct):
-    """A refresh record with the id of the token that it belongs to."""
+    """A refresh record with the id of the refresh token to which it belongs."""
 
     id: str
     record: RefreshRecord
@@ -143,18 +143,17 @@ class _VersionedRecord(msgspec.Struct):
 _ENCODER: Final = msgspec.json.Encoder()
 _SESSIONS: Final = msgspec.json.Decoder(Session)
 _REFRESHES: Final = msgspec.json.Decoder(_Bound)
-# What decoders raise on bytes from outside: malformed JSON, bytes that are not UTF-8, nesting too
-# deep.
+# What the decoders raise on malformed JSON, on bytes that are not UTF-8, and on deep nesting.
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode_session(session: Session) -> bytes:
-    """The value to store under `session.id`."""
+    """Return the value to store under `session.id`."""
     return _ENCODER.encode(session)
 
 
 def decode_session(value: bytes, token_id: str) -> Session | Unreadable:
-    """The session stored under this token id, or why there is none in this value."""
+    """Decode the value stored under this token id, or say why it is not a session."""
     try:
         session = _SESSIONS.decode(value)
     except _UNDECODABLE:
@@ -169,9 +168,10 @@ def decode_session(value: bytes, token_id: str) -> Session | Unreadable:
 
 
 def adopt_session(value: bytes, token_id: str) -> Session | Unreadable:
-    """As `decode_session`, for SESSION_KEY=token: a value that another program wrote is live too.
+    """Decode a value for SESSION_KEY=token, where any value counts as a live session.
 
-    Only a value that is ours and bound to another token is refused: it has been copied here.
+    A value that another program wrote becomes a foreign session. Only a session of ours that is
+    bound to another token is refused, because it must have been copied.
     """
     session = decode_session(value, token_id)
     if session is Unreadable.MALFORMED or session is Unreadable.VERSION:
@@ -180,17 +180,17 @@ def adopt_session(value: bytes, token_id: str) -> Session | Unreadable:
 
 
 def foreign_session(token_id: str) -> Session:
-    """The session of a value that says nothing to us: whose it is, only the token can tell."""
+    """Return the session for a value of another program: only the token names its user."""
     return Session(id=token_id, sid="", sub="", claims={}, created=0.0, exp=FOREVER, method=FOREIGN)
 
 
 def encode_refresh(record: RefreshRecord, refresh_id: str) -> bytes:
-    """The value to store under this refresh id, bound to it."""
+    """Return the value to store under this refresh id; the value is bound to the id."""
     return _ENCODER.encode(_Bound(refresh_id, record))
 
 
 def decode_refresh(value: bytes, refresh_id: str) -> RefreshRecord | Unreadable:
-    """The record stored under this refresh id, or why there is none in this value."""
+    """Decode the value stored under this refresh id, or say why it is not a record."""
     try:
         bound = _REFRESHES.decode(value)
     except _UNDECODABLE:
@@ -206,7 +206,7 @@ def decode_refresh(value: bytes, refresh_id: str) -> RefreshRecord | Unreadable:
 
 
 def _why(value: bytes, shape: type[_Versioned | _VersionedRecord]) -> Unreadable:
-    """Why this value did not decode: another version may well have another shape."""
+    """Say why a value did not decode: a value of another version may have another shape."""
     try:
         found = msgspec.json.decode(value, type=shape)
     except _UNDECODABLE:

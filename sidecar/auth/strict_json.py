@@ -1,7 +1,7 @@
-"""JSON objects from outside, read without the library's leniency (RFC 8259, RFC 8725 section 3.7).
+"""Parses untrusted JSON more strictly than the library (RFC 8259, RFC 8725 section 3.7).
 
-UTF-8 only, no member twice, no NaN or Infinity, no lone surrogate: what two readers could take for
-two different objects is no object here.
+It rejects encodings other than UTF-8, duplicate members, NaN, Infinity and lone surrogates: another
+parser could read such a document differently.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Final
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member is there twice")
+        raise ValueError("a member appears twice")
     return members
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("a number out of range")
+        raise ValueError("a number is out of range")
     return number
 
 
@@ -29,7 +29,7 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-MAX_DEPTH: Final = 32  # of objects and lists in each other, so that whoever writes them again can
+MAX_DEPTH: Final = 32  # of nested objects and lists, which any JSON encoder can write again
 
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
@@ -49,20 +49,20 @@ def _is_deep(value: object) -> bool:
 
 
 def parse_object(raw: bytes) -> dict[str, Any] | None:
-    """The JSON object that these bytes are, or None. Never raises, whatever they are."""
+    """Parse a JSON object from untrusted bytes; None if they are not one. Never raises."""
     try:
         text = raw.decode("utf-8")
         value = _DECODER.decode(text)
         if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
             return None
-        if "\\u" in text:  # an escape may have made half a character, which no encoder takes
+        if "\\u" in text:  # an escape may produce a lone surrogate, which cannot be encoded
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def read_again(raw: bytes) -> dict[str, Any]:
-    """The object that these bytes are: `parse_object` took them, or an encoder made them."""
+def parse_trusted(raw: bytes) -> dict[str, Any]:
+    """Parse a JSON object that `parse_object` has accepted before, or that an encoder wrote."""
     members: dict[str, Any] = json.loads(raw)
     return members

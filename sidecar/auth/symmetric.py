@@ -1,7 +1,7 @@
-"""Keys made from a shared secret: HMAC with SHA-2.
+"""Makes symmetric keys from a shared secret: HMAC with SHA-2.
 
-These keys need only the standard library. The libraries for asymmetric keys take 9 MiB and are
-imported by `asymmetric`, when a deployment has such keys.
+This needs only the standard library. `asymmetric`, whose libraries take 9 MiB, is imported only to
+check a secret that looks like an asymmetric key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from sidecar.auth.keys import SECRET_BYTES, Key
 
-# In every key in PEM, JWK (an object in braces), SSH and DER (whose bit strings begin with a zero).
+# Occurs in every key in PEM, JWK (a JSON object), SSH and DER format (bit strings begin with NUL).
 _LIKE_A_KEY: Final = re.compile(rb"----|\{|\x00|^(?:ssh|ecdsa)-")
 
 
@@ -29,11 +29,11 @@ class Hmac:
         return f"<Hmac {self._digest}>"
 
     def sign(self, message: bytes, key: bytes, /) -> bytes:
-        """The code that authenticates these bytes."""
+        """Return the authentication code of the message."""
         return hmac.digest(key, message, self._digest)
 
     def verify(self, message: bytes, key: bytes, signature: bytes, /) -> bool:
-        """Whether the code is that of these bytes; how long it takes tells nothing."""
+        """Whether `signature` is the code of the message. Compares in constant time."""
         return hmac.compare_digest(self.sign(message, key), signature)
 
 
@@ -45,19 +45,20 @@ def secret_key(
     kid: str | None = None,
     allow_weak: bool = False,
 ) -> Key:
-    """A key from a shared secret; its id is derived from the secret, and tells nothing of it.
+    """Make a key from a shared secret.
 
-    Raises ValueError for a secret that is too short for the algorithm (unless `allow_weak`), empty,
-    or itself an asymmetric key: a public key must never serve as a secret.
+    `kid` defaults to an id derived from the secret, which reveals nothing about it. Raises
+    ValueError if the secret is empty, is itself an asymmetric key (a public key must never serve as
+    a secret), or is too short for the algorithm (unless `allow_weak`), and if `alg` is not HMAC.
     """
     if alg not in SECRET_BYTES:
-        raise ValueError(f"one of {', '.join(SECRET_BYTES)} for a secret; got {alg}")
+        raise ValueError(f"expected one of {', '.join(SECRET_BYTES)} for a secret; got {alg}")
     if len(secret) < SECRET_BYTES[alg] and not allow_weak:
         raise ValueError(
-            f"a secret of at least {SECRET_BYTES[alg]} bytes for {alg}; got {len(secret)}"
+            f"expected a secret of at least {SECRET_BYTES[alg]} bytes for {alg}; got {len(secret)}"
         )
     if not secret or (_LIKE_A_KEY.search(secret) and _is_key(secret)):
-        raise ValueError("a secret that is neither empty nor an asymmetric key or JWK")
+        raise ValueError("expected a secret that is neither empty nor an asymmetric key or JWK")
     if kid is None:
         digest = hmac.digest(secret, b"auth-sidecar key id", "sha256")[:12]
         kid = urlsafe_b64encode(digest).decode("ascii")
@@ -65,8 +66,8 @@ def secret_key(
 
 
 def _is_key(secret: bytes) -> bool:
-    """Whether a secret that looks like it really is a key that others have."""
-    # 9 MiB and 120 ms that a random text does not cost.
+    """Whether a secret that looks like an asymmetric key is one."""
+    # Imported here: it takes 9 MiB and 120 ms, and most secrets do not look like a key.
     from sidecar.auth.asymmetric import is_key  # noqa: PLC0415
 
     return is_key(secret)

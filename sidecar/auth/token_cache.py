@@ -1,7 +1,7 @@
-"""A bounded map from the SHA-256 of a credential to whatever was made of it.
+"""A bounded cache from the SHA-256 of a credential to the result of verifying it.
 
-Knows nothing of tokens: callers put only what they have verified, and drop all of it when keys
-change. The digest stands for the credential, so that none is kept here and no two share an entry.
+Callers put only verified credentials, and clear the cache when keys change. The digest replaces the
+credential: no credential is kept here, and no two share an entry. Knows nothing of tokens.
 """
 
 from __future__ import annotations
@@ -9,29 +9,28 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
 
-# An entry (claims, identity lines, what the gate made of them) takes about 1.3 KB. A credential
-# beyond that many costs its verification again.
+# An entry (claims, identity lines, the gate's decision) takes about 1.3 KB. A credential that does
+# not fit into the cache is verified again for each request.
 DEFAULT_SIZE: Final = 8192
 
-_LOOKED_AT: Final = (
-    2  # old entries for each new one: those that have ended are never the greater half
-)
+# Old entries checked for each new one, so expired entries never become the majority.
+_CHECKED: Final = 2
 
 
-class Ending(Protocol):
-    """What is good until a moment, in seconds since the epoch."""
+class Expiring(Protocol):
+    """A cache entry. It is valid until `until`, in seconds since the epoch."""
 
     until: float
 
 
-V = TypeVar("V", bound=Ending)
+V = TypeVar("V", bound=Expiring)
 
 
 class TokenCache(Generic[V]):
-    """At most `size` entries. What has ended goes first, then what was not looked at for longest.
+    """Holds at most `size` entries. Drops expired entries first, then those checked longest ago.
 
-    Neither looking up nor making room ever walks over all. `entries` is for the caller to look up
-    in, and to change by `put` alone.
+    Neither a look-up nor an eviction walks over all entries. Callers look up in `entries`, and
+    change it only through `put` and `clear`.
     """
 
     __slots__ = ("_order", "_size", "entries")
@@ -48,10 +47,10 @@ class TokenCache(Generic[V]):
         return len(self.entries)
 
     def put(self, digest: bytes, entry: V, now: float) -> None:
-        """Keep this entry, and let go of others if there are too many."""
+        """Add or replace an entry; drop other entries if there are too many."""
         entries, order = self.entries, self._order
         if digest not in entries:
-            for _ in range(min(_LOOKED_AT, len(order))):
+            for _ in range(min(_CHECKED, len(order))):
                 if entries[order[0]].until <= now:
                     del entries[order.popleft()]
                 else:
@@ -62,6 +61,6 @@ class TokenCache(Generic[V]):
         entries[digest] = entry
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all entries."""
         self.entries.clear()
         self._order.clear()

@@ -1,8 +1,7 @@
-"""Verifies JWTs: every check is made here, only the signature's arithmetic is the library's.
+"""Verifies JWTs (RFC 7519, 8725 and 9068). The library only computes signatures.
 
-RFC 7519, 8725 and 9068. A refusal is a returned Reason; no input raises. Keys, issuers and
-algorithms come from configuration; a token chooses among them by name and brings nothing of its
-own.
+An unacceptable token is a returned Reason; no input raises. Keys, issuers and algorithms come from
+the configuration; a token only chooses among them by name.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from sidecar.auth.claims import roles_of, scopes_of
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
-from sidecar.auth.session import Session, TimestampInterner
-from sidecar.auth.strict_json import parse_object, read_again
+from sidecar.auth.session import FOREVER, Session, TimestampInterner
+from sidecar.auth.strict_json import parse_object, parse_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,42 +29,42 @@ ACCESS_TYPES: Final = frozenset(("at+jwt",))  # RFC 9068 section 2.1
 REFRESH_TYPES: Final = frozenset(("refresh+jwt",))
 FOREIGN_TYPES: Final = frozenset(
     ("at+jwt", "jwt", "")
-)  # "": no `typ` at all, as Okta and Cognito have it
+)  # "" means that `typ` is missing, as in tokens of Okta and Cognito
 
-MAX_DATE: Final = 253402300799  # the end of the year 9999; milliseconds for seconds are beyond it
+MAX_DATE: Final = int(FOREVER)  # a time in milliseconds instead of seconds exceeds it
 
-# What sub, sid and jti may be: they name something, in logs and keys too.
+# The form of sub, sid and jti, which also appear in logs and keys.
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 _NO_KEYS: Final = KeyRing()
 
 
 class SessionMode(StrEnum):
-    """What a good token needs to count."""
+    """What a verified token needs to be accepted."""
 
     REQUIRED = "required"  # a live session
-    DENYLIST = "denylist"  # that nobody has revoked it
+    DENYLIST = "denylist"  # no revocation
     NONE = "none"  # nothing else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerConfig:
-    """What is expected of one issuer's tokens. An empty `issuer` means tokens that have no `iss`.
+    """What the tokens of one issuer must satisfy. An empty `issuer` is for tokens without `iss`.
 
     `types` are lower-case `typ` values without `application/`. Empty `audiences` and `algorithms`
-    are not checked; but a key's own algorithm always is.
+    are not checked, but a token's algorithm must always be that of its key.
     """
 
     issuer: str
-    audiences: frozenset[str] = frozenset()  # one of them has to be among the token's
+    audiences: frozenset[str] = frozenset()  # the token must have at least one of them
     algorithms: frozenset[str] = frozenset()
     types: frozenset[str] = ACCESS_TYPES
     session_mode: SessionMode = SessionMode.REQUIRED
 
 
-# gc=False, here and for whatever is kept for each session: it can be in no cycle, and the garbage
-# collector has nothing to walk over (see `collector`).
+# gc=False, here and for everything kept for each session: such objects cannot form cycles, and the
+# garbage collector need not traverse them (see `app.gc_tuning`).
 class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a good token says. `expires` and `not_before` have the leeway in them already."""
+    """The contents of a verified token. `expires` and `not_before` already include the leeway."""
 
     issuer: str
     subject: str
@@ -73,7 +72,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     jti: str  # empty when there is none
     roles: tuple[str, ...]
     scopes: tuple[str, ...]
-    payload: bytes  # all claims, as JSON: as objects they would take three times as much memory
+    payload: bytes  # all claims as JSON, which takes a third of the memory of Python objects
     expires: float
     not_before: float
     session_mode: SessionMode
@@ -83,11 +82,11 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def claims(self) -> dict[str, Any]:
-        """All claims, read anew each time."""
-        return read_again(self.payload)
+        """All claims, decoded from `payload` at each access."""
+        return parse_trusted(self.payload)
 
     def as_session(self, token_id: str) -> Session:
-        """The session that this token claims to have."""
+        """Return a session with the subject, session id and expiry that this token states."""
         issued = self.claims.get("iat")
         return Session(
             id=token_id,
@@ -100,10 +99,10 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
-    """Whether this session is this credential's own: a copied or swapped value gives nothing."""
+    """Whether a session belongs to a credential. A copied or swapped session does not."""
     if session.id != token_id:
         return False
-    if not session.sub:  # written by another program: live, but only a token can say whose it is
+    if not session.sub:  # written by another program: live, but only the token names the user
         return verified is not None
     return verified is None or (
         session.sub == verified.subject and verified.session_id in {"", session.sid}
@@ -111,12 +110,12 @@ def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
 
 
 class Verifier:
-    """Verifies access and refresh tokens, each with its own keys: neither passes for the other.
+    """Verifies access and refresh tokens, with separate keys: neither passes for the other.
 
-    Immutable: other keys are another verifier. `leeway` is in seconds, for clocks that differ.
+    Immutable: new keys need a new verifier. `leeway` allows for clock differences, in seconds.
     """
 
-    __slots__ = ("_access", "_access_keys", "_leeway", "_moments", "_refresh", "_refresh_keys")
+    __slots__ = ("_access", "_access_keys", "_leeway", "_refresh", "_refresh_keys", "_timestamps")
 
     def __init__(
         self,
@@ -132,17 +131,17 @@ class Verifier:
         self._refresh = {} if refresh is None else {refresh.issuer: refresh}
         self._refresh_keys = refresh_keys
         self._leeway = leeway
-        self._moments = TimestampInterner()
+        self._timestamps = TimestampInterner()
 
     def __repr__(self) -> str:
         return f"<Verifier {list(self._access)} {self._access_keys!r}>"
 
     def verify_access(self, token: bytes, now: float) -> Verified | Reason:
-        """What an access token says, or why it is refused."""
+        """Verify an access token: return its contents, or the reason for refusing it."""
         return self._verify(token, self._access, self._access_keys, now)
 
     def verify_refresh(self, token: bytes, now: float) -> Verified | Reason:
-        """What a refresh token says, or why it is refused."""
+        """Verify a refresh token: return its contents, or the reason for refusing it."""
         return self._verify(token, self._refresh, self._refresh_keys, now)
 
     def _verify(
@@ -188,14 +187,14 @@ class Verifier:
             roles=roles,
             scopes=scopes,
             payload=payload,
-            expires=self._moments[expires + self._leeway],
-            not_before=self._moments[begins - self._leeway],
+            expires=self._timestamps[expires + self._leeway],
+            not_before=self._timestamps[begins - self._leeway],
             session_mode=config.session_mode,
         )
 
 
 def _split(token: bytes) -> list[bytes] | None:
-    """Header, payload and signature (RFC 7515 section 7.1), or None."""
+    """Decode header, payload and signature (RFC 7515 section 7.1); None if malformed."""
     if token.count(b".") != 2:
         return None
     parts = [raw for part in token.split(b".") if (raw := _decode(part)) is not None]
@@ -203,15 +202,15 @@ def _split(token: bytes) -> list[bytes] | None:
 
 
 def _decode(part: bytes) -> bytes | None:
-    """What unpadded base64url stands for; None for any but its one spelling (RFC 7515 section 2).
+    """Decode unpadded base64url (RFC 7515 section 2); None if it is not the canonical encoding.
 
-    A second spelling of a token would have a second id, under which a revoked one could live on.
+    A second encoding of the same token would have another token id, and could escape revocation.
     """
     try:
         raw = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-    except Base64Error:  # a character too many
+    except Base64Error:  # wrong length
         return None
-    # Decoding passes over much that is not base64url; only encoding again tells.
+    # The decoder ignores characters outside base64url, so encode again and compare.
     return raw if urlsafe_b64encode(raw).rstrip(b"=") == part else None
 
 
@@ -230,8 +229,8 @@ def _issuer_of(
 def _check_signature(
     token: bytes, signature: bytes, header: Mapping[str, Any], config: IssuerConfig, keys: KeyRing
 ) -> Reason | None:
-    """Check header and signature (RFC 7515 section 4.1; jwk, jku, x5u, x5c are not looked at)."""
-    # RFC 7515 section 4.1.11, RFC 7797: no extension is known here.
+    """Check header and signature (RFC 7515 section 4.1); jwk, jku, x5u and x5c are ignored."""
+    # No extension is supported (RFC 7515 section 4.1.11, RFC 7797).
     if "crit" in header or "b64" in header:
         return Reason.TOKEN_MALFORMED
     if _type_of(header) not in config.types:
@@ -249,7 +248,7 @@ def _check_signature(
 
 
 def _type_of(header: Mapping[str, Any]) -> str | None:
-    """The token's type (RFC 7515 section 4.1.9), a media type: "" when absent, None when bad."""
+    """Return the media type in `typ` (RFC 7515 section 4.1.9): "" if absent, None if invalid."""
     kind = header.get("typ")
     if not isinstance(kind, str):
         return None if "typ" in header else ""
@@ -267,7 +266,7 @@ def _check_texts(claims: Mapping[str, Any]) -> Reason | None:
 
 
 def _check_audience(claims: Mapping[str, Any], config: IssuerConfig) -> Reason | None:
-    """RFC 7519 section 4.1.3: a text or a list of texts, compared exactly."""
+    """Check `aud`: a string or a list of strings, compared exactly (RFC 7519 section 4.1.3)."""
     if "aud" not in claims:
         return Reason.CLAIM_MISSING if config.audiences else None
     value = claims["aud"]
@@ -280,5 +279,5 @@ def _check_audience(claims: Mapping[str, Any], config: IssuerConfig) -> Reason |
 
 
 def _is_date(value: object) -> bool:
-    """RFC 7519 section 2: a number that is not beyond all clocks; a truth value is none."""
+    """Whether this is a NumericDate (RFC 7519 section 2) up to the year 9999, and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_DATE

@@ -1,7 +1,8 @@
-"""The command `sidecar`: carries out what its arguments say, and exits with 0, 1 or 2.
+"""The command `sidecar`: runs the subcommand that its arguments name.
 
-0: done. 1: it was not possible, or the answer is no. 2: the command or the configuration is wrong.
-A command's module is imported when it is asked for, so that `sidecar version` loads no server.
+Exit code 0 means success; 1 that the command failed, or its answer is no; 2 that the arguments or
+the configuration are invalid. The module of a subcommand is imported only when it is used, so
+`sidecar version` loads no server.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from sidecar.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DONE: Final = 0
+SUCCEEDED: Final = 0
 FAILED: Final = 1
-WRONG: Final = 2
+INVALID: Final = 2
 
-# Each has a function of the command's own name: (arguments) -> whether the answer is yes.
+# Each module has a function with the name of the command, which takes the arguments and returns
+# whether the answer is yes.
 MODULES: Final = {
     "run": "serving",
     "demo": "serving",
-    "check": "checking",
+    "check": "check",
     "hash_password": "passwords",
     "mint": "tokens",
     "inspect": "tokens",
@@ -32,25 +34,25 @@ MODULES: Final = {
     "sessions_show": "sessions",
     "sessions_revoke": "sessions",
     "sessions_count": "sessions",
-    "version": "versions",
+    "version": "version",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out one command; its exit code. SystemExit only for arguments that cannot be read."""
+    """Run one command and return its exit code. Raises SystemExit for --help and bad arguments."""
     arguments = build_parser().parse_args(argv)
     try:
         module = import_module(f"sidecar.cli.{MODULES[arguments.command]}")
         answer: bool = getattr(module, arguments.command)(arguments)
     except ConfigError as fault:
         complain(*map(str, fault.problems))
-        return WRONG
+        return INVALID
     except UsageError as fault:
         complain(f"sidecar: {fault}")
-        return WRONG
+        return INVALID
     except CommandFailed as fault:
         complain(f"sidecar: {fault}")
         return FAILED
     except KeyboardInterrupt:
         return FAILED
-    return DONE if answer else FAILED
+    return SUCCEEDED if answer else FAILED

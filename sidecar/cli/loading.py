@@ -1,4 +1,4 @@
-"""The settings that a command line, the environment and the file give together."""
+"""Loads the settings from the command line, the environment and the configuration file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def config_path(arguments: Namespace) -> str:
-    """The configuration file; empty: none."""
+    """Return the path of the configuration file, or an empty text if there is none."""
     return str(arguments.config or os.environ.get("SIDECAR_CONFIG") or "")
 
 
 def load_arguments(arguments: Namespace) -> Loaded:
-    """Settings and origins. Raises ConfigError with every problem."""
+    """Load the settings and their origins. Raises ConfigError with every problem."""
     given = {name: getattr(arguments, name, None) for _, name, _, _ in SETTING_FLAGS}
     flags = {name: value for name, value in given.items() if value is not None}
     return load(env=os.environ, file=arguments.config, flags=flags)

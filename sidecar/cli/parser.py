@@ -1,4 +1,4 @@
-"""The command line's shape and its help, which teaches by examples. Carries nothing out."""
+"""Defines the command line and its help texts. Runs nothing."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ from typing import Any, Final
 
 MAIN: Final = """\
 examples:
-  sidecar demo                            try it: users, an application, curl lines to copy
-  sidecar check --config sidecar.toml     everything that is wrong with a configuration, at once
+  sidecar demo                            try it: with users, an application and curl commands
+  sidecar check --config sidecar.toml     report every problem of a configuration
   sidecar run --config sidecar.toml       what a pod runs
-  sidecar hash-password                   a password's hash, for the users file
-  echo "$TOKEN" | sidecar token inspect   why a token is refused
-  sidecar sessions list --user alice      who is logged in, and from where
+  sidecar hash-password                   hash a password for the users file
+  echo "$TOKEN" | sidecar token inspect   see why a token is refused
+  sidecar sessions list --user alice      see where a user is logged in
 
-Settings come from flags, the environment, the file and defaults, in this order; config/sidecar.toml
-explains every one. Two secrets are all that has to be set:
+A setting comes from the first of these that has it: flags, environment, configuration file,
+default. config/sidecar.toml explains every setting. Only two secrets must be set:
 
   export JWT_SECRET=$(openssl rand -base64 48) REFRESH_SECRET=$(openssl rand -base64 48)
 
-exit codes: 0 done; 1 not possible, or the answer is no; 2 wrong command or configuration
+exit codes: 0 success; 1 failure, or the answer is no; 2 invalid arguments or configuration
 """
 RUN: Final = """\
 examples:
   sidecar run --upstream http://127.0.0.1:3000
   sidecar run --config /etc/sidecar/sidecar.toml --log-level debug
-  SESSION_STORE=local sidecar run         without Redis, for one replica
-  TLS_CERT_FILE=tls.crt TLS_KEY_FILE=tls.key sidecar run      clients come by HTTPS
+  SESSION_STORE=local sidecar run         without Redis, for a single replica
+  TLS_CERT_FILE=tls.crt TLS_KEY_FILE=tls.key sidecar run      serve clients over HTTPS
 
-The configuration file and the files it names are read again when they change, and at SIGHUP; what
-is wrong then is in the log, and nothing of it is used. Some settings wait for a restart, and the
-log says which. SIGTERM and SIGINT end it cleanly: requests that are being served are finished
-first.
+The configuration file and the files that it names are reloaded when they change, and on SIGHUP. If
+the new configuration has problems, they are logged and the old one stays in effect. Some settings
+need a restart; the log names them. On SIGTERM or SIGINT, the sidecar finishes the requests in
+progress, then exits.
 """
 DEMO: Final = """\
-The users are alice (password demo-alice) and admin (demo-admin). Sessions live in this process
-alone, and the secrets are made anew at each start. Ctrl-C ends it.
+The users are alice (password demo-alice) and admin (password demo-admin). Sessions are kept in the
+memory of this process, and each start makes new secrets. Press Ctrl-C to stop the demo.
 
 examples:
   sidecar demo
   sidecar demo --port 5006 --admin-port 9106 --app-port 8081
 """
 CHECK: Final = """\
-Names every problem with its place, and exits with 2 when there is one. Nothing is started.
+Reports every problem with its place, and exits with 2 if there are any. Starts nothing.
 
 examples:
   sidecar check --config sidecar.toml
-  sidecar check --config sidecar.toml --print-config      what holds, and which source said so
+  sidecar check --config sidecar.toml --print-config      every setting, and where it comes from
 """
 HASH_PASSWORD: Final = """\
-Asks for the password twice at a terminal, else reads one line from standard input. A password is
-never an argument: every user of the machine can see those.
+On a terminal, asks for the password twice; otherwise reads one line from standard input. A password
+is never an argument, because every user of the machine can see the arguments of a command.
 
 examples:
   sidecar hash-password
   printf %s "$PASSWORD" | sidecar hash-password
 
-What it prints goes into the users file:
+Put the printed hash into the users file:
 
   [[user]]
   name = "alice"
@@ -69,17 +69,17 @@ examples:
   echo "$TOKEN" | sidecar token inspect
 """
 MINT: Final = """\
-The token is signed with the configured key: JWT_SECRET, or jwt_private_key_file. With session_mode
-"required" it also needs a session, which --store writes to Redis; without one it is refused.
+The token is signed with the configured key: JWT_SECRET or jwt_private_key_file. If session_mode is
+"required", the sidecar accepts it only with a session; --store writes one to Redis.
 
 examples:
   sidecar token mint --sub alice --role user --role admin --scope reports:read
   sidecar token mint --sub job-7 --ttl 12h --claim tenant=acme --claim level=3 --store
 """
 INSPECT: Final = """\
-Reads one token from standard input, with or without "Bearer " before it. Prints what is in it, and
-whether the sidecar would accept it or why not; never the token itself. Exits with 1 when it would
-be refused. Sessions are not looked up.
+Reads one token from standard input, with or without "Bearer " before it. Prints its contents, but
+never the token itself, and says whether the sidecar would accept it, or why not. Exits with 1 if it
+would be refused. Does not look up the session.
 
 examples:
   echo "$TOKEN" | sidecar token inspect
@@ -87,7 +87,8 @@ examples:
 """
 
 SESSIONS: Final = """\
-These read the Redis that all pods share, a part at a time, and end sessions at every pod at once.
+These commands use the Redis that all pods share. They read it in small steps, never with KEYS.
+Ending a session takes effect at every pod immediately.
 
 examples:
   sidecar sessions list --user alice
@@ -97,15 +98,16 @@ examples:
 SESSIONS_LIST: Final = """\
 examples:
   sidecar sessions list --limit 20
-  sidecar sessions list --user alice --json      one JSON object a line
+  sidecar sessions list --user alice --json      one JSON object per line
 """
 SESSIONS_SHOW: Final = """\
 examples:
   sidecar sessions show 2hFvq0Nq3bQnZ8m4r1JpXw
 """
 SESSIONS_REVOKE: Final = """\
-Access token, refresh token and listing end together, everywhere. A token is read from standard
-input and is never an argument: every user of the machine can see those.
+Ends the access token and the refresh token of a session at every pod, and removes the session from
+the list. A token is read from standard input and is never an argument, because every user of the
+machine can see the arguments of a command.
 
 examples:
   sidecar sessions revoke --sid 2hFvq0Nq3bQnZ8m4r1JpXw
@@ -116,20 +118,26 @@ examples:
 """
 
 
-# Each is stored under its setting's name, the value unread.
+# The parser stores the text of each flag under the name of its setting; `settings` reads it.
 SETTING_FLAGS: Final = (
-    ("--listen", "listen", "ADDRESS", "where clients come in (default: 0.0.0.0:5005)"),
-    ("--admin-listen", "admin_listen", "ADDRESS", "metrics and probes (default: 0.0.0.0:9105)"),
-    ("--upstream", "upstream_url", "URL", "the application (default: http://127.0.0.1:8080)"),
+    ("--listen", "listen", "ADDRESS", "listen for clients here (default: 0.0.0.0:5005)"),
+    (
+        *("--admin-listen", "admin_listen", "ADDRESS"),
+        "serve metrics and probes here (default: 0.0.0.0:9105)",
+    ),
+    (
+        *("--upstream", "upstream_url", "URL"),
+        "URL of the application (default: http://127.0.0.1:8080)",
+    ),
     ("--log-level", "log_level", "LEVEL", "debug, info, warning or error (default: info)"),
 )
 
 
 def build_parser() -> ArgumentParser:
-    """The parser; what it returns has the command's name, as a function's, in `command`."""
+    """Build the parser. Parsed arguments have the name of the command's function in `command`."""
     parser = ArgumentParser(
         prog="sidecar",
-        description="An auth sidecar: lets a request through only with a live session.",
+        description="An auth sidecar: forwards a request only if its session is live.",
         epilog=MAIN,
         formatter_class=_Help,
         allow_abbrev=False,
@@ -139,19 +147,20 @@ def build_parser() -> ArgumentParser:
     _add_ports(_add(commands, "demo", "run the sidecar in front of a demo application", DEMO))
     check = _add(commands, "check", "check the configuration", CHECK)
     _add_settings(check)
-    check.add_argument("--print-config", action="store_true", help="print what holds, as TOML")
+    check.add_argument("--print-config", action="store_true", help="print all settings as TOML")
     _add(commands, "hash-password", "hash a password for the users file", HASH_PASSWORD)
-    token = _add(commands, "token", "make a token, or look into one", TOKEN)
+    token = _add(commands, "token", "make or inspect a token", TOKEN)
     tokens = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_mint(_add(tokens, "mint", "make an access token", MINT))
-    _add_config(_add(tokens, "inspect", "say what is in a token and whether it holds", INSPECT))
+    about = "show the contents of a token, and whether it is accepted"
+    _add_config(_add(tokens, "inspect", about, INSPECT))
     _add_sessions(_add(commands, "sessions", "list, show, count or end sessions", SESSIONS))
     _add(commands, "version", "print the version", "")
     return parser
 
 
 class _Help(RawDescriptionHelpFormatter):
-    """Leaves examples as they are written, and room for the longest command."""
+    """Keeps the line breaks of the examples, and leaves room for the longest option."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=100)
@@ -172,7 +181,7 @@ def _add(commands: Any, name: str, about: str, epilog: str) -> ArgumentParser:
 
 def _add_config(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--config", metavar="FILE", help="configuration file (default: what SIDECAR_CONFIG names)"
+        "--config", metavar="FILE", help="configuration file (default: $SIDECAR_CONFIG)"
     )
 
 
@@ -188,32 +197,35 @@ def _add_ports(parser: ArgumentParser) -> None:
         ("--admin-port", 9105, "the sidecar's port for metrics and probes"),
         ("--app-port", 8080, "the demo application's port"),
     ):
-        about = f"{text} (default: {default}; 0: any free one)"
+        about = f"{text} (default: {default}; 0: any free port)"
         parser.add_argument(flag, type=port, default=default, metavar="PORT", help=about)
 
 
 def _add_mint(parser: ArgumentParser) -> None:
     _add_config(parser)
     add = parser.add_argument
-    add("--sub", required=True, metavar="SUBJECT", help="whose token it is")
+    add("--sub", required=True, metavar="SUBJECT", help="the user of the token")
     add("--role", action="append", default=[], metavar="ROLE", help="a role; may be repeated")
     add("--scope", action="append", default=[], metavar="SCOPE", help="a scope; may be repeated")
-    add("--ttl", metavar="TIME", help="how long it lasts: 5m, 12h (default: access_token_expiry)")
-    claim = "any other claim; VALUE is JSON, else a text; may be repeated"
+    lifetime = "lifetime such as 5m or 12h (default: access_token_expiry)"
+    add("--ttl", metavar="DURATION", help=lifetime)
+    claim = "another claim; VALUE is JSON, or else a string; may be repeated"
     add("--claim", action="append", default=[], metavar="NAME=VALUE", help=claim)
-    add("--store", action="store_true", help="write the session it needs to Redis")
+    add("--store", action="store_true", help="also write the session of the token to Redis")
 
 
 def _add_sessions(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    user = "only this user's"
-    listing = _add(commands, "list", "print live sessions", SESSIONS_LIST)
+    user = "only sessions of this user"
+    listing = _add(commands, "list", "list live sessions", SESSIONS_LIST)
     listing.add_argument("--user", metavar="SUBJECT", help=user)
-    listing.add_argument("--limit", type=positive, default=0, metavar="N", help="N at most")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    show = _add(commands, "show", "print one session", SESSIONS_SHOW)
-    show.add_argument("sid", metavar="SID", help="its id, as list prints it")
-    show.add_argument("--json", action="store_true", help="as JSON")
+    listing.add_argument(
+        "--limit", type=positive, default=0, metavar="N", help="at most N sessions (default: all)"
+    )
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
+    show = _add(commands, "show", "show one session", SESSIONS_SHOW)
+    show.add_argument("sid", metavar="SID", help="session id, as printed by `sessions list`")
+    show.add_argument("--json", action="store_true", help="print the session as JSON")
     revoke = _add(commands, "revoke", "end sessions", SESSIONS_REVOKE)
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--sid", metavar="SID", help="the session with this id")
@@ -221,11 +233,12 @@ def _add_sessions(parser: ArgumentParser) -> None:
     which.add_argument(
         "--token", action="store_true", help="the session of the token on standard input"
     )
-    which.add_argument("--jti", metavar="JTI", help="the token with this id, of --issuer")
-    revoke.add_argument("--before", metavar="TIME", help="of the user, those begun before this")
-    issuer = "whose tokens: one with session_mode = denylist (default: our own sessions)"
+    which.add_argument("--jti", metavar="JTI", help="the token with this id; needs --issuer")
+    before = "with --user: only sessions that began before this time"
+    revoke.add_argument("--before", metavar="TIME", help=before)
+    issuer = "revoke tokens of this issuer, whose session_mode is denylist, instead of sessions"
     revoke.add_argument("--issuer", metavar="ISSUER", help=issuer)
-    count = _add(commands, "count", "print how many sessions are live", "")
+    count = _add(commands, "count", "count live sessions", "")
     count.add_argument("--user", metavar="SUBJECT", help=user)
     for name, each in (("list", listing), ("show", show), ("revoke", revoke), ("count", count)):
         each.set_defaults(command=f"sessions_{name}")
@@ -233,14 +246,14 @@ def _add_sessions(parser: ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-    """A number of things."""
+    """Read a whole number from 1. Raises ArgumentTypeError."""
     if not text.isascii() or not text.isdecimal() or int(text[:9]) == 0:
         raise ArgumentTypeError(f'expected a whole number from 1; got "{text}"')
     return int(text[:9])
 
 
 def port(text: str) -> int:
-    """A port's number."""
+    """Read a port number; 0 means any free port. Raises ArgumentTypeError."""
     if not text.isascii() or not text.isdecimal() or int(text[:6]) > 65535:
         raise ArgumentTypeError(f'expected a port 0-65535; got "{text}"')
     return int(text)

@@ -1,4 +1,4 @@
-"""`sidecar hash-password`."""
+"""`sidecar hash-password`: hashes a password for the users file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def hash_password(_: Namespace) -> bool:
-    """Print the hash of a password that is asked for."""
+    """Ask for a password and print its hash."""
     say(make_hash(ask_password()))
     return True

@@ -1,4 +1,4 @@
-"""`sidecar run` and `sidecar demo`: serve until a signal, and say what stands against it."""
+"""`sidecar run` and `sidecar demo`: serve until a signal arrives, or say why that is impossible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Namespace) -> bool:
-    """Run the sidecar. Raises ConfigError, and Impossible when it cannot listen."""
+    """Run the sidecar. Raises ConfigError, and CommandFailed if it cannot listen."""
     settings = load_arguments(arguments).settings
     redactor = _start_logs(settings)
     addresses = {"--listen": settings.listen, "--admin-listen": settings.admin_listen}
@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> bool:
 
 
 def demo(arguments: Namespace) -> bool:
-    """Run the demo. Raises Impossible when it cannot listen."""
+    """Run the demo. Raises UsageError for ports that collide, CommandFailed if it cannot listen."""
     ports = {
         "--port": arguments.port,
         "--admin-port": arguments.admin_port,
@@ -55,26 +55,29 @@ def demo(arguments: Namespace) -> bool:
 
 
 def _start_logs(settings: Settings) -> Redactor:
-    """Send logs to standard output, with every secret of the settings taken out of them."""
+    """Send logs to standard output, with every secret of the settings redacted."""
     redactor = Redactor(secrets_of(settings))
     configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
     return redactor
 
 
 def _run(work: Coroutine[Any, Any, bool], addresses: Mapping[str, Address]) -> bool:
-    """Run until a signal ends it; whether in order. `addresses` are what it listens on, by flag."""
+    """Run until a signal arrives; return whether the shutdown was orderly.
+
+    `addresses` are the listen addresses by flag. Raises CommandFailed if one cannot be used.
+    """
     raise_file_limit()
     give_memory_back()
     try:
         return uvloop.run(work)
     except OSError as fault:
-        if refusals := _refusals(addresses):
-            raise CommandFailed("\n".join(refusals)) from fault
+        if obstacles := _obstacles(addresses):
+            raise CommandFailed("\n".join(obstacles)) from fault
         raise
 
 
-def _refusals(addresses: Mapping[str, Address]) -> list[str]:
-    """What stands against listening on these addresses, in words."""
+def _obstacles(addresses: Mapping[str, Address]) -> list[str]:
+    """Return a message for each address on which it is impossible to listen."""
     found = []
     for flag, address in addresses.items():
         try:
@@ -91,7 +94,7 @@ def _refusals(addresses: Mapping[str, Address]) -> list[str]:
 
 
 def _try_to_listen(address: Address) -> None:
-    """Bind as a server would, and give the port back at once. Raises OSError."""
+    """Bind the address as a server would, and release it. Raises OSError."""
     ((family, kind, _, _, where), *_) = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )

@@ -1,4 +1,4 @@
-"""`sidecar sessions`: the logins in the Redis that all pods share, for the operator."""
+"""`sidecar sessions`: lists, shows, counts and ends the sessions in the Redis that pods share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from sidecar.app import build
-from sidecar.auth.denylist import EVERYTHING, Kind, Revocation, revocation_name
+from sidecar.auth.denylist import EVERYTHING, Revocation, RevocationKind, revocation_name
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE: Final = 10.0  # seconds for one answer of Redis: a person waits, not a request
+_TIMEOUT: Final = 10.0  # seconds per reply of Redis; longer than for requests: a person waits
 _COLUMNS: Final = (
     ("SID", 24),
     ("USER", 20),
@@ -42,7 +42,7 @@ _COLUMNS: Final = (
 
 
 def sessions_list(arguments: Namespace) -> bool:
-    """Print live logins, as they are found. No: there are none."""
+    """Print live sessions as they are found. Returns false if there are none."""
 
     async def work(browser: SessionScanner, _: RedisStore) -> int:
         number = 0
@@ -62,7 +62,7 @@ def sessions_list(arguments: Namespace) -> bool:
 
 
 def sessions_show(arguments: Namespace) -> bool:
-    """Print one login. No: there is none under this sid."""
+    """Print one session. Returns false if no session has this sid."""
 
     async def work(browser: SessionScanner, _: RedisStore) -> SessionInfo | None:
         return await browser.login(arguments.sid)
@@ -80,12 +80,12 @@ def sessions_show(arguments: Namespace) -> bool:
 
 
 def sessions_revoke(arguments: Namespace) -> bool:
-    """End logins, at every pod. No: there was none. Raises Misused."""
+    """End sessions at every pod. Returns false if there were none. Raises UsageError."""
     before = None if arguments.before is None else _moment(arguments.before)
     if before is not None and arguments.user is None:
         raise UsageError("--before: expected --user with it")
     if arguments.issuer is not None:
-        return _deny(arguments, before)
+        return _revoke_tokens(arguments, before)
     if arguments.jti is not None:
         raise UsageError("--jti: expected --issuer with it")
     token = read_line("token").strip() if arguments.token else ""
@@ -103,8 +103,8 @@ def sessions_revoke(arguments: Namespace) -> bool:
     return number > 0
 
 
-def _deny(arguments: Namespace, before: float | None) -> bool:
-    """Revoke tokens that count unless revoked, at every pod. Raises Misused."""
+def _revoke_tokens(arguments: Namespace, before: float | None) -> bool:
+    """Revoke tokens of an issuer with a denylist, at every pod. Raises UsageError."""
     settings = load_arguments(arguments).settings
     modes = {each.issuer: each.session_mode for each in settings.issuer}
     modes[settings.jwt_issuer] = settings.session_mode
@@ -118,11 +118,13 @@ def _deny(arguments: Namespace, before: float | None) -> bool:
         raise UsageError("--issuer: expected --jti, --sid or --user with it")
     now = time.time()
     if arguments.user is not None:
-        name = revocation_name(Kind.USER, issuer, arguments.user)
+        name = revocation_name(RevocationKind.USER, issuer, arguments.user)
         moment = now if before is None else before
     else:
         kind, value = (
-            (Kind.SID, arguments.sid) if arguments.jti is None else (Kind.JTI, arguments.jti)
+            (RevocationKind.SID, arguments.sid)
+            if arguments.jti is None
+            else (RevocationKind.JTI, arguments.jti)
         )
         name, moment = revocation_name(kind, issuer, value), EVERYTHING
     revocations = {name: Revocation(moment, now + build.longest(settings))}
@@ -136,7 +138,7 @@ def _deny(arguments: Namespace, before: float | None) -> bool:
 
 
 def sessions_count(arguments: Namespace) -> bool:
-    """Print how many logins are live."""
+    """Print the number of live sessions."""
 
     async def work(browser: SessionScanner, _: RedisStore) -> int:
         return sum([1 async for _ in browser.logins(arguments.user)])
@@ -148,13 +150,13 @@ def sessions_count(arguments: Namespace) -> bool:
 def _with_redis(
     arguments: Namespace, work: Callable[[SessionScanner, RedisStore], Awaitable[T]]
 ) -> T:
-    """Do it. Raises ConfigError, Misused, and Impossible without a usable Redis."""
+    """Run `work` on Redis. Raises ConfigError, UsageError, and CommandFailed if Redis fails."""
     settings = load_arguments(arguments).settings
     if settings.session_store != "redis":
-        raise UsageError("sessions are in each pod's memory: expected session_store = redis")
+        raise UsageError("expected session_store = redis; sessions are in the memory of each pod")
 
     async def run() -> T:
-        client, store = build.make_remote(settings, timeout=_PATIENCE)
+        client, store = build.make_remote(settings, timeout=_TIMEOUT)
         try:
             return await work(SessionScanner(client), store)
         finally:
@@ -181,9 +183,10 @@ def _values(info: SessionInfo) -> list[str]:
 
 
 def _row(values: list[str]) -> str:
-    # A client chose some of these: nothing in them may speak to the terminal.
+    # Clients chose some of these values: escape what could control the terminal.
     shown = [
-        "".join(one if one.isprintable() else repr(one)[1:-1] for one in value) for value in values
+        "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
+        for value in values
     ]
     widths = [width for _, width in _COLUMNS]
     return "  ".join(f"{text:<{width}}" for text, width in zip(shown, widths, strict=True)).rstrip()
@@ -202,7 +205,7 @@ def _time(moment: float) -> str:
 
 
 def _moment(text: str) -> float:
-    """Seconds since the epoch. Raises Misused."""
+    """Read a time as seconds since the epoch. Raises UsageError."""
     try:
         moment = float(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Reads from standard input, writes to standard output and error; and what a command raises.
+"""Terminal input and output of the commands, and the exceptions that commands raise.
 
-Nothing read here is ever an argument, and none of it is written back.
+What is read here is secret: it is never a command-line argument, and is never printed.
 """
 
 from __future__ import annotations
@@ -13,26 +13,29 @@ LONGEST: Final = 65536  # bytes of a password or a token
 
 
 class CommandFailed(Exception):
-    """The command cannot be carried out; the text says why."""
+    """The command failed. The message says why."""
 
 
 class UsageError(Exception):
-    """The command is wrong; the text says how."""
+    """The arguments are invalid. The message says how."""
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Write to standard output."""
+    """Write a text to standard output."""
     sys.stdout.write(text + end)
     sys.stdout.flush()
 
 
 def complain(*lines: str) -> None:
-    """Write to standard error."""
+    """Write lines to standard error."""
     sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def read_line(what: str) -> str:
-    """Standard input, which must be one line, without its line break."""
+    """Read one line from standard input, without its line break; `what` names it in messages.
+
+    Raises CommandFailed if standard input is not one non-empty line of UTF-8.
+    """
     raw = sys.stdin.buffer.read(LONGEST + 1)
     if len(raw) > LONGEST:
         raise CommandFailed(f"expected a {what} of at most {LONGEST} bytes")
@@ -46,12 +49,15 @@ def read_line(what: str) -> str:
 
 
 def ask_password() -> str:
-    """From a terminal twice, without echo; else from standard input."""
+    """Ask for a password twice without echo on a terminal, or read it from standard input.
+
+    Raises CommandFailed if it is empty, or if the two passwords differ.
+    """
     if not sys.stdin.isatty():
         return read_line("password")
     password = getpass("Password: ")
     if not password:
         raise CommandFailed("expected a password; it is empty")
-    if password != getpass("Once more: "):
+    if password != getpass("Password again: "):
         raise CommandFailed("expected the same password twice")
     return password

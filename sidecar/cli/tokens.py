@@ -1,4 +1,4 @@
-"""`sidecar token mint` and `sidecar token inspect`: make a token for a script, look into one."""
+"""`sidecar token mint` and `sidecar token inspect`: make a token for a script, or inspect one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.auth.keys import KeyRing
 from sidecar.auth.session import Grant, Session, SessionKey, token_id
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
-from sidecar.cli.verdict import judge, show
+from sidecar.cli.token_report import judge, show
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.settings.kinds import seconds
 from sidecar.telemetry.metrics import Metrics
@@ -27,19 +27,24 @@ if TYPE_CHECKING:
     from sidecar.settings import Settings
 
 NO_SESSION = (
-    "note: it has no session, so that the sidecar refuses it (session_mode = required); "
-    "with --store it gets one in Redis"
+    "note: the token has no session, so the sidecar refuses it (session_mode = required); "
+    "use --store to write a session to Redis"
 )
 
 
 def mint(arguments: Namespace) -> bool:
-    """Print an access token. Raises ConfigError, Misused, and Impossible without a usable Redis."""
+    """Print an access token.
+
+    Raises ConfigError, UsageError, and CommandFailed if Redis cannot store the session.
+    """
     settings = load_arguments(arguments).settings
     claims = _read_claims(arguments)
     if arguments.ttl is not None:
         settings = structs.replace(settings, access_token_expiry=_read_ttl(arguments.ttl))
     if arguments.store and settings.session_store != "redis":
-        raise UsageError("--store needs session_store = redis; sessions are in local memory")
+        raise UsageError(
+            "--store: expected session_store = redis; sessions are in the memory of each pod"
+        )
     issuer = build.make_issuer(settings, build.Keys(settings))
     now, sid = time.time(), secrets.token_urlsafe(16)
     try:
@@ -64,7 +69,7 @@ def mint(arguments: Namespace) -> bool:
 
 
 def inspect(arguments: Namespace) -> bool:
-    """Print what is in a token, then whether it is accepted. The latter may raise ConfigError."""
+    """Print the contents of a token, then whether it is accepted. Raises ConfigError after that."""
     token = read_line("token").strip().encode()
     scheme, _, rest = token.partition(b" ")
     token = rest.strip() if scheme.lower() == b"bearer" else token
@@ -78,8 +83,8 @@ def inspect(arguments: Namespace) -> bool:
 
 
 async def _write(settings: Settings, grant: Grant) -> None:
-    """Write a session to Redis, and nowhere else."""
-    settings = structs.replace(settings, state_dir="")  # which is the running sidecar's
+    """Write a session to Redis. Raises CommandFailed if that is impossible."""
+    settings = structs.replace(settings, state_dir="")  # it belongs to the running sidecar
     store = build.make_store(settings, Metrics(()))
     if isinstance(store, LocalStore):
         raise TypeError("the store is not the shared one")
@@ -102,14 +107,14 @@ def _read_ttl(text: str) -> float:
 
 
 def _read_claims(arguments: Namespace) -> dict[str, Any]:
-    """Roles, scopes and the other claims. Raises Misused."""
+    """Return roles, scopes and the other claims. Raises UsageError."""
     claims: dict[str, Any] = {"roles": arguments.role, "scopes": arguments.scope}
     for text in arguments.claim:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise UsageError(f'--claim: expected NAME=VALUE; got "{text}"')
         if name in RESERVED or name in claims:
-            raise UsageError(f"--claim: {name} is not for you to choose here, or was given before")
+            raise UsageError(f"--claim: {name} is reserved, or was given before")
         try:
             claims[name] = json.loads(value)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""`python -m sidecar.demo` runs the demo application alone, for a sidecar in another container."""
+"""`python -m sidecar.demo`: runs only the demo application; its sidecar runs elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ HOST: Final = "127.0.0.1"
 PORT: Final = 8080
 
 if __name__ == "__main__":
-    sys.stdout.write(f"demo application on http://{HOST}:{PORT}, to be reached by a sidecar\n")
+    sys.stdout.write(f"demo application listening on http://{HOST}:{PORT}, for a sidecar\n")
     sys.stdout.flush()
     web.run_app(build_application(), host=HOST, port=PORT, print=None, shutdown_timeout=1.0)

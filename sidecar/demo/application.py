@@ -1,7 +1,7 @@
-"""The demo application: shows who the sidecar says is calling.
+"""The demo application: shows what the sidecar says about the caller.
 
-It stands for any application behind the sidecar: it knows no tokens, cookies and sessions, and it
-believes the X-Auth-* headers it gets. Nobody may reach it past the sidecar: it listens on loopback.
+Like any application behind the sidecar, it knows no tokens, cookies or sessions, and trusts the
+X-Auth-* headers of a request. It listens on loopback, so only the sidecar can reach it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from aiohttp import WSMsgType, web
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TICK: Final = 1.0  # seconds between two events
+EVENT_INTERVAL: Final = 1.0  # seconds
 PREFIX: Final = "x-auth-"
-LARGEST: Final = 1 << 20  # bytes of one WebSocket message
+MAX_MESSAGE: Final = 1 << 20  # bytes of one WebSocket message
 
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
@@ -58,7 +58,7 @@ button { padding: .4rem 1rem; font: inherit; color: inherit; background: var(--s
 <h1>$title</h1>
 <p class="roles">$roles</p>
 <table>
-<caption>What the sidecar told this application</caption>
+<caption>Identity headers from the sidecar</caption>
 <tbody>
 $rows
 </tbody>
@@ -82,7 +82,7 @@ _SIGN_IN: Final = '<a href="/auth/login?rd=/">Sign in</a>'
 
 
 def build_application() -> web.Application:
-    """The application's routes; which of them need what is said in the sidecar's routes."""
+    """Build the application. Which paths need a session or a role is up to the sidecar's routes."""
     application = web.Application()
     application.router.add_get("/", _show_home)
     application.router.add_get("/admin/", _show_admin)
@@ -94,7 +94,7 @@ def build_application() -> web.Application:
 
 async def _show_home(request: web.Request) -> web.Response:
     user = request.headers.get("X-Auth-User", "")
-    return _answer(request, f"Hello, {user}" if user else "Hello, whoever you are")
+    return _answer(request, f"Hello, {user}" if user else "Hello, you are not signed in")
 
 
 async def _show_admin(request: web.Request) -> web.Response:
@@ -106,7 +106,7 @@ async def _show_health(_: web.Request) -> web.Response:
 
 
 def _answer(request: web.Request, title: str) -> web.Response:
-    """A page for a browser, JSON for everything else."""
+    """Return an HTML page for a browser, and JSON for any other client."""
     identity = {
         name: value for name, value in request.headers.items() if name.lower().startswith(PREFIX)
     }
@@ -120,7 +120,7 @@ def _answer(request: web.Request, title: str) -> web.Response:
 
 
 def _json(body: object, headers: Mapping[str, str]) -> web.Response:
-    """Indented, with a line break at the end: it is read in a terminal."""
+    """Return JSON with indentation and a final line break, for reading in a terminal."""
     text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     return web.Response(text=text, content_type="application/json", headers=headers)
 
@@ -140,7 +140,10 @@ def _page(title: str, identity: Mapping[str, str], headers: Mapping[str, str]) -
 
 
 async def _send_events(request: web.Request) -> web.StreamResponse:
-    """One event at once and one each second, until the client leaves (HTML, section 9.2)."""
+    """Send an event immediately and then one each second, until the client leaves.
+
+    The format is that of section 9.2 of the HTML standard.
+    """
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
     )
@@ -151,14 +154,14 @@ async def _send_events(request: web.Request) -> web.StreamResponse:
         while True:
             number += 1
             await response.write(f"id: {number}\ndata: event {number} for {user}\n\n".encode())
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(EVENT_INTERVAL)
     except ConnectionResetError:  # the client left
         return response
 
 
 async def _echo(request: web.Request) -> web.WebSocketResponse:
-    """Sends every message back."""
-    socket = web.WebSocketResponse(max_msg_size=LARGEST)
+    """Send every WebSocket message back to the client."""
+    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE)
     await socket.prepare(request)
     async for message in socket:
         if message.type is WSMsgType.TEXT:

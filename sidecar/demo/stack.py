@@ -1,7 +1,7 @@
 """`sidecar demo`: the sidecar, with sessions in its own memory, in front of the demo application.
 
-Brings everything it needs: users, routes, secrets made at each start. Reads no configuration, and
-leaves nothing behind.
+It has its own users and routes, and makes new secrets at each start. It reads no configuration, and
+leaves no files behind.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ roles = ["user", "admin"]
 claims = {email = "admin@example.com"}
 """  # noqa: E501 — a hash has no seam
 GUIDE: Final = """
-The sidecar is up, in front of a demo application. Sessions live in this process alone.
+The sidecar is running in front of a demo application. It keeps sessions in its own memory.
 
-  {url}/           for a browser: sign in as alice (demo-alice) or admin (demo-admin)
-  {admin_url}/metrics    metrics; also /livez, /readyz
+  {url}/           in a browser: sign in as alice (demo-alice) or admin (demo-admin)
+  {admin_url}/metrics    metrics; the probes are /livez and /readyz
 
 Try it in another terminal:
 
-  # Nobody gets in without a session: 401.
+  # A request without a session is denied: 401.
   curl -i {url}/
 
   # Log in. The application then sees who is calling.
   TOKEN=$({login})
   curl -i {url}/ -H "Authorization: Bearer $TOKEN"
 
-  # alice is no administrator: 403.
+  # alice does not have the role "admin": 403.
   curl -i {url}/admin/ -H "Authorization: Bearer $TOKEN"
 
-  # Log out. The same token is worth nothing from then on: 401.
+  # Log out. The same token is no longer accepted: 401.
   curl -i -X POST {url}/auth/logout -H "Authorization: Bearer $TOKEN"
   curl -i {url}/ -H "Authorization: Bearer $TOKEN"
 
-Ctrl-C ends it.
+Ctrl-C stops the demo.
 """
 LOGIN: Final = """\
 curl -s {url}/auth/login -H 'Content-Type: application/json' \\
@@ -75,12 +75,12 @@ curl -s {url}/auth/login -H 'Content-Type: application/json' \\
 
 
 def guide(url: str, admin_url: str) -> str:
-    """What the demo prints: where it is, and commands to copy."""
+    """Return the text that the demo prints: its addresses, and commands to copy."""
     return GUIDE.format(url=url, admin_url=admin_url, login=LOGIN.format(url=url))
 
 
 def demo_settings(port: int, admin_port: int) -> Settings:
-    """Settings with secrets of their own; `run_demo` adds the users and the application."""
+    """Return settings with new secrets; `run_demo` adds the users and the application."""
     return Settings(
         listen=Address(HOST, port),
         admin_listen=Address(HOST, admin_port),
@@ -96,9 +96,10 @@ def demo_settings(port: int, admin_port: int) -> Settings:
 async def run_demo(
     settings: Settings, app_port: int, redactor: Redactor, say: Callable[[str], None]
 ) -> bool:
-    """Serve until a signal ends it; a second one ends the waiting for what runs, and gives False.
+    """Serve until a signal arrives; return whether the shutdown was orderly.
 
-    Port 0 means any free one. Raises OSError when one is taken.
+    A second signal ends the shutdown early, which is not orderly. Port 0 means any free port.
+    Raises OSError if a port is taken.
     """
     signals = Signals()
     with signals.handled():
@@ -127,7 +128,8 @@ async def _serve(
             try:
                 say(guide(f"http://{HOST}:{sidecar.port}", f"http://{HOST}:{sidecar.admin_port}"))
                 await signals.stop.wait()
-                await runner.cleanup()  # first: the sidecar would wait for open event streams
+                # First, because otherwise the sidecar would wait for open event streams.
+                await runner.cleanup()
             finally:
                 await sidecar.stop(hurry=signals.hurry)
     finally:

@@ -187,7 +187,7 @@ class _Published:
             except (aiohttp.ClientError, OSError) as fault:
                 self._fail(str(fault) or type(fault).__name__)
             except ValueError as fault:
-                self._fail(f"expected {fault}")
+                self._fail(str(fault))
             else:
                 self._take(found)
 
@@ -239,10 +239,12 @@ async def fetch_document(url: str, timeout: float) -> bytes:
     )
     async with session, session.get(url, allow_redirects=False) as answer:
         if answer.status != 200:
-            raise ValueError(f"status 200 (redirects are not followed); got {answer.status}")
+            raise ValueError(
+                f"expected status 200 (redirects are not followed); got {answer.status}"
+            )
         document = bytearray()
         async for part in answer.content.iter_any():
             document += part
             if len(document) > LONGEST:
-                raise ValueError(f"a document of at most {LONGEST} bytes")
+                raise ValueError(f"expected a document of at most {LONGEST} bytes")
         return bytes(document)

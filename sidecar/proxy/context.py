@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from sidecar.telemetry.metrics import Metrics, RouteMetrics
     from sidecar.wire.forwarded import Network
     from sidecar.wire.headers import FieldLines
-    from sidecar.wire.replies import Form
-    from sidecar.wire.target import Paths
+    from sidecar.wire.replies import ReplyTemplate
+    from sidecar.wire.target import TargetParser
 
 _SUFFIXES: Final = tuple(b"%03x" % number for number in range(4096))
 
@@ -66,7 +66,7 @@ class DataPlaneConfig:
     trusted_proxies: Sequence[Network] = ()
     tls: ssl.SSLContext | None = None  # of the listener; None: plain HTTP
     login_url: bytes = b""  # the sign-in page of a browser; empty: none
-    pages: Mapping[int, Form] = field(default_factory=lambda: DOCUMENTS)  # errors as HTML
+    pages: Mapping[int, ReplyTemplate] = field(default_factory=lambda: DOCUMENTS)  # errors as HTML
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class DataPlaneContext:
     trusted_proxies: Sequence[Network] = field(init=False)
     tls: ssl.SSLContext | None = field(init=False)
     login_url: bytes = field(init=False)
-    pages: Mapping[int, Form] = field(init=False)
+    pages: Mapping[int, ReplyTemplate] = field(init=False)
     gate: Gate
     store: SessionStore
     upstreams: Mapping[str, UpstreamPool]  # by `Route.target`
@@ -93,7 +93,7 @@ class DataPlaneContext:
     tasks: Tasks
     log: logging.Logger
     fields: FieldLines  # of requests
-    paths: Paths
+    paths: TargetParser
     request_ids: Iterator[bytes]
     access_log: AccessLog | None = None
     log_all: bool = False  # also what was allowed

@@ -20,7 +20,7 @@ from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
 from sidecar.sessions.check import look_up
-from sidecar.wire.hops import one_hop_less
+from sidecar.wire.hops import decrement_max_forwards
 from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redirect
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Exchange:
     def _spend_hop(self) -> bool:
         """Whether an OPTIONS request may be forwarded (RFC 9110 section 7.6.2); else answer it."""
         try:
-            head = one_hop_less(self.head)
+            head = decrement_max_forwards(self.head)
         except PeerError as error:
             self._problem(error.status)
             return False

@@ -14,7 +14,7 @@ from sidecar.auth.gate import Deny
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
 from sidecar.wire.head import RequestHead
-from sidecar.wire.target import Paths, is_host
+from sidecar.wire.target import TargetParser, is_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ _NO_CONTENT: Final = b"Content-Length: 0\r\nX-Request-Id: "
 # The identity headers have it only while degraded, but no client may send it at any time.
 _DEGRADED: Final = b"X-Auth-Degraded: "
 _NOT_DEGRADED: Final = _DEGRADED + b"\r\n"
-_PATHS: Final = Paths()
+_PATHS: Final = TargetParser()
 
 
 @dataclass(frozen=True, slots=True)

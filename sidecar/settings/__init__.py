@@ -1,6 +1,6 @@
-"""Settings: the list of them, how they are read and checked, how they are shown.
+"""The settings: what can be configured, and how it is read, checked and shown.
 
-Nothing but `app` and `cli` imports this; every other class takes plain arguments.
+Only `app`, `demo` and `cli` import this package; all other code receives plain arguments.
 """
 
 from __future__ import annotations

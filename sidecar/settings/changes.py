@@ -1,4 +1,4 @@
-"""Which settings may change while the process runs, and whose files they name."""
+"""Which settings a reload may change, and the files that the settings name."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ FIXED: Final = frozenset(
 
 
 def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
-    """The new settings in all that may change, the old in the rest, whose changes are named.
+    """Apply the new settings as far as a reload may; also return the names that need a restart.
 
-    Raises ConfigError when the two do not go together.
+    Raises ConfigError if the resulting combination of old and new settings is invalid.
     """
     changed = [
         name for name in Settings.__struct_fields__ if getattr(old, name) != getattr(new, name)
@@ -89,7 +89,7 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
 
 
 def files_of(settings: Settings) -> Iterator[str]:
-    """Every file that the settings name."""
+    """Yield the path of every file that the settings name."""
     for table in (settings, *settings.issuer):
         for name in table.__struct_fields__:
             if name.endswith("_file") and getattr(table, name):

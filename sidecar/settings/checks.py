@@ -1,11 +1,11 @@
-"""What must hold between settings that are well-formed, and what makes a secret good enough."""
+"""Checks the relations between settings that are each well-formed, and the strength of secrets."""
 
 from __future__ import annotations
 
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from sidecar.settings.model import SYMMETRIC
+from sidecar.settings.model import SECRET_BYTES
 from sidecar.settings.net import LOOPBACK, WILDCARD
 from sidecar.settings.routes import TRUST
 
@@ -15,16 +15,14 @@ if TYPE_CHECKING:
     from sidecar.secret import Secret
     from sidecar.settings.model import Settings
 
-# Bytes: as long as the algorithm's hash (RFC 7518 section 3.2).
-SHORTEST: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
-FEWEST: Final = 8  # different bytes; a random text of this length never has so few
+MIN_DISTINCT_BYTES: Final = 8  # a random secret of the required length never has fewer
 MAKE_ONE: Final = "make one with: openssl rand -base64 48"
 
 
 def check(settings: Settings, unread: set[str]) -> Iterator[tuple[str, str]]:
-    """Every problem, as a setting's name and what was expected of it.
+    """Yield every problem as the name of a setting and a message.
 
-    `unread` are settings whose value could not be read: what depends on them is not checked.
+    `unread` names the settings whose value could not be read; checks that need them are skipped.
     """
     for names, find in CHECKS:
         if not unread.intersection(names) and (problem := find(settings)):
@@ -54,13 +52,13 @@ def _refresh_secret_previous(settings: Settings) -> str | None:
 
 
 def _weak(secret: Secret, settings: Settings, algorithm: str = "HS256") -> str | None:
-    shortest = SHORTEST.get(algorithm, SHORTEST["HS256"])
+    shortest = SECRET_BYTES.get(algorithm, SECRET_BYTES["HS256"])
     value = secret.reveal().encode()
     if not value or settings.allow_weak_secrets:
         return None
     if len(value) < shortest:
         return f"expected at least {shortest} bytes; it has {len(value)}; {MAKE_ONE}"
-    if len(set(value)) < FEWEST:
+    if len(set(value)) < MIN_DISTINCT_BYTES:
         return f"expected a random text; it repeats a few characters; {MAKE_ONE}"
     return None
 
@@ -70,8 +68,8 @@ def _secrets_differ(settings: Settings) -> str | None:
     refresh = (settings.refresh_secret, settings.refresh_secret_previous)
     if any(_same(one, other) for one in access for other in refresh):
         return (
-            "expected another secret than JWT_SECRET, or an access token would pass for a refresh "
-            f"token; {MAKE_ONE}"
+            "expected a secret that differs from JWT_SECRET, because otherwise an access token "
+            f"would pass for a refresh token; {MAKE_ONE}"
         )
     return None
 
@@ -83,11 +81,13 @@ def _same(one: Secret, other: Secret) -> bool:
 
 def _algorithm(settings: Settings) -> str | None:
     algorithm = settings.jwt_algorithm
-    symmetric = algorithm in SYMMETRIC
+    symmetric = algorithm in SECRET_BYTES
     if symmetric and settings.jwt_private_key_file:
         return f"expected an algorithm for the key in jwt_private_key_file; got {algorithm}"
     if algorithm and not symmetric and not settings.jwt_private_key_file:
-        return f"expected jwt_private_key_file to be set, for {algorithm} signs with a private key"
+        return (
+            f"expected jwt_private_key_file to be set, because {algorithm} signs with a private key"
+        )
     return None
 
 
@@ -107,7 +107,7 @@ def _listeners(settings: Settings) -> str | None:
     one, other = settings.listen, settings.admin_listen
     overlap = one.host == other.host or {one.host, other.host} & WILDCARD
     if one.port == other.port and one.port and overlap:
-        return f"expected another port than that of listen ({one})"
+        return f"expected a port that differs from that of listen ({one})"
     return None
 
 
@@ -138,12 +138,12 @@ def _certificate(settings: Settings) -> str | None:
 def _client_auth(settings: Settings) -> str | None:
     if settings.tls_client_auth == "off":
         if settings.tls_client_ca_file:
-            return "expected optional or required, for tls_client_ca_file is set; got off"
+            return "expected optional or required, because tls_client_ca_file is set; got off"
         return None
     if not settings.tls_cert_file:
-        return f"expected off, for tls_cert_file is not set; got {settings.tls_client_auth}"
+        return f"expected off, because tls_cert_file is not set; got {settings.tls_client_auth}"
     if not settings.tls_client_ca_file:
-        return "expected tls_client_ca_file to be set: who signs the certificates of clients"
+        return "expected tls_client_ca_file to be set: the CAs that sign client certificates"
     return None
 
 
@@ -161,7 +161,7 @@ def _upstream_tls(settings: Settings) -> str | None:
     names = ("upstream_ca_file", "upstream_cert_file", "upstream_server_name")
     given = [name for name in names if getattr(settings, name)]
     if given and settings.upstream_url.scheme != "https":
-        return f"expected https, for {given[0]} is set; got {settings.upstream_url}"
+        return f"expected https, because {given[0]} is set; got {settings.upstream_url}"
     return None
 
 

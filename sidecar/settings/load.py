@@ -1,4 +1,4 @@
-"""Makes `Settings` from flags, environment and file, or reports all that is wrong with them."""
+"""Makes `Settings` from flags, environment and file, or reports every problem in them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sidecar.settings.tables import read_identity, read_issuers, read_routes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.settings.reader import Given
+    from sidecar.settings.reader import RawValue
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Settings, and where each came from (`environment REDIS_PORT`); those absent are defaults."""
+    """The settings, and the origin of each that is set, such as `environment REDIS_PORT`."""
 
     settings: Settings
     origins: dict[str, str]
@@ -34,7 +34,7 @@ def settings_from(
     file: str | Path | None = None,
     flags: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings. Raises ConfigError with every problem; see `load`."""
+    """Load the settings without their origins; see `load`. Raises ConfigError."""
     return load(env=env, file=file, flags=flags).settings
 
 
@@ -44,10 +44,10 @@ def load(
     file: str | Path | None = None,
     flags: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """The settings and their origins. Raises ConfigError with every problem.
+    """Load the settings and their origins. Raises ConfigError with every problem.
 
-    `file` is the configuration file; None means the one that SIDECAR_CONFIG names, if any. `flags`
-    gives the command line's values by field name.
+    `file` is the configuration file; None means the file that SIDECAR_CONFIG names, if any. `flags`
+    are the values of the command line, by field name.
     """
     reader = Reader()
     kinds = kinds_of(Settings)
@@ -65,15 +65,15 @@ def load(
     values |= _tables(reader, keys, path)
     unread = {name for name in given if name not in values}
     settings = Settings(**{"jwt_secret": NO_SECRET, "refresh_secret": NO_SECRET} | values)
-    if readable:  # else what is missing may well stand in the file
+    if readable:  # otherwise, a setting that seems to be missing may be in the file
         for name, problem in check(settings, unread):
             reader.report(_place(name, given, path), problem)
     if reader.problems:
         raise ConfigError(reader.problems)
-    return Loaded(settings, {name: one.where for name, one in given.items()})
+    return Loaded(settings, {name: value.where for name, value in given.items()})
 
 
-def _place(name: str, given: Mapping[str, Given], path: str) -> str:
+def _place(name: str, given: Mapping[str, RawValue], path: str) -> str:
     if name in given:
         return given[name].where
     return f"{path}: {name}" if name in TABLES else name

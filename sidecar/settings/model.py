@@ -1,6 +1,6 @@
-"""Every setting, with its kind and its default: the one list by which every source is read.
+"""Every setting with its kind and default: the list by which flags, environment and file are read.
 
-A field's name is its key in the file; in upper case it is its environment variable. Times are in
+The name of a field is its key in the file, and in upper case its environment variable. Times are in
 seconds.
 """
 
@@ -13,11 +13,12 @@ import msgspec
 
 from sidecar.secret import Secret
 from sidecar.settings import kinds, net
-from sidecar.settings.kinds import Kind
+from sidecar.settings.kinds import ValueKind
 from sidecar.settings.net import Address, Network, Upstream
 from sidecar.settings.routes import OUTAGE, RouteSettings, SessionOutage
 
-SYMMETRIC: Final = ("HS256", "HS384", "HS512")
+# The least length of a secret in bytes: that of the algorithm's hash (RFC 7518 section 3.2).
+SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 ASYMMETRIC: Final = (
     *("RS256", "RS384", "RS512"),
     *("PS256", "PS384", "PS512"),
@@ -39,7 +40,7 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One `[[issuer]]`: a foreign issuer, its keys from `jwks_url` or from `key_file` (PEM)."""
 
     issuer: Annotated[str, kinds.text()]
-    audience: Annotated[str, kinds.text("a text on one line", empty=True)] = ""  # empty: any
+    audience: Annotated[str, kinds.text("a string on one line", empty=True)] = ""  # empty: any
     jwks_url: Annotated[str, net.web_url()] = ""
     key_file: File = ""
     algorithms: Annotated[
@@ -49,12 +50,12 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sidecar runs with; made by `settings_from`, which checks it."""
+    """The settings of the sidecar; `settings_from` reads and checks them."""
 
     # Listeners and the upstream
     listen: Annotated[Address, net.address()] = Address("0.0.0.0", 5005)
     admin_listen: Annotated[Address, net.address()] = Address("0.0.0.0", 9105)
-    tls_cert_file: File = ""  # of listen; empty: no TLS there
+    tls_cert_file: File = ""  # for listen; empty: no TLS
     tls_key_file: File = ""
     tls_min_version: Annotated[Literal["1.2", "1.3"], kinds.choice("1.2", "1.3")] = "1.2"
     tls_client_auth: Annotated[
@@ -65,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_ca_file: File = ""
     upstream_cert_file: File = ""
     upstream_key_file: File = ""
-    upstream_server_name: Annotated[str, net.host(empty=True)] = ""  # empty: that of the URL
+    upstream_server_name: Annotated[str, net.host(empty=True)] = ""  # empty: the host of the URL
     upstream_connect_timeout: Seconds = 5.0
     upstream_timeout: Seconds = 60.0  # until the response head
     upstream_idle_timeout: Seconds = 60.0
@@ -83,9 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_secret_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     allow_weak_secrets: Annotated[bool, kinds.switch()] = False
     jwt_private_key_file: File = ""
-    jwt_algorithm: Annotated[str, kinds.choice("", *SYMMETRIC, *ASYMMETRIC)] = ""
+    jwt_algorithm: Annotated[str, kinds.choice("", *SECRET_BYTES, *ASYMMETRIC)] = ""
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
-    jwt_audience: Annotated[str, kinds.text("a text on one line", empty=True)] = "auth-sidecar"
+    jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"
     jwks_url: Annotated[str, net.web_url()] = ""
     jwt_leeway: Annotated[float, kinds.duration("0", "60s")] = 5.0
     access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
@@ -108,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_host: Annotated[str, net.host()] = "localhost"
     redis_port: Annotated[int, kinds.integer(1, 65535)] = 6379
     redis_db: Annotated[int, kinds.integer(0, 65535)] = 0
-    redis_username: Annotated[str, kinds.text("a text on one line", empty=True)] = ""
+    redis_username: Annotated[str, kinds.text("a string on one line", empty=True)] = ""
     redis_password: Hidden = NO_SECRET
     redis_password_file: File = ""
     redis_ca_file: File = ""
@@ -140,7 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     min_body_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
     min_send_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
 
-    # Leaving
+    # Shutdown
     drain_delay: Annotated[float, kinds.duration("0", "10m")] = 0.0
     drain_timeout: Annotated[float, kinds.duration("0", "1h")] = 20.0
 
@@ -155,7 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
 
     # Tables
-    identity: dict[str, str] = {}  # header → claim, beside the headers that are always there
+    identity: dict[str, str] = {}  # header → claim, in addition to the default headers
     route: tuple[RouteSettings, ...] = ()
     issuer: tuple[IssuerSettings, ...] = ()
 
@@ -164,7 +165,7 @@ TABLES: Final = ("identity", "route", "issuer")
 
 
 def secrets_of(settings: Settings) -> list[Secret]:
-    """Every secret that is set, and the password inside redis_url: what must not reach a log."""
+    """Return every secret that is set, and the password in redis_url: what logs must not show."""
     values = (getattr(settings, name) for name in Settings.__struct_fields__)
     found = [value for value in values if isinstance(value, Secret) and value]
     password = urlsplit(settings.redis_url.reveal()).password
@@ -173,11 +174,11 @@ def secrets_of(settings: Settings) -> list[Secret]:
     return found
 
 
-def kinds_of(struct: type[msgspec.Struct]) -> dict[str, Kind]:
-    """Each field's kind, in the order of the struct; fields without one (tables) are left out."""
-    found: dict[str, Kind] = {}
+def kinds_of(struct: type[msgspec.Struct]) -> dict[str, ValueKind]:
+    """Return the kind of each field in order, leaving out fields without a kind (tables)."""
+    found: dict[str, ValueKind] = {}
     for field in msgspec.structs.fields(struct):
         for extra in getattr(field.type, "__metadata__", ()):
-            if isinstance(extra, Kind):
+            if isinstance(extra, ValueKind):
                 found[field.name] = extra
     return found

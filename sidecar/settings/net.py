@@ -1,6 +1,6 @@
-"""Network values: where to listen, where the upstream and Redis are, whom to trust, which origins.
+"""The kinds of network values: addresses, hosts, URLs, origins and networks.
 
-All are checked by syntax alone: nothing is resolved or connected to.
+Only the syntax is checked: nothing is resolved, and no connection is opened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from sidecar.secret import Secret
-from sidecar.settings.kinds import Kind, Refused, Unfit, listed, shown
+from sidecar.settings.kinds import InvalidValue, ValueKind, listed, shown
 
 Network = IPv4Network | IPv6Network
 Scheme = Literal["http", "https", "unix"]
@@ -28,7 +28,7 @@ _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):([0-9]{1,5})")
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a listener binds. Port 0 lets the system choose."""
+    """The address of a listener. With port 0, the system chooses a free port."""
 
     host: str
     port: int
@@ -38,7 +38,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """Where the application answers: `host` and `port`, or `path` for a unix socket."""
+    """The address of the application: `host` and `port`, or `path` for a unix socket."""
 
     scheme: Scheme
     host: str = ""
@@ -52,7 +52,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 def bracketed(host: str) -> str:
-    """A host as an authority writes it."""
+    """Return a host as it is written in an authority: an IPv6 address gets brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -66,98 +66,98 @@ def is_host(host: str) -> bool:
         return False
 
 
-def address() -> Kind:
-    """`host:port`; `:port` means every IPv4 address."""
+def address() -> ValueKind:
+    """An address such as `host:port`; `:port` means every IPv4 address."""
 
     def read(raw: object) -> Address:
         found = _ADDRESS.fullmatch(raw) if isinstance(raw, str) else None
         if not found:
-            raise Unfit
+            raise InvalidValue
         host = found[1].strip("[]") or "0.0.0.0"
         if not is_host(host) or int(found[2]) > 65535:
-            raise Unfit
+            raise InvalidValue
         return Address(host, int(found[2]))
 
-    return Kind("an address such as 0.0.0.0:5005 or [::]:5005", read, str)
+    return ValueKind("an address such as 0.0.0.0:5005 or [::]:5005", read, str)
 
 
-def host(*, empty: bool = False) -> Kind:
-    """A host name or address."""
+def host(*, empty: bool = False) -> ValueKind:
+    """A host name or an IP address."""
 
     def read(raw: object) -> str:
         if not isinstance(raw, str) or not (is_host(raw) or (empty and not raw)):
-            raise Unfit
+            raise InvalidValue
         return raw
 
-    return Kind("a host name or an address", read, empty=empty)
+    return ValueKind("a host name or an address", read, empty=empty)
 
 
-def upstream() -> Kind:
-    """`http://host:port`, `https://host:port` or `unix:///path`."""
+def upstream() -> ValueKind:
+    """The URL of the upstream: `http://host:port`, `https://host:port` or `unix:///path`."""
 
     def read(raw: object) -> Upstream:
         url = _split(raw)
         if url.query or url.fragment:
-            raise Unfit
+            raise InvalidValue
         if url.scheme == "unix":
             if url.netloc or not url.path.startswith("/"):
-                raise Unfit
+                raise InvalidValue
             return Upstream("unix", path=url.path)
         if url.scheme not in DEFAULT_PORTS:
-            raise Unfit
+            raise InvalidValue
         if url.path not in ("", "/"):
-            raise Refused(
+            raise InvalidValue(
                 f"expected no path in {shown(raw)}: a request's own path is forwarded unchanged"
             )
         port = url.port or DEFAULT_PORTS[url.scheme]
         return Upstream(cast("Scheme", url.scheme), url.hostname or "", port)
 
     expected = "a URL such as http://127.0.0.1:8080, https://app:8443 or unix:///run/app.sock"
-    return Kind(expected, read, str)
+    return ValueKind(expected, read, str)
 
 
-def web_url(*, empty: bool = True) -> Kind:
-    """An http or https URL, without user info and fragment."""
+def web_url(*, empty: bool = True) -> ValueKind:
+    """An http or https URL without user info or fragment."""
 
     def read(raw: object) -> str:
         if raw == "" and empty:
             return ""
         url = _split(raw)
         if url.scheme not in DEFAULT_PORTS or url.fragment:
-            raise Unfit
+            raise InvalidValue
         return url.geturl()
 
-    return Kind("a URL that begins with https:// or http://", read, empty=empty)
+    return ValueKind("a URL that begins with https:// or http://", read, empty=empty)
 
 
-def origin() -> Kind:
-    """`scheme://host[:port]`, in the form browsers send it: lower case, no default port."""
+def origin() -> ValueKind:
+    """An origin, `scheme://host[:port]`, as browsers send it: lower case, no default port."""
 
     def read(raw: object) -> str:
         url = _split(raw)
         if url.scheme not in DEFAULT_PORTS or url.path not in ("", "/") or url.query:
-            raise Unfit
+            raise InvalidValue
         port = f":{url.port}" if url.port not in (None, DEFAULT_PORTS[url.scheme]) else ""
         return f"{url.scheme}://{bracketed(url.hostname or '')}{port}"
 
-    return Kind("an origin such as https://app.example.com", read)
+    return ValueKind("an origin such as https://app.example.com", read)
 
 
-def redis_url() -> Kind:
-    """`redis://`, `rediss://` or `unix://`; it may hold a password, so that it is never shown."""
+def redis_url() -> ValueKind:
+    """A Redis URL, also for Sentinel or Cluster. It may have a password, so it is never shown."""
 
     def read(raw: object) -> Secret:
         if raw == "":
             return Secret("")
         if re.match(r"rediss?\+(sentinel|cluster)://", str(raw)):
-            return _several(str(raw))
+            return _url_of_several_hosts(str(raw))
         url = _split(raw, user_info=True)
         if url.scheme in ("redis", "rediss"):
             known = re.fullmatch(r"/?|/[0-9]{1,5}", url.path) is not None
         else:
             known = url.scheme == "unix" and not url.hostname and url.path.startswith("/")
         if not known:
-            raise Unfit
+            raise InvalidValue
         return Secret(str(raw))
 
     expected = (
@@ -165,44 +165,44 @@ def redis_url() -> Kind:
         "redis+sentinel://one:26379,two:26379/mymaster/0, redis+cluster://one:6379,two:6379 (its "
         "value is not shown here)"
     )
-    return Kind(expected, read, empty=True, secret=True)
+    return ValueKind(expected, read, empty=True, secret=True)
 
 
-def _several(raw: str) -> Secret:
-    """A URL of several hosts: sentinels and the name of what they watch, or nodes. Raises Unfit."""
+def _url_of_several_hosts(raw: str) -> Secret:
+    """Read the URL of a Sentinel deployment or a Cluster. Raises ValueError."""
     url = urlsplit(raw)
     hosts = url.netloc.rpartition("@")[2].split(",")
     path = r"/?" if url.scheme.endswith("cluster") else r"/[A-Za-z0-9._-]+(/[0-9]{1,5})?"
     if not re.fullmatch(path, url.path) or url.query or url.fragment:
-        raise Unfit
+        raise InvalidValue
     for each in hosts:
         _split(f"redis://{each}")
     return Secret(raw)
 
 
-def networks() -> Kind:
+def networks() -> ValueKind:
     """A list of CIDR blocks and addresses."""
 
     def read(raw: object) -> Network:
         if not isinstance(raw, str):
-            raise Unfit
+            raise InvalidValue
         try:
             return ip_network(raw)
         except ValueError:
-            block = ip_network(raw, strict=False)  # raises when it is no network at all
-        raise Refused(f"expected a network without host bits: {block}; got {shown(raw)}")
+            block = ip_network(raw, strict=False)  # raises if it is not a network at all
+        raise InvalidValue(f"expected a network without host bits: {block}; got {shown(raw)}")
 
-    several = "a list of networks such as 10.0.0.0/8, fd00::/8"
-    return listed(Kind("a network such as 10.0.0.0/8", read, str), several)
+    expected = "a list of networks such as 10.0.0.0/8, fd00::/8"
+    return listed(ValueKind("a network such as 10.0.0.0/8", read, str), expected)
 
 
 def _split(raw: object, *, user_info: bool = False) -> SplitResult:
-    """A URL's parts, its port and host known to be well-formed. Raises ValueError."""
+    """Split a URL and check its host and port. Raises ValueError."""
     if not isinstance(raw, str) or not raw.isascii() or not raw.isprintable() or " " in raw:
-        raise Unfit
+        raise InvalidValue
     url = urlsplit(raw)
     if "@" in url.netloc and not user_info:
-        raise Refused("expected a URL without user name and password")
+        raise InvalidValue("expected a URL without a user name or password")
     if url.port == 0 or (url.scheme != "unix" and not is_host(url.hostname or "")):
-        raise Unfit
+        raise InvalidValue
     return url

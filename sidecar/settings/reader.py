@@ -1,6 +1,6 @@
-"""Reads one table of raw values by its kinds, and keeps every problem with its place.
+"""Reads the raw values of a table by their kinds, and collects every problem with its place.
 
-The place is the source's word for the value: `config/sidecar.toml: route[2].access`,
+A place names the source and the value: `config/sidecar.toml: route[2].access`,
 `environment REDIS_PORT`, `flag --listen`.
 """
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.errors import Problem
-from sidecar.settings.kinds import Kind, Refused, shown
+from sidecar.settings.kinds import InvalidValue, ValueKind, explain, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What one source gave for one setting. `folder` is where relative paths in it start."""
+class RawValue:
+    """The value of a setting as a source contains it. Relative paths in it start at `folder`."""
 
     raw: object
     where: str
@@ -29,38 +29,40 @@ class Given:
 
 @dataclass(slots=True)
 class Reader:
-    """Collects problems while values are read; a value that cannot be read is left out."""
+    """Collects problems while values are read. A value that cannot be read is left out."""
 
     problems: list[Problem] = field(default_factory=list)
 
-    def report(self, where: str, expected: str) -> None:
-        """Keep one problem."""
-        self.problems.append(Problem(where, expected))
+    def report(self, where: str, message: str) -> None:
+        """Add a problem; the message is a whole statement."""
+        self.problems.append(Problem(where, message))
 
-    def table(self, kinds: Mapping[str, Kind], given: Mapping[str, Given]) -> dict[str, object]:
-        """The values that could be read, by name. Names that are no kind's are not looked at."""
+    def table(
+        self, kinds: Mapping[str, ValueKind], given: Mapping[str, RawValue]
+    ) -> dict[str, object]:
+        """Return the values that could be read, by name. Ignores names that are not in `kinds`."""
         values: dict[str, object] = {}
-        for name, one in given.items():
+        for name, value in given.items():
             if name in kinds:
                 try:
-                    values[name] = self._value(kinds[name], one)
-                except ValueError as refusal:
-                    self.report(one.where, _expected(kinds[name], one.raw, refusal))
+                    values[name] = self._read(kinds[name], value)
+                except ValueError as error:
+                    self.report(value.where, explain(kinds[name], value.raw, error))
         return values
 
     def unknown(self, names: Iterable[str], known: Iterable[str], where: str) -> None:
-        """Report keys that are none of the known ones."""
+        """Report every key that is not a known one."""
         choices = list(known)
         for name in names:
             if name not in choices:
                 key = name if name.isprintable() else shown(name)
                 self.report(f"{where}{key}", f"unknown key{did_you_mean(name, choices)}")
 
-    def _value(self, kind: Kind, one: Given) -> object:
-        value = kind.read(one.raw)
+    def _read(self, kind: ValueKind, given: RawValue) -> object:
+        value = kind.read(given.raw)
         if not kind.path or not isinstance(value, str) or not value:
             return value
-        path = one.folder / value
+        path = given.folder / value
         if kind.folder:
             return str(path)
         try:
@@ -69,17 +71,11 @@ class Reader:
         except OSError as fault:
             if kind.absent and isinstance(fault, FileNotFoundError):
                 return str(path)
-            raise Refused(f"cannot be read: {fault.strerror} ({shown(str(path))})") from None
-
-
-def _expected(kind: Kind, raw: object, refusal: ValueError) -> str:
-    if isinstance(refusal, Refused):
-        return str(refusal)
-    return f"expected {kind.expected}" + ("" if kind.secret else f"; got {shown(raw)}")
+            raise InvalidValue(f"cannot be read: {fault.strerror} ({shown(str(path))})") from None
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """`; did you mean redis_port?`, or nothing when no choice is near."""
+    """Return `; did you mean redis_port?`, or an empty text if no choice is similar."""
     plain = {_plain(choice): choice for choice in choices}
     near = get_close_matches(_plain(name), list(plain), n=1, cutoff=0.75)
     return f"; did you mean {plain[near[0]]}?" if near else ""

@@ -1,6 +1,6 @@
-"""One `[[route]]` of the file: what its keys may hold, and how rules relate to each other.
+"""The `[[route]]` tables of the file: the kinds of their keys, and the relations between rules.
 
-Says which rules are well-formed and reachable; matching requests is `auth.routes`'s business.
+Checks that rules are well-formed and reachable; `auth.routes` matches requests against them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import msgspec
 
 from sidecar.settings import kinds, net
-from sidecar.settings.kinds import Kind, Refused, Unfit, shown
+from sidecar.settings.kinds import InvalidValue, ValueKind, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ Scalar = str | int | float | bool
 Access = Literal["public", "optional", "required"]
 
 DEFAULT_NAME: Final = "default"
-# What the sidecar serves itself, on every host; no rule of the file is asked about these.
+# Paths that the sidecar serves itself, on every host. The rules of the file do not apply to them.
 OWN_PREFIX: Final = "/auth"
 OWN_PATHS: Final = frozenset({"/.well-known/jwks.json"})
 
@@ -33,98 +33,102 @@ _PROTOCOL: Final = kinds.matching(kinds.TOKEN, "a protocol such as websocket")
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def _path() -> Kind:
+def _path() -> ValueKind:
     def read(raw: object) -> str:
         if not isinstance(raw, str) or not raw.startswith("/"):
-            raise Unfit
+            raise InvalidValue
         literal = raw.removesuffix("*") if raw.endswith("/*") else raw
         segments = literal.split("/")
         if "*" in literal:
-            raise Refused(f'expected "*" only at the end, as in /x/*; got {shown(raw)}')
+            raise InvalidValue(f'expected "*" only at the end, as in /x/*; got {shown(raw)}')
         if "%" in literal:
-            raise Refused(
+            raise InvalidValue(
                 f"expected a decoded path: the character itself, not %XX; got {shown(raw)}"
             )
         if any(char in literal for char in "?#;\\") or not literal.isprintable():
-            raise Refused(f"expected a path alone, without ? # ; or \\; got {shown(raw)}")
+            raise InvalidValue(f"expected a path alone, without ? # ; or \\; got {shown(raw)}")
         if "" in segments[1:-1] or "." in segments or ".." in segments:
-            raise Refused(f'expected a path without "//", "." and ".."; got {shown(raw)}')
+            raise InvalidValue(f'expected a path without "//", "." and ".."; got {shown(raw)}')
         return raw
 
-    return Kind("a path such as /x, a prefix such as /x/*, or /*", read)
+    return ValueKind("a path such as /x, a prefix such as /x/*, or /*", read)
 
 
-def _method() -> Kind:
+def _method() -> ValueKind:
     def read(raw: object) -> str:
         if not isinstance(raw, str) or not _METHOD.fullmatch(raw):
-            raise Unfit
+            raise InvalidValue
         if raw == "CONNECT":
-            raise Refused("expected a method other than CONNECT, which is refused on every route")
+            raise InvalidValue(
+                "expected a method other than CONNECT, which is refused on every route"
+            )
         return raw
 
-    return Kind("a method in upper case, such as GET", read)
+    return ValueKind("a method in upper case, such as GET", read)
 
 
-def _host() -> Kind:
+def _host() -> ValueKind:
     def read(raw: object) -> str:
         bare = raw[1:-1] if isinstance(raw, str) and re.fullmatch(r"\[.*\]", raw) else raw
         if not isinstance(bare, str) or not net.is_host(bare):
-            raise Unfit
+            raise InvalidValue
         return net.bracketed(bare).lower().removesuffix(".")
 
-    return Kind("a host name without a port", read)
+    return ValueKind("a host name without a port", read)
 
 
-def _upgrade() -> Kind:
+def _upgrade() -> ValueKind:
     def read(raw: object) -> str:
         protocol = str(_PROTOCOL.read(raw)).lower()
         if protocol.startswith("h2"):
-            raise Refused(
-                f"expected a protocol other than HTTP/2, never tunnelled; got {shown(raw)}"
+            raise InvalidValue(
+                f"expected a protocol other than HTTP/2, which is never tunnelled; got {shown(raw)}"
             )
         return protocol
 
-    return Kind(_PROTOCOL.expected, read)
+    return ValueKind(_PROTOCOL.expected, read)
 
 
-def _label() -> Kind:
+def _label() -> ValueKind:
     def read(raw: object) -> str:
         if not isinstance(raw, str) or not _LABEL.fullmatch(raw):
-            raise Unfit
+            raise InvalidValue
         if raw == DEFAULT_NAME:
-            raise Refused(f"expected another name than {raw}, that of requests without a rule")
+            raise InvalidValue(
+                f"expected a name other than {raw}, which stands for requests without a rule"
+            )
         return raw
 
-    return Kind("at most 64 letters, digits and ._-", read)
+    return ValueKind("at most 64 letters, digits and ._-", read)
 
 
-def _claims() -> Kind:
+def _claims() -> ValueKind:
     def read(raw: object) -> dict[str, tuple[Scalar, ...]]:
         if not isinstance(raw, dict):
-            raise Unfit
+            raise InvalidValue
         return {str(name): _accepted(str(name), value) for name, value in raw.items()}
 
     def show(claims: dict[str, tuple[Scalar, ...]]) -> object:
         return {name: list(values) for name, values in claims.items()}
 
-    return Kind('a table such as {tenant = "acme", level = [2, 3]}', read, show)
+    return ValueKind('a table such as {tenant = "acme", level = [2, 3]}', read, show)
 
 
 def _accepted(name: str, raw: object) -> tuple[Scalar, ...]:
     values = raw if isinstance(raw, list) else [raw]
     if not values or not all(isinstance(value, Scalar) for value in values):
-        raise Refused(
-            f"expected a text, a number, true or false, or a list of them for claim {shown(name)}; "
-            f"got {shown(raw)}"
+        raise InvalidValue(
+            f"expected a string, a number, true or false, or a list of them for claim "
+            f"{shown(name)}; got {shown(raw)}"
         )
     return tuple(values)
 
 
-def _outage() -> Kind:
+def _outage() -> ValueKind:
     def read(raw: object) -> object:
         return raw if raw == "" else OUTAGE.read(raw)
 
-    return Kind(OUTAGE.expected, read)
+    return ValueKind(OUTAGE.expected, read)
 
 
 Words = Annotated[tuple[str, ...], kinds.listed(_WORD, "a list of words")]
@@ -132,12 +136,12 @@ Words = Annotated[tuple[str, ...], kinds.listed(_WORD, "a list of words")]
 
 SessionOutage = Literal["local", "stale", "strict", "signature"]
 OUTAGE: Final = kinds.choice("local", "stale", "strict", "signature")
-# How much each lets in while the sessions cannot be asked for.
+# How much each mode trusts while sessions cannot be looked up; a greater number lets more in.
 TRUST: Final[dict[str, int]] = {"strict": 0, "stale": 1, "local": 1, "signature": 2}
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule. Empty methods and hosts mean any; `claims` gives each claim's accepted values."""
+    """One rule. Empty `methods` or `hosts` match any; `claims` maps a name to accepted values."""
 
     path: Annotated[str, _path()]  # exact "/x", prefix "/x/*", or "/*"
     access: Annotated[Access, kinds.choice("public", "optional", "required")] = "required"
@@ -156,7 +160,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:
-    """What is wrong with well-formed rules: position, key, problem. None stands for another."""
+    """Yield the problems of well-formed rules: position, key, message. None: a malformed rule."""
     for position, route in enumerate(routes):
         if route is not None:
             for key, problem in _check(route, routes[:position]):
@@ -166,18 +170,18 @@ def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, 
 def _check(
     route: RouteSettings, earlier: Sequence[RouteSettings | None]
 ) -> Iterator[tuple[str, str]]:
-    asked = next((key for key in ("roles", "scopes", "claims") if getattr(route, key)), None)
-    if asked and route.access != "required":
-        yield "access", f"expected required, for the route asks for {asked}; got {route.access}"
+    needs = next((key for key in ("roles", "scopes", "claims") if getattr(route, key)), None)
+    if needs and route.access != "required":
+        yield "access", f"expected required, because the route has {needs}; got {route.access}"
     if route.preflight == "pass" and set(route.methods) == {"OPTIONS"}:
         yield (
             "methods",
-            "expected those of the requests that preflights announce, such as DELETE; got OPTIONS",
+            "expected the methods that preflights announce, such as DELETE; got OPTIONS",
         )
     if _is_own(route.path):
         yield "path", f"expected a path that the sidecar does not serve itself; got {route.path}"
     if route.name and any(other and other.name == route.name for other in earlier):
-        yield "name", f"expected a name of its own; {route.name} is taken"
+        yield "name", f"expected a unique name; {route.name} is taken"
     for number, other in enumerate(earlier, 1):
         if other is not None and _covers(other, route):
             yield "path", f"never reached: route[{number}] ({other.path}) comes first and covers it"
@@ -198,12 +202,12 @@ def _covers(earlier: RouteSettings, later: RouteSettings) -> bool:
 
 
 def _within(outer: Iterable[str], inner: Iterable[str]) -> bool:
-    """Whether these methods or hosts include those; none given means any."""
+    """Whether `outer` includes all of `inner`. An empty list of methods or hosts means any."""
     return not set(outer) or (bool(set(inner)) and set(inner) <= set(outer))
 
 
 def _with_head(methods: Sequence[str]) -> Sequence[str]:
-    """What a rule's methods match: GET covers HEAD."""
+    """Return the methods that a rule matches: GET also matches HEAD."""
     return (*methods, "HEAD") if "GET" in methods else methods
 
 

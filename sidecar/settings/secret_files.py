@@ -1,4 +1,4 @@
-"""Secrets that stand in files of their own, as orchestrators mount them."""
+"""Reads secrets from files that contain nothing else, as orchestrators mount them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sidecar.secret import Secret
-from sidecar.settings.kinds import Refused
+from sidecar.settings.kinds import InvalidValue
 from sidecar.settings.sources import is_paired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.settings.kinds import Kind
-    from sidecar.settings.reader import Given, Reader
+    from sidecar.settings.kinds import ValueKind
+    from sidecar.settings.reader import RawValue, Reader
 
 LARGEST: Final = 65536  # bytes
 
 
 def read_secret(path: str, *, absent: bool = False) -> Secret:
-    """A file's text without its last line break; an empty one if it may be `absent`, and is.
+    """Read a secret from a file, without its last line break.
 
-    Raises Refused when it holds no secret.
+    A missing file is an empty secret if it may be `absent`. Raises InvalidValue, with a message, if
+    the file cannot be read or contains no secret.
     """
     try:
         with Path(path).open("rb") as file:
@@ -29,23 +30,29 @@ def read_secret(path: str, *, absent: bool = False) -> Secret:
     except OSError as fault:
         if absent and isinstance(fault, FileNotFoundError):
             return Secret("")
-        raise Refused(f"cannot be read: {fault.strerror}") from None
+        raise InvalidValue(f"cannot be read: {fault.strerror}") from None
     if len(content) > LARGEST:
-        raise Refused(f"expected a file of at most {LARGEST} bytes")
+        raise InvalidValue(f"expected a file of at most {LARGEST} bytes")
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        raise Refused("expected a file of UTF-8 text") from None
+        raise InvalidValue("expected a file of UTF-8 text") from None
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        raise Refused("expected a secret in the file; it is empty")
+        raise InvalidValue("expected a secret in the file; it is empty")
     return Secret(text)
 
 
 def read_secret_files(
-    reader: Reader, kinds: Mapping[str, Kind], given: Mapping[str, Given], values: dict[str, object]
-) -> dict[str, Given]:
-    """Put each `x_file`'s content into `x`. Returns what was given, with each secret's place."""
+    reader: Reader,
+    kinds: Mapping[str, ValueKind],
+    given: Mapping[str, RawValue],
+    values: dict[str, object],
+) -> dict[str, RawValue]:
+    """Set each secret `x` in `values` to the content of its `x_file`.
+
+    Returns `given` in which each secret that was read from a file has the place of that file.
+    """
     found = dict(given)
     for name in [name for name in kinds if kinds[name].secret and is_paired(name, kinds)]:
         source = given.get(f"{name}_file")
@@ -60,7 +67,7 @@ def read_secret_files(
         if isinstance(path, str):
             try:
                 values[name] = read_secret(path, absent=kinds[source_name].absent)
-            except Refused as refusal:
+            except InvalidValue as error:
                 values.pop(source_name)
-                reader.report(source.where, str(refusal))
+                reader.report(source.where, str(error))
     return found

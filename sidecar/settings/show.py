@@ -1,4 +1,4 @@
-"""Settings as TOML, each with where it came from, with secrets masked."""
+"""Prints settings as TOML, each with its origin, and with secrets masked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def print_config(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
-    """What holds, as a file that means the same once the secrets are set."""
+    """Return the settings as a configuration file, equivalent once the secrets are set."""
     lines = list(_options(settings, origins or {}))
     if settings.identity:
         lines += ["", "[identity]"]
@@ -34,7 +34,7 @@ def _options(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
     for name, kind in kinds_of(Settings).items():
         value = getattr(settings, name)
         if kind.secret:
-            # A comment: a mask that was read back would be a secret everyone knows.
+            # Commented out: if the mask were read back, it would become a secret everyone knows.
             line = f'# {name} = "{MASK if value.reveal() else ""}"'
         else:
             line = f"{name} = {_toml(kind.show(value))}"
@@ -50,16 +50,17 @@ def _row(row: msgspec.Struct) -> Iterator[str]:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML writes it."""
+    """Return a value in TOML syntax."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(name)} = {_toml(one)}" for name, one in value.items()) + "}"
+        pairs = (f"{_key(name)} = {_toml(member)}" for name, member in value.items())
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    # A JSON string is a basic string of TOML, but for DEL, which no reader here lets in.
+    # A JSON string is a TOML basic string, except for DEL, which no kind accepts.
     return msgspec.json.encode(str(value)).decode()
 
 

@@ -1,6 +1,6 @@
-"""Where settings come from: flags, environment, file; the first of these that names a setting wins.
+"""The sources of settings: flags, environment and file. The first that has a setting wins.
 
-Reads the configuration file and nothing else; the environment and the flags are arguments.
+Reads only the configuration file; the environment and the flags are arguments.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sidecar.settings.reader import Given, did_you_mean
+from sidecar.settings.reader import RawValue, did_you_mean
 from sidecar.toml import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.settings.kinds import Kind
+    from sidecar.settings.kinds import ValueKind
     from sidecar.settings.reader import Reader
 
 PREFIX: Final = "SIDECAR_"
@@ -28,7 +28,7 @@ FLAGS: Final = {
 
 
 def read_file(reader: Reader, path: str) -> dict[str, object] | None:
-    """The file's keys and tables; None, and a problem, when it is no readable TOML."""
+    """Read the file's keys and tables; report a problem and return None if that fails."""
     try:
         return parse_toml(Path(path).read_text("utf-8"))
     except OSError as fault:
@@ -40,37 +40,41 @@ def read_file(reader: Reader, path: str) -> dict[str, object] | None:
     return None
 
 
-def from_file(path: str, keys: Mapping[str, object], kinds: Mapping[str, Kind]) -> dict[str, Given]:
-    """The file's settings. A secret that is empty there is not set."""
+def from_file(
+    path: str, keys: Mapping[str, object], kinds: Mapping[str, ValueKind]
+) -> dict[str, RawValue]:
+    """Return the settings of the file. An empty secret, or secret file, counts as not set."""
     folder = Path(path).parent
     return {
-        name: Given(raw, f"{path}: {name}", folder)
+        name: RawValue(raw, f"{path}: {name}", folder)
         for name, raw in keys.items()
         if name in kinds and not (raw == "" and is_paired(name, kinds))
     }
 
 
-def from_environment(environ: Mapping[str, str], kinds: Mapping[str, Kind]) -> dict[str, Given]:
-    """The environment's settings. An empty variable counts only where empty is a value."""
-    given: dict[str, Given] = {}
+def from_environment(
+    environ: Mapping[str, str], kinds: Mapping[str, ValueKind]
+) -> dict[str, RawValue]:
+    """Return the settings of the environment. An empty variable counts only if empty is a value."""
+    given: dict[str, RawValue] = {}
     for name, kind in kinds.items():
         raw = environ.get(name.upper())
         if raw is None or (raw == "" and (not kind.empty or is_paired(name, kinds))):
             continue
-        # Kubernetes sets this in every pod beside a Service that is called "redis".
+        # Kubernetes sets this variable in every pod if there is a Service named "redis".
         if name == "redis_port" and raw.startswith("tcp://"):
             continue
-        given[name] = Given(raw, f"environment {name.upper()}")
+        given[name] = RawValue(raw, f"environment {name.upper()}")
     return given
 
 
-def from_flags(flags: Mapping[str, str]) -> dict[str, Given]:
-    """The command line's settings, by field name."""
-    return {name: Given(raw, f"flag {FLAGS[name]}") for name, raw in flags.items()}
+def from_flags(flags: Mapping[str, str]) -> dict[str, RawValue]:
+    """Return the settings of the command line; `flags` has their values by field name."""
+    return {name: RawValue(raw, f"flag {FLAGS[name]}") for name, raw in flags.items()}
 
 
-def overlay(lower: dict[str, Given], higher: dict[str, Given]) -> dict[str, Given]:
-    """Both, the higher one winning; a secret given there also hides the lower one's file of it."""
+def overlay(lower: dict[str, RawValue], higher: dict[str, RawValue]) -> dict[str, RawValue]:
+    """Merge two sources; `higher` wins. Its secret also hides the secret file of `lower`."""
     merged = lower | higher
     for name in higher:
         other = name.removesuffix("_file") if name.endswith("_file") else f"{name}_file"
@@ -79,14 +83,16 @@ def overlay(lower: dict[str, Given], higher: dict[str, Given]) -> dict[str, Give
     return merged
 
 
-def is_paired(name: str, kinds: Mapping[str, Kind]) -> bool:
-    """Whether this is a secret, or the file of a secret."""
+def is_paired(name: str, kinds: Mapping[str, ValueKind]) -> bool:
+    """Whether this setting is a secret that can be read from a file, or names that file."""
     secret = name.removesuffix("_file")
     return f"{secret}_file" in kinds and secret in kinds
 
 
-def check_variables(reader: Reader, environ: Mapping[str, str], kinds: Mapping[str, Kind]) -> None:
-    """Report variables with our prefix that come near a setting: it would be ignored in silence."""
+def check_variables(
+    reader: Reader, environ: Mapping[str, str], kinds: Mapping[str, ValueKind]
+) -> None:
+    """Report variables with our prefix that resemble a setting: they would be ignored silently."""
     names = [name.upper() for name in kinds]
     for variable in sorted(environ):
         rest = variable.removeprefix(PREFIX)

@@ -1,4 +1,4 @@
-"""The file's tables: `[[route]]`, `[[issuer]]`, `[identity]`. Rows are counted from 1."""
+"""Reads the file's tables: `[[route]]`, `[[issuer]]`, `[identity]`. Rows are counted from 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from sidecar.settings.kinds import shown
 from sidecar.settings.model import IssuerSettings, kinds_of
-from sidecar.settings.reader import Given
+from sidecar.settings.reader import RawValue
 from sidecar.settings.routes import RouteSettings, check_routes
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
-# Set from other sources, or meaning something to HTTP itself.
-_TAKEN: Final = frozenset(
+# Headers that the sidecar sets itself, or that have a meaning in HTTP.
+_RESERVED: Final = frozenset(
     {
         "x-auth-user",
         "x-auth-subject",
@@ -56,7 +56,7 @@ _TAKEN: Final = frozenset(
 
 
 def read_routes(reader: Reader, raw: object, path: str, folder: Path) -> tuple[RouteSettings, ...]:
-    """Every rule of the file, checked each for itself and against those before it."""
+    """Read every rule of the file, and check it by itself and against the earlier rules."""
     routes = _rows(reader, raw, RouteSettings, (f"{path}: route", folder))
     for position, key, problem in check_routes(routes):
         reader.report(f"{path}: route[{position + 1}].{key}", problem)
@@ -66,7 +66,7 @@ def read_routes(reader: Reader, raw: object, path: str, folder: Path) -> tuple[R
 def read_issuers(
     reader: Reader, raw: object, path: str, folder: Path
 ) -> tuple[IssuerSettings, ...]:
-    """Every foreign issuer: one source of keys each, and no name twice."""
+    """Read every foreign issuer: each must have one source of keys and a unique name."""
     issuers = _rows(reader, raw, IssuerSettings, (f"{path}: issuer", folder))
     seen: set[str] = set()
     for position, issuer in enumerate(issuers, 1):
@@ -76,13 +76,13 @@ def read_issuers(
         if bool(issuer.jwks_url) == bool(issuer.key_file):
             reader.report(where, "expected either jwks_url or key_file")
         if issuer.issuer in seen:
-            reader.report(f"{where}.issuer", "expected each issuer once; this one came before")
+            reader.report(f"{where}.issuer", "expected each issuer once; this one is listed before")
         seen.add(issuer.issuer)
     return tuple(issuer for issuer in issuers if issuer is not None)
 
 
 def read_identity(reader: Reader, raw: object, path: str) -> dict[str, str]:
-    """Header → claim, for headers beside those that are always set."""
+    """Read the identity headers that are added to the default ones, as header → claim."""
     where = f"{path}: identity"
     if not isinstance(raw, dict):
         reader.report(where, f"expected a table of headers and claims; got {shown(raw)}")
@@ -93,10 +93,10 @@ def read_identity(reader: Reader, raw: object, path: str) -> dict[str, str]:
         place = f"{where}.{name if name.isprintable() else shown(name)}"
         if not _HEADER.fullmatch(name):
             reader.report(place, "expected a header of letters, digits and -, such as X-Auth-Email")
-        elif name.lower() in _TAKEN:
+        elif name.lower() in _RESERVED:
             reader.report(place, "expected a header that has no other meaning")
         elif name.lower() in seen:
-            reader.report(place, "expected each header once, upper and lower case being the same")
+            reader.report(place, "expected each header once, regardless of case")
         if not isinstance(claim, str) or not claim or not claim.isprintable():
             reader.report(place, f"expected the name of a claim; got {shown(claim)}")
         seen.add(name.lower())
@@ -106,7 +106,7 @@ def read_identity(reader: Reader, raw: object, path: str) -> dict[str, str]:
 def _rows(
     reader: Reader, raw: object, row: type[Row], place: tuple[str, Path]
 ) -> Sequence[Row | None]:
-    """One struct for each table of a list; None where a table has problems."""
+    """Return a struct for each table of a list, or None for a table that has problems."""
     where, folder = place
     if not isinstance(raw, list) or not all(isinstance(table, dict) for table in raw):
         name = where.rpartition(" ")[2]
@@ -124,7 +124,7 @@ def _row(
     where, folder = place
     before = len(reader.problems)
     kinds = kinds_of(row)
-    given = {name: Given(raw, f"{where}.{name}", folder) for name, raw in table.items()}
+    given = {name: RawValue(raw, f"{where}.{name}", folder) for name, raw in table.items()}
     reader.unknown(table, kinds, f"{where}.")
     values = reader.table(kinds, given)
     for field in msgspec.structs.fields(row):

@@ -1,7 +1,7 @@
-"""What the upstream is told about the client: X-Forwarded-*, Forwarded (RFC 7239), Client-Cert.
+"""The headers that tell the upstream about the client.
 
-Owns the rule of trust: a peer that is not a trusted proxy is itself the client, whatever it says.
-Knows nothing of sockets; one `Forwarding` serves one connection.
+X-Forwarded-*, Forwarded (RFC 7239) and Client-Cert (RFC 9440). Owns the rule of trust: a peer that
+is not a trusted proxy is itself the client, whatever its headers say. Knows nothing of sockets.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Quotes come in pairs: what stands before our own element may not swallow it.
+# Quotes must be paired: an open quote in the elements before ours would swallow ours.
 _UNQUOTED: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~=;,:\[\] \t-]*"
 _FORWARDED: Final = re.compile(rb'%b(?:"%b"%b)*\Z' % (_UNQUOTED, _UNQUOTED, _UNQUOTED))
 _ADDRESSES: Final = re.compile(rb"[0-9A-Fa-f.:\[\], \t_a-zA-Z-]*\Z")
 _CERTIFICATE: Final = rb":[A-Za-z0-9+/]+={0,2}:"
-_NODE: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,100}\Z")  # one of them, as a log may hold it
-# RFC 9440 sections 2.2 and 2.3: one certificate, and a list of them. Of two, the first may be the
-# client's own word, which a proxy has only added to.
-_TOLD: Final = {
+_NODE: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,100}\Z")  # one address that is safe to log
+# RFC 9440 sections 2.2 and 2.3: exactly one certificate, and a list of them. If there were two
+# certificates, the first might come from the client, and a proxy only appended to it.
+_CERTIFICATE_HEADERS: Final = {
     b"client-cert": (re.compile(rb"%b\Z" % _CERTIFICATE), b"Client-Cert: %b\r\n"),
     b"client-cert-chain": (
         re.compile(rb"%b(?:, ?%b)*\Z" % (_CERTIFICATE, _CERTIFICATE)),
@@ -38,7 +38,7 @@ _TOLD: Final = {
 
 
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
-    """Whether the peer's address is in one of the networks; a peer without an address is not."""
+    """Whether the peer's address is in one of the networks. False for a peer without an address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -48,10 +48,11 @@ def is_trusted(address: str, networks: Sequence[Network]) -> bool:
 
 
 class Forwarding:
-    """The forwarded headers of one client connection.
+    """Writes the forwarded headers of one client connection.
 
-    `certificate` is the one the client has shown, in DER, if it was found good (RFC 9440). That of
-    a trusted proxy is the proxy's own, and it tells of its client's or of none.
+    `certificate` is the verified certificate of the peer in DER, or empty (RFC 9440). If the peer
+    is a trusted proxy, that certificate identifies the proxy and is not forwarded; the certificate
+    of the client, if any, is in the proxy's headers.
     """
 
     __slots__ = ("_address", "_block", "_certificate", "_host", "_node", "_scheme", "trusted")
@@ -74,7 +75,7 @@ class Forwarding:
         return f"<Forwarding {self._address.decode()} trusted={self.trusted}>"
 
     def lines(self, head: RequestHead) -> bytes:
-        """The header lines for one request; the last are kept, as a connection keeps its Host."""
+        """Return the header lines for a request, cached because Host rarely changes."""
         if self.trusted and head.forwarded is not None:
             return self._appended(head, head.forwarded)
         if head.host != self._host:
@@ -84,28 +85,28 @@ class Forwarding:
         return self._block
 
     def scheme(self, head: RequestHead) -> bytes:
-        """What the client speaks: `http` or `https`, by a trusted peer's word or as seen here."""
+        """Return the client's scheme, `http` or `https`: as a trusted peer says or as seen here."""
         if self.trusted and head.forwarded is not None:
-            said = head.forwarded.get(b"x-forwarded-proto", b"").lower()
-            if said in {b"http", b"https"}:
-                return said
+            scheme = head.forwarded.get(b"x-forwarded-proto", b"").lower()
+            if scheme in {b"http", b"https"}:
+                return scheme
         return self._scheme
 
-    def _appended(self, head: RequestHead, said: dict[bytes, bytes]) -> bytes:
-        addresses = said.get(b"x-forwarded-for", b"")
+    def _appended(self, head: RequestHead, received: dict[bytes, bytes]) -> bytes:
+        addresses = received.get(b"x-forwarded-for", b"")
         if addresses and _ADDRESSES.match(addresses):
             addresses = addresses + b", " + self._address
         else:
             addresses = self._address
         scheme = self.scheme(head)
-        host = said.get(b"x-forwarded-host", b"")
+        host = received.get(b"x-forwarded-host", b"")
         if not is_host(host):
             host = head.host
-        before = said.get(b"forwarded", b"")
+        before = received.get(b"forwarded", b"")
         before = before if _FORWARDED.match(before) else b""
         block = self._serialize(addresses, scheme, host, before)
-        for name, (form, line) in _TOLD.items():
-            value = said.get(name, b"")
+        for name, (form, line) in _CERTIFICATE_HEADERS.items():
+            value = received.get(name, b"")
             if form.match(value):
                 block += line % value
         return block
@@ -122,7 +123,7 @@ class Forwarding:
         )
 
     def client(self, head: RequestHead) -> str:
-        """The client's address for logs: the first a trusted peer names, else the peer itself."""
+        """Return the client's address for logs: the first that a trusted peer names, or its own."""
         if self.trusted and head.forwarded is not None:
             first = head.forwarded.get(b"x-forwarded-for", b"").partition(b",")[0].strip()
             if _NODE.match(first):

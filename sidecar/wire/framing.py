@@ -1,7 +1,7 @@
-"""Where a message body ends: counted, or found chunk by chunk; never collected (RFC 9112, 6, 7).
+"""Finds the end of a message body, by its length or chunk by chunk (RFC 9112 sections 6 and 7).
 
-A body is fed what the socket gave and says which of it to pass on; bytes are looked at only where a
-chunk begins or ends. Knows nothing of connections; a body that breaks the rules raises
+A body is fed the received bytes and returns those to pass on; nothing is collected, and bytes are
+examined only where a chunk begins or ends. Knows nothing of connections. An invalid body raises
 PeerError(400).
 """
 
@@ -24,16 +24,16 @@ _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e]*)?\
 
 
 class Body(Protocol):
-    """A body on its way through.
+    """A message body that is being forwarded.
 
-    `feed` returns what to pass on of `data`; once `done`, `rest` is what came after the body's end.
+    `done` is true after the end of the body; `rest` then has the bytes that follow it.
     """
 
     done: bool
     rest: bytes
 
     def feed(self, data: bytes) -> bytes:
-        """What to pass on."""
+        """Take received bytes, and return the bytes to pass on."""
         ...
 
 
@@ -51,7 +51,7 @@ class LengthBody:
         return f"<LengthBody remaining={self.remaining}>"
 
     def feed(self, data: bytes) -> bytes:
-        """Count `data` off; the very same object comes back unless the body ends inside it."""
+        """Count the bytes. Returns `data` itself, uncopied, unless the body ends inside it."""
         left = self.remaining - len(data)
         if left > 0:
             self.remaining = left
@@ -75,45 +75,47 @@ class UntilCloseBody:
         self.rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """All of it."""
+        """Return all of `data`."""
         return data
 
 
-class _Part(IntEnum):
-    SIZE = 0  # at, or inside, a chunk-size line
+class _State(IntEnum):
+    """What a chunked body expects next."""
+
+    SIZE = 0  # a chunk-size line, or the rest of one
     DATA = 1
-    DATA_END = 2  # at the CRLF after a chunk's data
+    DATA_END = 2  # the CRLF after the data of a chunk
     TRAILERS = 3
 
 
-_SIZE: Final = _Part.SIZE
-_DATA: Final = _Part.DATA
+_SIZE: Final = _State.SIZE
+_DATA: Final = _State.DATA
 
 
 class ChunkedBody:
-    """A chunked body (RFC 9112 section 7.1), passed on as it is framed or, with `decode`, unframed.
+    """A chunked body (RFC 9112 section 7.1), passed on with its framing, or without if `decode`.
 
-    An unfinished chunk-size line or trailer section is held back until it has been checked, so that
-    no unchecked framing is ever passed on.
+    An incomplete chunk-size line or trailer section is held back until it is complete and checked:
+    unchecked framing is never passed on.
     """
 
-    __slots__ = ("_decode", "_fields", "_held", "_part", "_remaining", "done", "rest")
+    __slots__ = ("_decode", "_fields", "_held", "_remaining", "_state", "done", "rest")
 
     def __init__(self, fields: FieldLines, *, decode: bool = False) -> None:
         self._fields = fields
         self._decode = decode
-        self._part = _Part.SIZE
+        self._state = _State.SIZE
         self._remaining = 0
         self._held = b""
         self.done = False
         self.rest = b""
 
     def __repr__(self) -> str:
-        return f"<ChunkedBody {self._part.name} remaining={self._remaining} done={self.done}>"
+        return f"<ChunkedBody {self._state.name} remaining={self._remaining} done={self.done}>"
 
     def feed(self, data: bytes) -> bytes:
-        """What of `data`, and of what was held back before it, can be passed on."""
-        if self._part is _DATA and len(data) < self._remaining:
+        """Return what can be passed on of `data` and of the bytes held back before."""
+        if self._state is _DATA and len(data) < self._remaining:
             self._remaining -= len(data)
             return data
         if self._held:
@@ -123,20 +125,20 @@ class ChunkedBody:
         at = 0
         while at < len(data) and not self.done:
             before = at
-            if self._part is _DATA:
+            if self._state is _DATA:
                 at = self._skip_data(data, at, passed)
-            elif self._part is _SIZE:
+            elif self._state is _SIZE:
                 if not self._decode:
                     at = _skip_chunks(data, at)
                     if at > before:
                         passed.append(data[before:at])
                         continue
                 at = self._read_size(data, at, passed)
-            elif self._part is _Part.DATA_END:
+            elif self._state is _State.DATA_END:
                 at = self._read_data_end(data, at, passed)
             else:
                 at = self._read_trailers(data, at, passed)
-            if at == before:  # unfinished: wait for more
+            if at == before:  # incomplete: wait for more bytes
                 self._held = data[at:]
                 return b"".join(passed)
         if self.done:
@@ -148,7 +150,7 @@ class ChunkedBody:
         passed.append(data[at:end])
         self._remaining -= end - at
         if self._remaining == 0:
-            self._part = _Part.DATA_END
+            self._state = _State.DATA_END
         return end
 
     def _read_data_end(self, data: bytes, at: int, passed: list[bytes]) -> int:
@@ -159,7 +161,7 @@ class ChunkedBody:
             raise PeerError(400, "chunk longer than its size")
         if not self._decode:
             passed.append(ending)
-        self._part = _Part.SIZE
+        self._state = _State.SIZE
         return at + 2
 
     def _read_size(self, data: bytes, at: int, passed: list[bytes]) -> int:
@@ -173,12 +175,12 @@ class ChunkedBody:
             raise PeerError(400, "malformed chunk-size line")
         self._remaining = int(match[1], 16)
         if self._remaining == 0:
-            # The last chunk goes out with its trailer section, once that is read.
-            self._part = _Part.TRAILERS
+            # The last chunk is passed on together with its trailer section.
+            self._state = _State.TRAILERS
             return end + 2
-        self._part = _Part.DATA
+        self._state = _State.DATA
         if not self._decode:
-            # Extensions end with this hop (RFC 9112 section 7.1.1).
+            # Chunk extensions are hop-by-hop (RFC 9112 section 7.1.1).
             passed.append(match[1] + b"\r\n")
         return end + 2
 
@@ -200,9 +202,9 @@ class ChunkedBody:
 
 
 def _skip_chunks(data: bytes, at: int) -> int:
-    """Past all whole, plain chunks that begin here: those that can be passed on as they stand.
+    """Return the position after the complete, plain chunks at `at`, which need no rewriting.
 
-    Tiny chunks come by the thousand: each costs 0.7 µs here, 3 µs the long way round.
+    This matters for bodies of thousands of tiny chunks: a chunk costs 0.7 µs here, 3 µs in `feed`.
     """
     while (match := _PLAIN_SIZE.match(data, at)) is not None:
         size = int(match[1], 16)

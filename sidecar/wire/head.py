@@ -1,8 +1,8 @@
 """The parsed heads of HTTP/1.1 requests and responses: plain data.
 
-Filled by `wire.requests` and `wire.responses`; knows nothing of authentication, routes or
-connections. The defaults stand on the classes, so that a message pays only for the fields it has
-(measured: 0.1 µs to make a head, 0.9 µs with 20 slots set).
+`wire.requests` and `wire.responses` fill them. Defaults are class attributes, so a message costs
+only the fields that it has (measured: 0.1 µs to make a head, 0.9 µs with 20 slots set). Knows
+nothing of authentication, routes or connections.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HEAD_END: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
-    """How large a head may be: octets up to and with its empty line, and number of headers."""
+    """The largest allowed head: its octets including the empty line, and its number of headers."""
 
     size: int = 32 * 1024
     headers: int = 100
@@ -32,35 +32,35 @@ class Framing(IntEnum):
 
 
 class RequestHead:
-    """One request's head; `bytes` fields are as received, without surrounding white space.
+    """The head of a request. `bytes` attributes are as received, without surrounding white space.
 
-    `lines` is the end-to-end header lines to forward, each with its CRLF; every hop-by-hop,
-    forwarded and identity header is already left out. What the sidecar itself looks at has a field
-    of its own; a header of those that came more than once is named in `repeated`.
+    `lines` has the end-to-end header lines to forward, each with its CRLF, without any hop-by-hop,
+    forwarded or identity header. Headers that the sidecar itself uses have attributes; `repeated`
+    names those of authorization, origin and sec-fetch-site that occurred more than once.
     """
 
     method: bytes = b""
     target: bytes = b""  # as forwarded: as received, unless paths are normalised
-    path: str = ""  # decoded: what policy matches (`wire.target`)
+    path: str = ""  # decoded, for matching against routes (`wire.target`)
     minor: int = 1  # HTTP/1.<minor>
     keep_alive: bool = True
     framing: Framing = Framing.NONE
-    length: int = -1  # octets, as Content-Length says; -1 when it is absent
-    host: bytes = b""  # authority: the Host header, or that of an absolute-form target
+    length: int = -1  # octets according to Content-Length; -1 if it is absent
+    host: bytes = b""  # the authority, from the Host header or an absolute-form target
     authorization: bytes | None = None
     cookie: bytes | None = None  # every Cookie header, joined with "; "
     origin: bytes | None = None
     fetch_site: bytes | None = None  # Sec-Fetch-Site
     repeated: frozenset[bytes] = frozenset()  # lower-case names
-    upgrade: bytes | None = None  # lower-case, only when Connection lists it
+    upgrade: bytes | None = None  # in lower case; only if Connection lists it
     expect_continue: bool = False
     request_id: bytes | None = None
     connection: bytes | None = None
     transfer_encoding: bytes | None = None
-    forwarded: dict[bytes, bytes] | None = None  # what a trusted peer may say of the client
+    forwarded: dict[bytes, bytes] | None = None  # what a trusted peer may say about the client
     lines: bytes = b""
-    # Whoever judges the credentials may leave here what it made of them, for the next request that
-    # brings the very same header section; the parser keeps a head no longer than that.
+    # The gate may store here what it knows about the credentials. The parser keeps it for the next
+    # request if that has the same credentials.
     remembered: object = None
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class RequestHead:
 
 
 class ResponseHead:
-    """One response's head; `lines` is its status line and the header lines to pass on."""
+    """The head of a response; `lines` has its status line and the header lines to pass on."""
 
     status: int = 0
     keep_alive: bool = True

@@ -1,8 +1,7 @@
-"""What each header means to a proxy: passed on, read, or left out (RFC 9110 section 7.6.1).
+"""What a proxy does with each header: pass it on, read it, or drop it (RFC 9110 section 7.6.1).
 
-A name is judged once per spelling and remembered: `_` counts as `-` and case counts for nothing,
-because that is how the applications behind us fold names. Knows nothing of connections or of who
-sent a header.
+The result is cached per spelling of a name. Names are compared without regard to case, and `_`
+equals `-`, because applications fold names in this way. Knows nothing of connections or senders.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Kind(IntEnum):
+class HeaderKind(IntEnum):
     """What the parser does with a header."""
 
-    PASS = 0  # end-to-end and of no interest here
-    DROP = 1  # hop-by-hop, or ours alone to send
+    PASS = 0  # end-to-end, and not used by the sidecar
+    DROP = 1  # hop-by-hop, or only the sidecar may send it
     HOST = 2
     AUTHORIZATION = 3
     COOKIE = 4
@@ -34,20 +33,20 @@ class Kind(IntEnum):
     ORIGIN = 10
     FETCH_SITE = 11
     REQUEST_ID = 12
-    FORWARDED = 13  # a trusted peer's word about the client; dropped from anybody else
+    FORWARDED = 13  # information of a trusted peer about the client; dropped from other peers
 
 
 HOP_BY_HOP: Final = frozenset(
     (b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"te")
 )
 
-# An application that honours one of these acts on another path than the one decided on.
+# An application that honours one of these would use another path than the one that was authorised.
 PATH_OVERRIDES: Final = frozenset((b"x-original-url", b"x-rewrite-url", b"x-envoy-original-path"))
 
-# The forwarded headers that are understood, those with a URI and a method from proxies that ask
-# `/auth/verify` (X-Original-* from nginx), the client's certificate as in RFC 9440. They are never
-# passed on as they come, and any other X-Forwarded-* is dropped from everybody: a list of what is
-# refused always forgets one.
+# The forwarded headers that the sidecar reads. Those with a URI or a method come from proxies that
+# call `/auth/verify` (X-Original-* from nginx); RFC 9440 defines those of the client's certificate.
+# They are never passed on as received. Every other X-Forwarded-* header is always dropped: a list
+# of forbidden headers would never be complete.
 FORWARDED: Final = frozenset(
     (
         b"forwarded",
@@ -63,42 +62,41 @@ FORWARDED: Final = frozenset(
     )
 )
 
-# Names that begin so are nobody's but ours and a trusted proxy's, in use now or not: an application
-# may still believe one that the configuration has given up. And what proxies call a client's
-# certificate in words of their own.
+# Only the sidecar and trusted proxies may use names with these prefixes, whether in use now or not:
+# an application may still trust a header that was removed from the configuration. The second line
+# has the non-standard names that proxies use for a client's certificate.
 _RESERVED: Final = (
     *(b"x-forwarded-", b"x-auth-", b"client-cert-"),
     *(b"x-client-cert", b"x-ssl-client-", b"ssl-client-", b"x-amzn-mtls-"),
 )
 
 _REQUEST_KINDS: Final = {
-    b"host": Kind.HOST,
-    b"authorization": Kind.AUTHORIZATION,
-    b"cookie": Kind.COOKIE,
-    b"connection": Kind.CONNECTION,
-    b"content-length": Kind.CONTENT_LENGTH,
-    b"transfer-encoding": Kind.TRANSFER_ENCODING,
-    b"upgrade": Kind.UPGRADE,
-    b"expect": Kind.EXPECT,
-    b"origin": Kind.ORIGIN,
-    b"sec-fetch-site": Kind.FETCH_SITE,
-    b"x-request-id": Kind.REQUEST_ID,
-    b"x-real-ip": Kind.DROP,
-    **dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, Kind.DROP),
-    **dict.fromkeys(FORWARDED, Kind.FORWARDED),
+    b"host": HeaderKind.HOST,
+    b"authorization": HeaderKind.AUTHORIZATION,
+    b"cookie": HeaderKind.COOKIE,
+    b"connection": HeaderKind.CONNECTION,
+    b"content-length": HeaderKind.CONTENT_LENGTH,
+    b"transfer-encoding": HeaderKind.TRANSFER_ENCODING,
+    b"upgrade": HeaderKind.UPGRADE,
+    b"expect": HeaderKind.EXPECT,
+    b"origin": HeaderKind.ORIGIN,
+    b"sec-fetch-site": HeaderKind.FETCH_SITE,
+    b"x-request-id": HeaderKind.REQUEST_ID,
+    b"x-real-ip": HeaderKind.DROP,
+    **dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP),
+    **dict.fromkeys(FORWARDED, HeaderKind.FORWARDED),
 }
 
 _RESPONSE_KINDS: Final = {
-    b"connection": Kind.CONNECTION,
-    b"content-length": Kind.CONTENT_LENGTH,
-    b"transfer-encoding": Kind.TRANSFER_ENCODING,
-    b"upgrade": Kind.UPGRADE,
-    b"x-request-id": Kind.DROP,  # the answer carries the request's own
-    **dict.fromkeys(HOP_BY_HOP, Kind.DROP),
+    b"connection": HeaderKind.CONNECTION,
+    b"content-length": HeaderKind.CONTENT_LENGTH,
+    b"transfer-encoding": HeaderKind.TRANSFER_ENCODING,
+    b"upgrade": HeaderKind.UPGRADE,
+    b"x-request-id": HeaderKind.DROP,  # a response gets the id of its request
+    **dict.fromkeys(HOP_BY_HOP, HeaderKind.DROP),
 }
 
-# A trailer may not change how a message is framed, routed or authenticated (RFC 9110 section
-# 6.5.1).
+# RFC 9110 section 6.5.1: a trailer may not change how a message is framed, routed or authenticated.
 _NOT_IN_TRAILERS: Final = frozenset(
     (
         b"set-cookie",
@@ -115,8 +113,8 @@ _NOT_IN_TRAILERS: Final = frozenset(
 _FOLDED: Final = bytes(c if bytes((c,)).isalnum() else 0x2D for c in range(256))
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _MAX_DIGITS: Final = 18  # of a Content-Length
-_REMEMBERED: Final = 2048  # spellings, or whole lines; far more than any honest mix of peers uses
-_LONGEST_REMEMBERED: Final = 256  # octets of one
+_REMEMBERED: Final = 2048  # spellings or lines in a cache; far more than honest peers use
+_LONGEST_REMEMBERED: Final = 256  # octets of a spelling or line in a cache
 
 
 def is_token(value: bytes) -> bool:
@@ -125,41 +123,41 @@ def is_token(value: bytes) -> bool:
 
 
 def fold(name: bytes) -> bytes:
-    """The form in which two names are one to a CGI-like application.
+    """Normalise a header name in the way of CGI-like applications.
 
-    Case counts for nothing, and to some servers everything but letters and digits is the same.
+    They ignore case, and some of them treat all characters except letters and digits as equal.
     """
     return name.lower().translate(_FOLDED)
 
 
-class HeaderKinds(dict[bytes, Kind]):
-    """Header name, in any spelling, to its `Kind`: one dict look-up for a spelling seen before.
+class HeaderKinds(dict[bytes, HeaderKind]):
+    """Maps a header name, in any spelling, to its `HeaderKind`; known spellings are one look-up.
 
-    PeerError(400) for a name that is no token: an empty one, one with white space before its colon,
-    or a folded line (RFC 9112 section 5).
+    Raises PeerError(400) for a name that is not a token: an empty name, white space before the
+    colon, or a folded line (RFC 9112 section 5).
     """
 
     def __init__(
         self,
-        kinds: dict[bytes, Kind],
+        kinds: dict[bytes, HeaderKind],
         dropped: Iterable[bytes] = (),
         reserved: tuple[bytes, ...] = (),
     ) -> None:
         super().__init__()
-        self._kinds = kinds | {fold(name): Kind.DROP for name in dropped}
+        self._kinds = kinds | {fold(name): HeaderKind.DROP for name in dropped}
         self._reserved = reserved
 
     @classmethod
     def of_requests(cls, identity: Iterable[bytes]) -> HeaderKinds:
-        """For requests; `identity` names the headers that only the sidecar may set."""
+        """Return the kinds of request headers; `identity` names headers that are always dropped."""
         return cls(_REQUEST_KINDS, identity, _RESERVED)
 
     @classmethod
     def of_responses(cls) -> HeaderKinds:
-        """For responses."""
+        """Return the kinds of response headers."""
         return cls(_RESPONSE_KINDS)
 
-    def __missing__(self, name: bytes) -> Kind:
+    def __missing__(self, name: bytes) -> HeaderKind:
         if not is_token(name):
             raise PeerError(400, "malformed header name")
         kind = self._judge(name)
@@ -169,40 +167,39 @@ class HeaderKinds(dict[bytes, Kind]):
             self[name] = kind
         return kind
 
-    def _judge(self, name: bytes) -> Kind:
+    def _judge(self, name: bytes) -> HeaderKind:
         folded = fold(name)
-        kind = self._kinds.get(folded, Kind.PASS)
-        if kind is Kind.PASS:
-            return Kind.DROP if folded.startswith(self._reserved) else Kind.PASS
-        # `Content_Length` is no Content-Length here but may become one behind us.
-        return kind if name.lower() == folded else Kind.DROP
+        kind = self._kinds.get(folded, HeaderKind.PASS)
+        if kind is HeaderKind.PASS:
+            return HeaderKind.DROP if folded.startswith(self._reserved) else HeaderKind.PASS
+        # An application may take `Content_Length` for Content-Length, which the sidecar does not.
+        return kind if name.lower() == folded else HeaderKind.DROP
 
     def allows_trailer(self, name: bytes) -> bool:
-        """Whether a field of this name may be passed on in a trailer section."""
-        return self[name] is Kind.PASS and fold(name) not in _NOT_IN_TRAILERS
+        """Whether a trailer field of this name may be passed on."""
+        return self[name] is HeaderKind.PASS and fold(name) not in _NOT_IN_TRAILERS
 
 
-# What a field value may be made of (RFC 9110 section 5.5): no control characters but the tab.
+# The octets of a field value (RFC 9110 section 5.5): the tab is the only control character.
 _VALUE_OCTETS: Final = bytes((0x09, *range(0x20, 0x7F), *range(0x80, 0x100)))
-# Credentials are not remembered beyond their message, whoever looks into this process's memory.
+# Lines with credentials are not cached: they must not stay in memory after their message.
 _SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
-_PASS: Final = Kind.PASS
-_DROP: Final = Kind.DROP
-_HOST: Final = Kind.HOST
+_PASS: Final = HeaderKind.PASS
+_DROP: Final = HeaderKind.DROP
+_HOST: Final = HeaderKind.HOST
 
 
-# A header that is read here: its kind, its name, its bare value, and its line as it is passed on. A
-# plain tuple, because the line with the token makes a new one with each request (measured: 0.4 µs).
-Field = tuple[Kind, bytes, bytes, bytes]
+# A header that the parser reads: kind, name, value without white space, and the line to pass on. A
+# plain tuple, because each request with a token makes a new one (measured: 0.4 µs).
+Field = tuple[HeaderKind, bytes, bytes, bytes]
 
 
 class FieldLines(dict[bytes, "bytes | Field"]):
-    """A header line, as received, to what becomes of it.
+    """Maps a header line, as received, to the line to pass on or to a `Field`.
 
-    Bytes are the line to pass on, empty when it is left out; a `Field` is for the parser to read.
-    Peers send the same few lines over and over, so a line is checked and judged once and then
-    looked up (measured: 0.05 µs, against 0.7 µs to parse it).
-    PeerError(400) for a line that is not one (RFC 9112 section 5).
+    The line to pass on is empty if the header is dropped; a `Field` must be read by the parser.
+    Peers repeat the same few lines, so each line is parsed once and then looked up (measured:
+    0.05 µs instead of 0.7 µs). Raises PeerError(400) for a malformed line (RFC 9112 section 5).
     """
 
     def __init__(self, kinds: HeaderKinds) -> None:
@@ -232,19 +229,19 @@ class FieldLines(dict[bytes, "bytes | Field"]):
 
 
 def without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
-    """The lines whose (folded) name is not among `names`."""
+    """Return the lines without those whose folded name is among `names`."""
     return [each for each in lines if fold(each.partition(b":")[0]) not in names]
 
 
 def parse_tokens(value: bytes) -> frozenset[bytes]:
-    """The members of a comma-separated list, in lower case (RFC 9110 section 5.6.1)."""
+    """Return the members of a comma-separated list in lower case (RFC 9110 section 5.6.1)."""
     return frozenset(token for part in value.lower().split(b",") if (token := part.strip(b" \t")))
 
 
 def filter_trailers(section: bytes, lines: FieldLines) -> bytes:
-    """A trailer section (CRLF-terminated lines) without what a trailer may not carry.
+    """Return a trailer section (lines with CRLF) without the fields that a trailer may not have.
 
-    Raises PeerError(400) when a line is not a header line.
+    Raises PeerError(400) for a malformed line.
     """
     kept = []
     for each in section.split(b"\r\n")[:-1]:
@@ -255,12 +252,15 @@ def filter_trailers(section: bytes, lines: FieldLines) -> bytes:
 
 
 def joined(before: bytes | None, separator: bytes, value: bytes) -> bytes:
-    """A field that may come in several lines is one list (RFC 9110 section 5.2)."""
+    """Append the value of a repeated header to its earlier values (RFC 9110 section 5.2)."""
     return value if before is None else before + separator + value
 
 
 def parse_length(value: bytes) -> int:
-    """RFC 9110 section 8.6: digits and nothing else; no list, no sign, no white space."""
+    """Parse a Content-Length: only digits, no list, sign or white space (RFC 9110 section 8.6).
+
+    Raises PeerError(400).
+    """
     if not value.isdigit() or len(value) > _MAX_DIGITS:
         raise PeerError(400, "malformed Content-Length")
     return int(value)

@@ -1,6 +1,6 @@
-"""Max-Forwards: how many proxies an OPTIONS request may still pass (RFC 9110 section 7.6.2).
+"""Max-Forwards: how many more proxies may forward an OPTIONS request (RFC 9110 section 7.6.2).
 
-TRACE, the other method that it concerns, is refused; on any other it is a header like any other.
+It also applies to TRACE, which the sidecar refuses. With any other method it has no effect.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
 
 _NAME: Final = b"max-forwards"
-_MOST: Final = 999_999_999  # the most that is told to the next one, whatever was received
+_MOST: Final = 999_999_999  # the greatest value that is passed on, whatever was received
 _MOST_DIGITS: Final = 9
 
 
-def one_hop_less(head: RequestHead) -> RequestHead | None:
-    """The request as the next hop gets it, the same if it sets no limit; None: it ends here.
+def decrement_max_forwards(head: RequestHead) -> RequestHead | None:
+    """Return the request with Max-Forwards decremented; None if it must be answered here.
 
-    Raises PeerError(400) for a limit that is no number, or that is there twice: it would have to be
-    checked before the request goes on, and two readers could count differently.
+    A request without the header is returned unchanged. Raises PeerError(400) if the header is
+    repeated or not a number: two servers could count differently.
     """
     lines = head.lines.splitlines(keepends=True)
     places = [n for n, line in enumerate(lines) if line.partition(b":")[0].lower() == _NAME]
@@ -39,6 +39,6 @@ def one_hop_less(head: RequestHead) -> RequestHead | None:
         return None
     left = int(digits) - 1 if len(digits) <= _MOST_DIGITS else _MOST
     lines[places[0]] = b"%b: %d\r\n" % (name, left)
-    lower = copy(head)  # the head itself may serve the next request
+    lower = copy(head)  # the parser may use the head again for the next request
     lower.lines = b"".join(lines)
     return lower

@@ -1,7 +1,7 @@
-"""The answers this proxy gives by itself, as bytes: problem documents (RFC 9457) and redirects.
+"""The responses that the proxy makes itself, as bytes: problem documents (RFC 9457), redirects.
 
-Pure: how a page looks comes from outside. No answer echoes a byte of the request but its checked
-request id.
+Pure: the HTML of a page is an argument. A response never repeats anything of the request except the
+checked request id.
 """
 
 from __future__ import annotations
@@ -31,37 +31,40 @@ DETAILS: Final = {
     505: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
 }
 
-# What a client should wait, in seconds, before it comes again (RFC 9110 section 10.2.3).
+# How long a client should wait before it retries, in seconds (RFC 9110 section 10.2.3).
 RETRY_SECONDS: Final = 1
 RETRY_AFTER: Final = b"Retry-After: %d\r\n" % RETRY_SECONDS
 PROBLEM_TYPE: Final = "application/problem+json"
-# What a 405 must say (RFC 9110 section 15.5.6); any other method goes on to the upstream, too.
+# A 405 must have this header (RFC 9110 section 15.5.6). Other methods are forwarded as well.
 ALLOW: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """An error's answer but for its request: how the head starts, and the body around the id."""
+class ReplyTemplate:
+    """An error response without the parts of a request: the start of the head, and the body.
+
+    The request id is inserted between `before` and `after`.
+    """
 
     start: bytes
     before: bytes
     after: bytes
 
 
-def _document(status: int) -> Form:
+def _document(status: int) -> ReplyTemplate:
     title = HTTPStatus(status).phrase
     body = (
         f'{{"type":"about:blank","title":"{title}","status":{status},'
         f'"detail":"{DETAILS[status]}","request_id":"'
     )
-    return Form(_start(status, PROBLEM_TYPE), body.encode(), b'"}\n')
+    return ReplyTemplate(_start(status, PROBLEM_TYPE), body.encode(), b'"}\n')
 
 
-def page(status: int, before: str, after: str, policy: str) -> Form:
-    """The same for a person: HTML around the request's id, and its Content-Security-Policy."""
+def page(status: int, before: str, after: str, policy: str) -> ReplyTemplate:
+    """Make the template of an HTML error page: the text around the request id, and its CSP."""
     start = _start(status, "text/html; charset=utf-8")
     policy_line = f"Content-Security-Policy: {policy}\r\n"
-    return Form(start + policy_line.encode(), before.encode(), after.encode())
+    return ReplyTemplate(start + policy_line.encode(), before.encode(), after.encode())
 
 
 def _start(status: int, content_type: str) -> bytes:
@@ -79,38 +82,39 @@ DOCUMENTS: Final = {status: _document(status) for status in DETAILS}
 def problem(
     status: int,
     request_id: bytes,
-    forms: Mapping[int, Form] = DOCUMENTS,
+    templates: Mapping[int, ReplyTemplate] = DOCUMENTS,
     *,
     headers: bytes = b"",
     close: bool = False,
     body: bool = True,
 ) -> bytes:
-    """A whole response: an error in its form, more header lines, and the wish to close.
+    """Make a complete error response. `headers` are additional header lines.
 
-    `body=False` answers a HEAD request: the same head, nothing behind it. KeyError for an unknown
-    status.
+    `close` announces that the connection closes; `body=False` leaves out the body, for HEAD. Raises
+    KeyError for an unknown status.
     """
-    form = forms[status]
+    template = templates[status]
     return b"".join(
         (
-            form.start,
+            template.start,
             headers,
-            b"Content-Length: %d\r\n" % (len(form.before) + len(request_id) + len(form.after)),
+            b"Content-Length: %d\r\n"
+            % (len(template.before) + len(request_id) + len(template.after)),
             b"X-Request-Id: ",
             request_id,
             b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n",
-            b"%b%b%b" % (form.before, request_id, form.after) if body else b"",
+            b"%b%b%b" % (template.before, request_id, template.after) if body else b"",
         )
     )
 
 
 def options(request_id: bytes, *, close: bool = False) -> bytes:
-    """What this proxy serves, as the answer to OPTIONS (RFC 9110 section 9.3.7); no content."""
+    """Make a response to OPTIONS that lists the served methods (RFC 9110 section 9.3.7)."""
     return _without_content(b"200 OK", ALLOW, request_id, close=close)
 
 
 def redirect(request_id: bytes, *, headers: bytes, close: bool = False) -> bytes:
-    """A 302 without content; `headers` has the Location line."""
+    """Make a 302 response without content; `headers` has the Location line."""
     return _without_content(b"302 Found", headers, request_id, close=close)
 
 

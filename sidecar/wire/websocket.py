@@ -1,6 +1,6 @@
-"""WebSocket frames as far as a tunnel needs them: where one ends, so that a Close can follow it.
+"""Finds the boundaries of WebSocket frames, where a tunnel may insert a Close frame.
 
-RFC 6455 section 5.2. Reads lengths only; what stands in a frame is nobody's business here.
+RFC 6455 section 5.2. Reads only the lengths, never the contents of frames.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ _NO_END: Final = -1
 
 
 def close_frame(code: int) -> bytes:
-    """A Close from a server, which masks nothing."""
+    """Return a Close frame as a server sends it, unmasked."""
     return b"\x88\x02" + code.to_bytes(2)
 
 
 def masked_close_frame(code: int) -> bytes:
-    """A Close from a client, which masks everything; with a mask of zeros, for it hides nothing."""
+    """Return a Close frame as a client sends it, masked (with zeros, as it hides nothing)."""
     return b"\x88\x82\0\0\0\0" + code.to_bytes(2)
 
 
 class Frames:
-    """Follows one direction of a connection, from its first frame on."""
+    """Tracks the frames in one direction of a connection, starting with the first."""
 
     __slots__ = ("_head", "_left")
 
     def __init__(self) -> None:
-        self._head = b""  # of a frame whose length is not known yet
-        self._left = 0  # octets of the frame under way
+        self._head = b""  # the start of a frame head that is still incomplete
+        self._left = 0  # octets that remain of the current frame
 
     def __repr__(self) -> str:
         return f"<Frames between={self.between}>"
 
     @property
     def between(self) -> bool:
-        """Whether no frame is under way."""
+        """Whether the data so far ends at the end of a frame."""
         return not self._left and not self._head
 
     def follow(self, data: bytes) -> int:
-        """Follow these octets; where in them the first end of a frame is, -1 if there is none."""
+        """Track these octets. Returns the position of the first end of a frame in them, or -1."""
         at, size, first = 0, len(data), _NO_END
         while at < size:
             if not self._left:
                 at = self._read_head(data, at)
                 if self._head:
-                    break  # the rest of it is to come
+                    break  # the frame head is still incomplete
             step = min(self._left, size - at)
             self._left -= step
             at += step
@@ -58,7 +58,7 @@ class Frames:
         return first
 
     def _read_head(self, data: bytes, at: int) -> int:
-        """Read the head that begins, or goes on, here; where it ends."""
+        """Read a frame head, or the rest of one, at this position. Returns where it ends."""
         before = len(self._head)
         head = self._head + data[at : at + _HEAD - before]
         length = _length(head)
@@ -71,7 +71,7 @@ class Frames:
 
 
 def _length(head: bytes) -> tuple[int, int] | None:
-    """Octets of a frame's head and of what follows it; None while that does not show."""
+    """Return the octets of a frame's head and of its payload, or None if the head is too short."""
     if len(head) < 2:
         return None
     masked, short = head[1] & 0x80, head[1] & 0x7F

@@ -97,45 +97,67 @@ def test_empty_file_has_no_users() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("[[user", ["users.toml: TOML; "], id="not-toml"),
-        pytest.param("user = 3", ["users.toml: user: [[user]] tables"], id="user-not-tables"),
+        pytest.param("[[user", ["users.toml: expected TOML: "], id="not-toml"),
+        pytest.param(
+            "user = 3", ["users.toml: user: expected [[user]] tables"], id="user-not-tables"
+        ),
         pytest.param("user = [3]", [".name: ", ".password_hash: "], id="user-not-a-table"),
-        pytest.param("[admin]", ["users.toml: admin: only [[user]] tables"], id="other-table"),
+        pytest.param(
+            "[admin]", ["users.toml: admin: expected only [[user]] tables"], id="other-table"
+        ),
         pytest.param(entry(name='""'), ["[[user]] 1.name: "], id="empty-name"),
         pytest.param(entry(name="3"), ["[[user]] 1.name: "], id="name-no-string"),
         pytest.param(entry(name='"a\\nb"'), ["[[user]] 1.name: "], id="control-in-name"),
         pytest.param(entry(name='" a"'), ["[[user]] 1.name: "], id="space-before-name"),
         pytest.param(
             entry(password_hash='"secret"'),
-            ["[[user]] 1 (alice).password_hash: an argon2id hash, as `sidecar hash-password`"],
+            ["[[user]] 1 (alice).password_hash: expected an argon2id hash as printed by `sidecar"],
             id="plain-password",
         ),
-        pytest.param(entry(roles='"admin"'), [".roles: a list of words"], id="roles-no-list"),
-        pytest.param(entry(roles='["a b"]'), [".roles: a list of words"], id="role-with-space"),
-        pytest.param(entry(roles='["a,b"]'), [".roles: a list of words"], id="role-with-comma"),
-        pytest.param(entry(scopes="[1]"), [".scopes: a list of words"], id="scope-no-string"),
-        pytest.param(entry(disabled='"no"'), [".disabled: true or false"], id="disabled-no-bool"),
-        pytest.param(entry(claims="3"), [".claims: a table"], id="claims-no-table"),
-        pytest.param(entry(claims='{sub = "x"}'), [".claims.sub: another name"], id="own-claim"),
-        pytest.param(entry(claims="{a = inf}"), [".claims.a: a string"], id="infinite-claim"),
         pytest.param(
-            entry(claims="{a = {b = [1979-05-27]}}"), [".claims.a: a string"], id="date-in-claim"
+            entry(roles='"admin"'), [".roles: expected a list of words"], id="roles-no-list"
+        ),
+        pytest.param(
+            entry(roles='["a b"]'), [".roles: expected a list of words"], id="role-with-space"
+        ),
+        pytest.param(
+            entry(roles='["a,b"]'), [".roles: expected a list of words"], id="role-with-comma"
+        ),
+        pytest.param(
+            entry(scopes="[1]"), [".scopes: expected a list of words"], id="scope-no-string"
+        ),
+        pytest.param(
+            entry(disabled='"no"'), [".disabled: expected true or false"], id="disabled-no-bool"
+        ),
+        pytest.param(entry(claims="3"), [".claims: expected a table"], id="claims-no-table"),
+        pytest.param(entry(claims='{sub = "x"}'), [".claims.sub: expected a name"], id="own-claim"),
+        pytest.param(
+            entry(claims="{a = inf}"), [".claims.a: expected a string"], id="infinite-claim"
+        ),
+        pytest.param(
+            entry(claims="{a = {b = [1979-05-27]}}"),
+            [".claims.a: expected a string"],
+            id="date-in-claim",
         ),
         pytest.param(
             entry(claims='{a = "' + "x" * 5000 + '"}'),
-            [".claims: with roles and scopes, at most 4096"],
+            [".claims: expected at most 4096"],
             id="claims-too-long",
         ),
         pytest.param(
             entry(roles=str([f"role-{n:04}" for n in range(500)])),
-            [".claims: with roles and scopes, at most 4096"],
+            [".claims: expected at most 4096"],
             id="too-many-roles",
         ),
-        pytest.param(entry(claims='{scp = "x"}'), [".claims.scp: another name"], id="scopes-again"),
-        pytest.param(entry(rolls="[]"), [".rolls: one of the keys name, "], id="unknown-key"),
+        pytest.param(
+            entry(claims='{scp = "x"}'), [".claims.scp: expected a name"], id="scopes-again"
+        ),
+        pytest.param(
+            entry(rolls="[]"), [".rolls: expected one of the keys name, "], id="unknown-key"
+        ),
         pytest.param(
             entry() + "\n" + entry(),
-            ["[[user]] 2 (alice).name: a unique name"],
+            ["[[user]] 2 (alice).name: expected a unique name"],
             id="name-twice",
         ),
         pytest.param(
@@ -166,7 +188,7 @@ def test_load_users(tmp_path: Path) -> None:
     path.write_bytes(b'[[user]]\nname = "\xff"')
     with pytest.raises(ConfigError, match="UTF-8 text"):
         load_users(path)
-    with pytest.raises(ConfigError, match=r"missing\.toml: a readable users file; No such file"):
+    with pytest.raises(ConfigError, match=r"missing\.toml: cannot be read: No such file"):
         load_users(tmp_path / "missing.toml")
 
 

@@ -1,4 +1,4 @@
-"""Makes keys and tokens for the tests, good ones and any kind of bad one, byte by byte.
+"""Makes keys and tokens for the tests, valid and invalid ones, byte by byte.
 
 Independent of the code under test: signatures come from PyJWT's algorithms or the standard library.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         | ed448.Ed448PrivateKey
     )
 
-# On a busy machine one example may take long; that is no fault of what is tested.
+# On a busy machine an example may take long, which does not indicate a fault.
 unhurried: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NOW: Final = 1_800_000_000.0
@@ -54,12 +54,12 @@ CLAIMS: Final[Mapping[str, Any]] = {
     "roles": ["user"],
     "scope": "read write",
 }
-GONE: Final = object()  # as a value: leave this member out
+GONE: Final = object()  # as a value, it leaves the member out
 
 
 @cache
 def private_key(alg: str) -> PrivateKey:
-    """A private key that fits this algorithm, the same for the whole run."""
+    """Return a private key for this algorithm, the same one during the whole test run."""
     if alg[:2] in {"RS", "PS"}:
         return rsa.generate_private_key(65537, 2048)
     if alg == "EdDSA":
@@ -76,27 +76,27 @@ def private_key(alg: str) -> PrivateKey:
 
 
 def private_pem(key: PrivateKey) -> bytes:
-    """A private key as PKCS #8 PEM."""
+    """Return a private key in PEM (PKCS #8)."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def public_pem(key: PrivateKey) -> bytes:
-    """Its public half as PEM."""
+    """Return the public key of a private key in PEM."""
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def b64(raw: bytes) -> bytes:
-    """Base64url without padding."""
+    """Encode as base64url without padding."""
     return urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def sign(message: bytes, alg: str = "HS256", key: Any = SECRET) -> bytes:
-    """The signature of these bytes, empty for an algorithm that does not exist."""
+    """Sign a message; the signature is empty for an algorithm that does not exist."""
     if alg not in {"HS256", "HS384", "HS512"} and key is SECRET:
         key = private_key(alg)
     algorithm = jwt.get_algorithm_by_name(alg)
     if alg.startswith("HS"):
-        # Not through `prepare_key`: it would refuse what attackers take for a secret.
+        # Not through `prepare_key`, which would reject the secrets that attackers try.
         return algorithm.sign(message, key)
     return algorithm.sign(message, algorithm.prepare_key(key))
 
@@ -108,14 +108,14 @@ def token(
     alg: str = "HS256",
     key: Any = SECRET,
 ) -> bytes:
-    """A good token, but for the members given here; `GONE` leaves one out."""
+    """Make a valid token, except for the given members; `GONE` leaves a member out."""
     merged = [{**HEADER, "alg": alg, **(header or {})}, {**CLAIMS, **(claims or {})}]
     parts = [{k: v for k, v in part.items() if v is not GONE} for part in merged]
     return raw_token(json.dumps(parts[0]).encode(), json.dumps(parts[1]).encode(), alg=alg, key=key)
 
 
 def raw_token(header: bytes, payload: bytes, *, alg: str = "HS256", key: Any = SECRET) -> bytes:
-    """A well-signed token of exactly these bytes."""
+    """Make a correctly signed token of exactly these bytes."""
     message = b64(header) + b"." + b64(payload)
     return message + b"." + b64(sign(message, alg, key))
 
@@ -123,7 +123,7 @@ def raw_token(header: bytes, payload: bytes, *, alg: str = "HS256", key: Any = S
 def request(
     authorization: bytes | None = None, cookie: bytes | None = None, **fields: Any
 ) -> RequestHead:
-    """A request's head, a GET unless said otherwise."""
+    """Make a request head; the method is GET by default."""
     head = RequestHead()
     head.method, head.host, head.path = b"GET", b"shop.test", "/"
     head.authorization, head.cookie = authorization, cookie

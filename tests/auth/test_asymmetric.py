@@ -1,4 +1,4 @@
-"""Keys from PEM texts: which are taken, for which algorithm, and under which name."""
+"""Keys from PEM: which ones are accepted, for which algorithm, and with which id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASYMMETRIC = sorted(ALGORITHMS - {"HS256", "HS384", "HS512"})
 
 @pytest.mark.parametrize("alg", ASYMMETRIC)
 def test_asymmetric_key(alg: str) -> None:
-    """What the private half signs both halves verify, and nothing else; only one of them signs."""
+    """Both halves of a key verify what the private half signs; only the private half signs."""
     pair = private_key(alg)
     private, public = (
         pem_key(ISSUER, private_pem(pair), alg),
@@ -53,7 +53,7 @@ def test_asymmetric_key(alg: str) -> None:
     ],
 )
 def test_usual_algorithm(alg: str, usual: str) -> None:
-    """Without a word about it, a key is for the algorithm that is usual for its type."""
+    """A key without a given algorithm gets the usual one for its type."""
     key = pem_key(ISSUER, private_pem(private_key(alg)))
     assert key.alg == usual
     assert key.verify(b"message", key.sign(b"message"))
@@ -71,19 +71,19 @@ def test_usual_algorithm(alg: str, usual: str) -> None:
     ],
 )
 def test_algorithm_that_does_not_fit(alg: str, as_alg: str) -> None:
-    """A key is never used with another type's algorithm, least of all as a secret."""
+    """A key is refused with an algorithm of another key type, and with HMAC."""
     for pem in (private_pem(private_key(alg)), public_pem(private_key(alg))):
         with pytest.raises(ValueError, match="for a key of this type"):
             pem_key(ISSUER, pem, as_alg)
 
 
 def weak_pem() -> bytes:
-    """A private key that is too short."""
+    """Return a private key that is too short, in PEM."""
     return private_pem(rsa.generate_private_key(65537, 1024))  # noqa: S505 - the point of it
 
 
 def encrypted_pem() -> bytes:
-    """A private key that takes a passphrase."""
+    """Return a private key in PEM that is protected by a passphrase."""
     return private_key("ES256").private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
     )
@@ -117,13 +117,13 @@ def encrypted_pem() -> bytes:
     ],
 )
 def test_refused_pem(pem: bytes, expected: str) -> None:
-    """Anything but a usable key in PEM is refused, with what was expected."""
+    """Anything except a usable key in PEM is refused with a message."""
     with pytest.raises(ValueError, match=expected):
         pem_key(ISSUER, pem)
 
 
 def test_thumbprint() -> None:
-    """The thumbprint of RFC 7638's example is the one given there (section 3.1)."""
+    """The thumbprint of the key in RFC 7638 section 3.1 is the one given there."""
     modulus = (
         "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECP"
         "ebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY"
@@ -135,7 +135,7 @@ def test_thumbprint() -> None:
 
 
 def test_public_jwk() -> None:
-    """A published key names itself and says what it is for, and nothing private."""
+    """A published key has its id, algorithm and use, and no private member."""
     key = pem_key(ISSUER, private_pem(private_key("ES256")))
     jwk = key.public_jwk()
     assert jwk is not None
@@ -156,5 +156,5 @@ def test_public_jwk() -> None:
     ],
 )
 def test_is_key(secret: bytes, key: bool) -> None:  # noqa: FBT001
-    """A key in any form is told from a text that only looks like one."""
+    """A key is recognised in any format, and a text that only resembles one is not a key."""
     assert is_key(secret) is key

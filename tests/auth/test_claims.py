@@ -1,4 +1,4 @@
-"""Roles and scopes, in the shapes that issuers give them."""
+"""Roles and scopes, in the shapes in which issuers send them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.auth.claims import roles_of, scopes_of
+from sidecar.auth.claims import claim_matches, interned_set, roles_of, scopes_of
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from sidecar.auth.claims import roles_of, scopes_of
     ],
 )
 def test_roles(claims: dict[str, Any], roles: tuple[str, ...] | None) -> None:
-    """Roles are a list of texts, or one text."""
+    """Roles are a list of strings, or one string."""
     assert roles_of(claims) == roles
 
 
@@ -45,5 +45,28 @@ def test_roles(claims: dict[str, Any], roles: tuple[str, ...] | None) -> None:
     ],
 )
 def test_scopes(claims: dict[str, Any], scopes: tuple[str, ...] | None) -> None:
-    """Scopes are a text separated by spaces or a list, under one of three names."""
+    """Scopes are a string separated by spaces or a list, under one of three names."""
     assert scopes_of(claims) == scopes
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted", "matches"),
+    [
+        pytest.param("acme", ("acme", "initech"), True, id="equal"),
+        pytest.param(["x", "acme"], ("acme",), True, id="in-a-list"),
+        pytest.param("other", ("acme",), False, id="different"),
+        pytest.param(None, ("acme",), False, id="absent"),
+        pytest.param(2, (2.0,), True, id="equal-numbers"),
+        pytest.param(True, (1,), False, id="true-is-not-1"),
+        pytest.param(1, (True,), False, id="1-is-not-true"),
+    ],
+)
+def test_claim_matches(value: object, accepted: tuple[str | float, ...], matches: bool) -> None:  # noqa: FBT001
+    """A claim matches if it is or contains an accepted value of the same type."""
+    assert claim_matches(value, accepted) is matches
+
+
+def test_interned_set() -> None:
+    """Equal names give the same set object."""
+    assert interned_set(("a", "b")) == {"a", "b"}
+    assert interned_set(("a", "b")) is interned_set(("a", "b"))

@@ -1,4 +1,4 @@
-"""Credentials: exactly one, in its place and of its form, or the reason why not."""
+"""The credentials of a request: exactly one of the right form, or the reason why not."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ NAME = b"__Host-session"
     ],
 )
 def test_bearer(value: bytes, found: bytes | Reason | None) -> None:
-    """RFC 6750 section 2.1: the scheme in any case, spaces, one b64token, and nothing else."""
+    """The header is the scheme in any case, spaces and one b64token (RFC 6750 section 2.1)."""
     assert parse_bearer(value) == found
 
 
@@ -82,7 +82,7 @@ def test_bearer(value: bytes, found: bytes | Reason | None) -> None:
     ],
 )
 def test_cookies(header: bytes, found: list[bytes]) -> None:
-    """RFC 6265: pairs between semicolons, the name exactly, a value that is there."""
+    """Cookies are pairs between semicolons; the name must match exactly (RFC 6265)."""
     assert find_cookies(header, NAME) == found
 
 
@@ -94,7 +94,7 @@ def test_cookies(header: bytes, found: list[bytes]) -> None:
     ).map(b"".join)
 )
 def test_cookies_are_pairs(header: bytes) -> None:
-    """The cookies found are those that splitting at semicolons and equals signs gives."""
+    """The search finds the same cookies as splitting at semicolons and equals signs."""
     pairs = [part.strip(b" \t").partition(b"=") for part in header.split(b";")]
     values = [value for name, _, value in pairs if name == b"sid" and value]
     assert find_cookies(header, b"sid") == values
@@ -145,31 +145,31 @@ def test_cookies_are_pairs(header: bytes) -> None:
 def test_credentials(
     authorization: bytes | None, cookie: bytes | None, found: Bearer | SessionCookie | Reason
 ) -> None:
-    """A request has one credential, or there is a reason why it counts as having none."""
+    """A request has one usable credential, or the result is a reason."""
     assert parse_credentials(request(authorization, cookie), NAME) == found
 
 
 def test_repeated_authorization() -> None:
-    """Two Authorization headers are one too many, whatever is in them (RFC 6750 section 2)."""
+    """Two Authorization headers are always ambiguous (RFC 6750 section 2)."""
     head = request(b"Basic YTpi", repeated=frozenset((b"authorization",)))
     assert parse_credentials(head, NAME) is Reason.CREDENTIALS_AMBIGUOUS
 
 
 def test_repeated_other_header() -> None:
-    """Another header that came twice takes nothing from a good token."""
+    """Another repeated header does not affect a valid token."""
     head = request(b"Bearer abc", repeated=frozenset((b"origin",)))
     assert parse_credentials(head, NAME) == Bearer(b"abc")
 
 
 def test_credentials_are_not_shown() -> None:
-    """A token or a cookie never gets into a text by accident."""
+    """The repr of a token or cookie does not show its value."""
     assert "abc" not in repr([Bearer(b"abc"), SessionCookie(b"abc")])
 
 
 @unhurried
 @given(st.binary(), st.binary())
 def test_never_raises(authorization: bytes, cookie: bytes) -> None:
-    """Any two header values give credentials or a reason."""
+    """Any two header values give credentials or a reason, and raise nothing."""
     for header in (cookie, b"__Host-session=" + cookie):
         found = parse_credentials(request(authorization, header), NAME)
         assert isinstance(found, Bearer | SessionCookie | Reason)

@@ -1,4 +1,4 @@
-"""Denials: their names, what they refuse, and how they are stored."""
+"""Revocations: their names, what they refuse, and how they are stored."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from sidecar.auth.denylist import (
     EVERYTHING,
     UNREADABLE,
-    Kind,
     Revocation,
+    RevocationKind,
     decode_revocation,
-    denials_of_token,
     encode_revocation,
     is_revoked,
     revocable_token,
     revocation_name,
+    revocations_of_token,
 )
 from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
 from sidecar.auth.identity import IdentityHeaders
@@ -41,28 +41,28 @@ VERIFIER = Verifier(
 
 
 def verified(**claims: Any) -> Verified:
-    """A good token's claims."""
+    """Return a verified token with these changes."""
     found = VERIFIER.verify_access(token(claims), NOW)
     assert isinstance(found, Verified)
     return found
 
 
 def revocable(**claims: Any) -> RevocableToken:
-    """What such a token claims."""
+    """Return that token as a RevocableToken."""
     made = revocable_token(verified(**claims), "id", DIGEST)
     assert made is not None
     return made
 
 
 def test_names_are_of_a_kind_an_issuer_and_a_value() -> None:
-    """No two of them meet, wherever one ends and the next begins."""
+    """Names of different kinds, issuers or values never collide, wherever one part ends."""
     names = {
         revocation_name(kind, issuer, value)
-        for kind in Kind
+        for kind in RevocationKind
         for issuer in ("a", "ab", "")
         for value in ("b", "", "ab", "a")
     }
-    assert len(names) == len(Kind) * 3 * 4
+    assert len(names) == len(RevocationKind) * 3 * 4
     assert all(len(name) == 64 for name in names)
 
 
@@ -76,24 +76,24 @@ def test_names_are_of_a_kind_an_issuer_and_a_value() -> None:
     ],
 )
 def test_what_a_token_is_denied_by(changed: dict[str, Any], number: int) -> None:
-    """What ends a token is among what is asked for; so is its user. Another issuer's is not."""
+    """A token is revoked under its own names and its user's, and not under another issuer's."""
     mine, theirs = revocable(**changed), revocable(**changed, iss=OTHER)
     assert len(mine.names) == number
-    ends = denials_of_token(verified(**changed), DIGEST, NOW)
-    assert {*ends, revocation_name(Kind.USER, ISSUER, "alice")} == set(mine.names)
+    ends = revocations_of_token(verified(**changed), DIGEST, NOW)
+    assert {*ends, revocation_name(RevocationKind.USER, ISSUER, "alice")} == set(mine.names)
     if "jti" in changed:
-        assert revocation_name(Kind.TOKEN, ISSUER, DIGEST.hex()) in mine.names
+        assert revocation_name(RevocationKind.TOKEN, ISSUER, DIGEST.hex()) in mine.names
     assert set(mine.names).isdisjoint(theirs.names)
 
 
 def test_how_long_a_token_is_denied() -> None:
-    """The token until it ends, its login as long as another token of it may live."""
+    """A token is revoked until it expires, its login as long as another token may be valid."""
     shown = verified(exp=NOW + 900)
-    ends = denials_of_token(shown, DIGEST, NOW + 5000)
-    assert ends[revocation_name(Kind.JTI, ISSUER, "t1")].until == shown.expires
-    assert ends[revocation_name(Kind.SID, ISSUER, "s1")].until == NOW + 5000
-    ends = denials_of_token(shown, DIGEST, NOW)
-    assert ends[revocation_name(Kind.SID, ISSUER, "s1")].until == shown.expires
+    ends = revocations_of_token(shown, DIGEST, NOW + 5000)
+    assert ends[revocation_name(RevocationKind.JTI, ISSUER, "t1")].until == shown.expires
+    assert ends[revocation_name(RevocationKind.SID, ISSUER, "s1")].until == NOW + 5000
+    ends = revocations_of_token(shown, DIGEST, NOW)
+    assert ends[revocation_name(RevocationKind.SID, ISSUER, "s1")].until == shown.expires
 
 
 @pytest.mark.parametrize(
@@ -107,13 +107,13 @@ def test_how_long_a_token_is_denied() -> None:
     ],
 )
 def test_before(issued: object, before: float, refused: bool) -> None:  # noqa: FBT001
-    """What was issued before a moment."""
+    """A revocation refuses only what was issued before its time."""
     found = [None, Revocation(before, NOW + 900)]
     assert is_revoked(revocable(iat=issued), found) is refused
 
 
 def test_only_tokens_of_that_mode_are_claimed() -> None:
-    """The others need a session, or nothing."""
+    """Tokens of an issuer without a denylist are not revocable."""
     assert revocable_token(None, "id", DIGEST) is None
     for mode in (SessionMode.REQUIRED, SessionMode.NONE):
         config = IssuerConfig(issuer=ISSUER, session_mode=mode)
@@ -126,7 +126,7 @@ def test_only_tokens_of_that_mode_are_claimed() -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, EVERYTHING))
 def test_it_is_read_as_it_was_written(before: float, until: float) -> None:
-    """Every number of them."""
+    """An encoded revocation decodes to the same numbers."""
     assert decode_revocation(encode_revocation(Revocation(before, until))) == Revocation(
         before, until
     )
@@ -135,7 +135,7 @@ def test_it_is_read_as_it_was_written(before: float, until: float) -> None:
 @unhurried
 @given(st.binary())
 def test_what_cannot_be_read_denies(value: bytes) -> None:
-    """Somebody put it there; nothing raises."""
+    """An unreadable value refuses everything, and nothing is raised."""
     found = decode_revocation(value)
     assert found is UNREADABLE or isinstance(found, Revocation)
     assert decode_revocation(b"x" + value) is UNREADABLE
@@ -143,12 +143,12 @@ def test_what_cannot_be_read_denies(value: bytes) -> None:
 
 
 def test_the_stronger_of_each() -> None:
-    """Of two denials of one name."""
+    """Two revocations of one name are joined into one that covers both."""
     assert Revocation(2.0, 3.0).joined(Revocation(1.0, 4.0)) == Revocation(2.0, 4.0)
 
 
 def test_the_gate_asks_and_obeys() -> None:
-    """The token is let in by what stands for it, and refused as revoked without."""
+    """The gate allows a revocable token with its session, and denies it as revoked without."""
     gate, route = Gate(VERIFIER, IdentityHeaders()), Route("required")
     need = gate.decide(route, request(b"Bearer " + token()), NOW)
     assert isinstance(need, NeedSession)

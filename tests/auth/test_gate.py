@@ -1,4 +1,4 @@
-"""The gate: every state of a request's credentials and session, and what it decides."""
+"""The gate: every state of the credentials and session of a request, and the decision."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ VERIFIER = Verifier(
 TOKEN = token()
 BEARER = b"Bearer " + TOKEN
 FREE_BEARER = b"Bearer " + token({"iss": "sessionless"})
-BARE = token({"nbf": GONE})  # as ours are
+BARE = token({"nbf": GONE})  # like the sidecar's own tokens
 BARE_BEARER = b"Bearer " + BARE
 VALUE = b"an-opaque_value"
 COOKIE = b"__Host-session=" + VALUE
@@ -59,12 +59,12 @@ SAME = {"fetch_site": b"same-origin"}
 
 
 def gate(**changed: Any) -> Gate:
-    """A gate that has seen nothing yet."""
+    """A gate with an empty cache."""
     return Gate(VERIFIER, IDENTITY, **changed)
 
 
 def session(credential: bytes = TOKEN, **changed: Any) -> Session:
-    """The session that belongs to a credential."""
+    """Return the session that belongs to a credential."""
     made = Session(
         id=token_id(credential),
         sid="s1",
@@ -79,7 +79,7 @@ def session(credential: bytes = TOKEN, **changed: Any) -> Session:
 def decided(
     on: Gate, route: Route, head: Any, live: Session | None = None, now: float = NOW
 ) -> Allow | Deny:
-    """The decision with this session at hand, which has to be asked for to be used."""
+    """Decide about a request; if the gate needs a session, it gets this one."""
     decision = on.decide(route, head, now)
     if isinstance(decision, NeedSession):
         return on.resume(route, decision, live, now)
@@ -87,7 +87,7 @@ def decided(
 
 
 def why(decision: Allow | Deny) -> Reason | None:
-    """The reason of a denial, None when allowed."""
+    """Return the reason of a denial, or None if the request is allowed."""
     return decision.reason if isinstance(decision, Deny) else None
 
 
@@ -103,20 +103,20 @@ def why(decision: Allow | Deny) -> Reason | None:
     ],
 )
 def test_public(authorization: bytes | None, cookie: bytes | None, fields: dict[str, Any]) -> None:
-    """A public route lets everybody through as nobody, whatever they bring."""
+    """A public route allows every request as anonymous, whatever credentials it has."""
     on = gate()
     assert on.decide(PUBLIC, request(authorization, cookie, **fields), NOW) is on.anonymous
 
 
 def test_anonymous() -> None:
-    """Nobody has no name, no roles, and every identity header empty."""
+    """An anonymous request has no name and no roles, and its identity headers are empty."""
     nobody = gate().anonymous
     assert nobody == Allow(IDENTITY.anonymous, "", "", b"{}", None)
     assert nobody.roles == nobody.scopes == frozenset()
 
 
 def test_bearer_of_live_session() -> None:
-    """A good token with its live session is let through as whom it names, until either ends."""
+    """A valid token with a live session is allowed as its subject, until either expires."""
     live = session(exp=NOW + 500)
     allowed = decided(gate(), REQUIRED, request(BEARER), live)
     assert isinstance(allowed, Allow)
@@ -136,7 +136,7 @@ def test_bearer_of_live_session() -> None:
 
 
 def test_cookie_of_live_session() -> None:
-    """A cookie is let through as whom its session names."""
+    """A cookie is allowed as the user of its session."""
     live = session(VALUE)
     allowed = decided(gate(), REQUIRED, request(cookie=COOKIE), live)
     assert isinstance(allowed, Allow)
@@ -153,7 +153,7 @@ def test_cookie_of_live_session() -> None:
 
 
 def test_cookie_session_with_unusable_claims() -> None:
-    """Roles and scopes of a type that means nothing are none."""
+    """Roles and scopes of an invalid type count as none."""
     live = session(VALUE, claims={"roles": 7, "scopes": {"admin": 1}})
     allowed = decided(gate(), REQUIRED, request(cookie=COOKIE), live)
     assert isinstance(allowed, Allow)
@@ -161,7 +161,7 @@ def test_cookie_session_with_unusable_claims() -> None:
 
 
 def test_need_says_which_session() -> None:
-    """What is asked for is the session of the credential's id, and says no secret of it."""
+    """The gate asks for the session of the token id, and the repr shows no secret."""
     by_token = gate().decide(REQUIRED, request(BEARER), NOW)
     by_cookie = gate().decide(REQUIRED, request(cookie=COOKIE), NOW)
     assert isinstance(by_token, NeedSession)
@@ -172,7 +172,7 @@ def test_need_says_which_session() -> None:
 
 
 def test_session_key_token() -> None:
-    """Where Redis is shared, the session is asked for by the credential's own text."""
+    """With SESSION_KEY=token, the gate asks for the session under the credential itself."""
     on = gate(session_key=SessionKey.TOKEN)
     needs = [on.decide(REQUIRED, head, NOW) for head in (request(BEARER), request(cookie=COOKIE))]
     ids = [need.token_id for need in needs if isinstance(need, NeedSession)]
@@ -270,7 +270,7 @@ def test_credentials(
     reason: Reason | None,
     on_route: tuple[Route, bool],
 ) -> None:
-    """What a request brings decides alike the first time and when all of it is remembered."""
+    """Credentials get the same decision the first time and when they are remembered."""
     on = gate()
     route, seen = on_route
     if seen:
@@ -302,7 +302,7 @@ def test_credentials(
 @pytest.mark.parametrize("kind", ["bearer", "cookie"])
 @pytest.mark.parametrize("seen", [False, True], ids=["first", "again"])
 def test_session(changed: dict[str, Any], reason: Reason | None, kind: str, seen: bool) -> None:  # noqa: FBT001
-    """Only a session bound to this very credential counts, and only until it ends."""
+    """Only an unexpired session that is bound to this credential is accepted."""
     on = gate()
     head, credential = (
         (request(BEARER), TOKEN) if kind == "bearer" else (request(cookie=COOKIE), VALUE)
@@ -335,7 +335,7 @@ def test_session(changed: dict[str, Any], reason: Reason | None, kind: str, seen
 def test_session_of_a_token(
     claims: dict[str, Any], changed: dict[str, Any], reason: Reason | None, sid: str
 ) -> None:
-    """A token's session is of the same user and login, as far as both say."""
+    """The session of a token must have its subject and its session id, if it has one."""
     raw = token(claims)
     decision = decided(gate(), REQUIRED, request(b"Bearer " + raw), session(raw, **changed))
     assert why(decision) is reason
@@ -345,7 +345,7 @@ def test_session_of_a_token(
 
 
 def test_foreign_session() -> None:
-    """A value that another program wrote is live for a token, which says whose it is."""
+    """A session that another program wrote is live for a token, which names the user."""
     on = gate(session_key=SessionKey.TOKEN)
     allowed = decided(on, REQUIRED, request(BEARER), foreign_session(TOKEN.decode()))
     assert isinstance(allowed, Allow)
@@ -353,7 +353,7 @@ def test_foreign_session() -> None:
 
 
 def test_foreign_session_of_a_cookie() -> None:
-    """For a cookie such a value says nothing of whose it is, so it lets nobody in."""
+    """A session that another program wrote names no user, so it is refused for a cookie."""
     on = gate(session_key=SessionKey.TOKEN)
     for _ in range(2):
         decision = decided(on, REQUIRED, request(cookie=COOKIE), foreign_session(VALUE.decode()))
@@ -371,7 +371,7 @@ def test_foreign_session_of_a_cookie() -> None:
 )
 @pytest.mark.parametrize("raw", [BEARER, FREE_BEARER], ids=["session", "sessionless"])
 def test_remembered_token_and_time(now: float, reason: Reason | None, raw: bytes) -> None:
-    """A remembered token's time is looked at again each time, also on routes of another kind."""
+    """The times of a remembered token are checked at each request, on every kind of route."""
     on, live = gate(), session(exp=NOW + 5000)
     assert isinstance(decided(on, REQUIRED, request(raw), live), Allow)
     for route in (
@@ -392,7 +392,7 @@ def test_remembered_token_and_time(now: float, reason: Reason | None, raw: bytes
     ],
 )
 def test_a_clock_that_is_set(head: Any, credential: bytes, over: Reason, step: int) -> None:
-    """Remembered or new, what has ended by the clock that is does not count, and all else does."""
+    """After the clock is set, validity follows the new time, remembered or not."""
     on, live = gate(), session(credential)
     for now in (NOW, NOW + step, NOW, NOW + 5000, NOW + step, NOW):
         for asked in (on, gate()):
@@ -401,7 +401,7 @@ def test_a_clock_that_is_set(head: Any, credential: bytes, over: Reason, step: i
 
 
 def test_sessionless_issuer() -> None:
-    """Tokens of an issuer without sessions are let through by themselves."""
+    """Tokens of an issuer without sessions are allowed without a look-up."""
     on = gate()
     for raw in (FREE_BEARER, FREE_BEARER, b"bearer" + FREE_BEARER[6:]):
         allowed = on.decide(REQUIRED, request(raw), NOW)
@@ -459,7 +459,7 @@ HELD: dict[str, Any] = {
 @pytest.mark.parametrize(("requirement", "reason"), REQUIREMENTS)
 @pytest.mark.parametrize("kind", ["bearer", "cookie", "sessionless"])
 def test_requirements(requirement: Requirement, reason: Reason | None, kind: str) -> None:
-    """Any role, all scopes and each claim that the route asks for, from token or session alike."""
+    """A route requires any role, all scopes and each claim, from token and session alike."""
     route, on = Route("restricted", requirement=requirement), gate()
     raw = token(HELD | ({"iss": "sessionless"} if kind == "sessionless" else {}))
     head, live = request(b"Bearer " + raw), session(raw)
@@ -471,7 +471,7 @@ def test_requirements(requirement: Requirement, reason: Reason | None, kind: str
 
 
 def test_claims_cannot_be_someone_else() -> None:
-    """A session's claims do not stand in for its user."""
+    """A `sub` among a session's claims does not replace the session's user."""
     route = Route("root", requirement=Requirement(claims=(("sub", ("root",)),)))
     live = session(VALUE, claims={"sub": "root", "sid": "x"})
     assert why(decided(gate(), route, request(cookie=COOKIE), live)) is Reason.CLAIM
@@ -479,7 +479,7 @@ def test_claims_cannot_be_someone_else() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_challenges(reason: Reason) -> None:
-    """RFC 6750 section 3: no error when there were no credentials, its code else; none for 5xx."""
+    """A 401 has a challenge, with an error code if there were credentials (RFC 6750 section 3)."""
     denial = gate(realm="shop").deny(reason)
     if reason.error is not None:
         assert denial.challenge == f'Bearer realm="shop", error="{reason.error}"'.encode()
@@ -489,7 +489,7 @@ def test_challenges(reason: Reason) -> None:
 
 
 def test_scope_challenge() -> None:
-    """A challenge for want of a scope names the scopes that are needed."""
+    """The challenge for a missing scope names the required scopes."""
     route = Route("scoped", requirement=Requirement(scopes=frozenset(("write", "delete:all"))))
     denial = decided(gate(), route, request(BEARER), session())
     assert isinstance(denial, Deny)
@@ -499,7 +499,7 @@ def test_scope_challenge() -> None:
 
 
 def test_known_token_costs_no_objects() -> None:
-    """For a remembered credential the same objects are returned each time."""
+    """A remembered credential returns the same objects each time."""
     on = gate()
     for head, live in ((request(BEARER), session()), (request(cookie=COOKIE), session(VALUE))):
         allowed = decided(on, REQUIRED, head, live)
@@ -524,7 +524,7 @@ def test_known_token_costs_no_objects() -> None:
     ],
 )
 def test_remembered_cookie_in_any_header(header: bytes) -> None:
-    """A remembered cookie is found wherever it stands."""
+    """A remembered cookie is found at any position in the header."""
     on = gate()
     decided(on, REQUIRED, request(cookie=COOKIE), session(VALUE))
     need = on.decide(REQUIRED, request(cookie=COOKIE), NOW)
@@ -547,14 +547,14 @@ def test_remembered_cookie_in_any_header(header: bytes) -> None:
     ],
 )
 def test_remembered_cookie_is_no_short_cut(header: bytes, reason: Reason) -> None:
-    """That a cookie is remembered makes no header good that was not."""
+    """An invalid header stays invalid if its cookie is remembered."""
     on = gate()
     decided(on, REQUIRED, request(cookie=COOKIE), session(VALUE))
     assert why(decided(on, REQUIRED, request(cookie=header), session(VALUE))) is reason
 
 
 def test_changed_session_of_a_cookie() -> None:
-    """When a cookie's session says something else, so do the headers."""
+    """If the session of a cookie changes, the identity headers change as well."""
     on = gate()
     for role in ("user", "admin", "user"):
         live = session(VALUE, claims={"roles": [role]})
@@ -565,7 +565,7 @@ def test_changed_session_of_a_cookie() -> None:
 
 
 def test_made_up_cookies_are_not_remembered() -> None:
-    """Cookies without a session take no room, nor do bad tokens."""
+    """Cookies without a session and invalid tokens are not remembered."""
     on = gate()
     for number in range(50):
         decided(on, REQUIRED, request(cookie=b"__Host-session=x%d" % number), None)
@@ -576,7 +576,7 @@ def test_made_up_cookies_are_not_remembered() -> None:
 
 
 def test_bounded() -> None:
-    """No more is remembered than was said, and what is forgotten is verified again."""
+    """The caches keep to their size, and a forgotten credential is verified again."""
     on = gate(cache_size=8)
     raws = [token({"jti": f"t{number}"}) for number in range(40)]
     values = [b"value%d" % number for number in range(40)]
@@ -589,7 +589,7 @@ def test_bounded() -> None:
 
 
 def test_new_keys() -> None:
-    """With other keys everything is verified anew: what the old ones signed is good no more."""
+    """After a change of keys every token is verified again; those of old keys are refused."""
     on = gate()
     assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
     on.replace_verifier(
@@ -601,7 +601,7 @@ def test_new_keys() -> None:
 
 
 def test_same_head_again() -> None:
-    """A head that comes again is not looked into again; its token's time and session are."""
+    """A head that repeats is not parsed again, but token times and session are checked again."""
     on, head = gate(), request(BEARER)
     assert head.remembered is None
     for _ in range(2):
@@ -616,7 +616,7 @@ def test_same_head_again() -> None:
 
 
 def test_same_head_again_with_other_keys() -> None:
-    """What was made of a head under other keys is worth nothing."""
+    """What a head remembers from before a change of keys is ignored."""
     on, head = gate(), request(BEARER)
     for _ in range(2):
         assert isinstance(decided(on, REQUIRED, head, session()), Allow)
@@ -629,12 +629,12 @@ def test_same_head_again_with_other_keys() -> None:
 
 @pytest.mark.parametrize("left", ["a word", 7, Allow(b"", "root", "", b"{}", None)], ids=repr)
 def test_head_with_something_else_on_it(left: object) -> None:
-    """What is not the gate's own on a head is not believed."""
+    """An object on a head that the gate did not put there is ignored."""
     assert why(decided(gate(), REQUIRED, request(remembered=left))) is Reason.NO_CREDENTIALS
 
 
 def test_cookie_head_again() -> None:
-    """Nothing is left on a head with a cookie: the same headers may come with another method."""
+    """The gate stores nothing on a head with a cookie: the method may change next time."""
     on, head = gate(), request(cookie=COOKIE)
     for _ in range(3):
         assert isinstance(decided(on, REQUIRED, head, session(VALUE)), Allow)
@@ -643,7 +643,7 @@ def test_cookie_head_again() -> None:
 
 
 def test_twin_of_a_signature() -> None:
-    """An ECDSA signature has a twin that is as good; but that token is another, without session."""
+    """The twin of an ECDSA signature is valid, but makes another token, without a session."""
     key = private_key("ES256")
     on = Gate(
         Verifier(
@@ -661,14 +661,14 @@ def test_twin_of_a_signature() -> None:
 
 
 def twin_of(signature: bytes) -> bytes:
-    """The other signature of the same message: (r, n - s)."""
+    """Return the other valid signature of the same message: (r, n - s)."""
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     raw = urlsafe_b64decode(signature + b"==")
     return b64(raw[:32] + (order - int.from_bytes(raw[32:])).to_bytes(32))
 
 
 def test_cookie_name() -> None:
-    """The cookie has the name that is configured, and no other."""
+    """Only the cookie with the configured name is used."""
     on = gate(cookie_name="sid")
     allowed = decided(on, REQUIRED, request(cookie=b"sid=" + VALUE), session(VALUE))
     assert isinstance(allowed, Allow)
@@ -676,7 +676,7 @@ def test_cookie_name() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    """Neither decision shows a credential or a claim by accident."""
+    """The repr of a decision shows no credential and no claim."""
     allowed = decided(gate(), REQUIRED, request(BEARER), session())
     shown = repr(allowed) + repr(gate().decide(REQUIRED, request(BEARER), NOW))
     assert TOKEN.decode() not in shown
@@ -693,7 +693,7 @@ def test_secrets_are_not_shown() -> None:
 def test_any_request(
     authorization: bytes | None, cookie: bytes | None, method: bytes, origin: bytes | None
 ) -> None:
-    """Whatever the headers hold, nothing is raised, and without a session nobody gets in."""
+    """Any headers raise nothing, and without a session no request is allowed."""
     head = request(authorization, cookie, method=method, origin=origin)
     assert isinstance(decided(gate(), REQUIRED, head, None), Deny)
 
@@ -702,9 +702,9 @@ USERS = ("alice", "bob", "carol")
 
 
 class Crowd(RuleBasedStateMachine):
-    """Users with tokens and cookies at one small gate, while sessions come and go in any order.
+    """Users with tokens and cookies at a small gate, while sessions start and end in any order.
 
-    The model is one sentence: who brings a credential whose session lives gets in as its user.
+    The model is one sentence: a credential with a live session is allowed as its user.
     """
 
     def __init__(self) -> None:
@@ -721,7 +721,7 @@ class Crowd(RuleBasedStateMachine):
         ttl=st.integers(1, 900),
     )
     def log_in(self, user: str, kind: str, ttl: int) -> None:
-        """A session begins, or begins again with another end."""
+        """Start a session, or extend it to another expiry."""
         credential = getattr(self, kind)[user]
         self.live[credential] = session(
             credential, sub=user, sid=f"sid-{user}", exp=self.now + ttl, claims={"roles": [user]}
@@ -729,17 +729,17 @@ class Crowd(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(USERS), kind=st.sampled_from(["tokens", "cookies"]))
     def log_out(self, user: str, kind: str) -> None:
-        """A session ends."""
+        """End a session."""
         self.live.pop(getattr(self, kind)[user], None)
 
     @rule(seconds=st.integers(0, 400))
     def wait(self, seconds: int) -> None:
-        """Time goes by."""
+        """Let time pass."""
         self.now += seconds
 
     @rule()
     def reload(self) -> None:
-        """The same keys come again."""
+        """Replace the verifier with an equal one."""
         self.gate.replace_verifier(VERIFIER)
 
     @rule(
@@ -748,7 +748,7 @@ class Crowd(RuleBasedStateMachine):
         store=st.sampled_from([*USERS, ""]),
     )
     def visit(self, user: str, kind: str, store: str) -> None:
-        """A request comes; the store may answer with another user's session."""
+        """Send a request; the store may return another user's session."""
         credential = getattr(self, kind)[user]
         swapped = getattr(self, kind)[store] if store else credential
         head = request(b"Bearer " + credential)

@@ -1,4 +1,4 @@
-"""Identity headers: always all of them, and never more than the claims say."""
+"""Identity headers: all of them are always present, and never say more than the claims."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT = IdentityHeaders()
 
 
 def fields(lines: bytes) -> dict[str, str]:
-    """The headers in these lines. Fails when there is anything else, or one is there twice."""
+    """Return the headers in these lines; fail if there is anything else or a repeated header."""
     assert lines.endswith(b"\r\n")
     found = [line.split(": ", 1) for line in lines.decode("ascii")[:-2].split("\r\n")]
     assert len(dict(found)) == len(found)
@@ -24,7 +24,7 @@ def fields(lines: bytes) -> dict[str, str]:
 
 
 def test_names() -> None:
-    """The names to strip from requests are lower-case with hyphens, the configured ones too."""
+    """The header names to strip from requests are in lower case with hyphens, all included."""
     five = {b"x-auth-user", b"x-auth-subject", b"x-auth-roles", b"x-auth-scopes", b"x-auth-session"}
     assert DEFAULT.names == five
     assert IdentityHeaders({"X_Auth-Email": "email"}).names == five | {b"x-auth-email"}
@@ -32,7 +32,7 @@ def test_names() -> None:
 
 
 def test_anonymous() -> None:
-    """Nobody has every header too, all of them empty."""
+    """An anonymous request has every header, each of them empty."""
     extra = IdentityHeaders({"X-Email": "email"})
     names = ["X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"]
     assert fields(DEFAULT.anonymous) == dict.fromkeys(names, "")
@@ -40,7 +40,7 @@ def test_anonymous() -> None:
 
 
 def test_all_headers() -> None:
-    """Each header says its part of who calls."""
+    """Each header contains its part of the identity."""
     claims = {"name": "Alice A.", "roles": ["user", "admin"], "scope": "read  write"}
     assert fields(DEFAULT.lines(claims, "alice", "s1")) == {
         "X-Auth-User": "Alice A.",
@@ -63,7 +63,7 @@ def test_all_headers() -> None:
     ],
 )
 def test_user(claims: dict[str, Any], user: str) -> None:
-    """The user is the name by which the issuer knows them, else the subject."""
+    """The user header has the name that the issuer states, or else the subject."""
     assert fields(DEFAULT.lines(claims, "sub", ""))["X-Auth-User"] == user
 
 
@@ -84,12 +84,12 @@ def test_user(claims: dict[str, Any], user: str) -> None:
     ],
 )
 def test_encoding(value: str, written: str) -> None:
-    """What could be more than a value is percent-encoded; everything visible stays readable."""
+    """Characters that could break a value are percent-encoded; other visible ones stay readable."""
     assert encode_value(value) == written
 
 
 def test_items_cannot_be_forged() -> None:
-    """One role with a comma is not two roles, one scope with a space not two scopes."""
+    """A role with a comma stays one role, and a scope with a space stays one scope."""
     claims = {"roles": ["user,admin", "a b", " c"], "scope": ["read write", "x,y"]}
     seen = fields(DEFAULT.lines(claims, "alice", "s1"))
     assert seen["X-Auth-Roles"] == "user%2Cadmin,a b,%20c"
@@ -97,7 +97,7 @@ def test_items_cannot_be_forged() -> None:
 
 
 def test_unusable_roles() -> None:
-    """Roles and scopes of a type that means nothing are none."""
+    """Roles and scopes of an invalid type count as none."""
     seen = fields(DEFAULT.lines({"roles": 7, "scope": {"a": 1}}, "alice", "s1"))
     assert (seen["X-Auth-Roles"], seen["X-Auth-Scopes"]) == ("", "")
 
@@ -124,14 +124,14 @@ def test_configured_header(claim: object, written: str) -> None:
 
 
 def test_configured_subject() -> None:
-    """The subject and the session can be sent under another name; no claim stands in for them."""
+    """Subject and session can have another header, and no claim replaces them."""
     headers = IdentityHeaders({"Remote-User": "sub", "X-Sid": "sid"})
     seen = fields(headers.lines({"sub": "mallory"}, "alice", "s1"))
     assert (seen["Remote-User"], seen["X-Sid"]) == ("alice", "s1")
 
 
 def test_default_replaced() -> None:
-    """A configured header takes the place of the default of that name, in any spelling."""
+    """A configured header replaces the default one of the same name, in any spelling."""
     headers = IdentityHeaders({"x_auth_user": "email"})
     seen = fields(headers.lines({"email": "a@example.org"}, "alice", "s1"))
     assert len(seen) == 5
@@ -156,7 +156,7 @@ def test_default_replaced() -> None:
     ],
 )
 def test_bad_name(extra: dict[str, str]) -> None:
-    """A name that is none, is HTTP's own, or is there twice cannot be configured."""
+    """A name that is invalid, reserved or repeated is refused."""
     with pytest.raises(ValueError, match="header name"):
         IdentityHeaders(extra)
 
@@ -164,7 +164,7 @@ def test_bad_name(extra: dict[str, str]) -> None:
 @unhurried
 @given(st.text(), st.lists(st.text(min_size=1)), st.lists(st.text(min_size=1)))
 def test_any_values_come_back(subject: str, roles: list[str], scopes: list[str]) -> None:
-    """Whatever the claims hold, the headers are those five lines, and decode to the same claims."""
+    """Any claims give exactly five header lines, which decode to the same claims."""
     lines = DEFAULT.lines({"roles": roles, "scope": scopes}, subject, "s1")
     assert set(lines) <= set(range(0x20, 0x7F)) | set(b"\r\n")
     seen = fields(lines)

@@ -1,4 +1,4 @@
-"""Issued tokens: what they say, who can verify them, and the sealed successor."""
+"""Issued tokens: their claims, who can verify them, and the sealed successor."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ NONCE = bytes(range(NONCE_BYTES))
 
 
 def issuer(signing_key: Key = ACCESS_KEY, **changed: Any) -> Issuer:
-    """An issuer as the sidecar has one."""
+    """Return an issuer configured like that of the sidecar."""
     fields: dict[str, Any] = {"issuer": ISSUER, "audience": AUDIENCE, "access_ttl": 900, **changed}
     return Issuer(signing_key, REFRESH_KEY, **fields)
 
 
 def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A token's header and claims, unverified."""
+    """Return the header and claims of a token without verifying it."""
     header, payload = (urlsafe_b64decode(part + "==") for part in token.split(".")[:2])
     return json.loads(header), json.loads(payload)
 
 
 def test_access_token() -> None:
-    """An access token has what RFC 9068 asks for, the login it is of, and the user's claims."""
+    """An access token has the claims of RFC 9068, its session id, and the user's claims."""
     claims = {"roles": ["user"], "scopes": ["read", "write"], "email": "a@example.org"}
     header, body = parts(issuer().access("alice", "s1", claims, NOW + 0.7, "t1"))
     assert header == {"alg": "HS256", "kid": ACCESS_KEY.kid, "typ": "at+jwt"}
@@ -68,7 +68,7 @@ def test_access_token() -> None:
 
 
 def test_refresh_token() -> None:
-    """A refresh token says whose it is, and no role, scope or other claim."""
+    """A refresh token names its user, and has no role, scope or other claim."""
     header, body = parts(issuer(refresh_ttl=3600).refresh("alice", "s1", NOW, "t1"))
     assert header == {"alg": "HS256", "kid": REFRESH_KEY.kid, "typ": "refresh+jwt"}
     assert body == {
@@ -83,7 +83,7 @@ def test_refresh_token() -> None:
 
 
 def test_no_audience_no_claims() -> None:
-    """Without an audience there is no `aud`; without claims there are no roles and scopes."""
+    """Without an audience there is no `aud`; without claims, no roles and scopes."""
     _, body = parts(issuer(audience="").access("alice", "s1", {}, NOW, "t1"))
     assert "aud" not in body
     assert (body["roles"], body["scope"]) == ([], "")
@@ -94,7 +94,7 @@ def test_no_audience_no_claims() -> None:
     ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "typ", "scp"],
 )
 def test_reserved_claims(name: str) -> None:
-    """What the sidecar says of a token no user's claim can say otherwise."""
+    """A user's claim cannot override one that the sidecar sets."""
     own = issuer()
     token = own.access("alice", "s1", {name: "evil"}, NOW, "t1")
     plain = own.access("alice", "s1", {}, NOW, "t1")
@@ -104,7 +104,7 @@ def test_reserved_claims(name: str) -> None:
 
 @pytest.mark.parametrize("alg", ["HS256", "RS256", "PS256", "ES256", "EdDSA"])
 def test_anybody_can_verify(alg: str) -> None:
-    """The tokens pass our own verifier and, as an independent one, PyJWT."""
+    """Our own verifier and PyJWT, an independent one, both accept the tokens."""
     if alg == "HS256":
         key, shared = ACCESS_KEY, SECRET
     else:
@@ -125,7 +125,7 @@ def test_anybody_can_verify(alg: str) -> None:
 
 
 def test_a_clock_set_back() -> None:
-    """What we issue is good from the first, also to who has another time; its end is its end."""
+    """A pod whose clock was set back accepts a new token, until it expires."""
     own = issuer()
     refreshing = IssuerConfig(issuer=ISSUER, types=REFRESH_TYPES)
     verifier = Verifier(
@@ -143,7 +143,7 @@ def test_a_clock_set_back() -> None:
 
 
 def test_refresh_token_verifies() -> None:
-    """A refresh token passes as one."""
+    """A refresh token is accepted as a refresh token."""
     config = IssuerConfig(issuer=ISSUER, types=REFRESH_TYPES)
     verifier = Verifier([], KeyRing(), config, KeyRing([REFRESH_KEY]))
     token = issuer().refresh("alice", "s1", NOW, "t1").encode()
@@ -160,7 +160,7 @@ def test_refresh_token_verifies() -> None:
     ],
 )
 def test_expiry(created: float | None, access: float, refresh: float) -> None:
-    """No token outlives the longest time that a login may last."""
+    """No token is valid for longer than the maximum age of a login."""
     own = issuer(refresh_ttl=7200, max_age=86400)
     assert own.access_expires(NOW, created) == access
     assert own.refresh_expires(NOW, created) == refresh
@@ -169,34 +169,34 @@ def test_expiry(created: float | None, access: float, refresh: float) -> None:
 
 
 def test_expiry_is_whole_and_never_early() -> None:
-    """Expiry is in whole seconds, and a token lasts at least as long as it should."""
+    """Expiry is in whole seconds, and never earlier than configured."""
     assert issuer().access_expires(NOW + 0.2) == NOW + 901
     assert math.isinf(issuer().max_age)
 
 
 def test_too_many_claims() -> None:
-    """A token that the sidecar itself would refuse for its length is not issued."""
+    """A token that the sidecar would refuse as too long is not issued."""
     with pytest.raises(ValueError, match="claims are too many or too long"):
         issuer().access("alice", "s1", {"x": "x" * 6200}, NOW, "t1")
 
 
 def test_keys_that_do_not_do() -> None:
-    """Both keys must sign, and be two."""
+    """The two keys must be able to sign, and must differ."""
     public = pem_key(ISSUER, public_pem(private_key("ES256")))
     with pytest.raises(ValueError, match="keys that can sign"):
         issuer(public)
-    with pytest.raises(ValueError, match="another key"):
+    with pytest.raises(ValueError, match="different keys"):
         issuer(REFRESH_KEY)
 
 
 def test_repr() -> None:
-    """An issuer shows its name and key id, no secret."""
+    """The repr of an issuer shows its name and key id, and no secret."""
     assert repr(issuer()) == f"<Issuer {ISSUER!r} {ACCESS_KEY!r}>"
     assert SECRET.decode() not in repr(issuer())
 
 
 def test_seal() -> None:
-    """What is sealed with a token comes back with that token alone."""
+    """Sealed data is opened only with the token with which it was sealed."""
     sealed = seal(b"used", b"successor", NONCE)
     assert sealed.startswith(NONCE)
     assert b"successor" not in sealed
@@ -216,12 +216,12 @@ def test_seal() -> None:
     ],
 )
 def test_not_sealed(sealed: bytes) -> None:
-    """What was never sealed gives nothing, and no exception."""
+    """Data that was never sealed gives None, and raises nothing."""
     assert unseal(b"used", sealed) is None
 
 
 def test_changed_seal() -> None:
-    """A changed bit anywhere, or anything missing or added, gives nothing."""
+    """Sealed data with a changed bit, or with bytes missing or added, gives None."""
     sealed = seal(b"used", b"pair", NONCE)
     for at in range(len(sealed)):
         changed = bytearray(sealed)
@@ -233,7 +233,7 @@ def test_changed_seal() -> None:
 
 @pytest.mark.parametrize("length", [0, 8, 11, 13, 16])
 def test_nonce_length(length: int) -> None:
-    """A nonce has twelve bytes."""
+    """A nonce must have twelve bytes."""
     with pytest.raises(ValueError, match="nonce of 12 bytes"):
         seal(b"used", b"", bytes(length))
 
@@ -241,12 +241,12 @@ def test_nonce_length(length: int) -> None:
 @unhurried
 @given(st.binary(), st.binary(), st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES))
 def test_any_seal(token: bytes, plaintext: bytes, nonce: bytes) -> None:
-    """Anything sealed comes back."""
+    """Any sealed data is returned unchanged."""
     assert unseal(token, seal(token, plaintext, nonce)) == plaintext
 
 
 @unhurried
 @given(st.binary())
 def test_unseal_never_raises(sealed: bytes) -> None:
-    """Any bytes at all are unsealed to nothing."""
+    """Unsealing arbitrary bytes gives None."""
     assert unseal(b"used", sealed) is None

@@ -1,4 +1,4 @@
-"""JWKS documents: what is taken out of one, and what is put into ours."""
+"""JWKS documents: which keys are read from one, and which are put into ours."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ALGORITHMS = ["RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
 def jwk(alg: str = "ES256", /, **members: Any) -> dict[str, Any]:
-    """A public key as other issuers publish it, but for the members given here."""
+    """Return a public key as other issuers publish it, except for the given members."""
     made = pem_key(ISSUER, private_pem(private_key(alg))).public_jwk() or {}
     merged = {**made, "alg": GONE, "kid": "k1", **members}
     return {name: value for name, value in merged.items() if value is not GONE}
 
 
 def read(*keys: object, algorithms: tuple[str, ...] = ()) -> JwksKeys:
-    """What a document with these keys gives."""
+    """Read a document with these keys."""
     return jwks_keys(ISSUER, json.dumps({"keys": keys}).encode(), algorithms)
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_round_trip(alg: str) -> None:
-    """A key that we publish is read back: same name, same algorithm, verifies what ours signs."""
+    """A key that we publish is read back with the same id and algorithm, and verifies."""
     own = pem_key(ISSUER, private_pem(private_key(alg)), alg)
     secret = secret_key(ISSUER, SECRET)
     found = jwks_keys("another", public_jwks([own, secret]))
@@ -65,7 +65,7 @@ def test_round_trip(alg: str) -> None:
 def test_one_algorithm(
     members: dict[str, Any], algorithms: tuple[str, ...], alg: str | None
 ) -> None:
-    """A key has one algorithm: what it says if that is configured, else the first that fits."""
+    """A key gets the algorithm that it states if configured, or else the first that fits."""
     found = read(jwk("RS256", **members), algorithms=algorithms)
     assert [key.alg for key in found.keys] == ([] if alg is None else [alg])
     assert bool(found.refused) is (alg is None)
@@ -88,8 +88,8 @@ def test_one_algorithm(
         pytest.param(jwk(use=GONE, key_ops=["sign"]), "verifying signatures", id="operation-sign"),
         pytest.param(jwk(key_ops="verify"), "verifying signatures", id="operations-as-text"),
         pytest.param(jwk(key_ops=[]), "verifying signatures", id="no-operations"),
-        pytest.param(jwk(kid=7), "a text as key id", id="name-is-a-number"),
-        pytest.param(jwk(kid=None), "a text as key id", id="name-is-null"),
+        pytest.param(jwk(kid=7), "a string as key id", id="name-is-a-number"),
+        pytest.param(jwk(kid=None), "a string as key id", id="name-is-null"),
         pytest.param(jwk(x=GONE), "that make up an EC key", id="member-missing"),
         pytest.param(jwk(x=7), "that make up an EC key", id="member-is-a-number"),
         pytest.param(jwk(x="!"), "that make up an EC key", id="member-is-not-base64"),
@@ -116,7 +116,7 @@ def test_one_algorithm(
     ],
 )
 def test_refused_key(key: object, expected: str) -> None:
-    """A key that is unusable is left out with the reason; the others are taken all the same."""
+    """An unusable key is left out with a message; the other keys are still used."""
     found = read(jwk(kid="before"), key, jwk("RS256", kid="after"))
     assert [good.kid for good in found.keys] == ["before", "after"]
     (refused,) = found.refused
@@ -125,7 +125,7 @@ def test_refused_key(key: object, expected: str) -> None:
 
 
 def test_secp256k1_is_refused() -> None:
-    """A curve that none of the algorithms is for is refused, even though the library knows it."""
+    """A curve without a supported algorithm is refused, even if the library knows it."""
     public = private_key("ES256K").public_key().public_numbers()  # type: ignore[union-attr]  # EC
     x, y = (b64(number.to_bytes(32)).decode() for number in (public.x, public.y))  # type: ignore[union-attr]
     found = read({"kty": "EC", "crv": "secp256k1", "x": x, "y": y})
@@ -134,30 +134,30 @@ def test_secp256k1_is_refused() -> None:
 
 
 def test_names() -> None:
-    """A name belongs to one key of an algorithm; keys without a name are all taken."""
+    """A key id belongs to one key per algorithm; keys without an id are all used."""
     found = read(
         jwk(kid="a"), jwk("ES384", kid="a"), jwk(kid="a"), jwk(kid=GONE), jwk(kid=GONE), jwk(kid="")
     )
     assert [(key.kid, key.alg) for key in found.keys] == [
         *(("a", "ES256"), ("a", "ES384"), ("", "ES256"), ("", "ES256"), ("", "ES256")),
     ]
-    assert found.refused == ("key 3: expected a key id of its own",)
+    assert found.refused == ("key 3: expected a unique key id",)
 
 
 def test_operations() -> None:
-    """A key is taken when its operations list verifying, and when nothing is said."""
+    """A key is used if its operations include verifying, or if it states none."""
     found = read(jwk(use=GONE, key_ops=["verify"]), jwk("ES384", use=GONE))
     assert [key.alg for key in found.keys] == ["ES256", "ES384"]
 
 
 def test_certificates_and_addresses_are_ignored() -> None:
-    """A key's x5c and x5u are not even looked at."""
+    """The x5c and x5u members of a key are ignored."""
     (key,) = read(jwk(x5c=["!"], x5u="http://evil.test/", x5t=7)).keys
     assert key.verify(b"message", sign(b"message", "ES256"))
 
 
 def test_too_many_keys() -> None:
-    """A document is read up to a hundred keys."""
+    """Only the first hundred keys of a document are read."""
     found = read(*({"kty": "oct"} for _ in range(MAX_KEYS)), jwk(), jwk())
     assert found.keys == ()
     assert len(found.refused) == MAX_KEYS + 1
@@ -177,13 +177,13 @@ def test_too_many_keys() -> None:
     ],
 )
 def test_no_document(document: bytes) -> None:
-    """What is no JWK set says so, instead of being a set without keys."""
+    """A document that is not a JWK set raises ValueError instead of giving an empty set."""
     with pytest.raises(ValueError, match="a JWK set"):
         jwks_keys(ISSUER, document)
 
 
 def test_empty_document() -> None:
-    """A set without keys is one: it takes all keys away."""
+    """A set without keys is valid, and removes all keys."""
     assert read() == JwksKeys((), ())
 
 
@@ -201,6 +201,6 @@ MEMBERS = (
     ),
 )
 def test_any_key_is_taken_or_refused(alg: str, members: dict[str, object]) -> None:
-    """Whatever a key's members are, it is taken or refused, and nothing is raised."""
+    """Any members of a key give a usable or refused key, and raise nothing."""
     found = jwks_keys(ISSUER, msgspec.json.encode({"keys": [jwk(alg) | members]}))
     assert len(found.keys) + len(found.refused) == 1

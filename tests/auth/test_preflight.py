@@ -1,4 +1,4 @@
-"""What is a CORS preflight and what only looks like one; the rule it falls under; what it loses."""
+"""CORS preflights: what counts as one, which rule applies, and which headers are removed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST: Final = b"OPTIONS /x HTTP/1.1"
 
 
 def read(*lines: bytes, first: bytes = FIRST) -> RequestHead:
-    """An OPTIONS request with these lines, unless it is said to be another."""
+    """Read a request with these header lines; the method is OPTIONS by default."""
     return read_request(*lines, first=first)
 
 
@@ -54,7 +54,7 @@ def read(*lines: bytes, first: bytes = FIRST) -> RequestHead:
     ],
 )
 def test_a_preflight(lines: tuple[bytes, ...], method: bytes) -> None:
-    """One origin and one method: the request is about that method."""
+    """One origin and one announced method make a preflight of that method."""
     assert announced_method(read(*lines)) == method
 
 
@@ -97,7 +97,7 @@ def test_a_preflight(lines: tuple[bytes, ...], method: bytes) -> None:
     ],
 )
 def test_no_preflight(lines: tuple[bytes, ...]) -> None:
-    """Anything beside what browsers send, and anything that is there twice, is no preflight."""
+    """A request that differs from what browsers send, or repeats a header, is not a preflight."""
     assert announced_method(read(*lines)) is None
 
 
@@ -106,13 +106,13 @@ def test_no_preflight(lines: tuple[bytes, ...]) -> None:
     [b"GET /x HTTP/1.1", b"POST /x HTTP/1.1", b"HEAD /x HTTP/1.1", b"options /x HTTP/1.1"],
 )
 def test_no_preflight_by_its_first_line(first: bytes) -> None:
-    """It is an OPTIONS."""
+    """Only an OPTIONS request is a preflight."""
     assert announced_method(read(ORIGIN, ASKS, first=first)) is None
 
 
 @pytest.mark.parametrize("first", [b"OPTIONS /x HTTP/1.0", b"OPTIONS http://h/x HTTP/1.1"])
 def test_a_preflight_by_its_first_line(first: bytes) -> None:
-    """A proxy in between may write it in another form."""
+    """A preflight in absolute form, as a proxy may send it, is recognised."""
     assert announced_method(read(ORIGIN, ASKS, first=first)) == b"DELETE"
 
 
@@ -146,7 +146,7 @@ TABLE: Final = RouteTable(
 def test_the_rule_is_that_of_the_announced_method(
     path: bytes, method: bytes, name: str | None
 ) -> None:
-    """DELETE's rule says whether DELETE's preflight passes, and no other."""
+    """The rule for DELETE alone decides whether the preflight of a DELETE passes."""
     asks = b"Access-Control-Request-Method: %b" % method
     route = find_route(TABLE, read(ORIGIN, asks, first=b"OPTIONS %b HTTP/1.1" % path))
     assert (None if route is None else route.name) == name
@@ -158,21 +158,21 @@ def test_the_rule_is_that_of_the_announced_method(
 
 @pytest.mark.parametrize("first", [b"OPTIONS * HTTP/1.1", b"OPTIONS http://h HTTP/1.1"])
 def test_of_the_server(first: bytes) -> None:
-    """What is about no resource falls under no rule, not even one for every path."""
+    """No rule, not even "/*", applies to a preflight for the whole server."""
     everything = RouteTable((RouteRule(path="/*", preflight=True),))
     assert find_route(everything, read(ORIGIN, ASKS)) is not None
     assert find_route(everything, read(ORIGIN, ASKS, first=first)) is None
 
 
 def test_of_another_host() -> None:
-    """A rule for one host lets no preflight of another pass."""
+    """A rule for one host passes no preflight for another host."""
     lines = (b"Host: other", ORIGIN, ASKS)
     head = read_request(*lines, first=b"OPTIONS /h HTTP/1.1", host=False)
     assert find_route(TABLE, head) is None
 
 
 def test_credentials_are_taken_away() -> None:
-    """No credential goes on, whatever it is; all else does, and the head itself stays as it was."""
+    """Every credential is removed, all other lines stay, and the head is not modified."""
     kept = (b"Host: h", ORIGIN, ASKS, b"X-A: Cookie: a=b", b"Cookies: 1")
     gone = (
         *(b"Authorization: Bearer t", b"authorization: Basic eDp5", b"Cookie: __Host-session=s"),

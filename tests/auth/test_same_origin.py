@@ -1,4 +1,4 @@
-"""Whose idea a request was: Origin and Sec-Fetch-Site."""
+"""Requests of our own pages, recognised by Origin and Sec-Fetch-Site."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.auth.forge import request
     ],
 )
 def test_changes_state(fields: dict[str, Any], changes: bool) -> None:  # noqa: FBT001
-    """Only the safe methods are harmless, and not when they open a tunnel."""
+    """Only the safe methods change no state, unless they open a tunnel."""
     assert changes_state(request(**fields)) is changes
 
 
@@ -80,5 +80,5 @@ def test_changes_state(fields: dict[str, Any], changes: bool) -> None:  # noqa: 
     ],
 )
 def test_same_origin(fields: dict[str, Any], same: bool) -> None:  # noqa: FBT001
-    """Sec-Fetch-Site decides; without it Origin must name this host; silence is no."""
+    """Sec-Fetch-Site decides; otherwise Origin must name this host; without both it is no."""
     assert is_same_origin(request(**fields)) is same

@@ -1,4 +1,4 @@
-"""Session values: they come back as they were; anything else is told apart, never raised."""
+"""Session values: they are decoded as encoded, and any other value gives a reason."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sidecar.auth.session import (
     RefreshRecord,
     Session,
     SessionKey,
+    TimestampInterner,
     Unreadable,
     adopt_session,
     decode_refresh,
@@ -43,13 +44,13 @@ RECORD = RefreshRecord(
 
 
 def changed(value: bytes, **members: Any) -> bytes:
-    """A session's value with members changed; None leaves one out."""
+    """Return an encoded session with changed members; None leaves a member out."""
     merged = json.loads(value) | members
     return json.dumps({k: v for k, v in merged.items() if v is not None}).encode()
 
 
 def changed_record(value: bytes, **members: Any) -> bytes:
-    """The same for the record inside a refresh value."""
+    """Return an encoded refresh record with changed members; None leaves a member out."""
     outer = json.loads(value)
     return json.dumps(
         outer | {"record": json.loads(changed(json.dumps(outer["record"]).encode(), **members))}
@@ -57,19 +58,19 @@ def changed_record(value: bytes, **members: Any) -> bytes:
 
 
 def test_token_ids() -> None:
-    """A session's key is the credential's SHA-256, or its text where Redis is shared."""
+    """A session is stored under the credential's SHA-256, or under the credential itself."""
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert token_id(b"abc") == refresh_id(b"abc") == digest
     assert token_id(b"abc", SessionKey.TOKEN) == "abc"
 
 
 def test_session_round_trip() -> None:
-    """A session comes back equal."""
+    """A session is decoded as it was encoded."""
     assert decode_session(encode_session(SESSION), "i1") == SESSION
 
 
 def test_refresh_round_trip() -> None:
-    """A refresh record comes back equal, its sealed bytes too."""
+    """A refresh record is decoded as it was encoded, including its sealed bytes."""
     assert decode_refresh(encode_refresh(RECORD, "r1"), "r1") == RECORD
 
 
@@ -92,7 +93,7 @@ NOT_JSON = [
 
 @pytest.mark.parametrize("value", NOT_JSON)
 def test_malformed_values(value: bytes) -> None:
-    """What is not of our making is malformed, as a session and as a refresh record."""
+    """A value in another format is malformed, as a session and as a refresh record."""
     assert decode_session(value, "i1") is Unreadable.MALFORMED
     assert decode_refresh(value, "r1") is Unreadable.MALFORMED
 
@@ -120,7 +121,7 @@ def test_malformed_values(value: bytes) -> None:
     ],
 )
 def test_changed_session(members: dict[str, Any], why: Unreadable | None) -> None:
-    """A value bound to another token, of another version or without sense is no session."""
+    """A value that is bound to another token, or has another version, is not a session."""
     value = changed(encode_session(SESSION), **members)
     assert decode_session(value, "i1") == (why or SESSION)
 
@@ -138,13 +139,13 @@ def test_changed_session(members: dict[str, Any], why: Unreadable | None) -> Non
     ],
 )
 def test_changed_record(members: dict[str, Any], why: Unreadable | None) -> None:
-    """The same holds for a refresh record."""
+    """A changed refresh record is refused for the same reasons as a session."""
     value = changed_record(encode_refresh(RECORD, "r1"), **members)
     assert decode_refresh(value, "r1") == (why or RECORD)
 
 
 def test_copied_record() -> None:
-    """A refresh record under another token's key is worth nothing."""
+    """A refresh record that is stored under another token's id is refused."""
     assert decode_refresh(encode_refresh(RECORD, "r1"), "r2") is Unreadable.MISMATCH
 
 
@@ -152,7 +153,7 @@ def test_copied_record() -> None:
     "value", [*NOT_JSON, pytest.param(changed(encode_session(SESSION), v=2), id="other-version")]
 )
 def test_adopted_value(value: bytes) -> None:
-    """Where Redis is shared, any value that is not ours is a live session of an unknown user."""
+    """With SESSION_KEY=token, any foreign value is a live session of an unknown user."""
     adopted = adopt_session(value, "i1")
     assert adopted == foreign_session("i1")
     assert isinstance(adopted, Session)
@@ -160,7 +161,7 @@ def test_adopted_value(value: bytes) -> None:
 
 
 def test_adopted_session() -> None:
-    """Where Redis is shared, our own values stay bound to their tokens."""
+    """With SESSION_KEY=token, our own values stay bound to their tokens."""
     assert adopt_session(encode_session(SESSION), "i1") == SESSION
     assert adopt_session(encode_session(SESSION), "i2") is Unreadable.MISMATCH
 
@@ -187,14 +188,25 @@ TIMES = st.floats(0, 1e11)
     )
 )
 def test_any_session_round_trip(session: Session) -> None:
-    """Any session that makes sense comes back equal."""
+    """Any valid session is decoded as it was encoded."""
     assert decode_session(encode_session(session), session.id) == session
 
 
 @unhurried
 @given(st.binary() | JSON.map(msgspec.json.encode))
 def test_never_raises(value: bytes) -> None:
-    """Any bytes at all are a session, or a word that says why not."""
+    """Any bytes decode to a session or to the reason why not."""
     assert isinstance(decode_session(value, "i1"), Unreadable)
     assert isinstance(decode_refresh(value, "r1"), Unreadable)
     assert isinstance(adopt_session(value, "i1"), Session)
+
+
+def test_equal_timestamps_are_one_object() -> None:
+    """Equal times give one object, and the number of remembered times is limited."""
+    timestamps = TimestampInterner()
+    first = timestamps[float("1000.5")]
+    assert first == 1000.5
+    assert timestamps[float("1000.5")] is first
+    for number in range(10_000):
+        assert timestamps[float(number)] == number
+    assert len(timestamps) <= 4096

@@ -1,4 +1,4 @@
-"""Strict JSON: one meaning or none."""
+"""Strict JSON: a document has one meaning, or is rejected."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.strict_json import MAX_DEPTH, parse_object
+from sidecar.auth.strict_json import MAX_DEPTH, parse_object, parse_trusted
 from tests.auth.forge import unhurried
 
 
 def nested(depth: int) -> bytes:
-    """An object with this many containers in each other, itself counted."""
+    """Return an object with this many nested containers, including itself."""
     return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
 
@@ -31,7 +31,7 @@ def nested(depth: int) -> bytes:
     ],
 )
 def test_objects(raw: bytes, value: dict[str, object]) -> None:
-    """What is one JSON object in UTF-8 is read as what it is."""
+    """A JSON object in UTF-8 is parsed."""
     assert parse_object(raw) == value
 
 
@@ -70,17 +70,17 @@ def test_objects(raw: bytes, value: dict[str, object]) -> None:
     ],
 )
 def test_no_objects(raw: bytes) -> None:
-    """What some reader could take for something else, or cannot write again, is nothing."""
+    """A document that parsers could read differently, or could not encode again, is rejected."""
     assert parse_object(raw) is None
 
 
 def test_deepest() -> None:
-    """Nesting is fine up to the limit."""
+    """Nesting is accepted up to the limit."""
     assert parse_object(nested(MAX_DEPTH)) is not None
 
 
 def test_broad() -> None:
-    """Many objects side by side are not deep."""
+    """Many objects side by side do not count as nesting."""
     assert parse_object(b'{"a": [' + b",".join([b"{}"] * 100) + b"]}") == {"a": [{}] * 100}
 
 
@@ -104,13 +104,19 @@ def test_broad() -> None:
     st.booleans(),
 )
 def test_round_trip(value: dict[str, object], ascii_only: bool) -> None:  # noqa: FBT001
-    """Whatever an honest encoder writes is read back the same."""
+    """Anything that an encoder writes is parsed back to the same value."""
     assert parse_object(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
 @unhurried
 @given(st.binary())
 def test_never_raises(raw: bytes) -> None:
-    """Any bytes at all are an object or nothing."""
+    """Any bytes give an object or None."""
     value = parse_object(raw)
     assert value is None or json.dumps(value, ensure_ascii=False).encode()
+
+
+def test_trusted_json() -> None:
+    """Bytes that were accepted before are parsed to the same object."""
+    raw = b'{"sub": "alice", "level": [1, 2.5, null]}'
+    assert parse_trusted(raw) == parse_object(raw)

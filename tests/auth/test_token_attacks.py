@@ -1,4 +1,4 @@
-"""Attacks on tokens, as they have been made on others: each is refused, and for its own reason."""
+"""Known attacks on JWT libraries: each is refused with its own reason."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ KEYS = [RSA_KEY, EC_KEY, HS_KEY, ED_KEY]
 
 
 def verifier(*keys: Any, **config: Any) -> Verifier:
-    """Verifies this issuer's tokens with these keys, any type and audience."""
+    """Return a verifier for this issuer's tokens with these keys, of any type and audience."""
     issuer = IssuerConfig(issuer=ISSUER, types=FOREIGN_TYPES, **config)
     return Verifier([issuer], KeyRing(keys or KEYS))
 
@@ -55,7 +55,7 @@ ALL = verifier()
 
 
 def public_forms() -> dict[str, bytes]:
-    """The RSA public key in every form in which it can be had."""
+    """Return the RSA public key in every format that an attacker could use."""
     public = private_key("RS256").public_key()
     pem = public_pem(private_key("RS256"))
     jwk = RSA_KEY.public_jwk()
@@ -80,7 +80,7 @@ def public_forms() -> dict[str, bytes]:
 @pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
 @pytest.mark.parametrize("form", public_forms())
 def test_public_key_as_secret(form: str, alg: str) -> None:
-    """No form of a public key serves as an HMAC secret (CVE-2017-11424, CVE-2022-29217)."""
+    """No format of a public key works as HMAC secret (CVE-2017-11424, CVE-2022-29217)."""
     secret = public_forms()[form]
     only_rsa = verifier(RSA_KEY)
     for kid in ("rsa", GONE):
@@ -129,7 +129,7 @@ def test_public_key_as_secret(form: str, alg: str) -> None:
 )
 @pytest.mark.parametrize("signature", ["empty", "hmac", "zeros"])
 def test_no_algorithm(alg: object, signature: str) -> None:
-    """An algorithm that is none, not known or written another way is refused, however signed."""
+    """An algorithm that is "none", unknown or spelled differently is refused."""
     parts = token(header={"alg": alg, "kid": "hs"}).split(b".")
     message = b".".join(parts[:2])
     made = {"empty": b"", "hmac": b64(sign(message)), "zeros": b64(bytes(32))}
@@ -152,13 +152,13 @@ def test_no_algorithm(alg: object, signature: str) -> None:
     ],
 )
 def test_algorithm_of_another_key(alg: str, kid: object, reason: Reason) -> None:
-    """A key is used with its one algorithm, whatever the token says (RFC 8725 section 3.1)."""
+    """A key is used only with its own algorithm (RFC 8725 section 3.1)."""
     raw = token(header={"kid": kid}, alg=alg, key=SECRET if alg == "HS256" else private_key(alg))
     assert ALL.verify_access(raw, NOW) is reason
 
 
 def test_configured_algorithms() -> None:
-    """An algorithm that is not configured is refused, even when there is a key for it."""
+    """An algorithm that is not configured is refused, even if there is a key for it."""
     narrow = verifier(algorithms=frozenset(("ES256",)))
     assert narrow.verify_access(token(), NOW) is Reason.ALGORITHM
     assert isinstance(narrow.verify_access(token(alg="ES256"), NOW), Verified)
@@ -183,12 +183,12 @@ def test_configured_algorithms() -> None:
     ],
 )
 def test_key_id(kid: object, reason: Reason) -> None:
-    """A key id is looked up and nothing else; one that is unknown names no key."""
+    """A key id is only looked up; an unknown one finds no key."""
     assert ALL.verify_access(token(header={"kid": kid}), NOW) is reason
 
 
 def evil_pair() -> tuple[ec.EllipticCurvePrivateKey, dict[str, str]]:
-    """A key of the attacker's own and its JWK."""
+    """Return a key of the attacker and its JWK."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key, pem_key("evil", private_pem(key)).public_jwk() or {}
 
@@ -196,7 +196,7 @@ def evil_pair() -> tuple[ec.EllipticCurvePrivateKey, dict[str, str]]:
 @pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "keys"])
 @pytest.mark.parametrize("kid", ["ec", "evil", GONE], ids=["known-kid", "own-kid", "no-kid"])
 def test_key_in_the_header(name: str, kid: object) -> None:
-    """A key that comes with the token, or an address of one, is not looked at (CVE-2018-0114)."""
+    """A key in the token, or the address of one, is ignored (CVE-2018-0114)."""
     key, jwk = evil_pair()
     value = {"jwk": jwk, "x5c": ["MIIB"], "keys": [jwk]}.get(name, "http://evil.test/keys")
     raw = token(header={name: value, "kid": kid}, alg="ES256", key=key)
@@ -221,12 +221,12 @@ def test_key_in_the_header(name: str, kid: object) -> None:
     ],
 )
 def test_critical_extensions(header: dict[str, Any]) -> None:
-    """A token that demands to be understood in another way is refused (CVE-2026-32597)."""
+    """A token with critical extensions is refused (CVE-2026-32597)."""
     assert ALL.verify_access(token(header=header), NOW) is Reason.TOKEN_MALFORMED
 
 
 def test_unencoded_payload() -> None:
-    """A payload that stands as it is (RFC 7797) is no base64url, and the header forbids it too."""
+    """An unencoded payload (RFC 7797) is refused, and so is its header."""
     header = b64(b'{"alg":"HS256","typ":"at+jwt","b64":false,"crit":["b64"]}')
     message = header + b"." + json.dumps(CLAIMS).encode()
     raw = message + b"." + b64(sign(message))
@@ -249,21 +249,21 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of
     ],
 )
 def test_psychic_signature(r: int, s: int) -> None:
-    """An ECDSA signature of numbers that prove nothing is none (CVE-2022-21449)."""
+    """An ECDSA signature of trivial numbers is refused (CVE-2022-21449)."""
     message = token(header={"kid": "ec"}, alg="ES256").rpartition(b".")[0]
     raw = message + b"." + b64(r.to_bytes(32) + s.to_bytes(32))
     assert ALL.verify_access(raw, NOW) is Reason.SIGNATURE
 
 
 def der(r: int, s: int) -> bytes:
-    """The two numbers as ASN.1, as most libraries give them."""
+    """Encode the two numbers as ASN.1, as most libraries do."""
     numbers = [n.to_bytes((n.bit_length() + 8) // 8) for n in (r, s)]
     body = b"".join(b"\x02" + bytes([len(n)]) + n for n in numbers)
     return b"\x30" + bytes([len(body)]) + body
 
 
 def ec_signature(message: bytes) -> tuple[int, int]:
-    """The two numbers of a good signature."""
+    """Return the two numbers of a valid signature."""
     key = private_key("ES256")
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return decode_dss_signature(key.sign(message, ec.ECDSA(SHA256())))
@@ -282,7 +282,7 @@ def ec_signature(message: bytes) -> tuple[int, int]:
     ],
 )
 def test_other_form_of_a_signature(write: Callable[[int, int], bytes]) -> None:
-    """A good ECDSA signature in any form but two numbers of 32 bytes is none."""
+    """An ECDSA signature must be two numbers of 32 bytes; other formats are refused."""
     message = token(header={"kid": "ec"}, alg="ES256").rpartition(b".")[0]
     good = ec_signature(message)
     fixed = message + b"." + b64(good[0].to_bytes(32) + good[1].to_bytes(32))
@@ -309,13 +309,13 @@ def test_other_form_of_a_signature(write: Callable[[int, int], bytes]) -> None:
     ],
 )
 def test_empty_signatures(alg: str, kid: str, signature: bytes) -> None:
-    """A signature that could be made without the key is none."""
+    """A signature that can be made without the key is refused."""
     message = token(header={"kid": kid}, alg=alg).rpartition(b".")[0]
     assert ALL.verify_access(message + b"." + b64(signature), NOW) is Reason.SIGNATURE
 
 
 def test_ed25519_twin() -> None:
-    """An Ed25519 signature plus the group's order is another number, and no signature."""
+    """An Ed25519 signature plus the order of the group is refused."""
     message = token(header={"kid": "ed"}, alg="EdDSA").rpartition(b".")[0]
     good = sign(message, "EdDSA")
     assert isinstance(ALL.verify_access(message + b"." + b64(good), NOW), Verified)
@@ -326,11 +326,11 @@ def test_ed25519_twin() -> None:
 
 
 def test_rsa_twin() -> None:
-    """An RSA signature plus the modulus is another number, and no signature."""
+    """An RSA signature plus the modulus is refused."""
     key = private_key("RS256")
     assert isinstance(key, rsa.RSAPrivateKey)
     modulus = key.public_key().public_numbers().n
-    for number in range(8):  # in one of them the sum has room in as many bytes
+    for number in range(8):  # for at least one of them the sum fits into the same number of bytes
         message = token({"jti": f"t{number}"}, {"kid": "rsa"}, alg="RS256").rpartition(b".")[0]
         twin = int.from_bytes(sign(message, "RS256")) + modulus
         raw = message + b"." + b64(twin.to_bytes(256 + (twin >= 2**2048)))
@@ -338,7 +338,7 @@ def test_rsa_twin() -> None:
 
 
 def test_truncated_hmac() -> None:
-    """The beginning of a good HMAC is not a good HMAC."""
+    """A prefix of a valid HMAC is refused."""
     message, _, signature = token().rpartition(b".")
     full = hmac.digest(SECRET, message, "sha256")
     assert b64(full) == signature
@@ -352,12 +352,12 @@ HEAD, BODY, SIGN = GOOD.split(b".")
 
 
 def padded(part: bytes) -> bytes:
-    """A part with the padding that base64url has elsewhere."""
+    """Return a part with the padding that base64 has elsewhere."""
     return part + b"=" * (-len(part) % 4)
 
 
 def loose(part: bytes) -> bytes:
-    """The same bytes by another spelling: the last character's unused bits set."""
+    """Return another encoding of the same bytes: unused bits of the last character are set."""
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return part[:-1] + alphabet[alphabet.index(part[-1:]) + 1 :][:1]
 
@@ -396,13 +396,13 @@ def loose(part: bytes) -> bytes:
     ],
 )
 def test_other_spellings(raw: bytes) -> None:
-    """A token has one spelling; in any other a revoked one could live on."""
+    """Only one encoding of a token is accepted, or a revoked token could have a second one."""
     assert isinstance(ALL.verify_access(GOOD, NOW), Verified)
     assert ALL.verify_access(raw, NOW) is Reason.TOKEN_MALFORMED
 
 
 def test_every_loose_bit() -> None:
-    """Unused bits are zero in every part, whatever its length."""
+    """Unused bits must be zero in every part, whatever its length."""
     for size in range(1, 9):
         payload = json.dumps({**CLAIMS, "pad": "x" * size}).encode()
         header = json.dumps({"alg": "HS256", "typ": "at+jwt", "pad": "x" * size}).encode()
@@ -455,12 +455,12 @@ CLAIMS_TEXT = json.dumps(CLAIMS)
     ],
 )
 def test_other_encodings(header: bytes, payload: bytes) -> None:
-    """What two readers could read differently is refused, however well it is signed."""
+    """A document that parsers could read differently is refused, even if signed correctly."""
     assert ALL.verify_access(raw_token(header, payload), NOW) is Reason.TOKEN_MALFORMED
 
 
 def test_encrypted_and_nested_tokens() -> None:
-    """A JWE has five parts; a token inside a token is not a claim set."""
+    """A JWE has five parts, and a nested token is not a set of claims."""
     assert ALL.verify_access(b".".join([b64(b'{"alg":"dir"}'), b"", *[b"AAAA"] * 3]), NOW) is (
         Reason.TOKEN_MALFORMED
     )
@@ -469,7 +469,7 @@ def test_encrypted_and_nested_tokens() -> None:
 
 
 def test_json_serialisation() -> None:
-    """Only the compact form is a token."""
+    """Only the compact serialisation is accepted."""
     members = {"payload": BODY, "protected": HEAD, "signature": SIGN}
     form = json.dumps({name: part.decode() for name, part in members.items()}).encode()
     assert ALL.verify_access(form, NOW) is Reason.TOKEN_MALFORMED
@@ -477,7 +477,7 @@ def test_json_serialisation() -> None:
 
 
 def test_key_of_another_issuer() -> None:
-    """One issuer's key does not sign for another, by the same key id or without one."""
+    """A key of one issuer does not verify tokens of another, with or without a key id."""
     two = Verifier(
         [IssuerConfig(issuer="a"), IssuerConfig(issuer="b")],
         KeyRing([secret_key("a", SECRET, kid="k"), secret_key("b", REFRESH_SECRET, kid="k")]),
@@ -489,7 +489,7 @@ def test_key_of_another_issuer() -> None:
 
 
 def test_removed_key() -> None:
-    """A key taken out of the ring verifies nothing any more (GHSA-675f-rq2r-jw82)."""
+    """A key that was removed from the ring verifies no token (GHSA-675f-rq2r-jw82)."""
     ring = KeyRing([HS_KEY, EC_KEY]).replaced(ISSUER, [EC_KEY])
     after = Verifier([IssuerConfig(issuer=ISSUER)], ring)
     assert after.verify_access(token(header={"kid": "hs"}), NOW) is Reason.KEY_UNKNOWN
@@ -509,6 +509,6 @@ def test_removed_key() -> None:
 def test_signature_comes_first(
     claims: dict[str, Any], header: dict[str, Any], reason: Reason
 ) -> None:
-    """Nothing that an unsigned token says of itself is judged before its signature."""
+    """Claims are checked only after the signature."""
     raw = token(claims, header, key=b"x" * 32)
     assert ALL.verify_access(raw, NOW) is reason

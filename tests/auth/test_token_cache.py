@@ -1,4 +1,4 @@
-"""The bounded cache: what lives stays while there is room, and it never grows beyond its size."""
+"""The token cache: valid entries stay while there is room, and it never exceeds its size."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ NOW = 1000.0
 
 @dataclass
 class Entry:
-    """Something that ends."""
+    """An entry with an expiry."""
 
     number: int
     until: float = NOW + 900.0
 
 
 def key(number: int) -> bytes:
-    """A digest of its own for each number."""
+    """Return a unique digest for a number."""
     return number.to_bytes(32)
 
 
 def numbers(cache: TokenCache[Entry]) -> list[int]:
-    """What it holds."""
+    """Return the numbers of the entries in the cache."""
     return sorted(entry.number for entry in cache.entries.values())
 
 
 def test_put() -> None:
-    """What was put is there, and nothing else."""
+    """The cache contains what was put into it, and nothing else."""
     cache: TokenCache[Entry] = TokenCache(4)
     one = Entry(1)
     cache.put(key(1), one, NOW)
@@ -42,7 +42,7 @@ def test_put() -> None:
 
 
 def test_as_many_as_there_is_room_for() -> None:
-    """All of them stay, however often they come; one more, and one goes."""
+    """Entries stay up to the size of the cache; one more evicts one."""
     cache: TokenCache[Entry] = TokenCache(8)
     for number in [*range(8), *range(8)]:
         cache.put(key(number), Entry(number), NOW)
@@ -53,7 +53,7 @@ def test_as_many_as_there_is_room_for() -> None:
 
 
 def test_what_has_ended_makes_room() -> None:
-    """It goes before anything that lives, also without any want of room."""
+    """Expired entries are dropped before valid ones, even if there is room."""
     cache: TokenCache[Entry] = TokenCache(100)
     for number in range(50):
         cache.put(key(number), Entry(number, NOW + (10 if number % 2 else 900)), NOW)
@@ -73,7 +73,7 @@ def test_put_again_replaces() -> None:
 
 
 def test_clear() -> None:
-    """After clearing there is nothing left, and room for all."""
+    """A cleared cache is empty and has room for all entries."""
     cache: TokenCache[Entry] = TokenCache(4)
     for number in range(4):
         cache.put(key(number), Entry(number), NOW)
@@ -86,7 +86,7 @@ def test_clear() -> None:
 
 @pytest.mark.parametrize("size", [-1, 0, 1])
 def test_smallest(size: int) -> None:
-    """However small it is made, it holds the newest entry."""
+    """A cache of any size holds at least the newest entry."""
     cache: TokenCache[Entry] = TokenCache(size)
     for number in range(5):
         cache.put(key(number), Entry(number), NOW)
@@ -99,7 +99,7 @@ def test_smallest(size: int) -> None:
     st.lists(st.tuples(st.integers(0, 15), st.integers(0, 20), st.integers(0, 3)), max_size=60),
 )
 def test_bounded_and_true(size: int, steps: list[tuple[int, int, int]]) -> None:
-    """Whatever comes in whatever order, it stays within its size and holds the newest of each."""
+    """In any order of operations, the cache keeps to its size and has the newest values."""
     cache: TokenCache[Entry] = TokenCache(size)
     newest: dict[int, Entry] = {}
     now = NOW

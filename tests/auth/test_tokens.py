@@ -1,4 +1,7 @@
-"""Good tokens and what they say; dates, audiences, issuers, types. Attacks have their own file."""
+"""Valid tokens and their claims, dates, audiences, issuers and types.
+
+The attacks are in `test_token_attacks`.
+"""
 
 from __future__ import annotations
 
@@ -65,12 +68,12 @@ VERIFIER = Verifier(
 
 
 def verify(raw: bytes, now: float = NOW) -> Verified | Reason:
-    """What the verifier says of an access token."""
+    """Verify an access token."""
     return VERIFIER.verify_access(raw, now)
 
 
 def test_good_token() -> None:
-    """A good token says who, which login, what for, and how long, with the leeway at both ends."""
+    """A valid token gives user, login, permissions and times, including the leeway."""
     raw = token()
     found = verify(raw)
     assert isinstance(found, Verified)
@@ -90,7 +93,7 @@ def test_good_token() -> None:
 
 
 def test_least_token() -> None:
-    """Only issuer, subject and expiry have to be there, and an audience where one is expected."""
+    """Only issuer, subject and expiry are required, and an audience if one is configured."""
     claims = dict.fromkeys(("aud", "sid", "jti", "iat", "nbf", "roles", "scope"), GONE)
     least = verify(token({**claims, "iss": "foreign"}, alg="ES256"))
     assert isinstance(least, Verified)
@@ -99,14 +102,14 @@ def test_least_token() -> None:
 
 
 def test_claims_are_not_shown() -> None:
-    """What a token says beside names does not get into a text by accident."""
+    """The repr of a verified token shows only subject and issuer."""
     assert "secret" not in repr(verify(token({"x": "secret"})))
     assert repr(VERIFIER).startswith(f"<Verifier ['{ISSUER}', '', 'foreign', 'nokeys'] <KeyRing 4")
 
 
 @pytest.mark.parametrize("alg", sorted(ALGORITHMS))
 def test_every_algorithm(alg: str) -> None:
-    """Every algorithm verifies, with its key and with no other."""
+    """Every algorithm verifies with its own key, and with no other."""
     if alg.startswith("HS"):
         key = secret_key(ISSUER, SECRET * 2, alg)
         raw = token(alg=alg, key=SECRET * 2)
@@ -121,7 +124,7 @@ def test_every_algorithm(alg: str) -> None:
 
 
 def test_several_secrets() -> None:
-    """Tokens of the secret before this one are still good, with a key id and without."""
+    """Tokens of the previous secret are accepted, with and without a key id."""
     current, previous = secret_key(ISSUER, SECRET), secret_key(ISSUER, REFRESH_SECRET)
     verifier = Verifier([OWN], KeyRing([current, previous]))
     for key, secret in ((current, SECRET), (previous, REFRESH_SECRET)):
@@ -152,7 +155,7 @@ def test_several_secrets() -> None:
     ],
 )
 def test_dates(claims: dict[str, Any], now: float, reason: Reason | None) -> None:
-    """A token is good from its `nbf` until its `exp`, give or take the leeway."""
+    """A token is valid from `nbf` to `exp`, plus the leeway on both sides."""
     found = verify(token(claims), now)
     assert (found if isinstance(found, Reason) else None) is reason
 
@@ -176,7 +179,7 @@ def test_dates(claims: dict[str, Any], now: float, reason: Reason | None) -> Non
     ],
 )
 def test_no_date(name: str, value: object) -> None:
-    """A date is a number that a clock can show; anything else is refused, wherever it stands."""
+    """A date must be a number up to the year 9999; any other value is refused."""
     assert verify(token({name: value})) is Reason.CLAIM_INVALID
 
 
@@ -185,7 +188,7 @@ def test_no_date(name: str, value: object) -> None:
     "value", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"01", b"1_000", b"0x7fffffff"]
 )
 def test_no_number(name: str, value: bytes) -> None:
-    """A number that JSON does not know makes the whole token malformed."""
+    """A number that JSON does not allow makes the token malformed."""
     payload = json.dumps({**CLAIMS, name: "@"}).encode().replace(b'"@"', value)
     assert verify(raw_token(b'{"alg":"HS256","typ":"at+jwt"}', payload)) is Reason.TOKEN_MALFORMED
 
@@ -226,7 +229,7 @@ def test_no_number(name: str, value: bytes) -> None:
     ],
 )
 def test_claims(claims: dict[str, Any], reason: Reason | None) -> None:
-    """Each claim that means something here has the type that it should have."""
+    """Each claim that is used must have the right type."""
     found = verify(token(claims))
     assert (found if isinstance(found, Reason) else None) is reason
 
@@ -254,7 +257,7 @@ def test_claims(claims: dict[str, Any], reason: Reason | None) -> None:
     ],
 )
 def test_audience(audience: object, reason: Reason | None) -> None:
-    """One of the audiences is exactly ours, and all of them are texts."""
+    """One of the audiences must equal ours, and all of them must be strings."""
     found = verify(token({"aud": audience}))
     assert (found if isinstance(found, Reason) else None) is reason
 
@@ -269,7 +272,7 @@ def test_audience(audience: object, reason: Reason | None) -> None:
     ],
 )
 def test_audience_not_checked(audience: object, reason: Reason | None) -> None:
-    """Where no audience is configured any will do, if it is one."""
+    """If no audience is configured, any valid one is accepted."""
     found = verify(token({"iss": "foreign", "aud": audience}, alg="ES256"))
     assert (found if isinstance(found, Reason) else None) is reason
 
@@ -293,26 +296,26 @@ def test_audience_not_checked(audience: object, reason: Reason | None) -> None:
     ],
 )
 def test_issuer(issuer: object, reason: Reason | None) -> None:
-    """The issuer is exactly one that is configured; its own keys and rules hold for its tokens."""
+    """The issuer must be a configured one, whose own keys and rules apply."""
     found = verify(token({"iss": issuer}))
     assert (found if isinstance(found, Reason) else None) is reason
 
 
 def test_no_issuer_is_missing() -> None:
-    """Where every issuer has a name, a token without `iss` lacks a claim."""
+    """If every issuer has a name, a token without `iss` lacks a claim."""
     verifier = Verifier([OWN], KeyRing([secret_key(ISSUER, SECRET)]))
     assert verifier.verify_access(token({"iss": GONE}), NOW) is Reason.CLAIM_MISSING
     assert verifier.verify_access(token({"iss": ""}), NOW) is Reason.ISSUER_UNKNOWN
 
 
 def test_issuer_whose_keys_are_not_here() -> None:
-    """Tokens of an issuer whose keys have not come yet are refused for want of the key."""
+    """Tokens of an issuer whose keys are not loaded yet are refused: unknown key."""
     raw = token({"iss": "nokeys"}, alg="RS256")
     assert verify(raw) is Reason.KEY_UNKNOWN
 
 
 def test_session_mode_is_the_issuers() -> None:
-    """Whether a session is needed is said for each issuer."""
+    """Each issuer has its own session mode."""
     own, other = verify(token()), verify(token({"iss": GONE}))
     assert isinstance(own, Verified)
     assert isinstance(other, Verified)
@@ -343,7 +346,7 @@ def test_session_mode_is_the_issuers() -> None:
     ],
 )
 def test_type(kind: object, own: bool, foreign: bool) -> None:  # noqa: FBT001
-    """Our own tokens say that they are access tokens; of others, what is configured is accepted."""
+    """Our tokens must have the type of access tokens; other issuers' types are configurable."""
     ours = verify(token(header={"typ": kind}))
     theirs = verify(token({"iss": "foreign"}, {"typ": kind}, alg="ES256"))
     assert (ours is not Reason.TOKEN_TYPE) is own
@@ -353,7 +356,7 @@ def test_type(kind: object, own: bool, foreign: bool) -> None:  # noqa: FBT001
 
 
 def test_refresh_token() -> None:
-    """A refresh token is good as one, with its own key and type."""
+    """A refresh token is accepted with its own key and type."""
     found = VERIFIER.verify_refresh(token(header={"typ": "refresh+jwt"}, key=REFRESH_SECRET), NOW)
     assert isinstance(found, Verified)
     assert (found.subject, found.session_id) == ("alice", "s1")
@@ -373,7 +376,7 @@ def test_refresh_token() -> None:
 def test_neither_passes_for_the_other(
     kind: str, key: bytes, as_access: Reason | None, as_refresh: Reason | None
 ) -> None:
-    """Type and key both tell access from refresh tokens, so that one slip is not enough."""
+    """Access and refresh tokens differ in both type and key: one mistake is not enough."""
     raw = token(header={"typ": kind}, key=key)
     access, refresh = verify(raw), VERIFIER.verify_refresh(raw, NOW)
     assert (access if isinstance(access, Reason) else None) is as_access
@@ -388,7 +391,7 @@ def test_no_refresh_tokens() -> None:
 
 
 def test_length() -> None:
-    """A token may have 8 KiB and no more; a longer one is not looked at."""
+    """A token may have 8 KiB; a longer one is not decoded."""
     empty = len(token({"pad": ""}))
     room = (MAX_TOKEN - empty) * 3 // 4 - 2
     assert isinstance(verify(token({"pad": "x" * room})), Verified)
@@ -401,7 +404,7 @@ def test_length() -> None:
     st.binary(max_size=300) | st.lists(st.binary(max_size=60).map(b64), max_size=4).map(b".".join)
 )
 def test_any_bytes(raw: bytes) -> None:
-    """Any bytes get a reason, and nothing is raised."""
+    """Arbitrary bytes give a reason, and nothing is raised."""
     assert isinstance(verify(raw), Reason)
     assert isinstance(VERIFIER.verify_refresh(raw, NOW), Reason)
 
@@ -423,7 +426,7 @@ JSON = st.recursive(
     ),
 )
 def test_any_members(claims: dict[str, Any], header: dict[str, Any]) -> None:
-    """Whatever a well-signed token says, it is good or has a reason, and nothing is raised."""
+    """A signed token with any members is accepted or refused, and nothing is raised."""
     found = verify(token(claims, header))
     assert isinstance(found, Reason | Verified)
     if isinstance(found, Verified):
@@ -433,7 +436,7 @@ def test_any_members(claims: dict[str, Any], header: dict[str, Any]) -> None:
 @unhurried
 @given(st.integers(0, 2), st.data())
 def test_every_other_spelling_is_refused(part: int, data: st.DataObject) -> None:
-    """Changing, adding or leaving out any one character of a good token makes a bad one."""
+    """Changing, adding or removing any character of a valid token makes it invalid."""
     parts = token().split(b".")
     at = data.draw(st.integers(0, len(parts[part]) - 1))
     change = data.draw(

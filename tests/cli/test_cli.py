@@ -1,4 +1,4 @@
-"""The command `sidecar`: what it prints where, and how it exits."""
+"""The command `sidecar`: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMMANDS = ("run", "demo", "check", "hash-password", "token", "sessions", "versi
 def command(
     *arguments: str, stdin: str = "", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The command as a user runs it, with nothing of this process's environment but the path."""
+    """Run the command as a user does, with only PATH of this process's environment."""
     return subprocess.run(
         [sys.executable, "-m", "sidecar", *arguments],
         input=stdin,
@@ -51,7 +51,7 @@ def command(
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment with two good secrets and no other setting."""
+    """Set an environment with two valid secrets and no other setting."""
     for name in kinds_of(Settings):
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in SECRETS.items():
@@ -60,7 +60,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    """Give these bytes on standard input."""
+    """Provide these bytes on standard input."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
 
 
@@ -73,7 +73,7 @@ def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     ids=lambda arguments: " ".join(arguments) or "sidecar",
 )
 def test_help_teaches_by_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command says what it does, and shows a line to copy."""
+    """The help of every command has an example to copy."""
     with pytest.raises(SystemExit) as exit_:
         main([*arguments, "--help"])
     assert exit_.value.code == 0
@@ -84,16 +84,16 @@ def test_help_teaches_by_examples(arguments: list[str], capsys: pytest.CaptureFi
 
 
 def test_the_help_of_run_tells_of_reloads_and_tls(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who reads nothing else knows what a changed file and each signal do, and how to speak TLS."""
+    """The help of `run` explains reloads, signals and TLS."""
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     text = capsys.readouterr().out
-    for word in ("SIGHUP", "SIGTERM", "read again when they change", "TLS_CERT_FILE"):
+    for word in ("SIGHUP", "SIGTERM", "reloaded when they change", "TLS_CERT_FILE"):
         assert word in text
 
 
 def test_every_example_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the help shows is what the parser takes."""
+    """The parser accepts every example in the help."""
     examples = set()
     for arguments in ([], *([name] for name in COMMANDS), ["token", "mint"], ["token", "inspect"]):
         with pytest.raises(SystemExit):
@@ -124,7 +124,7 @@ def test_every_example_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[s
 def test_a_wrong_command_exits_with_2(
     arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was wrong stands on standard error, after the usage."""
+    """The error is printed on standard error, after the usage."""
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
@@ -132,12 +132,12 @@ def test_a_wrong_command_exits_with_2(
 
 
 def test_the_flags_are_those_that_problems_name() -> None:
-    """A problem that says `flag --upstream` speaks of a flag that exists."""
+    """Problems name flags that exist."""
     assert {name: flag for flag, name, _, _ in SETTING_FLAGS} == FLAGS
 
 
 def test_help_tells_the_real_defaults() -> None:
-    """A default in a flag's help is the setting's."""
+    """The defaults in the help are those of the settings."""
     defaults = {
         name: str(kinds_of(Settings)[name].show(Settings.__struct_defaults__[position]))
         for position, name in enumerate(_optional_fields())
@@ -148,7 +148,7 @@ def test_help_tells_the_real_defaults() -> None:
 
 
 def _optional_fields() -> Sequence[str]:
-    """The fields that have a default, in the order of `__struct_defaults__`."""
+    """Return the fields that have a default, in the order of `__struct_defaults__`."""
     return Settings.__struct_fields__
 
 
@@ -156,7 +156,7 @@ def _optional_fields() -> Sequence[str]:
 
 
 def test_version_is_fast_and_loads_no_server() -> None:
-    """It imports nothing but the parser: no settings, no event loop, no crypto."""
+    """`sidecar version` imports only the parser: no settings, event loop or cryptography."""
     code = (
         "import sys; from sidecar.cli import main; code = main(['version']);"
         "print(sorted({'asyncio', 'aiohttp', 'uvloop', 'redis', 'jwt', 'msgspec'}"
@@ -170,7 +170,7 @@ def test_version_is_fast_and_loads_no_server() -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    """`python -m sidecar` does what the installed command does."""
+    """`python -m sidecar` does the same as the installed command."""
     found = command("version")
     assert (found.returncode, found.stdout) == (0, f"sidecar {sidecar.__version__}\n")
 
@@ -181,7 +181,7 @@ def test_the_module_is_the_command() -> None:
 def test_check_says_that_all_is_well(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line, exit code 0."""
+    """A valid configuration gives one line and exit code 0."""
     environment.setenv("SESSION_STORE", "local")
     assert main(["check"]) == 0
     assert capsys.readouterr().out == (
@@ -192,7 +192,7 @@ def test_check_says_that_all_is_well(
 def test_check_of_the_shipped_file(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The annotated file passes as it is, with the demo's users too."""
+    """The annotated file is valid, also with the demo's users."""
     environment.setenv("USERS_FILE", str(ROOT / "config" / "users.toml"))
     assert main(["check", "--config", str(ROOT / "config" / "sidecar.toml")]) == 0
     assert "sessions in Redis" in capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_check_of_the_shipped_file(
 def test_check_prints_what_holds(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """TOML with origins, flags included, secrets masked."""
+    """The output is TOML with origins, includes the flags, and masks secrets."""
     environment.setenv("REDIS_PORT", "7000")
     assert main(["check", "--print-config", "--listen", "127.0.0.1:1"]) == 0
     text = capsys.readouterr().out
@@ -211,7 +211,7 @@ def test_check_prints_what_holds(
 
 
 def test_check_names_every_problem_on_standard_error() -> None:
-    """Exit code 2, one line each, nothing on standard output."""
+    """Problems give exit code 2 and one line each on standard error."""
     found = command(
         "check", "--log-level", "loud", env={"JWT_SECRET": "hunter2", "REDIS_PORT": "x"}
     )
@@ -228,7 +228,7 @@ def test_check_names_every_problem_on_standard_error() -> None:
 def test_a_bad_users_file_is_a_problem_of_the_configuration(
     name: str, environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the configuration names is read as well, before anything is started."""
+    """Files that the configuration names are checked before anything is started."""
     users = tmp_path / "users.toml"
     users.write_text('[[user]]\nname = "alice"\npassword_hash = "demo-alice"\n')
     environment.setenv("USERS_FILE", str(users))
@@ -240,7 +240,7 @@ def test_a_bad_users_file_is_a_problem_of_the_configuration(
 
 
 def test_a_password_from_a_pipe_is_hashed() -> None:
-    """One line in, one line out: the hash that a users file takes."""
+    """A password on standard input gives one line with its hash."""
     found = command("hash-password", stdin="pässword with spaces \n")
     assert found.returncode == 0
     assert found.stdout.startswith("$argon2id$")
@@ -263,7 +263,7 @@ def test_what_is_no_password_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Exit code 1 and the reason, without the input."""
+    """Invalid input gives exit code 1 and a message that does not repeat it."""
     feed(monkeypatch, data)
     assert main(["hash-password"]) == 1
     found = capsys.readouterr()
@@ -282,7 +282,7 @@ def test_what_is_no_password_is_refused(
 def test_at_a_terminal_a_password_is_asked_for_twice(
     answers: Sequence[str], code: int, expected: str
 ) -> None:
-    """Without echo; the two have to be the same."""
+    """The password is read twice without echo, and both must be equal."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "sidecar", "hash-password"],
@@ -294,7 +294,7 @@ def test_at_a_terminal_a_password_is_asked_for_twice(
     ) as process:
         os.close(theirs)
         shown = ""
-        for answer, prompt in zip(answers, ("Password: ", "Once more: "), strict=False):
+        for answer, prompt in zip(answers, ("Password: ", "Password again: "), strict=False):
             while not shown.endswith(prompt):
                 shown += os.read(ours, 1024).decode()
             os.write(ours, f"{answer}\n".encode())
@@ -306,12 +306,12 @@ def test_at_a_terminal_a_password_is_asked_for_twice(
 
 
 def read_rest(terminal: int) -> str:
-    """What is still to come, until the other side is closed."""
+    """Read everything until the other side is closed."""
     text = ""
     while True:
         try:
             text += os.read(terminal, 1024).decode()
-        except OSError:  # Linux's way to say that nobody holds the other side
+        except OSError:  # on Linux: the other side is closed
             return text
 
 
@@ -321,7 +321,7 @@ def read_rest(terminal: int) -> str:
 def test_run_says_which_port_is_taken(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 1 and the flag to choose another with."""
+    """The command exits with 1, and names the flag for another port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         environment.setenv("SESSION_STORE", "local")
@@ -336,7 +336,7 @@ def test_run_says_which_port_is_taken(
 def test_run_says_what_else_stands_against_listening(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An address of another machine, a name that nobody knows."""
+    """An address of another machine, or an unknown name, is reported."""
     environment.setenv("SESSION_STORE", "local")
     arguments = ["--listen", "192.0.2.1:0", "--admin-listen", "absent.invalid:0"]
     assert main(["run", *arguments]) == 1
@@ -348,7 +348,7 @@ def test_run_says_what_else_stands_against_listening(
 
 
 def test_demo_needs_three_ports(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2 when one is given twice."""
+    """Repeating a port gives exit code 2."""
     assert main(["demo", "--port", "8080"]) == 2
     assert (
         capsys.readouterr().err == "sidecar: expected three different ports; got 8080, 9105, 8080\n"

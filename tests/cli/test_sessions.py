@@ -1,4 +1,4 @@
-"""`sidecar sessions`, on a real Redis."""
+"""`sidecar sessions` on a real Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from sidecar.auth.denylist import EVERYTHING, Kind, decode_revocation, revocation_name
+from sidecar.auth.denylist import EVERYTHING, RevocationKind, decode_revocation, revocation_name
 from sidecar.auth.session import token_id
 from sidecar.cli import main
 from sidecar.sessions.redis.connect import RedisConfig, connect
@@ -32,14 +32,14 @@ TOKEN = "the.token.itself"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    """One for all of these."""
+    """Start one Redis for all tests of this module."""
     with RedisServer() as running:
         yield running
 
 
 @pytest.fixture
 def redis(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
-    """That one, empty, and an environment that leads to it."""
+    """Return the Redis, emptied, and set an environment that uses it."""
     server.admin.flushall()
     server.forget_calls()
     for name in kinds_of(Settings):
@@ -52,7 +52,7 @@ def redis(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
 
 
 def log_in(server: RedisServer, grants: Sequence[Grant]) -> None:
-    """Write these as the sidecar does."""
+    """Write these sessions as the sidecar does."""
 
     async def write() -> None:
         client = connect(RedisConfig(host="127.0.0.1", port=server.port, timeout=5.0))
@@ -65,7 +65,7 @@ def log_in(server: RedisServer, grants: Sequence[Grant]) -> None:
 
 
 def test_the_list(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table, with times that can be read; nothing that could be shown as a credential."""
+    """The list is a table with readable times, and shows no credential."""
     grant = new_login(NOW)
     log_in(redis, [grant])
     assert main(["sessions", "list"]) == 0
@@ -78,7 +78,7 @@ def test_the_list(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_list_as_json(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """One object a line."""
+    """The output has one JSON object per line."""
     log_in(redis, [new_login(NOW), new_login(NOW, "bob")])
     assert main(["sessions", "list", "--json", "--user", "bob"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
@@ -87,7 +87,7 @@ def test_the_list_as_json(redis: RedisServer, capsys: pytest.CaptureFixture[str]
 
 
 def test_many(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """A part at a time, and without KEYS."""
+    """Many sessions are read in steps, without KEYS."""
     log_in(redis, [new_login(NOW, f"user-{number}") for number in range(3000)])
     assert main(["sessions", "count"]) == 0
     assert capsys.readouterr().out == "3000\n"
@@ -100,7 +100,7 @@ def test_many(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_hostile_user_agent(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says nothing to the terminal."""
+    """Control characters of a user agent do not reach the terminal."""
     log_in(redis, [replace(new_login(NOW), user_agent="\x1b[2Jx\r\ny\u202e")])
     assert main(["sessions", "list"]) == 0
     out = capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_a_hostile_user_agent(redis: RedisServer, capsys: pytest.CaptureFixture[
 
 
 def test_what_is_not_ours(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """Other values under such keys are no logins."""
+    """Values of another program under similar keys are ignored."""
     redis.admin.set("session:sid:text", "x")
     redis.admin.hset("session:sid:hash", "a", "b")
     assert main(["sessions", "list"]) == 1
@@ -117,7 +117,7 @@ def test_what_is_not_ours(redis: RedisServer, capsys: pytest.CaptureFixture[str]
 
 
 def test_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """By its sid."""
+    """`show` finds a session by its sid."""
     grant = new_login(NOW)
     log_in(redis, [grant])
     assert main(["sessions", "show", grant.session.sid]) == 0
@@ -131,7 +131,7 @@ def test_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_revoking_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """All of it ends; again, there is none."""
+    """Revoking ends everything of a session; repeating it finds no session."""
     grant = new_login(NOW)
     log_in(redis, [grant])
     assert main(["sessions", "revoke", "--sid", grant.session.sid]) == 0
@@ -144,7 +144,7 @@ def test_revoking_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) ->
 def test_revoking_by_token(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is read from standard input, and not shown."""
+    """The token is read from standard input, and is not shown."""
     grant = new_login(NOW)
     session = replace(grant.session, id=token_id(TOKEN.encode()))
     log_in(redis, [replace(grant, session=session)])
@@ -159,7 +159,7 @@ def test_revoking_by_token(
 def test_revoking_what_began_before(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], moment: str
 ) -> None:
-    """The user's later logins go on, and others'."""
+    """Later sessions of the user, and other users' sessions, stay live."""
     old = [new_login(NOW + number / 1000) for number in range(1200)]
     new, bobs = new_login(NOW + 100), new_login(NOW, "bob")
     log_in(redis, [*old, new, bobs])
@@ -189,7 +189,7 @@ def test_revoking_what_began_before(
 def test_what_cannot_be_meant(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    """It is said what was expected, and nothing is ended."""
+    """A contradictory command is refused with a message, and ends nothing."""
     log_in(redis, [new_login(NOW)])
     assert main(["sessions", *arguments]) == 2
     assert capsys.readouterr().err == said + "\n"
@@ -199,7 +199,7 @@ def test_what_cannot_be_meant(
 def test_without_redis(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says why in a word; in local memory there is nothing to be shared."""
+    """An unusable Redis, or sessions in local memory, are reported."""
     monkeypatch.setenv("REDIS_PORT", str(free_port()))
     for arguments in (["list"], ["count"], ["revoke", "--sid", "x"], ["show", "x"]):
         assert main(["sessions", *arguments]) == 1
@@ -212,7 +212,7 @@ def test_without_redis(
 def test_a_wrong_password(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is not shown."""
+    """A wrong Redis password is reported, and not shown."""
     monkeypatch.setenv("REDIS_USERNAME", "nobody")
     monkeypatch.setenv("REDIS_PASSWORD", "not-this-one")
     assert main(["sessions", "list"]) == 1
@@ -234,7 +234,7 @@ session_mode = "none"
 
 @pytest.fixture
 def issuers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A configuration that believes two others; the issuer whose tokens can be revoked."""
+    """Configure two foreign issuers; return the one with a denylist."""
     file = tmp_path / "sidecar.toml"
     file.write_text(ISSUERS)
     monkeypatch.setenv("SIDECAR_CONFIG", str(file))
@@ -244,19 +244,19 @@ def issuers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize(
     ("arguments", "kind", "before"),
     [
-        pytest.param(["--jti", "alice"], Kind.JTI, EVERYTHING, id="token"),
-        pytest.param(["--sid", "alice"], Kind.SID, EVERYTHING, id="login"),
+        pytest.param(["--jti", "alice"], RevocationKind.JTI, EVERYTHING, id="token"),
+        pytest.param(["--sid", "alice"], RevocationKind.SID, EVERYTHING, id="login"),
         pytest.param(
             ["--user", "alice", "--before", "2026-09-21T14:13:20Z"],
-            *(Kind.USER, NOW),
+            *(RevocationKind.USER, NOW),
             id="user",
         ),
     ],
 )
 def test_revoking_a_foreign_one(
-    redis: RedisServer, issuers: str, arguments: list[str], kind: Kind, before: float
+    redis: RedisServer, issuers: str, arguments: list[str], kind: RevocationKind, before: float
 ) -> None:
-    """One key, which every pod reads; a login of ours of that name goes on."""
+    """A revocation is one key that every pod reads; our sessions with that id stay live."""
     log_in(redis, [new_login(NOW)])
     assert main(["sessions", "revoke", "--issuer", issuers, *arguments]) == 0
     key = f"session:denied:{revocation_name(kind, issuers, 'alice')}"
@@ -265,10 +265,10 @@ def test_revoking_a_foreign_one(
 
 
 def test_revoking_all_of_a_foreign_user(redis: RedisServer, issuers: str) -> None:
-    """What was issued before now."""
+    """All tokens issued before now are revoked."""
     began = time.time()
     assert main(["sessions", "revoke", "--issuer", issuers, "--user", "alice"]) == 0
-    name = revocation_name(Kind.USER, issuers, "alice")
+    name = revocation_name(RevocationKind.USER, issuers, "alice")
     found = decode_revocation(redis.value(f"session:denied:{name}"))
     assert began <= found.before <= time.time()
     assert found.until > found.before + 86400
@@ -295,7 +295,7 @@ def test_revoking_all_of_a_foreign_user(redis: RedisServer, issuers: str) -> Non
 def test_what_cannot_be_revoked(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    """It is said what was expected, and nothing is written."""
+    """A contradictory command is refused with a message, and writes nothing."""
     assert main(["sessions", "revoke", *arguments]) == 2
     assert capsys.readouterr().err == f"sidecar: {said}\n"
     assert redis.admin.keys("*") == []

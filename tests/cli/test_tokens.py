@@ -1,4 +1,4 @@
-"""`sidecar token`: what it mints is accepted, what it inspects is judged as the sidecar would."""
+"""`sidecar token`: minted tokens are accepted, and inspection agrees with the sidecar."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sidecar.app import build
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.cli import main
+from sidecar.cli.token_report import MEANINGS, judge, show
 from sidecar.cli.tokens import NO_SESSION
-from sidecar.cli.verdict import MEANINGS, judge, show
 from sidecar.settings import Settings, settings_from
 from sidecar.settings.model import kinds_of
 from tests.peers import stack
@@ -41,7 +41,7 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment with two good secrets and no other setting."""
+    """Set an environment with two valid secrets and no other setting."""
     for name in kinds_of(Settings):
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in SECRETS.items():
@@ -50,14 +50,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def mint(output: Output, *arguments: str) -> str:
-    """The token that `sidecar token mint` prints."""
+    """Return the token that `sidecar token mint` prints."""
     output.readouterr()
     assert main(["token", "mint", *arguments]) == 0
     return output.readouterr().out.removesuffix("\n")
 
 
 def inspect(monkeypatch: pytest.MonkeyPatch, output: Output, text: str) -> tuple[int, str]:
-    """The exit code and the output of `sidecar token inspect` on this input."""
+    """Return the exit code and output of `sidecar token inspect` for this input."""
     output.readouterr()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
     code = main(["token", "inspect"])
@@ -65,20 +65,20 @@ def inspect(monkeypatch: pytest.MonkeyPatch, output: Output, text: str) -> tuple
 
 
 def verifier(**env: str) -> Verifier:
-    """What a sidecar with these settings believes."""
+    """Return the verifier of a sidecar with these settings."""
     settings = settings_from(env=SECRETS | env)
     return build.make_verifier(settings, build.Keys(settings), KeyRing())
 
 
 def issued(now: float = NOW, **env: str) -> str:
-    """An access token that such a sidecar issues."""
+    """Return an access token that such a sidecar issues."""
     settings = settings_from(env=SECRETS | env)
     issuer = build.make_issuer(settings, build.Keys(settings))
     return issuer.access("alice", "sid", {"roles": ["user"]}, now, "jti")
 
 
 def encoded(*parts: object) -> bytes:
-    """Unsigned parts of a token."""
+    """Return unsigned parts of a token."""
     return b".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
 
 
@@ -86,7 +86,7 @@ def encoded(*parts: object) -> bytes:
 
 
 def test_a_minted_token_is_accepted(capsys: Output, environment: pytest.MonkeyPatch) -> None:
-    """Its subject, roles, scopes, claims and time are those that were asked for."""
+    """The token has the given subject, roles, scopes, claims and lifetime."""
     asked = ("--role", "a", "--role", "b", "--scope", "r:read", "--ttl", "5m")
     claims = ("--claim", "tenant=acme", "--claim", 'level={"n": [3]}')
     token = mint(capsys, "--sub", "job", *asked, *claims)
@@ -97,13 +97,13 @@ def test_a_minted_token_is_accepted(capsys: Output, environment: pytest.MonkeyPa
     assert 299 <= found.claims["exp"] - found.claims["iat"] <= 301
     code, text = inspect(environment, capsys, token)
     assert code == 0
-    assert text.endswith("accepted, if its session is live (sessions are not looked up here)\n")
+    assert text.endswith("accepted, if its session is live (this command does not look it up)\n")
 
 
 def test_a_token_without_a_session_comes_with_a_note(
     capsys: Output, environment: pytest.MonkeyPatch
 ) -> None:
-    """On standard error, for the token is taken from standard output; and only where it matters."""
+    """The note is on standard error, and only if session_mode is required."""
     assert main(["token", "mint", "--sub", "alice"]) == 0
     found = capsys.readouterr()
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", found.out)
@@ -119,7 +119,7 @@ def test_a_token_without_a_session_comes_with_a_note(
 def test_a_stored_session_is_in_redis_for_as_long_as_the_token(
     capsys: Output, environment: pytest.MonkeyPatch
 ) -> None:
-    """With --store a real Redis holds the session under the token's hash."""
+    """--store writes the session to a real Redis, under the SHA-256 of the token."""
     with RedisServer(password="of-the-test") as server:
         environment.setenv("REDIS_PORT", str(server.port))
         environment.setenv("REDIS_PASSWORD", "of-the-test")
@@ -138,7 +138,7 @@ def test_a_stored_session_is_in_redis_for_as_long_as_the_token(
 def test_no_token_is_made_when_redis_is_away(
     capsys: Output, environment: pytest.MonkeyPatch
 ) -> None:
-    """A token whose session was lost would only be refused."""
+    """If the session cannot be stored, no token is printed."""
     environment.setenv("REDIS_HOST", "127.0.0.1")
     environment.setenv("REDIS_PORT", str(free_port()))
     assert main(["token", "mint", "--sub", "alice", "--store"]) == 1
@@ -154,17 +154,17 @@ def test_no_token_is_made_when_redis_is_away(
         pytest.param(["--ttl", "0"], '--ttl: expected a duration such as 5m or 12h; got "0"'),
         pytest.param(["--claim", "tenant"], '--claim: expected NAME=VALUE; got "tenant"'),
         pytest.param(["--claim", "=x"], '--claim: expected NAME=VALUE; got "=x"'),
-        pytest.param(["--claim", "exp=1"], "--claim: exp is not for you to choose here"),
-        pytest.param(["--claim", "roles=[]"], "--claim: roles is not for you to choose here"),
-        pytest.param(["--claim", "a=1", "--claim", "a=2"], "--claim: a is not for you"),
-        pytest.param(["--claim", f"a={'x' * 9000}"], "a token of 12"),
-        pytest.param(["--store"], "--store needs session_store = redis"),
+        pytest.param(["--claim", "exp=1"], "--claim: exp is reserved"),
+        pytest.param(["--claim", "roles=[]"], "--claim: roles is reserved"),
+        pytest.param(["--claim", "a=1", "--claim", "a=2"], "--claim: a is reserved, or was"),
+        pytest.param(["--claim", f"a={'x' * 9000}"], "expected a token of at most 8192 bytes"),
+        pytest.param(["--store"], "--store: expected session_store = redis"),
     ],
 )
 def test_what_cannot_be_minted(
     arguments: list[str], expected: str, capsys: Output, environment: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 2, and what was expected."""
+    """Invalid arguments give exit code 2 and a message."""
     environment.setenv("SESSION_STORE", "local")
     assert main(["token", "mint", "--sub", "alice", *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"sidecar: {expected}")
@@ -176,7 +176,7 @@ def test_what_cannot_be_minted(
 def test_inspect_shows_what_is_in_a_token_but_not_the_token(
     capsys: Output, environment: pytest.MonkeyPatch
 ) -> None:
-    """Header, claims and times can be passed on; with what is printed nobody gets in."""
+    """The output has header, claims and times, but cannot be used as a credential."""
     token = mint(capsys, "--sub", "alice", "--role", "user", "--ttl", "1h")
     code, text = inspect(environment, capsys, f"Bearer {token}\n")
     assert code == 0
@@ -187,7 +187,7 @@ def test_inspect_shows_what_is_in_a_token_but_not_the_token(
 
 
 def test_a_refused_token_exits_with_1(capsys: Output, environment: pytest.MonkeyPatch) -> None:
-    """The reason is the word that the metric and the log use."""
+    """The reason has the same label as in metrics and logs."""
     token = mint(capsys, "--sub", "alice")
     changed = token[:-4] + ("AAAA" if not token.endswith("AAAA") else "BBBB")
     code, text = inspect(environment, capsys, changed)
@@ -195,7 +195,7 @@ def test_a_refused_token_exits_with_1(capsys: Output, environment: pytest.Monkey
     assert f"refused, signature: {MEANINGS[Reason.SIGNATURE]}" in text
 
 
-REFRESH_NOTE = "it is a good refresh token, for POST /auth/refresh alone"
+REFRESH_NOTE = "it is a valid refresh token, which only POST /auth/refresh accepts"
 
 
 @pytest.mark.parametrize(
@@ -223,14 +223,14 @@ REFRESH_NOTE = "it is a good refresh token, for POST /auth/refresh alone"
     ],
 )
 def test_a_token_is_judged_with_the_exact_reason(token: bytes, reason: Reason) -> None:
-    """The same word as in the sidecar's metric, and what it means."""
+    """The report has the label of the metric and its meaning."""
     found = judge(token, verifier(), NOW)
     assert not found.accepted
     assert found.lines == (f"refused, {reason.label}: {MEANINGS[reason]}",)
 
 
 def test_a_refresh_token_is_recognised() -> None:
-    """It is refused as an access token, and said to be what it is."""
+    """A refresh token is refused as an access token, and recognised as a refresh token."""
     settings = settings_from(env=SECRETS)
     token = build.make_issuer(settings, build.Keys(settings)).refresh("alice", "s", NOW, "j")
     found = judge(token.encode(), verifier(), NOW)
@@ -243,7 +243,7 @@ def test_a_refresh_token_is_recognised() -> None:
 
 
 def test_every_reason_of_a_verifier_has_its_meaning() -> None:
-    """No refusal is left without words."""
+    """Every reason that a verifier can give has a sentence."""
     source = "".join(
         (ROOT / "sidecar/auth" / name).read_text() for name in ("tokens.py", "keys.py")
     )
@@ -253,7 +253,7 @@ def test_every_reason_of_a_verifier_has_its_meaning() -> None:
 def test_what_is_in_a_token_is_shown_even_without_a_configuration(
     capsys: Output, environment: pytest.MonkeyPatch
 ) -> None:
-    """Only the verdict needs the keys; what is missing for it is said, with exit code 2."""
+    """Without keys, the contents are shown, then the problem, with exit code 2."""
     token = mint(capsys, "--sub", "alice")
     environment.delenv("JWT_SECRET")
     code, text = inspect(environment, capsys, token)
@@ -271,24 +271,24 @@ def test_what_is_in_a_token_is_shown_even_without_a_configuration(
     ],
 )
 def test_times_are_told_as_dates_and_distances(claims: dict[str, float], expected: str) -> None:
-    """Nobody has to convert seconds since 1970."""
+    """Times are shown as dates, and relative to now."""
     assert show(encoded({"alg": "HS256"}, claims) + b".", NOW)[-2:] == ["times", expected]
 
 
 @pytest.mark.parametrize("exp", ["soon", True, -1, 1e300, None], ids=str)
 def test_a_time_that_is_none_is_only_shown_as_a_claim(exp: object) -> None:
-    """A wrong type is for the verdict to name."""
+    """A time of the wrong type appears only among the claims."""
     assert "times" not in show(encoded({}, {"exp": exp}), NOW)
 
 
 @given(st.binary(max_size=80))
 def test_no_input_breaks_the_inspection(token: bytes) -> None:
-    """Whatever is piped in is shown and judged, in ASCII."""
+    """Any input gives a report in ASCII."""
     assert all(line.isascii() for line in show(token, NOW))
     assert not judge(token, verifier(), NOW).accepted
 
 
 def test_a_terminal_is_safe_from_claims() -> None:
-    """Control characters in a claim are shown escaped."""
+    """Control characters in a claim are escaped."""
     lines = show(encoded({"alg": "x"}, {"sub": "\x1b[2J\u202e"}), NOW)
     assert "\\u001b[2J\\u202e" in "".join(lines)

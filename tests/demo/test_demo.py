@@ -1,4 +1,4 @@
-"""`sidecar demo`, started as a user starts it; and what it prints, carried out as printed."""
+"""`sidecar demo`, started as a user does, and the commands that it prints."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ IDENTITY = {
 
 @dataclass(slots=True)
 class Demo:
-    """A running demo and what it has printed until it was ready."""
+    """A running demo, and what it printed until it was ready."""
 
     process: subprocess.Popen[str]
     text: str
 
     @property
     def url(self) -> str:
-        """Where the sidecar listens."""
+        """The URL of the sidecar."""
         found = re.search(r"http://127\.0\.0\.1:\d+", self.text)
         assert found
         return found[0]
 
     @property
     def commands(self) -> str:
-        """The lines to copy, exactly as printed but for the indentation."""
+        """The printed commands, without indentation."""
         listing = self.text.partition("another terminal:\n")[2].partition("Ctrl-C")[0]
         return "".join(line.removeprefix("  ") for line in listing.splitlines(keepends=True))
 
     def end(self, number: signal.Signals) -> tuple[int, str]:
-        """Send a signal; the exit code and what was printed after it was ready."""
+        """Send a signal; return the exit code, and the output since the demo was ready."""
         self.process.send_signal(number)
         rest, _ = self.process.communicate(timeout=15)
         return self.process.returncode, rest
 
 
 def command(*ports: str) -> list[str]:
-    """The command line; each port any free one unless given."""
+    """Return the command line; a port that is not given is any free one."""
     flags = ("--port", "--admin-port", "--app-port")
     given = [*ports, *("0" for _ in flags[len(ports) :])]
     pairs = [word for pair in zip(flags, given, strict=True) for word in pair]
@@ -76,7 +76,7 @@ def command(*ports: str) -> list[str]:
 
 @contextlib.contextmanager
 def running() -> Iterator[Demo]:
-    """A demo that is ready."""
+    """Start a demo, and wait until it is ready."""
     process = subprocess.Popen(
         command(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -97,13 +97,13 @@ def running() -> Iterator[Demo]:
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
-    """One demo for the tests that leave it running."""
+    """Start one demo for all tests that do not stop it."""
     with running() as started:
         yield started
 
 
 def bash(script: str) -> subprocess.CompletedProcess[str]:
-    """A script as if pasted into a terminal."""
+    """Run a script as if it were pasted into a terminal."""
     program = shutil.which("bash")
     assert program
     return subprocess.run(
@@ -115,7 +115,7 @@ def bash(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_printed_lines_do_what_they_say(demo: Demo) -> None:
-    """Pasted into bash: refused, let in, no administrator, logged out, refused again."""
+    """The commands, pasted into bash, give the printed statuses."""
     found = bash(demo.commands)
     statuses = re.findall(r"HTTP/1\.1 (\d+)", found.stdout)
     promised = re.findall(r"(?m)^# .*?(\d{3})\.$", demo.commands)
@@ -127,7 +127,7 @@ def test_the_printed_lines_do_what_they_say(demo: Demo) -> None:
 
 
 def test_the_administrator_gets_where_alice_does_not(demo: Demo) -> None:
-    """The same lines with the other user."""
+    """The same commands with the other user reach the administration page."""
     script = demo.commands.replace("alice", "admin").replace("/auth/logout", "/health")
     found = bash(script)
     assert re.findall(r"HTTP/1\.1 (\d+)", found.stdout) == ["401", "200", "200", "405", "200"]
@@ -135,7 +135,7 @@ def test_the_administrator_gets_where_alice_does_not(demo: Demo) -> None:
 
 
 async def test_a_browser_signs_in_and_out(demo: Demo) -> None:
-    """Sign-in page, the application's page, sign out; the cookie is worth nothing afterwards."""
+    """A browser signs in, sees the page and signs out; the cookie is refused afterwards."""
     jar = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=demo.url)
     browser = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
     async with aiohttp.ClientSession(demo.url, cookie_jar=jar, headers=browser) as session:
@@ -157,7 +157,7 @@ async def test_a_browser_signs_in_and_out(demo: Demo) -> None:
 
 
 async def test_events_and_websockets_pass(demo: Demo) -> None:
-    """What the application offers beside pages is to be seen through the sidecar too."""
+    """The application's events and WebSockets work through the sidecar."""
     async with aiohttp.ClientSession(demo.url) as session:
         login = {"username": "alice", "password": "demo-alice"}
         async with session.post("/auth/login", json=login) as answer:
@@ -173,7 +173,7 @@ async def test_events_and_websockets_pass(demo: Demo) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_even_with_a_stream_open(number: signal.Signals) -> None:
-    """Exit code 0, no traceback, within a few seconds, and nothing left behind."""
+    """The demo exits with 0 in a few seconds, without a traceback or files left behind."""
     with running() as started:
         script = started.commands.partition("\n\n# alice is")[0]
         script += (
@@ -197,7 +197,7 @@ def test_a_signal_ends_it_cleanly_even_with_a_stream_open(number: signal.Signals
     ("position", "flag"), [(0, "--port"), (1, "--admin-port"), (2, "--app-port")]
 )
 def test_a_taken_port_is_named(position: int, flag: str) -> None:
-    """Exit code 1, one line, and the flag to choose another with."""
+    """The demo exits with 1 and one line that names the flag for another port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = ["0"] * position + [str(port)]
@@ -212,7 +212,7 @@ def test_a_taken_port_is_named(position: int, flag: str) -> None:
 
 
 def test_the_users_are_those_of_the_shipped_file() -> None:
-    """The demo and config/users.toml know the same two users, by the documented passwords."""
+    """The demo and config/users.toml have the same users and documented passwords."""
     users = tomllib.loads(USERS)["user"]
     assert users == tomllib.loads((ROOT / "config/users.toml").read_text("utf-8"))["user"]
     assert [(user["name"], user["roles"]) for user in users] == [
@@ -223,7 +223,7 @@ def test_the_users_are_those_of_the_shipped_file() -> None:
 
 
 def test_the_routes_are_good_ones() -> None:
-    """They are made without the file's checks, and pass them."""
+    """The demo's routes pass the checks for routes of a file."""
     assert list(check_routes(ROUTES)) == []
 
 
@@ -241,7 +241,7 @@ async def application() -> AsyncIterator[Client]:
 
 
 async def test_the_application_answers_curl_with_json(application: Client) -> None:
-    """Every identity header it got, and the line break that a terminal needs."""
+    """The JSON has every identity header, and ends with a line break."""
     answer = await application.get("/", headers=IDENTITY)
     text = await answer.text()
     assert json.loads(text) == {
@@ -253,7 +253,7 @@ async def test_the_application_answers_curl_with_json(application: Client) -> No
 
 
 async def test_the_application_answers_a_browser_with_a_page(application: Client) -> None:
-    """The same as a page, with the way out; nothing of it is kept by caches."""
+    """The page has every identity header and a sign-out button, and is not cached."""
     answer = await application.get("/", headers=IDENTITY | {"Accept": "text/html,*/*;q=0.8"})
     text = await answer.text()
     assert answer.content_type == "text/html"
@@ -265,7 +265,7 @@ async def test_the_application_answers_a_browser_with_a_page(application: Client
 
 
 async def test_the_page_escapes_what_it_shows(application: Client) -> None:
-    """A name is text, whatever it holds."""
+    """HTML in a name is escaped."""
     headers = {"Accept": "text/html", "X-Auth-User": "<b>a", "X-Auth-Roles": "<i>"}
     text = await (await application.get("/", headers=headers)).text()
     assert "<b>" not in text
@@ -274,21 +274,21 @@ async def test_the_page_escapes_what_it_shows(application: Client) -> None:
 
 
 async def test_the_page_offers_a_stranger_to_sign_in(application: Client) -> None:
-    """On a public route nobody is known."""
+    """Without an identity, the page has a link to sign in."""
     text = await (await application.get("/", headers={"Accept": "text/html"})).text()
-    assert "<h1>Hello, whoever you are</h1>" in text
+    assert "<h1>Hello, you are not signed in</h1>" in text
     assert '<a href="/auth/login?rd=/">Sign in</a>' in text
 
 
 async def test_the_application_alone_runs_by_its_module() -> None:
-    """As the example pods run it: on loopback, port 8080, ended by a signal with exit code 0."""
+    """As in the example pods, it listens on loopback port 8080, and a signal ends it with 0."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", RUN_ON_A_FREE_PORT), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
         line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
-        assert line == "demo application on http://127.0.0.1:8080, to be reached by a sidecar\n"
+        assert line == "demo application listening on http://127.0.0.1:8080, for a sidecar\n"
         port = int(await asyncio.wait_for(process.stdout.readline(), 20))
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
             async with session.get("/health") as answer:
@@ -303,7 +303,7 @@ async def test_the_application_alone_runs_by_its_module() -> None:
             process.kill()
 
 
-# The module as it is, but for the port, which may be taken on this machine.
+# The module unchanged, except for the port, which may be in use on this machine.
 RUN_ON_A_FREE_PORT = """
 import runpy, socket
 from aiohttp import web

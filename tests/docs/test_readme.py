@@ -46,7 +46,7 @@ def address() -> Iterator[str]:
     ) as process:
         try:
             assert process.stdout is not None
-            found = (re.search(r"(http://\S+)/ +for a browser", line) for line in process.stdout)
+            found = (re.search(r"(http://\S+)/ +in a browser", line) for line in process.stdout)
             yield next(match[1] for match in found if match)
         finally:
             process.terminate()

@@ -48,7 +48,7 @@ def load_and_look(env: dict[str, str], path: Path, *, told: bool) -> None:
         assert error.problems
         for problem in error.problems:
             assert problem.where
-            assert problem.expected
+            assert problem.message
             assert len(str(problem)) < 4000, "the problem is too long to read"
         assert told or CANARY not in str(error), str(error)
         return

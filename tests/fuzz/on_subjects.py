@@ -14,7 +14,7 @@ from sidecar.auth.routes import Access, RouteRule, RouteTable
 from sidecar.errors import PeerError
 from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding
-from sidecar.wire.target import NormalisingPaths, Paths, is_host
+from sidecar.wire.target import NormalisingTargetParser, TargetParser, is_host
 from tests.fuzz.on_targets import OWN, check_path
 from tests.wire.readers import content, raw_head, request_parser
 
@@ -40,7 +40,7 @@ def check(data: bytes) -> None:
     raw = raw_head(b"GET /auth/verify%b HTTP/1.1" % rest, *lines)
     if raw.index(b"\r\n\r\n") != len(raw) - 4:
         return  # two heads
-    head, same = read(raw, Paths()), read(raw, NormalisingPaths(OWN))
+    head, same = read(raw, TargetParser()), read(raw, NormalisingTargetParser(OWN))
     if head is None or same is None:
         assert head is same
         return
@@ -66,7 +66,7 @@ def check(data: bytes) -> None:
     assert route is (matched if matched.target == "upstream" else ROUTES.default)
 
 
-def read(raw: bytes, paths: Paths) -> RequestHead | None:
+def read(raw: bytes, paths: TargetParser) -> RequestHead | None:
     """The subrequest's head, or None if it is refused."""
     try:
         return request_parser(paths=paths).parse(raw)
@@ -88,7 +88,7 @@ def check_original(
         assert (original.method, original.host) == (head.method, head.host)
     assert original.method.isalpha()
     assert is_host(original.host)
-    assert Paths().parse(original.target) == original.path
+    assert TargetParser().parse(original.target) == original.path
     check_path(original.target, original.path)
     assert (original.authorization, original.cookie) == (head.authorization, head.cookie)
     line = refusals.login_location(b"/auth/login", original.target).removeprefix(b"Location: ")

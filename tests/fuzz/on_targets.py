@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from sidecar.auth.routes import Access, RouteRule, RouteTable
 from sidecar.errors import PeerError
-from sidecar.wire.target import NormalisingPaths, Paths, is_host, split_absolute
+from sidecar.wire.target import NormalisingTargetParser, TargetParser, is_host, split_absolute
 
 ROUTES: Final = RouteTable(
     [
@@ -27,7 +27,7 @@ def check(data: bytes) -> None:
     """Read the input as an origin-form target, or else as an absolute one."""
     if data[:1] == b"/":
         check_normalised(data)
-    paths = Paths()
+    paths = TargetParser()
     authority, target = b"", data
     try:
         if data[:1] != b"/":
@@ -37,7 +37,7 @@ def check(data: bytes) -> None:
     except PeerError as error:
         assert error.status == 400
         return
-    assert paths.parse(target) == path == Paths().parse(target)
+    assert paths.parse(target) == path == TargetParser().parse(target)
     check_path(target, path)
     if is_host(authority):
         parts = urlsplit(data.decode("ascii"))
@@ -47,16 +47,16 @@ def check(data: bytes) -> None:
 
 def check_normalised(target: bytes) -> None:
     """Check that a normalized target is stable and is the one that policy matched."""
-    paths = NormalisingPaths(OWN)
+    paths = NormalisingTargetParser(OWN)
     try:
         path = paths.parse(target)
     except PeerError as error:
         assert error.status == 400
         return
-    goes_on = paths.target(target)
-    assert paths.parse(target) == path == Paths().parse(goes_on)
+    goes_on = paths.as_forwarded(target)
+    assert paths.parse(target) == path == TargetParser().parse(goes_on)
     assert paths.parse(goes_on) == path
-    assert paths.target(goes_on) == goes_on
+    assert paths.as_forwarded(goes_on) == goes_on
     assert goes_on.partition(b"?")[1:] == target.partition(b"?")[1:]
     # Ambiguous octets are refused everywhere, even where normalization would remove them.
     received = target.partition(b"?")[0]
@@ -82,7 +82,7 @@ def check_path(target: bytes, path: str) -> None:
     # The path is the same when it is quoted and parsed again.
     written = quote(path, safe="/").encode()
     if "%" not in path:
-        assert Paths().parse(written) == path
+        assert TargetParser().parse(written) == path
     seen = ROUTES.match(b"GET", b"h", path)
     opened = path in {"/exact", "/open", "/café"} or path.startswith("/open/")
     assert seen.public == opened, path

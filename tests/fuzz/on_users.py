@@ -18,7 +18,7 @@ def check(data: bytes) -> None:
         users = parse_users(text, "users.toml")
     except ConfigError as error:
         assert error.problems
-        assert all(problem.where and problem.expected for problem in error.problems)
+        assert all(problem.where and problem.message for problem in error.problems)
         return
     assert len({user.name for user in users}) == len(users)
     for user in users:

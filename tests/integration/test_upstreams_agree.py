@@ -16,7 +16,7 @@ import pytest
 from sidecar.app.build.components import make_paths
 from sidecar.errors import PeerError
 from sidecar.wire.head import HEAD_END, RequestHead
-from sidecar.wire.target import Paths
+from sidecar.wire.target import TargetParser
 from tests.peers import echoing
 from tests.peers.echoing import Saw, saw
 from tests.peers.raw_client import build
@@ -120,7 +120,7 @@ every_upstream = pytest.mark.parametrize(
 )
 
 
-def decided(request: bytes, paths: Paths) -> RequestHead | None:
+def decided(request: bytes, paths: TargetParser) -> RequestHead | None:
     """Return the head as the sidecar parses it, or None if it refuses the request."""
     try:
         return request_parser(paths=paths).parse(request[: request.index(HEAD_END) + len(HEAD_END)])
@@ -158,7 +158,7 @@ async def recorded(ambiguous: str) -> dict[bytes, Saw]:
             assert got.target == head.target
             assert got.fields.one("host") == head.host
             if not request.startswith(ASTERISK):
-                assert Paths().parse(got.target) == head.path
+                assert TargetParser().parse(got.target) == head.path
             path = unquote_to_bytes(got.target.partition(b"?")[0])
             assert path.decode() == head.path
             user = got.fields.one("x-auth-user")

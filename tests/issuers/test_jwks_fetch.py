@@ -304,4 +304,4 @@ async def test_keys_of_no_use(server: KeyServer, caplog: pytest.LogCaptureFixtur
     assert reader.kids == ["two"]
     [record] = caplog.records
     assert record.getMessage() == f"keys of {ISSUER}: 1 in use"
-    assert record.__dict__["not_used"].startswith("key 1: expected an algorithm out of")
+    assert record.__dict__["not_used"].startswith("key 1: expected a key for RS256")

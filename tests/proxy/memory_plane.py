@@ -21,7 +21,7 @@ from sidecar.sessions.memory.local import LocalStore
 from sidecar.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
 from sidecar.wire.headers import FieldLines, HeaderKinds
-from sidecar.wire.target import Paths
+from sidecar.wire.target import TargetParser
 from tests.peers.memory_transport import MemoryTransport
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Plane:
             tasks=tasks,
             log=logging.getLogger("tests.memory_plane"),
             fields=FieldLines(HeaderKinds.of_requests(identity.names)),
-            paths=Paths(),
+            paths=TargetParser(),
             request_ids=make_request_ids(b"id"),
         )
         self.listener = Listener(self.context)

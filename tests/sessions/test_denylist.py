@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.denylist import EVERYTHING, Kind, RevocableToken, Revocation, revocation_name
+from sidecar.auth.denylist import (
+    EVERYTHING,
+    RevocableToken,
+    Revocation,
+    RevocationKind,
+    revocation_name,
+)
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.memory.known import KnownSessions
 from sidecar.sessions.memory.local import LocalStore
@@ -107,7 +113,10 @@ async def test_no_revocations(subject: Subject) -> None:
 async def test_a_logout_revokes_own_tokens(clock: Clock) -> None:
     """If this issuer's tokens need no session, a logout revokes them."""
     store = LocalStore(clock, own=OwnTokens("us", LIFE))
-    names = [revocation_name(Kind.SID, "us", "s1"), revocation_name(Kind.USER, "us", "alice")]
+    names = [
+        revocation_name(RevocationKind.SID, "us", "s1"),
+        revocation_name(RevocationKind.USER, "us", "alice"),
+    ]
     token = new_token(*names)
     assert store.revocations.peek(token) is token.session
     await store.revoke_session("s1")

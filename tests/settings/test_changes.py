@@ -1,4 +1,4 @@
-"""Which settings a reload may change, and what becomes of the others."""
+"""Which settings a reload changes, and which need a restart."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SECRETS = {"JWT_SECRET": "abcdefgh" * 4, "REFRESH_SECRET": "ijklmnop" * 4}
 
 
 def settings(**changed: str) -> Settings:
-    """What holds with these variables."""
+    """Return the settings for these variables."""
     return settings_from(env={**SECRETS, **changed})
 
 
 def test_what_may_change_is_taken() -> None:
-    """The rest stays as it was, and its names are told."""
+    """A reload changes what it may; the names of the other changed settings are returned."""
     old = settings(JWT_LEEWAY="1s", REDIS_PORT="1")
     new = settings(JWT_LEEWAY="2s", REDIS_PORT="2", LISTEN="127.0.0.1:1")
     merged, waiting = merge(old, new)
@@ -31,7 +31,7 @@ def test_what_may_change_is_taken() -> None:
 
 
 def test_tls_is_switched_on_by_a_restart(tmp_path: Path) -> None:
-    """Its certificates change in operation, but not whether it is spoken."""
+    """A reload may change certificates, but not turn TLS on or off."""
     for name in "abc":
         (tmp_path / name).touch()
     tls = {"TLS_CERT_FILE": f"{tmp_path}/a", "TLS_KEY_FILE": f"{tmp_path}/b"}
@@ -43,7 +43,7 @@ def test_tls_is_switched_on_by_a_restart(tmp_path: Path) -> None:
 
 
 def test_what_does_not_go_together(tmp_path: Path) -> None:
-    """A change that is good by itself, and not with what has to wait, is refused."""
+    """A change that is invalid together with a setting that needs a restart is refused."""
     (tmp_path / "one.toml").write_text("")
     (tmp_path / "two.toml").write_text(
         'jwt_issuer = "other"\n[[issuer]]\nissuer = "auth-sidecar"\njwks_url = "https://x/keys"\n'
@@ -56,7 +56,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
 
 
 def test_every_file_is_found(tmp_path: Path) -> None:
-    """Those of the tables too."""
+    """Every file is listed, including those that the tables name."""
     (tmp_path / "s").write_text("abcdefgh" * 4)
     (tmp_path / "k.pem").touch()
     (tmp_path / "u").touch()
@@ -69,7 +69,7 @@ def test_every_file_is_found(tmp_path: Path) -> None:
 
 
 def test_the_manual_names_those_that_wait() -> None:
-    """Neither more nor fewer than there are."""
+    """The manual lists exactly the settings that need a restart."""
     manual = (Path(__file__).parents[2] / "docs/operating.md").read_text("utf-8")
     told = manual.partition("These wait for a restart:")[2].partition("\n\n")[0]
     names = {name.lower() for name in re.findall(r"`\[?([A-Za-z_]+)\]?`", told)}

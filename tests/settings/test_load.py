@@ -1,4 +1,4 @@
-"""Where settings come from, which source wins, and how everything that is wrong is told at once."""
+"""The sources of settings, their precedence, and the report of all problems at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sidecar.errors import ConfigError
 from sidecar.secret import Secret
 from sidecar.settings import Address, Settings, load, secrets_of, settings_from
-from sidecar.settings.kinds import Refused
+from sidecar.settings.kinds import InvalidValue
 from sidecar.settings.model import kinds_of
 from sidecar.settings.secret_files import read_secret
 
@@ -23,7 +23,7 @@ SECRETS = {"JWT_SECRET": ACCESS, "REFRESH_SECRET": REFRESH}
 
 
 def write(folder: Path, text: str) -> Path:
-    """A configuration file with this text."""
+    """Write a configuration file with this text."""
     path = folder / "sidecar.toml"
     path.write_text(textwrap.dedent(text), "utf-8")
     return path
@@ -32,7 +32,7 @@ def write(folder: Path, text: str) -> Path:
 def problems(
     *, env: dict[str, str], file: Path | None = None, flags: dict[str, str] | None = None
 ) -> list[str]:
-    """What is wrong, line by line; the file's folder is left out of the places."""
+    """Return the problems line by line, without the folder of the file."""
     with pytest.raises(ConfigError) as caught:
         settings_from(env=env, file=file, flags=flags)
     assert str(caught.value) == "\n".join(map(str, caught.value.problems))
@@ -44,13 +44,13 @@ def problems(
 
 
 def test_two_secrets_are_enough() -> None:
-    """Everything else has a default that runs."""
+    """Every other setting has a default."""
     settings = settings_from(env=SECRETS)
     assert settings == Settings(jwt_secret=Secret(ACCESS), refresh_secret=Secret(REFRESH))
 
 
 def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
-    """The first source that names a setting gives it, and is remembered as its origin."""
+    """The first source that has a setting wins, and is reported as its origin."""
     file = write(
         tmp_path,
         """
@@ -73,7 +73,7 @@ def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> 
 
 
 def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
-    """SIDECAR_CONFIG gives the file, and an argument wins over it."""
+    """SIDECAR_CONFIG names the file, and an argument takes precedence."""
     file = write(tmp_path, "redis_port = 1000")
     env = SECRETS | {"SIDECAR_CONFIG": str(file)}
     assert settings_from(env=env).redis_port == 1000
@@ -84,9 +84,9 @@ def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", kinds_of(Settings))
 def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) -> None:
-    """The variable is the field's name in upper case; a value of the wrong kind names it."""
+    """A variable is a field's name in upper case; an invalid value names the variable."""
     kind = kinds_of(Settings)[name]
-    if kind.secret or kind.expected in ("a text on one line", "a text that is not empty"):
+    if kind.secret or kind.expected in ("a string on one line", "a non-empty string"):
         env = SECRETS | {name.upper(): f"{tmp_path}-{'x' * 32}"}
         if name == "redis_url":
             env["REDIS_URL"] = "redis://r"
@@ -97,7 +97,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
 
 
 def test_an_empty_variable_is_not_set_unless_empty_is_a_value(tmp_path: Path) -> None:
-    """As compose files write them: REDIS_DB= says nothing, JWT_AUDIENCE= does."""
+    """As in compose files, `REDIS_DB=` is not set, while `JWT_AUDIENCE=` is empty."""
     file = write(tmp_path, 'redis_db = 3\ntrusted_proxies = ["10.0.0.0/8"]\nusers_file = "u.toml"')
     (tmp_path / "u.toml").write_text("")
     names = ("REDIS_DB", "REDIS_PASSWORD", "JWT_SECRET_FILE", "JWT_ISSUER", "LISTEN")
@@ -113,7 +113,7 @@ def test_an_empty_variable_is_not_set_unless_empty_is_a_value(tmp_path: Path) ->
 
 
 def test_other_variables_are_not_looked_at() -> None:
-    """A pod is full of variables, also those that Kubernetes makes of Services."""
+    """Unrelated variables are ignored, including those that Kubernetes sets for Services."""
     strangers = {
         "REDIS_SERVICE_HOST": "10.0.0.1",
         "REDIS_PORT": "tcp://10.0.0.1:6379",
@@ -127,7 +127,7 @@ def test_other_variables_are_not_looked_at() -> None:
 
 
 def test_paths_start_at_the_file_that_names_them(tmp_path: Path) -> None:
-    """One in the file is relative to its folder, one of the environment is as it stands."""
+    """A path in the file is relative to its folder; one in the environment is as given."""
     (tmp_path / "users.toml").write_text("")
     file = write(tmp_path, 'users_file = "users.toml"')
     users = str(tmp_path / "users.toml")
@@ -148,7 +148,7 @@ def test_paths_start_at_the_file_that_names_them(tmp_path: Path) -> None:
     ],
 )
 def test_a_secret_may_stand_in_a_file(tmp_path: Path, content: str, expected: str) -> None:
-    """Its text counts without the last line break."""
+    """A secret is read from a file without the last line break."""
     mounted = tmp_path / "jwt"
     mounted.write_bytes(content.encode())
     env = {"REFRESH_SECRET": REFRESH, "JWT_SECRET_FILE": str(mounted)}
@@ -169,7 +169,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, content: str, expected: st
     ],
 )
 def test_every_secret_has_its_file(tmp_path: Path, name: str) -> None:
-    """`*_FILE` in the environment, `*_file` in the configuration file."""
+    """Every secret has a `*_FILE` variable, and a `*_file` key in the configuration file."""
     secret = "another-secret-0123456789abcdefghijklm"
     (tmp_path / "secret").write_text(secret)
     env = {key: value for key, value in SECRETS.items() if key != name.upper()}
@@ -179,7 +179,7 @@ def test_every_secret_has_its_file(tmp_path: Path, name: str) -> None:
 
 
 def test_the_source_that_wins_hides_the_other_form_of_a_secret(tmp_path: Path) -> None:
-    """A secret in the environment replaces the file named in the configuration, and the reverse."""
+    """A secret in the environment replaces its file in the configuration, and vice versa."""
     mounted = tmp_path / "password"
     mounted.write_text("from-file")
     file = write(tmp_path, 'redis_password_file = "password"')
@@ -192,7 +192,7 @@ def test_the_source_that_wins_hides_the_other_form_of_a_secret(tmp_path: Path) -
 
 
 def test_a_private_key_stands_in_for_the_access_secret(tmp_path: Path) -> None:
-    """With jwt_private_key_file no JWT_SECRET is asked for."""
+    """With jwt_private_key_file, JWT_SECRET is not required."""
     (tmp_path / "key.pem").write_text("-")
     env = {"REFRESH_SECRET": REFRESH, "JWT_PRIVATE_KEY_FILE": str(tmp_path / "key.pem")}
     assert not settings_from(env=env).jwt_secret
@@ -200,7 +200,7 @@ def test_a_private_key_stands_in_for_the_access_secret(tmp_path: Path) -> None:
 
 
 def test_weak_secrets_pass_when_they_are_allowed() -> None:
-    """ALLOW_WEAK_SECRETS is for moving from systems with short secrets."""
+    """ALLOW_WEAK_SECRETS accepts short secrets, for migrating from another system."""
     env = {"JWT_SECRET": "a", "REFRESH_SECRET": "b", "ALLOW_WEAK_SECRETS": "true"}
     assert settings_from(env=env).jwt_secret == Secret("a")
 
@@ -210,8 +210,8 @@ NO_ACCESS = f"expected a secret, in JWT_SECRET or a file named by JWT_SECRET_FIL
 NO_REFRESH = f"expected a secret, in REFRESH_SECRET or a file named by REFRESH_SECRET_FILE; {MAKE}"
 SHORT = f"expected at least 32 bytes; it has 3; {MAKE}"
 EQUAL = (
-    "expected another secret than JWT_SECRET, or an access token would pass for a refresh token; "
-    + MAKE
+    "expected a secret that differs from JWT_SECRET, because otherwise an access token would pass "
+    f"for a refresh token; {MAKE}"
 )
 DURATION = "expected a duration such as 15m, 12h, 7d, 900 or 100ms"
 
@@ -269,7 +269,7 @@ DURATION = "expected a duration such as 15m, 12h, 7d, 900 or 100ms"
 def test_a_bad_secret_is_refused_with_the_command_for_a_good_one(
     env: dict[str, str], expected: list[str]
 ) -> None:
-    """Missing, short, repetitive or equal secrets; their values are never told."""
+    """A missing, short, repetitive or equal secret is refused, and never shown."""
     assert problems(env=env) == expected
 
 
@@ -284,18 +284,19 @@ def test_a_bad_secret_is_refused_with_the_command_for_a_good_one(
         ),
         pytest.param(
             {"TLS_CLIENT_AUTH": "required", "TLS_CLIENT_CA_FILE": "a"},
-            "environment TLS_CLIENT_AUTH: expected off, for tls_cert_file is not set; got required",
+            "environment TLS_CLIENT_AUTH: expected off, because tls_cert_file is not set; got"
+            " required",
             id="without-tls",
         ),
         pytest.param(
             {"TLS_CERT_FILE": "a", "TLS_KEY_FILE": "a", "TLS_CLIENT_AUTH": "optional"},
-            "environment TLS_CLIENT_AUTH: expected tls_client_ca_file to be set: who signs the"
-            " certificates of clients",
+            "environment TLS_CLIENT_AUTH: expected tls_client_ca_file to be set: the CAs that sign"
+            " client certificates",
             id="without-an-authority",
         ),
         pytest.param(
             {"TLS_CERT_FILE": "a", "TLS_KEY_FILE": "a", "TLS_CLIENT_CA_FILE": "a"},
-            "tls_client_auth: expected optional or required, for tls_client_ca_file is set; got"
+            "tls_client_auth: expected optional or required, because tls_client_ca_file is set; got"
             " off",
             id="an-authority-for-nothing",
         ),
@@ -304,14 +305,14 @@ def test_a_bad_secret_is_refused_with_the_command_for_a_good_one(
 def test_what_does_not_go_together_in_tls(
     tmp_path: Path, env: dict[str, str], expected: str
 ) -> None:
-    """A listener that would not do what somebody wanted is none."""
+    """Contradictory TLS settings are refused."""
     (tmp_path / "a").touch()
     paths = {name: str(tmp_path / "a") for name, value in env.items() if value == "a"}
     assert problems(env={**SECRETS, **env, **paths}) == [expected]
 
 
 def test_the_file_of_a_previous_secret_may_be_missing(tmp_path: Path) -> None:
-    """Then there is none; that of a secret in use may not, and one that is there holds one."""
+    """Only the file of a previous secret may be missing, and if present it must have a secret."""
     file = tmp_path / "previous"
     env = {**SECRETS, "JWT_SECRET_PREVIOUS_FILE": str(file)}
     found = settings_from(env=env)
@@ -337,7 +338,7 @@ def test_the_file_of_a_previous_secret_may_be_missing(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_secret_file_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
-    """The place is the setting that names the file, and the secret is not called missing too."""
+    """The problem names the setting of the file, and does not also report a missing secret."""
     mounted = tmp_path / "jwt"
     mounted.write_bytes(content)
     env = {"REFRESH_SECRET": REFRESH, "JWT_SECRET_FILE": str(mounted)}
@@ -345,7 +346,7 @@ def test_a_bad_secret_file_is_named(tmp_path: Path, content: bytes, expected: st
 
 
 def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
-    """Which of the two holds would be a guess."""
+    """A secret that is set both directly and by a file is refused."""
     (tmp_path / "jwt").write_text(ACCESS)
     env = SECRETS | {"JWT_SECRET_FILE": str(tmp_path / "jwt")}
     both = "JWT_SECRET and JWT_SECRET_FILE"
@@ -355,7 +356,7 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_problem_shows_a_secret(tmp_path: Path) -> None:
-    """Whatever is wrong with a secret, or a URL with a password, its value stays unsaid."""
+    """No problem shows the value of a secret, or of a URL with a password."""
     file = write(tmp_path, 'jwt_secret = ["hunter2"]\nupstream_url = "http://u:hunter2@app"')
     env = {
         "REFRESH_SECRET": "hunter2",
@@ -381,7 +382,7 @@ def test_no_problem_shows_a_secret(tmp_path: Path) -> None:
     ],
 )
 def test_a_password_in_a_url_is_not_shown(url: str) -> None:
-    """Nor one that, unescaped, makes it no URL at all."""
+    """The password is not shown even if it makes the URL invalid."""
     env = SECRETS | dict.fromkeys(("UPSTREAM_URL", "JWKS_URL", "REDIRECT_ORIGINS"), url)
     with pytest.raises(ConfigError) as caught:
         settings_from(env=env)
@@ -390,7 +391,7 @@ def test_a_password_in_a_url_is_not_shown(url: str) -> None:
 
 
 def test_settings_do_not_show_secrets() -> None:
-    """Neither do the settings themselves, however they are turned into text."""
+    """No text that is made from settings shows a secret."""
     env = SECRETS | {"REDIS_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@r"}
     settings = settings_from(env=env)
     for text in (repr(settings), str(settings), f"{settings}"):
@@ -400,7 +401,7 @@ def test_settings_do_not_show_secrets() -> None:
 
 
 def test_what_must_not_reach_a_log_is_listed() -> None:
-    """Every secret that is set, and a URL's password in both spellings."""
+    """Every secret that is set is listed, and a URL's password in both spellings."""
     env = SECRETS | {"REDIS_URL": "redis://u:hunter%402@r", "JWT_SECRET_PREVIOUS": "x" + ACCESS}
     found = {secret.reveal() for secret in secrets_of(settings_from(env=env))}
     assert found == {*env.values(), "hunter%402", "hunter@2"}
@@ -408,8 +409,8 @@ def test_what_must_not_reach_a_log_is_listed() -> None:
 
 
 def test_a_secret_file_that_went_away_is_a_problem(tmp_path: Path) -> None:
-    """Between being found and being read, or at a later reading."""
-    with pytest.raises(Refused, match="cannot be read: No such file or directory"):
+    """A file that disappears before it is read is a problem, also at a reload."""
+    with pytest.raises(InvalidValue, match="cannot be read: No such file or directory"):
         read_secret(str(tmp_path / "absent"))
 
 
@@ -417,7 +418,7 @@ def test_a_secret_file_that_went_away_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    """One start shows everything that is wrong, in every source, each with its place."""
+    """One start reports every problem of every source with its place."""
     file = write(
         tmp_path,
         """
@@ -500,7 +501,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[[route]]\npath = "/x"\nclaims = {tenant = []}',
-            "route[1].claims: expected a text, a number, true or false, or a list of them",
+            "route[1].claims: expected a string, a number, true or false, or a list of them",
             id="route-claims",
         ),
         pytest.param(
@@ -524,7 +525,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         pytest.param("issuer = 'x'", "issuer: expected tables under [[issuer]]", id="issuer-text"),
         pytest.param(
-            "[[issuer]]\nkey_file = ''", "issuer[1].issuer: expected a text", id="issuer-none"
+            "[[issuer]]\nkey_file = ''",
+            "issuer[1].issuer: expected a non-empty string",
+            id="issuer-none",
         ),
         pytest.param(
             "[[issuer]]\nissuer = 'a'",
@@ -566,7 +569,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         pytest.param(
             "admin_listen = '127.0.0.1:5005'",
-            "admin_listen: expected another port than that of listen (0.0.0.0:5005)",
+            "admin_listen: expected a port that differs from that of listen",
             id="same-port",
         ),
         pytest.param(
@@ -593,7 +596,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_file_is_one_problem_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
-    """Each mistake gives exactly one line, which names the key and what was expected there."""
+    """Each mistake gives exactly one line, which names the key and what was expected."""
     found = problems(env=SECRETS, file=write(tmp_path, text))
     assert len(found) == 1
     assert (
@@ -610,7 +613,7 @@ def test_a_bad_file_is_one_problem_with_its_place(tmp_path: Path, text: str, exp
     ],
 )
 def test_a_variable_that_nearly_is_ours_is_reported(variable: str, expected: str) -> None:
-    """With our prefix, a setting that would be ignored in silence is a problem."""
+    """A variable with our prefix that resembles a setting is reported."""
     found = problems(env=SECRETS | {variable: "x"})
     assert found == [f"environment {variable}: unknown variable; {expected}"]
 
@@ -626,7 +629,7 @@ def test_a_variable_that_nearly_is_ours_is_reported(variable: str, expected: str
 def test_an_unreadable_file_is_named_and_nothing_is_called_missing(
     tmp_path: Path, content: bytes | None, expected: str
 ) -> None:
-    """What the environment holds is still checked; what the file may hold is not missed."""
+    """The environment is still checked, and no setting of the file is reported missing."""
     file = tmp_path / "sidecar.toml"
     if content is not None:
         file.write_bytes(content)
@@ -636,13 +639,13 @@ def test_an_unreadable_file_is_named_and_nothing_is_called_missing(
 
 
 def test_listeners_may_share_a_port_on_different_addresses() -> None:
-    """Only an overlap is refused; port 0 never overlaps."""
+    """Only overlapping addresses are refused, and port 0 never overlaps."""
     settings_from(env=SECRETS | {"LISTEN": "127.0.0.1:1", "ADMIN_LISTEN": "127.0.0.2:1"})
     settings_from(env=SECRETS | {"LISTEN": ":0", "ADMIN_LISTEN": ":0"})
 
 
 def test_tables_are_read(tmp_path: Path) -> None:
-    """Routes, issuers and identity headers arrive as they stand in the file."""
+    """Routes, issuers and identity headers are read from the file."""
     (tmp_path / "idp.pem").write_text("-")
     file = write(
         tmp_path,

@@ -1,4 +1,4 @@
-"""Rules against rules: what can never be reached, what belongs to the sidecar itself."""
+"""Relations between rules: unreachable rules, and paths that belong to the sidecar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sidecar.settings.routes import check_routes
 
 
 def found(*rules: dict[str, Any]) -> list[tuple[int, str, str]]:
-    """The problems of these rules."""
+    """Return the problems of these rules."""
     return list(check_routes([RouteSettings(**rule) for rule in rules]))
 
 
@@ -41,7 +41,7 @@ def found(*rules: dict[str, Any]) -> list[tuple[int, str, str]]:
 def test_a_rule_that_is_never_reached_is_reported(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    """An earlier rule that matches all of its requests makes it dead, most likely by mistake."""
+    """A rule is reported if an earlier rule matches all of its requests."""
     ((position, key, problem),) = found(first, second)
     assert (position, key) == (1, "path")
     assert problem == f"never reached: route[1] ({first['path']}) comes first and covers it"
@@ -69,13 +69,13 @@ def test_a_rule_that_is_never_reached_is_reported(
 def test_a_rule_that_can_be_reached_is_accepted(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    """Some request gets past the first rule."""
+    """A rule is accepted if the earlier one does not match all of its requests."""
     assert found(first, second) == []
 
 
 @pytest.mark.parametrize("path", ["/auth", "/auth/*", "/auth/login", "/.well-known/jwks.json"])
 def test_what_the_sidecar_serves_is_not_for_rules(path: str) -> None:
-    """A rule for the control plane would never be asked."""
+    """A rule for a path of the control plane is refused."""
     ((_, key, problem),) = found({"path": path})
     assert key == "path"
     assert problem == f"expected a path that the sidecar does not serve itself; got {path}"
@@ -83,7 +83,7 @@ def test_what_the_sidecar_serves_is_not_for_rules(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/authors", "/authors/*", "/.well-known/*", "/*"])
 def test_neighbours_of_what_the_sidecar_serves_are_free(path: str) -> None:
-    """Only whole segments count."""
+    """Only whole segments of the sidecar's own paths are reserved."""
     assert found({"path": path}) == []
 
 
@@ -92,39 +92,37 @@ def test_neighbours_of_what_the_sidecar_serves_are_free(path: str) -> None:
     "asked", [{"roles": ("a",)}, {"scopes": ("a",)}, {"claims": {"a": ("b",)}}]
 )
 def test_a_requirement_needs_access_required(access: str, asked: dict[str, Any]) -> None:
-    """Roles on a public route protect nothing."""
+    """A route that is not `required` cannot require roles, scopes or claims."""
     ((_, key, problem),) = found({"path": "/x", "access": access, **asked})
     assert key == "access"
-    assert problem == f"expected required, for the route asks for {next(iter(asked))}; got {access}"
+    assert problem == f"expected required, because the route has {next(iter(asked))}; got {access}"
 
 
 def test_a_rule_for_options_alone_announces_nothing() -> None:
-    """A preflight falls under the rule for the request to come, which is hardly ever an OPTIONS."""
+    """`preflight = "pass"` is refused for OPTIONS alone, which no preflight announces."""
     ((position, key, problem),) = found(
         {"path": "/y", "methods": ("OPTIONS",)},
         {"path": "/x", "methods": ("OPTIONS",), "preflight": "pass"},
     )
     assert (position, key) == (1, "methods")
-    assert problem == (
-        "expected those of the requests that preflights announce, such as DELETE; got OPTIONS"
-    )
+    assert problem == ("expected the methods that preflights announce, such as DELETE; got OPTIONS")
     for methods in ((), ("DELETE",), ("OPTIONS", "DELETE")):
         assert found({"path": "/x", "methods": methods, "preflight": "pass"}) == []
 
 
 def test_two_rules_have_two_names() -> None:
-    """A name is the label of one rule's metrics."""
+    """Names must be unique, because they label the metrics of a rule."""
     rules = [
         {"path": "/x", "name": "a"},
         {"path": "/y"},
         {"path": "/z", "name": "a"},
         {"path": "/"},
     ]
-    assert found(*rules) == [(2, "name", "expected a name of its own; a is taken")]
+    assert found(*rules) == [(2, "name", "expected a unique name; a is taken")]
 
 
 def test_a_rule_with_problems_of_its_own_keeps_its_place() -> None:
-    """Rules behind it are still counted from the file's first one."""
+    """Later rules are still counted from the first rule of the file."""
     rules = [None, RouteSettings(path="/x"), RouteSettings(path="/x")]
     ((position, _, problem),) = check_routes(rules)
     assert position == 2

@@ -1,4 +1,4 @@
-"""What holds, printed; and the annotated file, which names every option with its real default."""
+"""Printed settings, and the annotated file, which has every option with its real default."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ algorithms = ["RS256", "ES256"]
 
 
 def uncommented() -> str:
-    """The annotated file with every option in force: `#name = …`, as against `# prose`."""
+    """Return the annotated file with every option enabled: `#name = …`, unlike `# prose`."""
     return re.sub(r"(?m)^#(?=[a-zA-Z\[])", "", ANNOTATED.read_text("utf-8"))
 
 
@@ -60,7 +60,7 @@ def uncommented() -> str:
 
 
 def test_what_is_printed_means_the_same_when_it_is_read(tmp_path: Path) -> None:
-    """The output is a configuration file: with the same secrets it gives the same settings."""
+    """The output is a configuration file that gives the same settings with the same secrets."""
     file = tmp_path / "sidecar.toml"
     file.write_text(EVERYTHING, "utf-8")
     loaded = load(env=SECRETS, file=file)
@@ -70,7 +70,7 @@ def test_what_is_printed_means_the_same_when_it_is_read(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_printed_with_its_origin() -> None:
-    """An operator sees what holds and which source said so."""
+    """Each printed setting has its value and its origin."""
     loaded = load(env=SECRETS | {"REDIS_PORT": "7000"}, flags={"log_level": "debug"})
     lines = print_config(loaded.settings, loaded.origins).splitlines()
     assert "redis_port = 7000  # environment REDIS_PORT" in lines
@@ -83,7 +83,7 @@ def test_every_setting_is_printed_with_its_origin() -> None:
 
 
 def test_secrets_are_masked() -> None:
-    """The output may be shown to anyone."""
+    """The output contains no secret."""
     settings = settings_from(
         env=SECRETS
         | {
@@ -105,19 +105,19 @@ def test_secrets_are_masked() -> None:
 
 
 def test_the_annotated_file_loads_and_changes_nothing() -> None:
-    """As it stands it holds only defaults, and needs only the two secrets."""
+    """The annotated file contains only defaults, and needs only the two secrets."""
     assert tomllib.loads(ANNOTATED.read_text("utf-8")) == {}
     assert settings_from(env=SECRETS, file=ANNOTATED) == settings_from(env=SECRETS)
 
 
 def test_the_annotated_file_names_every_option_once() -> None:
-    """No option is missing from the documentation, and none is documented that does not exist."""
+    """The annotated file has exactly the options that exist."""
     assert set(tomllib.loads(uncommented())) == {*kinds_of(Settings), *TABLES}
 
 
 @pytest.mark.parametrize("name", kinds_of(Settings))
 def test_a_commented_default_is_the_real_one(name: str) -> None:
-    """What the file says an option is without a word from anyone is what the code does."""
+    """The defaults in the annotated file are those of the code."""
     kind = kinds_of(Settings)[name]
     field = next(field for field in msgspec.structs.fields(Settings) if field.name == name)
     default = Secret("") if field.required else field.default
@@ -125,7 +125,7 @@ def test_a_commented_default_is_the_real_one(name: str) -> None:
 
 
 def test_every_option_of_the_annotated_file_can_be_put_in_force(tmp_path: Path) -> None:
-    """With every "#" taken away the file still loads, examples and all."""
+    """The file loads with every option and example uncommented."""
     file = tmp_path / "sidecar.toml"
     file.write_text(uncommented(), "utf-8")
     settings = settings_from(env=SECRETS, file=file)
@@ -136,14 +136,14 @@ def test_every_option_of_the_annotated_file_can_be_put_in_force(tmp_path: Path) 
 
 @pytest.mark.parametrize("struct", [RouteSettings, IssuerSettings])
 def test_the_annotated_file_explains_every_key_of_a_table(struct: type[msgspec.Struct]) -> None:
-    """Each key of a rule and of an issuer has its line or its place in one."""
+    """The annotated file explains each key of a route and an issuer."""
     prose = "\n".join(re.findall(r"(?m)^# .*$", ANNOTATED.read_text("utf-8")))
     for name in kinds_of(struct):
         assert re.search(rf"(^#|\s){name} +\S", prose), name
 
 
 def test_every_option_is_explained() -> None:
-    """A comment stands before each option, or before the group it is in."""
+    """A comment precedes each option, or its group."""
     blocks = ANNOTATED.read_text("utf-8").split("\n\n")
     for block in blocks:
         if re.search(r"(?m)^#[a-z_]+ = ", block) and not block.startswith("#["):

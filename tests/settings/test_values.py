@@ -1,4 +1,4 @@
-"""Every sort of value: what it reads, what it refuses, and that what it shows reads back."""
+"""Every kind of value: what it accepts, what it refuses, and how it is shown."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.auth import keys
 from sidecar.secret import Secret
 from sidecar.settings import kinds, net
-from sidecar.settings.kinds import Kind, Unfit, seconds, show_seconds, shown
-from sidecar.settings.model import IssuerSettings, Settings, kinds_of
+from sidecar.settings.kinds import InvalidValue, ValueKind, seconds, show_seconds, shown
+from sidecar.settings.model import ASYMMETRIC, SECRET_BYTES, IssuerSettings, Settings, kinds_of
 from sidecar.settings.net import Address, Upstream
 from sidecar.settings.routes import RouteSettings
 
@@ -35,7 +36,7 @@ ISSUER = kinds_of(IssuerSettings)
     ],
 )
 def test_a_duration_reads_every_documented_form(raw: object, expected: float) -> None:
-    """A number of seconds, or a number and a unit."""
+    """A duration is a number of seconds, or a number with a unit."""
     assert seconds(raw) == expected
 
 
@@ -66,14 +67,14 @@ def test_a_duration_reads_every_documented_form(raw: object, expected: float) ->
     ],
 )
 def test_a_duration_refuses_what_it_could_only_guess(raw: object) -> None:
-    """Other units, signs, exponents, other digits, other types."""
-    with pytest.raises(Unfit):
+    """Other units, signs, exponents, digits and types are refused."""
+    with pytest.raises(InvalidValue):
         seconds(raw)
 
 
 @given(st.integers(min_value=0, max_value=10 * 365 * 86400 * 1000))
 def test_a_shown_duration_reads_back_exactly(millis: int) -> None:
-    """Whole milliseconds survive showing and reading."""
+    """A duration in whole milliseconds is shown and read back exactly."""
     value = float(millis) / 1000
     assert seconds(show_seconds(value)) == value
 
@@ -145,14 +146,14 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("kind", "raw", "expected"), GOOD)
-def test_a_value_is_read(kind: Kind, raw: object, expected: object) -> None:
-    """Each form that the documentation names gives its value."""
+def test_a_value_is_read(kind: ValueKind, raw: object, expected: object) -> None:
+    """Each documented form is accepted."""
     assert kind.read(raw) == expected
 
 
 @pytest.mark.parametrize(("kind", "raw", "expected"), GOOD)
-def test_what_is_shown_reads_back(kind: Kind, raw: object, expected: object) -> None:
-    """A shown value is one of TOML's, and means the same."""
+def test_what_is_shown_reads_back(kind: ValueKind, raw: object, expected: object) -> None:
+    """A shown value is a TOML value with the same meaning."""
     if not kind.secret:
         assert kind.read(kind.show(kind.read(raw))) == expected
 
@@ -261,8 +262,8 @@ def test_what_is_shown_reads_back(kind: Kind, raw: object, expected: object) -> 
         pytest.param(ISSUER["issuer"], "", id="issuer-empty"),
     ],
 )
-def test_a_value_is_refused(kind: Kind, raw: object) -> None:
-    """What is not of the kind raises ValueError, and nothing else."""
+def test_a_value_is_refused(kind: ValueKind, raw: object) -> None:
+    """An invalid value raises ValueError, and nothing else."""
     with pytest.raises(ValueError):  # noqa: PT011 — the message is another test's
         kind.read(raw)
 
@@ -279,8 +280,8 @@ def test_a_value_is_refused(kind: Kind, raw: object) -> None:
         st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
     ),
 )
-def test_no_value_of_a_file_breaks_a_reader(kind: Kind, raw: object) -> None:
-    """Whatever TOML or an environment can hold is read or refused."""
+def test_no_value_of_a_file_breaks_a_reader(kind: ValueKind, raw: object) -> None:
+    """Any value of TOML or the environment is accepted, or raises ValueError."""
     try:
         value = kind.read(raw)
     except ValueError:
@@ -303,12 +304,18 @@ def test_no_value_of_a_file_breaks_a_reader(kind: Kind, raw: object) -> None:
     ],
 )
 def test_a_problem_quotes_shortly_and_safely(raw: object, expected: str) -> None:
-    """One line, no control characters, no user info of a URL, at most some 60 characters."""
+    """A quoted value is short, on one line, and has no user info of a URL."""
     assert shown(raw) == expected
 
 
 def test_network_values_are_written_as_they_are_read() -> None:
-    """Addresses and upstreams print in the form that the settings take."""
+    """Addresses and upstreams are shown in the form in which they are read."""
     assert str(Address("::", 5005)) == "[::]:5005"
     assert str(Upstream("https", "::1", 8443)) == "https://[::1]:8443"
     assert str(Upstream("unix", path="/run/app.sock")) == "unix:///run/app.sock"
+
+
+def test_algorithms_are_those_of_the_keys() -> None:
+    """Settings, which may not import `auth`, list the same algorithms and secret lengths."""
+    assert keys.SECRET_BYTES == SECRET_BYTES
+    assert {*SECRET_BYTES, *ASYMMETRIC} == keys.ALGORITHMS

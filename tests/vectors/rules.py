@@ -117,7 +117,7 @@ RULES: Final = (
     Rule(
         "aliases of framing headers are dropped",
         HEADERS,
-        "return kind if name.lower() == folded else Kind.DROP",
+        "return kind if name.lower() == folded else HeaderKind.DROP",
         "return kind",
         ("framing/cl-underscore-beside-te", "framing/te-underscore-beside-cl"),
     ),
@@ -266,8 +266,8 @@ RULES: Final = (
     Rule(
         "hop-by-hop fields are dropped",
         HEADERS,
-        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, Kind.DROP)",
-        "**dict.fromkeys(PATH_OVERRIDES, Kind.DROP)",
+        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP)",
+        "**dict.fromkeys(PATH_OVERRIDES, HeaderKind.DROP)",
         ("lines/hop-by-hop-is-dropped",),
     ),
     Rule(
@@ -632,8 +632,8 @@ RULES: Final = (
     Rule(
         "the path ends where the query begins",
         TARGET,
-        "        return self[path]\n\n\nclass NormalisingPaths",
-        "        return self[target]\n\n\nclass NormalisingPaths",
+        "        return self[path]\n\n\nclass NormalisingTargetParser",
+        "        return self[target]\n\n\nclass NormalisingTargetParser",
         ("normalised/query-is-no-path", "targets/private-in-query"),
     ),
     Rule(
@@ -646,7 +646,7 @@ RULES: Final = (
     Rule(
         "the normalised target of an absolute form is forwarded",
         REQUESTS,
-        'head.target = self._paths.target(target or b"/")',
+        'head.target = self._paths.as_forwarded(target or b"/")',
         'head.target = target or b"/"',
         ("normalised/absolute",),
     ),
@@ -669,15 +669,15 @@ RULES: Final = (
     Rule(
         "identity headers from the client are dropped",
         HEADERS,
-        "kinds | {fold(name): Kind.DROP for name in dropped}",
+        "kinds | {fold(name): HeaderKind.DROP for name in dropped}",
         "kinds",
         ("identity/of-another-name",),
     ),
     Rule(
         "names with an identity prefix are dropped",
         HEADERS,
-        "return Kind.DROP if folded.startswith(self._reserved) else Kind.PASS",
-        "return Kind.PASS",
+        "return HeaderKind.DROP if folded.startswith(self._reserved) else HeaderKind.PASS",
+        "return HeaderKind.PASS",
         ("identity/not-in-use", "identity/forwarded-other-names"),
     ),
     Rule(
@@ -697,8 +697,8 @@ RULES: Final = (
     Rule(
         "path override headers are dropped",
         HEADERS,
-        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, Kind.DROP)",
-        "**dict.fromkeys(HOP_BY_HOP, Kind.DROP)",
+        "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP)",
+        "**dict.fromkeys(HOP_BY_HOP, HeaderKind.DROP)",
         ("identity/path-overrides",),
     ),
     Rule(
@@ -818,7 +818,7 @@ RULES: Final = (
     Rule(
         "HTTP/1.0 requests are not upgraded",
         REQUESTS,
-        "        head.upgrade = None  # nor does it in HTTP/1.0",
+        "        head.upgrade = None  # ignored in HTTP/1.0",
         "        pass",
         ("upgrades/http-1.0",),
     ),
@@ -1057,15 +1057,15 @@ RULES: Final = (
     Rule(
         "a preflight has each header only once",
         PREFLIGHT,
-        "if folded in told or name.lower() != folded:",
+        "if folded in values or name.lower() != folded:",
         "if name.lower() != folded:",
         ("preflights/two-origins", "preflights/two-methods"),
     ),
     Rule(
         "a preflight has each header in one spelling",
         PREFLIGHT,
-        "        folded = fold(name)\n        if folded in _TOLD:",
-        "        folded = name.lower()\n        if folded in _TOLD:",
+        "        folded = fold(name)\n        if folded in _HEADERS:",
+        "        folded = name.lower()\n        if folded in _HEADERS:",
         ("preflights/second-spelling",),
     ),
     Rule(
@@ -1092,15 +1092,15 @@ RULES: Final = (
     Rule(
         "a preflight has an origin",
         PREFLIGHT,
-        'return method if _ONE_ORIGIN.fullmatch(told.get(_ORIGIN, b"")) else None',
+        'return method if _ONE_ORIGIN.fullmatch(values.get(_ORIGIN, b"")) else None',
         "return method",
         ("preflights/no-origin", "preflights/empty-origin"),
     ),
     Rule(
         "a preflight has only one origin",
         PREFLIGHT,
-        '_ONE_ORIGIN.fullmatch(told.get(_ORIGIN, b""))',
-        "told.get(_ORIGIN)",
+        '_ONE_ORIGIN.fullmatch(values.get(_ORIGIN, b""))',
+        "values.get(_ORIGIN)",
         ("preflights/list-of-origins",),
     ),
     Rule(
@@ -1113,8 +1113,8 @@ RULES: Final = (
     Rule(
         "headers named in Connection do not make a preflight",
         PREFLIGHT,
-        "    told: dict[bytes, bytes] = {}\n",
-        "    told = {} if head.origin is None else {_ORIGIN: head.origin}\n",
+        "    values: dict[bytes, bytes] = {}\n",
+        "    values = {} if head.origin is None else {_ORIGIN: head.origin}\n",
         ("preflights/origin-named-in-connection",),
     ),
     # Max-Forwards

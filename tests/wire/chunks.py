@@ -1,4 +1,4 @@
-"""Chunked bodies as RFC 9112 section 7.1 writes them down, and a slow reader of its own."""
+"""Chunked bodies as RFC 9112 section 7.1 defines them, and a slow reference decoder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class NotChunkedError(Exception):
-    """These octets are no chunked body."""
+    """The octets are not a valid chunked body."""
 
 
 @dataclass(slots=True)
 class Decoded:
-    """What a chunked body says."""
+    """The contents of a chunked body."""
 
     data: bytes = b""
     trailers: list[bytes] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Decoded:
 
 
 def decode(octets: bytes) -> Decoded:
-    """Read it all at once, line by line. Raises NotChunkedError when it is not whole."""
+    """Decode a complete body line by line. Raises NotChunkedError if it is invalid."""
     decoded = Decoded()
     while True:
         line, octets = next_line(octets)
@@ -52,7 +52,7 @@ def decode(octets: bytes) -> Decoded:
 
 
 def next_line(octets: bytes) -> tuple[bytes, bytes]:
-    """A line without its end, and what is behind it."""
+    """Return a line without its end, and the rest."""
     line, end, rest = octets.partition(b"\r\n")
     if not end:
         raise NotChunkedError("no end of line")
@@ -60,14 +60,14 @@ def next_line(octets: bytes) -> tuple[bytes, bytes]:
 
 
 def split_at(octets: bytes, cuts: list[int]) -> list[bytes]:
-    """The octets in pieces, as a socket might give them."""
+    """Split octets into pieces, as a socket might deliver them."""
     edges = [0, *sorted(cut % (len(octets) + 1) for cut in cuts), len(octets)]
     pieces = [octets[a:b] for a, b in pairwise(edges)]
     return [piece for piece in pieces if piece]
 
 
 def feed(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
-    """What a body passes on of the pieces, and what came after its end."""
+    """Feed a body with the pieces; return what it passes on, and what follows its end."""
     passed = b""
     for at, piece in enumerate(pieces):
         passed += body.feed(piece)
@@ -92,7 +92,7 @@ _trailers = st.sampled_from(
 
 @st.composite
 def chunked_bodies(draw: st.DrawFn) -> bytes:
-    """Valid ones, in every form that the grammar allows."""
+    """Generate valid chunked bodies, in every form that the grammar allows."""
     octets = b""
     for data in draw(st.lists(st.binary(min_size=1, max_size=40), max_size=5)):
         zeros, pattern = draw(_sizes)

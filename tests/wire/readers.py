@@ -1,4 +1,4 @@
-"""Parsers as a connection has them, and what tests compare heads by."""
+"""Parsers set up as in a connection, and the means to compare heads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sidecar.wire.head import HEAD_END, HeadLimits
 from sidecar.wire.headers import FieldLines, HeaderKinds
 from sidecar.wire.requests import RequestParser
 from sidecar.wire.responses import ResponseParser
-from sidecar.wire.target import Paths
+from sidecar.wire.target import TargetParser
 
 if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead, ResponseHead
@@ -19,54 +19,54 @@ IDENTITY: Final = (b"X-Auth-User", b"X-Auth-Subject")
 
 
 def request_fields() -> FieldLines:
-    """The memory that all client connections of a process share, new."""
+    """Return a new cache of request lines, which all client connections of a process share."""
     return FieldLines(HeaderKinds.of_requests(IDENTITY))
 
 
 def response_fields() -> FieldLines:
-    """The memory that all upstream connections of a process share, new."""
+    """Return a new cache of response lines, which all upstream connections share."""
     return FieldLines(HeaderKinds.of_responses())
 
 
 def request_parser(
-    fields: FieldLines | None = None, paths: Paths | None = None, *, headers: int = 100
+    fields: FieldLines | None = None, paths: TargetParser | None = None, *, headers: int = 100
 ) -> RequestParser:
-    """The parser of a new client connection, by default in a process that has seen none."""
+    """Return the parser of a new client connection, by default with empty caches."""
     fields = request_fields() if fields is None else fields
-    paths = Paths() if paths is None else paths
+    paths = TargetParser() if paths is None else paths
     return RequestParser(fields, paths, HeadLimits(headers=headers))
 
 
 def response_parser(fields: FieldLines | None = None, *, headers: int = 100) -> ResponseParser:
-    """The parser of a new upstream connection, by default in a process that has seen none."""
+    """Return the parser of a new upstream connection, by default with empty caches."""
     fields = response_fields() if fields is None else fields
     return ResponseParser(fields, HeadLimits(headers=headers))
 
 
 def raw_head(first: bytes, *lines: bytes) -> bytes:
-    """A whole head: its first line, its header lines, the empty line."""
+    """Return a complete head: its first line, its header lines and the empty line."""
     return b"\r\n".join((first, *lines)) + HEAD_END
 
 
 def read_request(*lines: bytes, first: bytes = b"GET / HTTP/1.1", host: bool = True) -> RequestHead:
-    """One request, as a new connection reads it; `Host: h` is added unless `host` is false."""
+    """Parse a request on a new connection; `Host: h` is added unless `host` is false."""
     return request_parser().parse(raw_head(first, *((b"Host: h",) if host else ()), *lines))
 
 
 def read_response(
     *lines: bytes, first: bytes = b"HTTP/1.1 200 OK", to_head: bool = False
 ) -> ResponseHead:
-    """One response, as a new connection reads it."""
+    """Parse a response on a new connection."""
     return response_parser().parse(raw_head(first, *lines), to_head=to_head)
 
 
 def passed_on(head: RequestHead | ResponseHead) -> list[bytes]:
-    """The lines that go on."""
+    """Return the header lines that are passed on."""
     return head.lines.split(b"\r\n")[:-1]
 
 
 def content(head: RequestHead | ResponseHead) -> dict[str, Any]:
-    """Everything in a head, its defaults included."""
+    """Return all attributes of a head, including the defaults."""
     names = [name for name in dir(head) if not name.startswith("_")]
     return {name: getattr(head, name) for name in names}
 
@@ -115,7 +115,7 @@ STATUS_LINES: Final = (
 
 
 def heads(first: tuple[bytes, ...], lines: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
-    """Whole heads of these lines and of arbitrary ones, cut at the first empty line."""
+    """Generate complete heads of known and arbitrary lines, cut at the first empty line."""
     octets = st.binary(max_size=30)
     field = st.one_of(st.sampled_from(lines), st.sampled_from(lines), octets)
     start = st.one_of(st.sampled_from(first), st.sampled_from(first), octets)

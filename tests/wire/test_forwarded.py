@@ -1,4 +1,4 @@
-"""What the upstream is told about the client, and who is believed (RFC 7239)."""
+"""The headers that describe the client, and the trust in those of a peer (RFC 7239)."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ NETWORKS: Final = [
     ],
 )
 def test_is_trusted(address: str, trusted: bool) -> None:  # noqa: FBT001 (a table)
-    """A peer is trusted for its own address alone."""
+    """A peer is trusted only because of its own address."""
     assert is_trusted(address, NETWORKS) is trusted
     assert not is_trusted(address, [])
 
 
 def said(*lines: bytes, host: bytes = b"h") -> RequestHead:
-    """A request with these headers."""
+    """Return a request with these headers."""
     return read_request(b"Host: " + host, *lines, host=False)
 
 
 def block(addresses: bytes, proto: bytes, host: bytes, forwarded: bytes) -> bytes:
-    """The four lines."""
+    """Return the four header lines."""
     return b"".join(
         (
             *(b"X-Forwarded-For: ", addresses, b"\r\nX-Forwarded-Proto: ", proto),
@@ -64,7 +64,7 @@ def block(addresses: bytes, proto: bytes, host: bytes, forwarded: bytes) -> byte
     ],
 )
 def test_the_peer_is_the_client(address: str, shown: bytes, node: bytes) -> None:
-    """Whatever an untrusted peer says of others, nothing of it goes on."""
+    """Nothing that an untrusted peer says about the client is passed on."""
     forwarding = Forwarding(address, "https", trusted=False)
     head = said(b"X-Forwarded-For: 203.0.113.9", b"Forwarded: for=x", b"X-Forwarded-Proto: http")
     expected = block(shown, b"https", b"h", b'for=%b;proto=https;host="h"' % node)
@@ -74,7 +74,7 @@ def test_the_peer_is_the_client(address: str, shown: bytes, node: bytes) -> None
 
 
 def test_a_connection_keeps_its_host() -> None:
-    """The block is made once for a Host, and anew for another."""
+    """The lines are built once per Host, and again for another Host."""
     forwarding = Forwarding("192.0.2.1", "http", trusted=True)
     first = forwarding.lines(said(host=b"a"))
     assert forwarding.lines(said(host=b"a")) is first
@@ -139,7 +139,7 @@ def test_a_connection_keeps_its_host() -> None:
     ],
 )
 def test_a_trusted_peer_is_believed(lines: list[bytes], expected: bytes) -> None:
-    """What it says is kept and our part appended, unless it could break a reader behind us."""
+    """A trusted peer's values are kept and ours appended, unless they are malformed."""
     forwarding = Forwarding("10.0.0.1", "http", trusted=True)
     assert forwarding.lines(said(*lines)) == expected
 
@@ -158,7 +158,7 @@ def test_a_trusted_peer_is_believed(lines: list[bytes], expected: bytes) -> None
     ],
 )
 def test_the_client_in_the_log(value: bytes | None, client: str) -> None:
-    """The first that a trusted peer names, if it can stand in a log."""
+    """The log names the first address that a trusted peer states, if it is safe to log."""
     head = said() if value is None else said(b"X-Forwarded-For: " + value, b"X-Forwarded-Host: h")
     assert Forwarding("10.0.0.1", "http", trusted=True).client(head) == client
     assert Forwarding("10.0.0.1", "http", trusted=False).client(head) == "10.0.0.1"
@@ -176,7 +176,7 @@ def test_always_four_lines(
     host: str,
     forwarded: str,
 ) -> None:
-    """Whatever a peer says, there are four lines, and the last element of Forwarded is ours."""
+    """Whatever a peer sends, there are four lines, and the last Forwarded element is ours."""
     names = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded")
     values = (address, proto, host, forwarded)
     head = said(*(f"{n}: {v}".encode() for n, v in zip(names, values, strict=True)))

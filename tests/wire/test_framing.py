@@ -1,4 +1,4 @@
-"""Where a body ends: counted, chunk by chunk, or with its connection (RFC 9112, 6 and 7)."""
+"""The end of a body: by length, chunk by chunk, or with its connection (RFC 9112, 6 and 7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODY = b"5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n"
 
 
 def chunked(*, decoding: bool = False) -> ChunkedBody:
-    """A body as a request has it."""
+    """Return a chunked body as a request has it."""
     return ChunkedBody(request_fields(), decode=decoding)
 
 
@@ -39,7 +39,7 @@ def chunked(*, decoding: bool = False) -> ChunkedBody:
     ],
 )
 def test_length(length: int, pieces: list[bytes], passed: bytes, rest: bytes) -> None:
-    """Exactly as many octets as were said, and not one of the next message (section 6.2)."""
+    """The body has exactly the stated number of octets, and none of the next message (6.2)."""
     body = LengthBody(length)
     assert body.done is (length == 0)
     assert feed(body, pieces) == (passed, rest)
@@ -48,7 +48,7 @@ def test_length(length: int, pieces: list[bytes], passed: bytes, rest: bytes) ->
 
 
 def test_length_copies_nothing() -> None:
-    """A piece inside the body is passed on as the very object it was; also the one that ends it."""
+    """A piece inside the body, or one that ends with it, is passed on without a copy."""
     body = LengthBody(6)
     pieces = [b"abcd", b"ef"]
     assert [body.feed(piece) is piece for piece in pieces] == [True, True]
@@ -59,7 +59,7 @@ def test_length_copies_nothing() -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 70), cuts)
 def test_any_length(octets: bytes, length: int, cut: list[int]) -> None:
-    """However it is split, the first `length` octets are the body."""
+    """However the data is split, the first `length` octets are the body."""
     body = LengthBody(length)
     passed, rest = feed(body, split_at(octets, cut))
     assert passed == octets[:length]
@@ -69,7 +69,7 @@ def test_any_length(octets: bytes, length: int, cut: list[int]) -> None:
 
 
 def test_until_close() -> None:
-    """Everything belongs to it, and it has no end of its own (section 6.3, rule 8)."""
+    """All data belongs to the body, which ends with the connection (section 6.3, rule 8)."""
     body = UntilCloseBody()
     piece = b"abc"
     assert body.feed(piece) is piece
@@ -101,9 +101,9 @@ def test_until_close() -> None:
     ],
 )
 def test_chunked(received: bytes, passed: bytes | None, data: bytes) -> None:
-    """In its own framing, or unwrapped; whole, octet by octet, and with the next behind it.
+    """A body is passed on framed or decoded, however it is split, and the rest is kept.
 
-    Extensions end with this hop (RFC 9112 section 7.1.1).
+    Chunk extensions are hop-by-hop (RFC 9112 section 7.1.1).
     """
     expected = received if passed is None else passed
     for tail in (b"", b"G", b"GET / HTTP/1.1\r\n\r\n"):
@@ -148,7 +148,7 @@ def test_chunked(received: bytes, passed: bytes | None, data: bytes) -> None:
     ],
 )
 def test_malformed_chunks(received: bytes) -> None:
-    """400, whole and octet by octet, and nothing of the bad framing has gone on (section 7.1)."""
+    """Bad framing is refused with 400, however it is split, and is never passed on (7.1)."""
     for size in (len(received), 1):
         pieces = [received[at : at + size] for at in range(0, len(received), size)]
         for decoding in (False, True):
@@ -160,7 +160,7 @@ def test_malformed_chunks(received: bytes) -> None:
 
 
 def until_refused(body: Body, pieces: list[bytes]) -> tuple[int, bytes]:
-    """The status a body is refused with (0: it is not), and what was passed on by then."""
+    """Return the status of the refusal (0 for none), and what was passed on before it."""
     passed = b""
     for piece in pieces:
         try:
@@ -181,7 +181,7 @@ def until_refused(body: Body, pieces: list[bytes]) -> tuple[int, bytes]:
     ],
 )
 def test_unchecked_framing_is_held_back(received: bytes) -> None:
-    """An unfinished line waits, within a bound, and goes on only once it is whole."""
+    """An incomplete line is held back up to a limit, and passed on when complete."""
     body = chunked()
     assert body.feed(received) == b""
     assert not body.done
@@ -195,7 +195,7 @@ def test_unchecked_framing_is_held_back(received: bytes) -> None:
     ],
 )
 def test_how_long_framing_may_be(start: bytes, end: bytes, longest: int) -> None:
-    """1,024 octets of a size line and 8,192 of trailers, with their ends, and not one more."""
+    """A size line may have 1,024 octets, and trailers 8,192, including their ends."""
     fitting = start + b"a" * (longest - len(start) - len(end)) + end
     body = chunked(decoding=True)
     assert body.feed(fitting) == b""
@@ -205,7 +205,7 @@ def test_how_long_framing_may_be(start: bytes, end: bytes, longest: int) -> None
 
 
 def test_chunk_data_is_not_held_back() -> None:
-    """A chunk is passed on as it comes, and the inside of it as the very same object."""
+    """The data of a chunk is passed on as it arrives, without a copy where possible."""
     body = chunked()
     assert body.feed(b"fffff\r\nab") == b"fffff\r\nab"
     piece = b"c" * 1000
@@ -218,7 +218,7 @@ def test_chunk_data_is_not_held_back() -> None:
 @given(chunked_bodies(), st.binary(max_size=10), cuts)
 @example(b"5\r\nhello\r\n0\r\n\r\n", b"", [])
 def test_chunked_is_what_the_grammar_says(received: bytes, tail: bytes, cut: list[int]) -> None:
-    """However it is split: the same data, trailers less what they may not carry, and the rest."""
+    """However it is split, a valid body gives the reference's data, trailers and rest."""
     expected = decode(received + tail)
     pieces = split_at(received + tail, cut)
     assert feed(chunked(decoding=True), pieces) == (expected.data, tail)
@@ -233,7 +233,7 @@ def test_chunked_is_what_the_grammar_says(received: bytes, tail: bytes, cut: lis
 @settings(deadline=None)
 @given(chunked_bodies(), cuts)
 def test_output_is_left_alone_the_next_time(received: bytes, cut: list[int]) -> None:
-    """A second sidecar behind the first changes nothing more."""
+    """A second sidecar behind the first one changes nothing more."""
     passed, _ = feed(chunked(), [received])
     assert feed(chunked(), split_at(passed, cut)) == (passed, b"")
 
@@ -248,7 +248,7 @@ noise = st.lists(
 @settings(deadline=None)
 @given(noise, cuts)
 def test_nothing_else_is_raised(octets: bytes, cut: list[int]) -> None:
-    """Any octets are a body as the slow reader reads it, unfinished, or refused; split or not."""
+    """Any octets give the reference's result, are incomplete or are refused, however split."""
     outcomes = []
     for pieces in ([octets], split_at(octets, cut)):
         body, passed = chunked(), b""
@@ -271,6 +271,6 @@ def test_nothing_else_is_raised(octets: bytes, cut: list[int]) -> None:
 
 
 def test_all_bodies_are_bodies() -> None:
-    """The three of them can stand for each other."""
+    """All three classes implement the `Body` protocol."""
     bodies: list[Body] = [LengthBody(1), UntilCloseBody(), chunked()]
     assert [body.done for body in bodies] == [False] * 3

@@ -1,4 +1,4 @@
-"""What each header means, and what the process remembers of names and lines."""
+"""The kinds of headers, and the caches of names and lines that a process keeps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sidecar.errors import PeerError
 from sidecar.wire.headers import (
     FieldLines,
+    HeaderKind,
     HeaderKinds,
-    Kind,
     filter_trailers,
     fold,
     is_token,
@@ -34,45 +34,59 @@ from tests.wire.readers import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MANY: Final = 5000  # more than is remembered
-ROOM: Final = 2048  # what is
+MANY: Final = 5000  # more than the cache keeps
+ROOM: Final = 2048  # the size of the cache
 
 
 @pytest.mark.parametrize(
     ("name", "request_kind", "response_kind"),
     [
-        pytest.param(b"Accept", Kind.PASS, Kind.PASS, id="any"),
-        pytest.param(b"aCCept", Kind.PASS, Kind.PASS, id="any-case"),
-        pytest.param(b"X_Y", Kind.PASS, Kind.PASS, id="any-underscore"),
-        pytest.param(b"Host", Kind.HOST, Kind.PASS, id="host"),
-        pytest.param(b"HOST", Kind.HOST, Kind.PASS, id="host-case"),
-        pytest.param(b"Cookie", Kind.COOKIE, Kind.PASS, id="cookie"),
-        pytest.param(b"Set-Cookie", Kind.PASS, Kind.PASS, id="set-cookie"),
-        pytest.param(b"Content-Length", Kind.CONTENT_LENGTH, Kind.CONTENT_LENGTH, id="length"),
-        pytest.param(b"Content_Length", Kind.DROP, Kind.DROP, id="length-underscore"),
-        pytest.param(b"Transfer_Encoding", Kind.DROP, Kind.DROP, id="coding-underscore"),
-        pytest.param(b"Connection", Kind.CONNECTION, Kind.CONNECTION, id="connection"),
-        pytest.param(b"Keep-Alive", Kind.DROP, Kind.DROP, id="keep-alive"),
-        pytest.param(b"KEEP_alive", Kind.DROP, Kind.DROP, id="keep-alive-underscore"),
-        pytest.param(b"Proxy-Authenticate", Kind.DROP, Kind.DROP, id="proxy-authenticate"),
-        pytest.param(b"X-Request-Id", Kind.REQUEST_ID, Kind.DROP, id="request-id"),
-        pytest.param(b"X_Request_Id", Kind.DROP, Kind.DROP, id="request-id-underscore"),
-        pytest.param(b"X-Auth-User", Kind.DROP, Kind.PASS, id="identity"),
-        pytest.param(b"x_AUTH-user", Kind.DROP, Kind.PASS, id="identity-underscore"),
-        pytest.param(b"X-Real-IP", Kind.DROP, Kind.PASS, id="real-ip"),
-        pytest.param(b"Forwarded", Kind.FORWARDED, Kind.PASS, id="forwarded"),
-        pytest.param(b"X-Forwarded-For", Kind.FORWARDED, Kind.PASS, id="forwarded-for"),
-        pytest.param(b"X_Forwarded_For", Kind.DROP, Kind.PASS, id="forwarded-underscore"),
-        pytest.param(b"X-Forwarded-Uri", Kind.FORWARDED, Kind.PASS, id="forwarded-uri"),
-        pytest.param(b"X-Forwarded_Uri", Kind.DROP, Kind.PASS, id="forwarded-uri-underscore"),
-        pytest.param(b"X-Forwarded-Prefix", Kind.DROP, Kind.PASS, id="forwarded-unknown"),
-        pytest.param(b"X_FORWARDED_new", Kind.DROP, Kind.PASS, id="forwarded-unknown-underscore"),
-        pytest.param(b"X-Original-URL", Kind.DROP, Kind.PASS, id="path-override"),
-        pytest.param(b"X-Original-URI", Kind.FORWARDED, Kind.PASS, id="original-uri"),
+        pytest.param(b"Accept", HeaderKind.PASS, HeaderKind.PASS, id="any"),
+        pytest.param(b"aCCept", HeaderKind.PASS, HeaderKind.PASS, id="any-case"),
+        pytest.param(b"X_Y", HeaderKind.PASS, HeaderKind.PASS, id="any-underscore"),
+        pytest.param(b"Host", HeaderKind.HOST, HeaderKind.PASS, id="host"),
+        pytest.param(b"HOST", HeaderKind.HOST, HeaderKind.PASS, id="host-case"),
+        pytest.param(b"Cookie", HeaderKind.COOKIE, HeaderKind.PASS, id="cookie"),
+        pytest.param(b"Set-Cookie", HeaderKind.PASS, HeaderKind.PASS, id="set-cookie"),
+        pytest.param(
+            b"Content-Length", HeaderKind.CONTENT_LENGTH, HeaderKind.CONTENT_LENGTH, id="length"
+        ),
+        pytest.param(b"Content_Length", HeaderKind.DROP, HeaderKind.DROP, id="length-underscore"),
+        pytest.param(
+            b"Transfer_Encoding", HeaderKind.DROP, HeaderKind.DROP, id="coding-underscore"
+        ),
+        pytest.param(b"Connection", HeaderKind.CONNECTION, HeaderKind.CONNECTION, id="connection"),
+        pytest.param(b"Keep-Alive", HeaderKind.DROP, HeaderKind.DROP, id="keep-alive"),
+        pytest.param(b"KEEP_alive", HeaderKind.DROP, HeaderKind.DROP, id="keep-alive-underscore"),
+        pytest.param(
+            b"Proxy-Authenticate", HeaderKind.DROP, HeaderKind.DROP, id="proxy-authenticate"
+        ),
+        pytest.param(b"X-Request-Id", HeaderKind.REQUEST_ID, HeaderKind.DROP, id="request-id"),
+        pytest.param(b"X_Request_Id", HeaderKind.DROP, HeaderKind.DROP, id="request-id-underscore"),
+        pytest.param(b"X-Auth-User", HeaderKind.DROP, HeaderKind.PASS, id="identity"),
+        pytest.param(b"x_AUTH-user", HeaderKind.DROP, HeaderKind.PASS, id="identity-underscore"),
+        pytest.param(b"X-Real-IP", HeaderKind.DROP, HeaderKind.PASS, id="real-ip"),
+        pytest.param(b"Forwarded", HeaderKind.FORWARDED, HeaderKind.PASS, id="forwarded"),
+        pytest.param(b"X-Forwarded-For", HeaderKind.FORWARDED, HeaderKind.PASS, id="forwarded-for"),
+        pytest.param(
+            b"X_Forwarded_For", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-underscore"
+        ),
+        pytest.param(b"X-Forwarded-Uri", HeaderKind.FORWARDED, HeaderKind.PASS, id="forwarded-uri"),
+        pytest.param(
+            b"X-Forwarded_Uri", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-uri-underscore"
+        ),
+        pytest.param(
+            b"X-Forwarded-Prefix", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-unknown"
+        ),
+        pytest.param(
+            b"X_FORWARDED_new", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-unknown-underscore"
+        ),
+        pytest.param(b"X-Original-URL", HeaderKind.DROP, HeaderKind.PASS, id="path-override"),
+        pytest.param(b"X-Original-URI", HeaderKind.FORWARDED, HeaderKind.PASS, id="original-uri"),
     ],
 )
-def test_kinds(name: bytes, request_kind: Kind, response_kind: Kind) -> None:
-    """Case counts for nothing and `_` as `-`, but what is read must be spelled as it should be."""
+def test_kinds(name: bytes, request_kind: HeaderKind, response_kind: HeaderKind) -> None:
+    """Names are folded, but a header is read only in its exact spelling, regardless of case."""
     requests, responses = HeaderKinds.of_requests([b"X-Auth-User"]), HeaderKinds.of_responses()
     for _ in range(2):  # judged, then looked up
         assert requests[name] is request_kind
@@ -81,7 +95,7 @@ def test_kinds(name: bytes, request_kind: Kind, response_kind: Kind) -> None:
 
 @pytest.mark.parametrize("name", [b"", b" ", b"a b", b"a:", b"a\0", b"\xe9", b"a\n", b"a/b"])
 def test_a_name_is_a_token(name: bytes) -> None:
-    """Anything else is refused each time, and not remembered (RFC 9110 section 5.6.2)."""
+    """A name that is not a token is refused each time, and not cached (RFC 9110, 5.6.2)."""
     kinds = HeaderKinds.of_responses()
     for _ in range(2):
         with pytest.raises(PeerError):
@@ -92,7 +106,7 @@ def test_a_name_is_a_token(name: bytes) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=8))
 def test_is_token(value: bytes) -> None:
-    """As RFC 9110 section 5.6.2 writes it down."""
+    """A token has the characters of RFC 9110 section 5.6.2."""
     tchar = set(b"!#$%&'*+-.^_`|~0123456789")
     tchar |= set(range(ord("a"), ord("z") + 1)) | set(range(ord("A"), ord("Z") + 1))
     assert is_token(value) is (bool(value) and set(value) <= tchar)
@@ -100,7 +114,7 @@ def test_is_token(value: bytes) -> None:
 
 @pytest.mark.parametrize("octet", range(256))
 def test_octets_of_a_value(octet: int) -> None:
-    """Tab, visible ASCII, space and anything above are text, the rest is refused (9110, 5.5)."""
+    """A value may have tabs and any octet except control characters (RFC 9110, 5.5)."""
     line = b"A: b%cc" % octet
     if octet == 0x09 or (octet >= 0x20 and octet != 0x7F):
         assert request_fields()[line] == line + b"\r\n"
@@ -111,27 +125,27 @@ def test_octets_of_a_value(octet: int) -> None:
 
 
 def test_what_becomes_of_a_line() -> None:
-    """It is passed on, left out, or taken apart for the parser; and remembered beside others."""
+    """A line is passed on, dropped, or split for the parser; the result is cached."""
     fields = request_fields()
     assert fields[b"Accept:  x "] == b"Accept:  x \r\n"
     assert fields[b"X-Auth-User: eve"] == b""
-    assert fields[b"host:\th "] == (Kind.HOST, b"host", b"h", b"host:\th \r\n")
+    assert fields[b"host:\th "] == (HeaderKind.HOST, b"host", b"h", b"host:\th \r\n")
     assert len(fields) == 3
     assert len(fields.kinds) == 3
 
 
 def test_names_are_bounded() -> None:
-    """A peer that invents names makes the memory neither long nor wide."""
+    """A peer that invents names cannot make the cache large, in number or in size."""
     kinds = HeaderKinds.of_responses()
     for number in range(MANY):
-        assert kinds[b"X-%d" % number] is Kind.PASS
+        assert kinds[b"X-%d" % number] is HeaderKind.PASS
         assert len(kinds) <= ROOM
-    assert kinds[b"x" * 257] is kinds[b"x" * 256] is Kind.PASS
+    assert kinds[b"x" * 257] is kinds[b"x" * 256] is HeaderKind.PASS
     assert max(map(len, kinds)) == 256
 
 
 def test_lines_are_bounded() -> None:
-    """The same for lines, and for the names in them."""
+    """A peer that invents lines cannot make the caches of lines and names large."""
     fields = request_fields()
     for number in range(MANY):
         fields[b"X-%d: %d" % (number, number)]
@@ -158,7 +172,7 @@ def test_lines_are_bounded() -> None:
     ],
 )
 def test_credentials_are_not_remembered(make: Callable[[], FieldLines], line: bytes) -> None:
-    """The process-wide memory holds no line with a credential, so no dump of it shows one."""
+    """The cache of the process has no line with a credential, so no dump can show one."""
     fields = make()
     assert fields[line] == fields[line]
     assert not any(b"s3cret" in bytes(key) for key in fields)
@@ -166,7 +180,7 @@ def test_credentials_are_not_remembered(make: Callable[[], FieldLines], line: by
 
 
 def test_a_whole_request_leaves_no_credential_behind() -> None:
-    """Neither does a parser that reads them, once its connection is gone."""
+    """A parser that read credentials leaves none behind after its connection."""
     fields = request_fields()
     request_parser(fields).parse(
         raw_head(
@@ -188,7 +202,7 @@ def test_a_whole_request_leaves_no_credential_behind() -> None:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(REQUEST_LINES) | st.binary(max_size=12), max_size=20))
 def test_a_remembered_line_is_as_a_fresh_one(lines: list[bytes]) -> None:
-    """Whatever was read before, a line is judged the same."""
+    """A request line gives the same result whatever was parsed before."""
     used = request_fields()
     for line in lines:
         assert judged(used, line) == judged(request_fields(), line)
@@ -197,14 +211,14 @@ def test_a_remembered_line_is_as_a_fresh_one(lines: list[bytes]) -> None:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(RESPONSE_LINES) | st.binary(max_size=12), max_size=20))
 def test_a_remembered_response_line_is_as_a_fresh_one(lines: list[bytes]) -> None:
-    """The same for responses."""
+    """A response line gives the same result whatever was parsed before."""
     used = response_fields()
     for line in lines:
         assert judged(used, line) == judged(response_fields(), line)
 
 
 def judged(fields: FieldLines, line: bytes) -> object:
-    """What becomes of a line."""
+    """Return the result for a line."""
     try:
         return fields[line]
     except PeerError as error:
@@ -214,7 +228,7 @@ def judged(fields: FieldLines, line: bytes) -> object:
 @settings(deadline=None)
 @given(st.binary(max_size=16), st.binary(max_size=16))
 def test_a_line_that_passes_is_one_line(name: bytes, value: bytes) -> None:
-    """Nothing that goes on can be taken for two lines, or for none (RFC 9112 section 2.2)."""
+    """A line that is passed on cannot be read as two lines or none (RFC 9112, 2.2)."""
     result = judged(request_fields(), name + b":" + value)
     if isinstance(result, bytes) and result:
         assert result.endswith(b"\r\n")
@@ -236,13 +250,13 @@ def test_a_line_that_passes_is_one_line(name: bytes, value: bytes) -> None:
     ],
 )
 def test_trailers(received: bytes, kept: bytes) -> None:
-    """None that frames, routes or authenticates goes on (RFC 9110 section 6.5.1)."""
+    """Trailers that frame, route or authenticate are dropped (RFC 9110 section 6.5.1)."""
     assert filter_trailers(received, request_fields()) == kept
 
 
 @pytest.mark.parametrize("section", [b"A\r\n", b"A : 1\r\n", b" a: 1\r\n", b"A: \0\r\n", b"\r\n"])
 def test_malformed_trailers(section: bytes) -> None:
-    """A trailer line is a header line or a fault (RFC 9112 section 7.1.2)."""
+    """A malformed trailer line is refused (RFC 9112 section 7.1.2)."""
     with pytest.raises(PeerError):
         filter_trailers(section, request_fields())
 
@@ -258,12 +272,12 @@ def test_malformed_trailers(section: bytes) -> None:
     ],
 )
 def test_tokens(value: bytes, tokens: list[bytes]) -> None:
-    """A comma-separated list, in lower case."""
+    """A comma-separated list is read in lower case."""
     assert parse_tokens(value) == set(tokens)
 
 
 def test_small_words() -> None:
-    """Joining a list, leaving lines out, folding a name."""
+    """Lists are joined, lines are left out and names are folded."""
     assert joined(None, b", ", b"a") == b"a"
     assert joined(b"a", b", ", b"b") == b"a, b"
     assert fold(b"X_Ab-C") == b"x-ab-c"
@@ -274,5 +288,5 @@ def test_small_words() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 10**18 - 1))
 def test_any_length(length: int) -> None:
-    """Decimal digits are the number they say."""
+    """Decimal digits are parsed as the number that they represent."""
     assert parse_length(b"%d" % length) == length

@@ -1,11 +1,11 @@
-"""Max-Forwards: counted down where it is, stopped at zero, refused where it cannot be read."""
+"""Max-Forwards: decremented if present, answered at zero, refused if malformed."""
 
 from __future__ import annotations
 
 import pytest
 
 from sidecar.errors import PeerError
-from sidecar.wire.hops import one_hop_less
+from sidecar.wire.hops import decrement_max_forwards
 from tests.wire.readers import content, passed_on, read_request
 
 FIRST = b"OPTIONS /x HTTP/1.1"
@@ -25,10 +25,10 @@ FIRST = b"OPTIONS /x HTTP/1.1"
     ],
 )
 def test_one_less(received: bytes, sent: bytes) -> None:
-    """The lesser of one less and what is kept here, in its place; the head stays as it was."""
+    """The value is decremented, and limited, in its place; the head is not modified."""
     head = read_request(b"A: 1", received, b"B: 2", first=FIRST)
     before = content(head)
-    lower = one_hop_less(head)
+    lower = decrement_max_forwards(head)
     assert lower is not None
     assert passed_on(lower) == [b"Host: h", b"A: 1", sent, b"B: 2"]
     assert content(head) == before
@@ -36,17 +36,17 @@ def test_one_less(received: bytes, sent: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"0", b"000", b"0" * 5000], ids=["zero", "zeros", "many"])
 def test_the_last_hop(value: bytes) -> None:
-    """At zero it goes no further."""
-    assert one_hop_less(read_request(b"Max-Forwards: " + value, first=FIRST)) is None
+    """A request with the value zero is not forwarded."""
+    assert decrement_max_forwards(read_request(b"Max-Forwards: " + value, first=FIRST)) is None
 
 
 @pytest.mark.parametrize(
     "line", [b"A: 1", b"Max_Forwards: 0", b"X-Max-Forwards: 0", b"A: Max-Forwards: 0"]
 )
 def test_no_limit(line: bytes) -> None:
-    """Without this very header there is none, and the head is the same."""
+    """Without this exact header there is no limit, and the head is returned unchanged."""
     head = read_request(line, first=FIRST)
-    assert one_hop_less(head) is head
+    assert decrement_max_forwards(head) is head
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_no_limit(line: bytes) -> None:
     ],
 )
 def test_malformed(lines: tuple[bytes, ...]) -> None:
-    """How far it may go is not known."""
+    """A malformed or repeated value is refused."""
     with pytest.raises(PeerError) as refused:
-        one_hop_less(read_request(*lines, first=FIRST))
+        decrement_max_forwards(read_request(*lines, first=FIRST))
     assert refused.value.status == 400
 
 
 def test_connection_cannot_take_it_away() -> None:
-    """It is meant for all on the way, and none of them may be told that it ends here."""
+    """Max-Forwards is for every hop, so Connection cannot remove it."""
     head = read_request(b"Connection: Max-Forwards", b"Max-Forwards: 0", first=FIRST)
-    assert one_hop_less(head) is None
+    assert decrement_max_forwards(head) is None

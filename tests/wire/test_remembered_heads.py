@@ -1,4 +1,4 @@
-"""What a connection remembers of its last head: never what a fresh reading would not say."""
+"""The head that a connection keeps: using it again gives the same result as parsing anew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import PeerError, UpstreamBroken
-from sidecar.wire.target import Paths
+from sidecar.wire.target import TargetParser
 from tests.wire.readers import (
     content,
     raw_head,
@@ -31,7 +31,7 @@ BEARER: Final = raw_head(GET, b"Host: h", b"Authorization: Bearer aaa")
 
 
 def request_reading(parser: RequestParser, raw: bytes) -> object:
-    """Everything that can be seen of how a parser reads a request."""
+    """Return everything observable about how a parser reads a request."""
     try:
         return content(parser.parse(raw))
     except PeerError as error:
@@ -39,7 +39,7 @@ def request_reading(parser: RequestParser, raw: bytes) -> object:
 
 
 def response_reading(parser: ResponseParser, raw: bytes, *, to_head: bool) -> object:
-    """Everything that can be seen of how a parser reads a response."""
+    """Return everything observable about how a parser reads a response."""
     try:
         return content(parser.parse(raw, to_head=to_head))
     except UpstreamBroken as error:
@@ -64,8 +64,8 @@ few_sections = st.lists(request_heads, min_size=1, max_size=2).flatmap(
 @settings(deadline=None)
 @given(st.lists(request_heads, max_size=6) | few_sections)
 def test_a_used_request_parser_reads_as_a_fresh_one(raws: list[bytes]) -> None:
-    """Whatever came before on this connection or in this process, a request says the same."""
-    fields, paths = request_fields(), Paths()
+    """A request gives the same result whatever the connection or process parsed before."""
+    fields, paths = request_fields(), TargetParser()
     used = request_parser(fields, paths)
     for raw in raws:
         expected = request_reading(request_parser(), raw)
@@ -80,7 +80,7 @@ def test_a_used_request_parser_reads_as_a_fresh_one(raws: list[bytes]) -> None:
     )
 )
 def test_a_used_response_parser_reads_as_a_fresh_one(raws: list[tuple[bytes, bool]]) -> None:
-    """The same for responses; whether it answers a HEAD request is part of the question."""
+    """A response gives the same result whatever was parsed before, also for HEAD requests."""
     fields = response_fields()
     used = response_parser(fields)
     for raw, to_head in raws:
@@ -89,7 +89,7 @@ def test_a_used_response_parser_reads_as_a_fresh_one(raws: list[tuple[bytes, boo
 
 
 def test_the_same_section_gives_the_same_head() -> None:
-    """So that the gate knows the credentials again; only what the first line says is new."""
+    """The same header section gives the same head object with a new request line."""
     parser = request_parser()
     first = parser.parse(BEARER)
     first.remembered = mark = object()
@@ -115,24 +115,24 @@ def test_the_same_section_gives_the_same_head() -> None:
     ],
 )
 def test_another_section_is_read_anew(other: bytes) -> None:
-    """One octet of difference, at the same length too, and the lines are not used again."""
+    """A section that differs in one octet is parsed anew, even at the same length."""
     parser = request_parser()
     first = parser.parse(BEARER)
     first.remembered = object()
     before = content(first)
     second = parser.parse(other)
     assert second is not first
-    same = second.authorization == first.authorization  # then so is what was made of it
+    same = second.authorization == first.authorization  # `remembered` is the same as well
     assert second.remembered is (first.remembered if same else None)
     second.remembered = None
     assert content(second) == content(request_parser().parse(other))
-    assert content(first) == before  # whoever still has it is not disturbed
+    assert content(first) == before  # the old head is not modified
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(BEARER) - 5), st.binary(min_size=1, max_size=1))
 def test_any_octet_counts(at: int, octet: bytes) -> None:
-    """A head of the same length that differs anywhere is what a fresh parser makes of it."""
+    """A head of equal length that differs anywhere gives what a new parser gives."""
     other = BEARER[:at] + octet + BEARER[at + 1 :]
     if b"\r\n\r\n" in other[:-4]:
         return
@@ -156,7 +156,7 @@ def test_any_octet_counts(at: int, octet: bytes) -> None:
     ],
 )
 def test_what_comes_between_leaves_nothing_behind(between: bytes) -> None:
-    """A first line that changes the head, or a refused one, does not show in the next."""
+    """A special or refused request line has no effect on the next head."""
     parser = request_parser()
     parser.parse(BEARER)
     request_reading(parser, between)
@@ -164,7 +164,7 @@ def test_what_comes_between_leaves_nothing_behind(between: bytes) -> None:
 
 
 def test_of_http_1_0_nothing_is_kept() -> None:
-    """There the same lines say something else about the connection."""
+    """A head of HTTP/1.0 is not kept, because its lines have another meaning there."""
     parser = request_parser()
     old = BEARER.replace(b"1.1", b"1.0")
     assert parser.parse(old) is not parser.parse(old)
@@ -173,7 +173,7 @@ def test_of_http_1_0_nothing_is_kept() -> None:
 
 @pytest.mark.parametrize(("length", "kept"), [(8192, True), (8193, False)], ids=["fits", "over"])
 def test_a_long_section_is_not_kept(length: int, kept: bool) -> None:  # noqa: FBT001 (a table)
-    """What an idle connection costs is bounded; a long head is read each time."""
+    """A long section is parsed each time, which limits the memory of an idle connection."""
     rest = len(raw_head(b"", b"Host: h", b"A: "))
     raw = raw_head(GET, b"Host: h", b"A: " + b"a" * (length - rest))
     parser = request_parser()
@@ -183,7 +183,7 @@ def test_a_long_section_is_not_kept(length: int, kept: bool) -> None:  # noqa: F
 
 
 def test_a_response_head_is_used_again() -> None:
-    """An upstream that answers the same within a second is read once."""
+    """A response head that repeats is parsed once."""
     raw = raw_head(b"HTTP/1.1 200 OK", b"Content-Length: 5")
     parser = response_parser()
     first = parser.parse(raw, to_head=False)
@@ -194,7 +194,7 @@ def test_a_response_head_is_used_again() -> None:
 
 
 def test_a_fault_leaves_the_memory_as_it_was() -> None:
-    """A response that is refused is refused again, and the one before it is still known."""
+    """A refused response is refused again, and the last valid head is still kept."""
     parser = response_parser()
     good = raw_head(b"HTTP/1.1 200 OK", b"Content-Length: 5")
     bad = raw_head(b"HTTP/1.1 200 OK", b"Content-Length: x")
@@ -220,7 +220,7 @@ def test_a_fault_leaves_the_memory_as_it_was() -> None:
     ],
 )
 def test_what_was_made_of_credentials_goes_with_them(lines: list[bytes], kept: bool) -> None:  # noqa: FBT001 (a table)
-    """Where all that credentials are read from is the same, the gate need not judge it again."""
+    """`remembered` is copied to a head whose credential headers are the same."""
     parser = request_parser()
     first = parser.parse(raw_head(GET, b"Host: h", b"Authorization: Bearer aaa", b"X-Trace: 1"))
     first.remembered = judged = object()
@@ -232,7 +232,7 @@ def test_what_was_made_of_credentials_goes_with_them(lines: list[bytes], kept: b
 
 
 def test_heads_share_no_state() -> None:
-    """The defaults on the class are not what a message's own fields change."""
+    """A message's attributes do not change the defaults on the class."""
     before = copy.deepcopy(content(request_parser().parse(BEARER)))
     parser = request_parser()
     parser.parse(

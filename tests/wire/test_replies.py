@@ -1,4 +1,4 @@
-"""The answers that the sidecar gives by itself are whole and well-formed."""
+"""The responses that the sidecar makes itself are complete and well-formed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STATUSES = (400, 401, 403, 405, 408, 413, 431, 500, 501, 502, 503, 504, 505)
 
 
 def read(reply: bytes, *, to_head: bool = False) -> tuple[ResponseHead, bytes]:
-    """A reply's head, as our own strict parser reads it, and what is behind it."""
+    """Parse a response with our own strict parser; return its head and its body."""
     end = reply.find(b"\r\n\r\n") + 4
     return response_parser().parse(reply[:end], to_head=to_head), reply[end:]
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_problem(status: int) -> None:
-    """A problem document (RFC 9457) with the request's id, framed by its length."""
+    """A problem document (RFC 9457) has the request id, and a correct length."""
     head, body = read(problem(status, b"id-1:x"))
     assert (head.status, head.keep_alive) == (status, True)
     assert (head.framing, head.length) == (Framing.LENGTH, len(body))
@@ -43,7 +43,7 @@ def test_problem(status: int) -> None:
 
 
 def test_problem_with_everything() -> None:
-    """More lines, the wish to close, and no body for a HEAD request."""
+    """A response can have more lines, announce the close, and leave out the body for HEAD."""
     full = problem(503, b"i", headers=RETRY_AFTER, close=True)
     head, body = read(full)
     assert not head.keep_alive
@@ -53,7 +53,7 @@ def test_problem_with_everything() -> None:
 
 
 def test_page() -> None:
-    """The same error for a person: HTML with the request's id in its place, and its policy."""
+    """An HTML error page has the request id in its place, and its security policy."""
     forms = {503: page(503, "<p>ö ", "</p>", "default-src 'none'")}
     head, body = read(problem(503, b"id-1:x", forms, headers=RETRY_AFTER))
     assert (head.status, head.framing, head.length) == (503, Framing.LENGTH, len(body))
@@ -66,7 +66,7 @@ def test_page() -> None:
 
 
 def test_options() -> None:
-    """A 200 without content, and what is served here."""
+    """The response to OPTIONS is a 200 without content that lists the methods."""
     reply = options(b"i")
     head, body = read(reply)
     assert (head.status, head.length, head.keep_alive, body) == (200, 0, True, b"")
@@ -77,7 +77,7 @@ def test_options() -> None:
 
 
 def test_redirect() -> None:
-    """A 302 without content."""
+    """A redirect is a 302 without content."""
     reply = redirect(b"i", headers=b"Location: /login\r\n")
     head, body = read(reply)
     assert (head.status, head.length, head.keep_alive, body) == (302, 0, True, b"")
@@ -87,7 +87,7 @@ def test_redirect() -> None:
 
 
 def test_every_refusal_has_its_words() -> None:
-    """No reason and no fault of the upstream leads to a status that cannot be answered."""
+    """Every status of a reason or an upstream fault has a text."""
     statuses = {reason.status for reason in Reason} | {errors.UpstreamError.status}
     statuses |= {fault.status for fault in errors.UpstreamError.__subclasses__()}
     assert statuses <= set(STATUSES)
@@ -96,7 +96,7 @@ def test_every_refusal_has_its_words() -> None:
 
 
 def test_defaults_of_a_head() -> None:
-    """A head that says nothing is one without a body on a connection that stays."""
+    """A head without any header has no body, and keeps the connection open."""
     request, response = RequestHead(), ResponseHead()
     assert (request.framing, request.keep_alive, request.length) == (Framing.NONE, True, -1)
     assert (response.framing, response.keep_alive) == (Framing.UNTIL_CLOSE, True)

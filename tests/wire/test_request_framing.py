@@ -1,4 +1,4 @@
-"""Request heads: how long the body is, what ends with this hop, and how the connection goes on."""
+"""Request heads: the length of the body, hop-by-hop headers, persistence of the connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NONE, LENGTH, CHUNKED = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
     ],
 )
 def test_framing(lines: list[bytes], framing: Framing, length: int) -> None:
-    """Content-Length and Transfer-Encoding say where the body ends (RFC 9112 section 6.3)."""
+    """Content-Length and Transfer-Encoding determine the end of the body (RFC 9112, 6.3)."""
     head = read_request(*lines, first=b"POST / HTTP/1.1")
     assert (head.framing, head.length) == (framing, length)
     lengths = [line for line in lines if line.lower().startswith(b"content-length:")]
@@ -68,14 +68,14 @@ def test_framing(lines: list[bytes], framing: Framing, length: int) -> None:
     ],
 )
 def test_bad_framing(lines: list[bytes], status: int) -> None:
-    """Where two readers could disagree about the body's end, nothing is read at all."""
+    """A head that two servers could frame differently is refused."""
     with pytest.raises(PeerError) as caught:
         read_request(*lines, first=b"POST / HTTP/1.1")
     assert caught.value.status == status
 
 
 def test_transfer_encoding_in_http_1_0() -> None:
-    """It is faulty framing there (RFC 9112 section 6.1)."""
+    """Transfer-Encoding in HTTP/1.0 is faulty framing (RFC 9112 section 6.1)."""
     with pytest.raises(PeerError) as caught:
         read_request(b"Transfer-Encoding: chunked", first=b"POST / HTTP/1.0")
     assert caught.value.status == 400
@@ -102,7 +102,7 @@ def test_transfer_encoding_in_http_1_0() -> None:
     ],
 )
 def test_persistence(minor: int, lines: list[bytes], keeps: bool) -> None:  # noqa: FBT001 (a table)
-    """Whether the client's connection may serve another request."""
+    """Version and Connection decide whether the connection may serve another request."""
     assert read_request(*lines, first=b"GET / HTTP/1.%d" % minor).keep_alive is keeps
 
 
@@ -119,7 +119,7 @@ def test_persistence(minor: int, lines: list[bytes], keeps: bool) -> None:  # no
     ],
 )
 def test_upgrade(minor: int, lines: list[bytes], upgrade: bytes | None) -> None:
-    """It counts only if Connection names it, and not in HTTP/1.0; the lines end here."""
+    """Upgrade counts only if Connection names it, not in HTTP/1.0, and is not passed on."""
     head = read_request(*lines, first=b"GET / HTTP/1.%d" % minor)
     assert head.upgrade == upgrade
     assert passed_on(head) == [b"Host: h"]
@@ -136,7 +136,7 @@ def test_upgrade(minor: int, lines: list[bytes], upgrade: bytes | None) -> None:
     ),
 )
 def test_what_ends_here(name: bytes) -> None:
-    """Hop-by-hop, forwarded and identity headers never go on, however they are spelled."""
+    """Hop-by-hop, forwarded and identity headers are never passed on, in any spelling."""
     spellings = {name, name.upper(), name.title(), *(name.replace(b"-", to) for to in OTHER_MARKS)}
     head = read_request(*(spelling + b": x" for spelling in sorted(spellings)), b"B: 1")
     assert passed_on(head) == [b"Host: h", b"B: 1"]
@@ -154,13 +154,13 @@ def test_what_ends_here(name: bytes) -> None:
     ],
 )
 def test_what_connection_names_ends_here(named: bytes, left: list[bytes]) -> None:
-    """A header that Connection names is for this hop; in either spelling."""
+    """A header that Connection names is not passed on, in either spelling."""
     head = read_request(b"X-A: 1", b"x_a: 1", b"B: 2", b"Connection: " + named)
     assert passed_on(head) == [b"Host: h", *left]
 
 
 def test_connection_names_another_header_than_the_length() -> None:
-    """A body does not stand in its way."""
+    """Connection may name other headers if there is a body."""
     head = read_request(b"X-A: 1", b"Connection: X-A", b"Content-Length: 5")
     assert passed_on(head) == [b"Host: h", b"Content-Length: 5"]
 
@@ -169,7 +169,7 @@ def test_connection_names_another_header_than_the_length() -> None:
     "named", [b"content-length", b"Content-Length, x", b"content_length", b"content.length"]
 )
 def test_connection_may_not_name_the_length(named: bytes) -> None:
-    """Without it the upstream would take the body for the next request, in any spelling."""
+    """Connection may not name Content-Length: the upstream would see two requests."""
     with pytest.raises(PeerError) as caught:
         read_request(b"Connection: " + named, b"Content-Length: 5", first=b"POST / HTTP/1.1")
     assert caught.value.status == 400
@@ -180,7 +180,7 @@ def test_connection_may_not_name_the_length(named: bytes) -> None:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(REQUEST_LINES), max_size=6), st.sampled_from([b"1.1", b"1.0"]))
 def test_the_upstream_reads_the_same_framing(lines: list[bytes], version: bytes) -> None:
-    """The lines that go on frame the body as it was framed here, whatever came with them."""
+    """The lines that are passed on frame the body as it was framed here."""
     try:
         head = read_request(*lines, first=b"POST / HTTP/" + version)
     except PeerError:

@@ -1,4 +1,4 @@
-"""Request heads: what is accepted, and what each field of the head says (RFC 9110, RFC 9112)."""
+"""Request heads: what is accepted, and the attributes of the head (RFC 9110, RFC 9112)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.wire.readers import (
 
 
 def test_plain_request() -> None:
-    """What most requests are: a line, Host, and lines that go on as they came."""
+    """A typical request has a Host, and lines that are passed on unchanged."""
     raw = raw_head(b"GET /a%20b?c=%zz HTTP/1.1", b"hOST:\t h.example:80 ", b"Accept:  */*  ", b"B:")
     head = request_parser().parse(raw)
     assert (head.method, head.target, head.path) == (b"GET", b"/a%20b?c=%zz", "/a b")
@@ -63,7 +63,7 @@ def test_plain_request() -> None:
     ],
 )
 def test_malformed_request_line(line: bytes) -> None:
-    """One reading or none: everything else is 400."""
+    """A request line that is not exactly of the right form is refused with 400."""
     with pytest.raises(PeerError) as caught:
         read_request(first=line)
     assert caught.value.status == 400
@@ -83,7 +83,7 @@ def test_malformed_request_line(line: bytes) -> None:
     ],
 )
 def test_refused_with_a_status_of_its_own(line: bytes, status: int) -> None:
-    """A well-formed line that is not served says so."""
+    """A well-formed request line that is not served has a specific status."""
     with pytest.raises(PeerError) as caught:
         read_request(first=line)
     assert caught.value.status == status
@@ -91,7 +91,7 @@ def test_refused_with_a_status_of_its_own(line: bytes, status: int) -> None:
 
 @pytest.mark.parametrize("method", [b"GET", b"OPTIONS", b"PROPFIND", b"get", b"X-1!#$%&'*+.^_`|~"])
 def test_any_token_is_a_method(method: bytes) -> None:
-    """What a method means is the upstream's to know (9110 section 9.1); its case is kept."""
+    """Any token is a method, in its original case (RFC 9110 section 9.1)."""
     assert read_request(first=method + b" / HTTP/1.1").method == method
 
 
@@ -105,14 +105,14 @@ def test_any_token_is_a_method(method: bytes) -> None:
     ],
 )
 def test_absolute_form(target: bytes, sent: bytes, path: str) -> None:
-    """It becomes origin-form, and its authority takes Host's place (RFC 9112 section 3.2.2)."""
+    """Absolute form becomes origin form, and its authority replaces Host (RFC 9112, 3.2.2)."""
     head = read_request(b"A: 1", first=b"GET %b HTTP/1.1" % target)
     assert (head.target, head.path, head.host) == (sent, path, b"H")
     assert passed_on(head) == [b"Host: H", b"A: 1"]
 
 
 def test_options_of_a_whole_server() -> None:
-    """OPTIONS of an absolute form without path and query is `*` upstream (RFC 9112, 3.2.4)."""
+    """OPTIONS in absolute form without path and query becomes `*` (RFC 9112, 3.2.4)."""
     head = read_request(first=b"OPTIONS http://H HTTP/1.1")
     assert (head.target, head.path, head.host) == (b"*", "*", b"H")
     for target in (b"http://H/", b"http://H?a"):
@@ -120,13 +120,13 @@ def test_options_of_a_whole_server() -> None:
 
 
 def test_absolute_form_contradicts_host_in_http_1_0() -> None:
-    """There too, if there is one."""
+    """In HTTP/1.0, a Host may not contradict the target either."""
     with pytest.raises(PeerError):
         read_request(first=b"GET http://other/ HTTP/1.0")
 
 
 def test_absolute_form_without_host() -> None:
-    """HTTP/1.0 needs no Host, HTTP/1.1 does (RFC 9112 section 3.2); one goes on."""
+    """Only HTTP/1.1 requires Host (RFC 9112 section 3.2); the request is passed on with one."""
     for first in (b"GET http://h/ HTTP/1.1", b'GET http://h"/ HTTP/1.0'):
         with pytest.raises(PeerError):
             read_request(first=first, host=False)
@@ -136,7 +136,7 @@ def test_absolute_form_without_host() -> None:
 
 
 def test_asterisk_form() -> None:
-    """OPTIONS may ask about the whole server (RFC 9112 section 3.2.4)."""
+    """OPTIONS may be about the whole server (RFC 9112 section 3.2.4)."""
     head = read_request(first=b"OPTIONS * HTTP/1.1")
     assert (head.target, head.path) == (b"*", "*")
     assert read_request(first=b"OPTIONS http://h/a HTTP/1.1").path == "/a"
@@ -158,14 +158,14 @@ def test_asterisk_form() -> None:
     ],
 )
 def test_bad_host(lines: list[bytes]) -> None:
-    """Exactly one, and valid (RFC 9112 section 3.2)."""
+    """A request has exactly one valid Host (RFC 9112 section 3.2)."""
     with pytest.raises(PeerError) as caught:
         read_request(*lines, host=False)
     assert caught.value.status == 400
 
 
 def test_http_1_0_goes_on_with_a_host() -> None:
-    """HTTP/1.0 knows no Host, but the request goes on in 1.1, which must have one (9112, 3.2)."""
+    """An HTTP/1.0 request gets a Host, because it is forwarded as HTTP/1.1 (RFC 9112, 3.2)."""
     head = read_request(b"A: 1", first=b"GET / HTTP/1.0", host=False)
     assert head.host == b""
     assert sum(line.lower().startswith(b"host:") for line in passed_on(head)) == 1
@@ -193,7 +193,7 @@ def test_http_1_0_goes_on_with_a_host() -> None:
     ],
 )
 def test_malformed_header_line(line: bytes) -> None:
-    """A line that is not one is 400, wherever it stands (RFC 9112 section 5)."""
+    """A malformed line is refused with 400 at any position (RFC 9112 section 5)."""
     for lines in ([line], [b"A: 1", line, b"B: 2"]):
         with pytest.raises(PeerError) as caught:
             read_request(*lines)
@@ -202,7 +202,7 @@ def test_malformed_header_line(line: bytes) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 99])
 def test_number_of_headers(count: int) -> None:
-    """As many as the limit says, and not one more (RFC 6585 section 5)."""
+    """A request may have as many headers as the limit (RFC 6585 section 5)."""
     lines = [b"Host: h", *[b"A: 1"] * count]
     head = request_parser(headers=count + 1).parse(raw_head(b"GET / HTTP/1.1", *lines))
     assert passed_on(head) == lines
@@ -239,7 +239,7 @@ def test_number_of_headers(count: int) -> None:
     ],
 )
 def test_what_is_read_and_passed_on(lines: list[bytes], expected: dict[str, Any]) -> None:
-    """The headers that the sidecar looks at reach the upstream all the same, in their order."""
+    """The headers that the sidecar reads are passed on as well, in their order."""
     expected = {"repeated": frozenset(), "host": b"h", **expected}
     for order in ([b"Host: h", *lines], [*lines, b"Host: h"]):
         head = read_request(*order, host=False)
@@ -260,14 +260,14 @@ def test_what_is_read_and_passed_on(lines: list[bytes], expected: dict[str, Any]
     ],
 )
 def test_request_id(value: bytes, taken: bytes | None) -> None:
-    """A client's id is used if it can stand in a log line; its own line ends here either way."""
+    """A client's id is used if it is safe to log; its line is never passed on."""
     head = read_request(b"X-Request-Id: " + value)
     assert head.request_id == taken
     assert passed_on(head) == [b"Host: h"]
 
 
 def test_forwarded_headers_are_kept_apart() -> None:
-    """What only a trusted peer may say waits for whoever knows the peer; lists are joined."""
+    """Forwarded headers are collected for a later check of the peer; lists are joined."""
     head = read_request(
         b"X-Forwarded-For: 192.0.2.1",
         b"x-forwarded-for: 192.0.2.2",
@@ -283,7 +283,7 @@ def test_forwarded_headers_are_kept_apart() -> None:
 
 
 def test_a_head_in_one_line() -> None:
-    """For a debugger; no header's value is in it."""
+    """The repr of a head shows no header value."""
     head = read_request(b"Authorization: Bearer secret", b"Content-Length: 5")
     assert repr(head) == "<RequestHead GET / LENGTH>"
     parser = request_parser()
@@ -294,7 +294,7 @@ def test_a_head_in_one_line() -> None:
 @settings(deadline=None)
 @given(request_heads)
 def test_nothing_else_is_raised(raw: bytes) -> None:
-    """Whatever comes, it is a PeerError, or a head without a line that could be two."""
+    """Any octets give a PeerError, or a head whose lines are single lines."""
     try:
         head = request_parser().parse(raw)
     except PeerError:

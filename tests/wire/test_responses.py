@@ -33,7 +33,7 @@ CHUNKED, UNTIL_CLOSE = Framing.CHUNKED, Framing.UNTIL_CLOSE
     ],
 )
 def test_status_line(line: bytes, status: int, passed: bytes) -> None:
-    """It goes on in our version, with the upstream's own phrase."""
+    """A status line is passed on in HTTP/1.1 with the upstream's reason phrase."""
     head = read_response(b"A: 1", first=line)
     assert head.status == status
     assert passed_on(head) == [passed, b"A: 1"]
@@ -65,7 +65,7 @@ def test_status_line(line: bytes, status: int, passed: bytes) -> None:
     ],
 )
 def test_malformed_status_line(line: bytes) -> None:
-    """Anything else is no answer (RFC 9112 section 4)."""
+    """A malformed status line is refused (RFC 9112 section 4)."""
     with pytest.raises(UpstreamBroken, match="status line"):
         read_response(first=line)
 
@@ -82,7 +82,7 @@ def test_malformed_status_line(line: bytes) -> None:
     ],
 )
 def test_framing(lines: list[bytes], framing: Framing, length: int, passed: list[bytes]) -> None:
-    """Where the body ends (RFC 9112 section 6.3)."""
+    """The headers determine the end of the body (RFC 9112 section 6.3)."""
     head = read_response(*lines)
     assert (head.framing, head.length, head.keep_alive) == (framing, length, True)
     assert passed_on(head)[1:] == passed
@@ -109,9 +109,9 @@ def test_answers_without_a_body(
     lines: list[bytes],
     passed: list[bool],
 ) -> None:
-    """HEAD, 1xx, 204 and 304 have none, whatever they say (RFC 9112 section 6.3, rule 1).
+    """Responses to HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3, rule 1).
 
-    Nor may a 1xx or a 204 go on with a length (RFC 9110 section 8.6).
+    A 1xx or 204 is not passed on with a length (RFC 9110 section 8.6).
     """
     head = read_response(*lines, first=first, to_head=to_head)
     assert head.framing is NONE
@@ -142,13 +142,13 @@ def test_answers_without_a_body(
     ],
 )
 def test_broken_heads(lines: list[bytes], why: str) -> None:
-    """The answer cannot be trusted, and what was wrong is said, without the upstream's bytes."""
+    """A malformed head is refused with a message that has no bytes of the upstream."""
     with pytest.raises(UpstreamBroken, match=why):
         read_response(b"B: 1", *lines)
 
 
 def test_transfer_encoding_in_http_1_0() -> None:
-    """It is faulty framing there: no second request on that connection (RFC 9112 section 6.1)."""
+    """After Transfer-Encoding in HTTP/1.0 the connection is not used again (RFC 9112, 6.1)."""
     lines = (b"Transfer-Encoding: chunked", b"Connection: keep-alive")
     head = read_response(*lines, first=b"HTTP/1.0 200 OK")
     assert (head.framing, head.keep_alive) == (CHUNKED, False)
@@ -156,7 +156,7 @@ def test_transfer_encoding_in_http_1_0() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 99])
 def test_number_of_headers(count: int) -> None:
-    """As many as the limit says, and not one more."""
+    """A response may have as many headers as the limit."""
     raw = raw_head(b"HTTP/1.1 200 OK", *[b"A: 1"] * count)
     head = response_parser(headers=count).parse(raw, to_head=False)
     assert len(passed_on(head)) == 1 + count
@@ -180,7 +180,7 @@ def test_number_of_headers(count: int) -> None:
     ],
 )
 def test_persistence(minor: int, lines: list[bytes], keeps: bool) -> None:  # noqa: FBT001 (a table)
-    """Whether the upstream's connection may serve another request; the lines end here."""
+    """Version and Connection decide whether the upstream connection is used again."""
     head = read_response(*lines, b"Content-Length: 0", first=b"HTTP/1.%d 200 OK" % minor)
     assert head.keep_alive is keeps
     assert passed_on(head)[1:] == [b"Content-Length: 0"]
@@ -201,7 +201,7 @@ def test_persistence(minor: int, lines: list[bytes], keeps: bool) -> None:  # no
     ],
 )
 def test_upgrade(lines: list[bytes], upgrade: bytes | None) -> None:
-    """What the upstream switches to, if Connection names it."""
+    """Upgrade counts if Connection names it."""
     head = read_response(*lines, first=b"HTTP/1.1 101 Switching Protocols")
     assert head.upgrade == upgrade
     assert passed_on(head) == [b"HTTP/1.1 101 Switching Protocols"]
@@ -218,28 +218,28 @@ def test_upgrade(lines: list[bytes], upgrade: bytes | None) -> None:
     ],
 )
 def test_what_connection_names_ends_here(named: bytes, left: list[bytes]) -> None:
-    """All but what frames the body, which the client needs (RFC 9110 section 7.6.1)."""
+    """Headers that Connection names are dropped, except for the framing (RFC 9110, 7.6.1)."""
     head = read_response(b"X-A: 1", b"B: 2", b"Content-Length: 5", b"Connection: " + named)
     assert (head.framing, head.length) == (LENGTH, 5)
     assert passed_on(head) == [b"HTTP/1.1 200 OK", *left]
 
 
 def test_what_ends_here() -> None:
-    """Hop-by-hop headers, and an id that is not the request's; everything else goes on."""
+    """Hop-by-hop headers and another request id are dropped; all else is passed on."""
     kept = [b"Set-Cookie: a=1", b"Set-Cookie: b=2", b"Trailer: X", b"WWW-Authenticate: Basic"]
     dropped = [b"Keep-Alive: 5", b"proxy_authenticate: x", b"X-Request-Id: theirs", b"TE: x"]
     assert passed_on(read_response(*kept, *dropped))[1:] == kept
 
 
 def test_a_head_in_one_line() -> None:
-    """For a debugger; no header is in it."""
+    """The repr of a head shows no header."""
     assert repr(read_response(b"Set-Cookie: secret")) == "<ResponseHead 200 UNTIL_CLOSE>"
 
 
 @settings(deadline=None)
 @given(response_heads, st.booleans())
 def test_nothing_else_is_raised(raw: bytes, to_head: bool) -> None:  # noqa: FBT001 (drawn)
-    """Whatever comes, it is a head whose lines are lines and framed as read, or UpstreamBroken."""
+    """Any octets give UpstreamBroken, or a head with single lines and the framing as read."""
     try:
         head = response_parser().parse(raw, to_head=to_head)
     except UpstreamBroken:

@@ -1,4 +1,4 @@
-"""The request target: one meaning, or refused (RFC 9112 section 3.2, RFC 3986)."""
+"""The request target has one meaning or is refused (RFC 9112 section 3.2, RFC 3986)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sidecar.errors import PeerError
 from sidecar.wire.target import (
-    NormalisingPaths,
-    Paths,
+    NormalisingTargetParser,
+    TargetParser,
     is_host,
     normalise,
     oversize,
@@ -47,8 +47,8 @@ ROOM: Final = 2048  # paths that are remembered
     ],
 )
 def test_paths(target: bytes, path: str) -> None:
-    """What policy matches is the decoded path, without the query."""
-    paths = Paths()
+    """Routes match the decoded path without the query."""
+    paths = TargetParser()
     for _ in range(2):  # judged, then looked up
         assert paths.parse(target) == path
 
@@ -97,8 +97,8 @@ def test_paths(target: bytes, path: str) -> None:
     ],
 )
 def test_ambiguous(target: bytes) -> None:
-    """Two servers could read it differently: 400, each time it comes."""
-    paths = Paths()
+    """A path that two servers could read differently is refused with 400 each time."""
+    paths = TargetParser()
     for _ in range(2):
         with pytest.raises(PeerError) as caught:
             paths.parse(target)
@@ -115,14 +115,14 @@ pieces = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(pieces | st.binary(min_size=1, max_size=2), max_size=10).map(b"".join))
 def test_one_meaning(rest: bytes) -> None:
-    """Decoding once more, or resolving dots and slashes, changes nothing about an accepted path."""
+    """Decoding an accepted path again, or resolving dots and slashes, changes nothing."""
     target = b"/" + rest
-    paths = Paths()
+    paths = TargetParser()
     try:
         path = paths.parse(target)
     except PeerError:
         return
-    assert paths.parse(target) == path == Paths().parse(target)
+    assert paths.parse(target) == path == TargetParser().parse(target)
     raw = target.partition(b"?")[0]
     assert path.encode() == unquote_to_bytes(raw)
     assert unquote_to_bytes(path.encode()) == path.encode()
@@ -134,8 +134,8 @@ def test_one_meaning(rest: bytes) -> None:
 
 
 def test_paths_are_bounded() -> None:
-    """A client that invents paths makes the memory neither long nor wide."""
-    paths = Paths()
+    """A client that invents paths cannot make the cache large, in number or in size."""
+    paths = TargetParser()
     for number in range(ROOM + 10):
         assert paths.parse(b"/%d?%d" % (number, number)) == f"/{number}"
         assert len(paths) <= ROOM
@@ -169,11 +169,11 @@ OWN: Final = (b"/auth/verify", b"/auth", b"/.well-known/jwks.json")
     ],
 )
 def test_normalised(target: bytes, goes_on: bytes, path: str) -> None:
-    """Policy and upstream get one path, the query as it was; looked up, it is the same."""
-    paths = NormalisingPaths(OWN)
+    """Routes and upstream get one path, and the query is unchanged, also from the cache."""
+    paths = NormalisingTargetParser(OWN)
     for _ in range(2):
         assert paths.parse(target) == path
-        assert paths.target(target) == goes_on
+        assert paths.as_forwarded(target) == goes_on
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_normalised(target: bytes, goes_on: bytes, path: str) -> None:
     ],
 )
 def test_not_to_be_normalised(target: bytes) -> None:
-    """What is not one thing to all, or is about what the upstream does not serve, is 400."""
-    paths = NormalisingPaths(OWN)
+    """A path that stays ambiguous, or leads to the sidecar's own paths, is refused."""
+    paths = NormalisingTargetParser(OWN)
     for _ in range(2):
         with pytest.raises(PeerError) as raised:
             paths.parse(target)
@@ -219,15 +219,15 @@ def test_not_to_be_normalised(target: bytes) -> None:
 @settings(deadline=None, max_examples=500)
 @given(st.lists(pieces | st.sampled_from([b"/", b"..", b"."]), max_size=12).map(b"".join))
 def test_normalised_once_is_normalised(rest: bytes) -> None:
-    """What goes on is plain: the strict reader takes it, reads the same, and changes nothing."""
-    paths = NormalisingPaths(OWN)
+    """A normalised target is accepted by the strict parser, and stays unchanged."""
+    paths = NormalisingTargetParser(OWN)
     target = b"/" + rest
     try:
         path = paths.parse(target)
     except PeerError:
         return
-    goes_on = paths.target(target)
-    assert Paths().parse(goes_on) == path
+    goes_on = paths.as_forwarded(target)
+    assert TargetParser().parse(goes_on) == path
     assert normalise(goes_on.partition(b"?")[0]) == goes_on.partition(b"?")[0]
     received = target.partition(b"?")[0]
     assert not set(unquote_to_bytes(received)) & set(b"\\;\0")
@@ -237,23 +237,23 @@ def test_normalised_once_is_normalised(rest: bytes) -> None:
 
 @given(st.lists(pieces, max_size=10).map(b"".join))
 def test_plain_is_left_alone(rest: bytes) -> None:
-    """Whatever the strict reader takes is taken, and read the same."""
+    """What the strict parser accepts is accepted with the same result."""
     target = b"/" + rest
     try:
-        path = Paths().parse(target)
+        path = TargetParser().parse(target)
     except PeerError:
         return
-    assert NormalisingPaths(OWN).parse(target) == path
+    assert NormalisingTargetParser(OWN).parse(target) == path
 
 
 def test_normalised_paths_are_bounded() -> None:
-    """Whatever is asked for, only so many are remembered, and what was forgotten reads the same."""
-    paths = NormalisingPaths(OWN)
+    """The cache is limited, and a path that was dropped from it gives the same result."""
+    paths = NormalisingTargetParser(OWN)
     for number in range(ROOM + 10):
         paths.parse(b"/x/../%d" % number)
     assert len(paths) <= ROOM
     assert paths.parse(b"/x/../5") == "/5"
-    assert paths.target(b"/x/../5") == b"/5"
+    assert paths.as_forwarded(b"/x/../5") == b"/5"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_normalised_paths_are_bounded() -> None:
     ],
 )
 def test_absolute_form(target: bytes, authority: bytes, rest: bytes) -> None:
-    """Taken apart into authority and origin-form (RFC 9112 section 3.2.2)."""
+    """An absolute target is split into authority and origin form (RFC 9112 section 3.2.2)."""
     assert split_absolute(target) == (authority, rest)
 
 
@@ -279,7 +279,7 @@ def test_absolute_form(target: bytes, authority: bytes, rest: bytes) -> None:
     ],
 )
 def test_which_part_is_too_long(start: bytes, status: int) -> None:
-    """A head that does not end in time is refused for what it has gone on with (RFC 9112, 3)."""
+    """The status for an endless head depends on the part that is too long (RFC 9112, 3)."""
     assert oversize(start).status == status
 
 
@@ -292,7 +292,7 @@ def test_which_part_is_too_long(start: bytes, status: int) -> None:
     ],
 )
 def test_no_absolute_form(target: bytes) -> None:
-    """Neither another scheme nor user information nor a fragment (RFC 9110 section 4.2.4)."""
+    """Other schemes, user information and fragments are refused (RFC 9110 section 4.2.4)."""
     with pytest.raises(PeerError):
         split_absolute(target)
 
@@ -328,5 +328,5 @@ def test_no_absolute_form(target: bytes) -> None:
     ],
 )
 def test_is_host(value: bytes, valid: bool) -> None:  # noqa: FBT001 (a table)
-    """As RFC 9110 section 7.2 has it, and never empty."""
+    """A host is as in RFC 9110 section 7.2, and never empty."""
     assert is_host(value) is valid

@@ -1,4 +1,4 @@
-"""Where WebSocket frames end, however they are cut."""
+"""The boundaries of WebSocket frames, however the data is split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def frame(size: int, *, masked: bool = False, opcode: int = 2) -> bytes:
-    """A frame of so many octets (RFC 6455 section 5.2)."""
+    """Return a frame with a payload of this length (RFC 6455 section 5.2)."""
     mask = 0x80 if masked else 0
     if size < 126:
         length = bytes((mask | size,))
@@ -38,7 +38,7 @@ SIZES = st.sampled_from([0, 1, 125, 126, 127, 300, 65535, 65536])
 
 @given(st.lists(st.tuples(SIZES, st.booleans()), max_size=5), st.data())
 def test_however_they_are_cut(frames: list[tuple[int, bool]], data: st.DataObject) -> None:
-    """Between frames exactly where one has ended."""
+    """`between` is true exactly at the end of a frame."""
     raws = [frame(size, masked=masked) for size, masked in frames]
     whole = b"".join(raws)
     ends = {0, *accumulate(map(len, raws))}
@@ -53,14 +53,14 @@ def test_however_they_are_cut(frames: list[tuple[int, bool]], data: st.DataObjec
 
 @pytest.mark.parametrize("size", [0, 5, 126, 65536])
 def test_octet_by_octet(size: int) -> None:
-    """As it may come."""
+    """Frames are recognised if they arrive octet by octet."""
     raw, followed = frame(size, masked=True), Frames()
     found = [followed.follow(raw[at : at + 1]) for at in range(len(raw))]
     assert found == [-1] * (len(raw) - 1) + [1]
 
 
 def test_a_close_is_a_frame() -> None:
-    """Of two octets, the code (RFC 6455 section 5.5.1)."""
+    """The payload of a Close frame is its code in two octets (RFC 6455 section 5.5.1)."""
     raw = close_frame(POLICY_VIOLATION)
     assert raw == b"\x88\x02\x03\xf0"
     assert Frames().follow(raw) == len(raw)
@@ -68,7 +68,7 @@ def test_a_close_is_a_frame() -> None:
 
 @pytest.mark.parametrize("made", [close_frame, masked_close_frame])
 def test_a_close_is_one_frame(made: Callable[[int], bytes]) -> None:
-    """Followed as it is sent, by either side, it is one frame and no more."""
+    """A Close frame of either side is tracked as one frame."""
     frames = Frames()
     close = made(GOING_AWAY)
     assert frames.follow(close) == len(close)

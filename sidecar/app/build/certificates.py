@@ -88,7 +88,7 @@ def _expiry_of(pem: bytes) -> float:
     try:
         chain = x509.load_pem_x509_certificates(pem)
     except ValueError as fault:
-        raise ValueError("certificates in PEM") from fault
+        raise ValueError("expected certificates in PEM") from fault
     return min(each.not_valid_after_utc.timestamp() for each in chain)
 
 
@@ -96,9 +96,9 @@ def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str) ->
     """Raises ValueError if the two do not match, and for a key with a password."""
 
     def refuse() -> str:
-        raise ValueError("a key without a password, because there is no one to type it")
+        raise ValueError("expected a private key without a password: the sidecar cannot ask for it")
 
     try:
         context.load_cert_chain(cert_file, key_file, refuse)
     except ssl.SSLError as fault:
-        raise ValueError("a certificate and its own key, both in PEM") from fault
+        raise ValueError("expected a certificate and its private key, both in PEM") from fault

@@ -21,7 +21,7 @@ from sidecar.auth.routes import Access, Outage, RouteRule, RouteTable
 from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.upstream_pool import Connector, TcpConnector, UnixConnector, UpstreamPoolLimits
 from sidecar.wire.head import HeadLimits
-from sidecar.wire.target import NormalisingPaths, Paths
+from sidecar.wire.target import NormalisingTargetParser, TargetParser
 
 if TYPE_CHECKING:
     import ssl
@@ -159,11 +159,13 @@ def make_upstream_pool_limits(settings: Settings) -> UpstreamPoolLimits:
     )
 
 
-def make_paths(settings: Settings) -> Paths:
+def make_paths(settings: Settings) -> TargetParser:
     """The reader of request paths, which rejects or normalises ambiguous ones."""
     if settings.paths_ambiguous == "reject":
-        return Paths()
-    return NormalisingPaths(tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES))
+        return TargetParser()
+    return NormalisingTargetParser(
+        tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES)
+    )
 
 
 def make_head_limits(settings: Settings) -> HeadLimits:

@@ -1,4 +1,4 @@
-"""What is wrong with a value or a file, as a ConfigError that says where it stands."""
+"""Turns an exception about a value or a file into a ConfigError that names the place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def config_errors_at(where: str) -> Iterator[None]:
-    """Raise ConfigError for what is refused in here: a ValueError's text says what was expected."""
+    """Raise ConfigError at `where` for an SSLError, OSError or ValueError in the `with` block.
+
+    The text of a ValueError becomes the message as it is.
+    """
     try:
         yield
     except ssl.SSLError as fault:
@@ -22,4 +25,4 @@ def config_errors_at(where: str) -> Iterator[None]:
     except OSError as fault:
         raise ConfigError([Problem(where, f"cannot be read: {fault.strerror}")]) from fault
     except ValueError as fault:
-        raise ConfigError([Problem(where, f"expected {fault}")]) from fault
+        raise ConfigError([Problem(where, str(fault))]) from fault

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page
-from sidecar.wire.replies import DETAILS, Form, page
+from sidecar.wire.replies import DETAILS, ReplyTemplate, page
 
 if TYPE_CHECKING:
     from sidecar.settings import Settings
@@ -26,13 +26,13 @@ def login_url(settings: Settings) -> bytes:
     return b"/auth/login" if settings.users_file else b""
 
 
-def error_pages(settings: Settings) -> dict[int, Form]:
+def error_pages(settings: Settings) -> dict[int, ReplyTemplate]:
     """The data plane's errors as HTML, by their status."""
     sign_in = login_url(settings).decode()
     return {status: _error_page(status, sign_in) for status in DETAILS}
 
 
-def _error_page(status: int, sign_in: str) -> Form:
+def _error_page(status: int, sign_in: str) -> ReplyTemplate:
     text = error_page(
         status=status,
         title=HTTPStatus(status).phrase,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sidecar.auth.denylist import EVERYTHING, Kind, Revocation, revocation_name
+from sidecar.auth.denylist import EVERYTHING, Revocation, RevocationKind, revocation_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -99,7 +99,11 @@ class OwnTokens:
         if self._issuer is None:
             return {}
         revocation = Revocation(EVERYTHING, now + self._max_ttl)
-        return {revocation_name(Kind.SID, self._issuer, sid): revocation for sid in sids if sid}
+        return {
+            revocation_name(RevocationKind.SID, self._issuer, sid): revocation
+            for sid in sids
+            if sid
+        }
 
     def of_user(self, sub: str, before: float, now: float) -> dict[str, Revocation]:
         """The revocation of every token that a user got before a time, by name.
@@ -110,7 +114,7 @@ class OwnTokens:
         if self._issuer is None:
             return {}
         revocation = Revocation(float(math.floor(before)), now + self._max_ttl)
-        return {revocation_name(Kind.USER, self._issuer, sub): revocation}
+        return {revocation_name(RevocationKind.USER, self._issuer, sub): revocation}
 
 
 class LocalRevocations:

@@ -12,9 +12,9 @@ import pytest
 
 from sidecar.auth.denylist import (
     EVERYTHING,
-    Kind,
     RevocableToken,
     Revocation,
+    RevocationKind,
     decode_revocation,
     revocation_name,
 )
@@ -174,7 +174,7 @@ async def test_a_user_who_logs_in_again(pods: tuple[Pod, Pod]) -> None:
 
 async def test_keys_expire(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """A key expires with its revocation, and does not show whom it is about."""
-    name = revocation_name(Kind.USER, "https://id.example", "alice")
+    name = revocation_name(RevocationKind.USER, "https://id.example", "alice")
     await pods[0].revoke(name)
     ((found, life),) = keys(server).items()
     assert found == name
@@ -259,7 +259,10 @@ async def test_a_revocation_in_an_outage_survives_a_restart(
 async def test_logouts_of_own_tokens(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """If this issuer's tokens need no session, a logout revokes them at every pod."""
     here, there = pods
-    sid, user = revocation_name(Kind.SID, "us", "s1"), revocation_name(Kind.USER, "us", "alice")
+    sid, user = (
+        revocation_name(RevocationKind.SID, "us", "s1"),
+        revocation_name(RevocationKind.USER, "us", "alice"),
+    )
     one, two = token(sid), new_token(user, issued=time.time() - 60, exp=time.time() + LIFE)
     assert await here.counts(one)
     assert await here.counts(two)
@@ -278,7 +281,10 @@ async def test_logouts_in_a_journal(mortal: RedisServer) -> None:
     await journal.add(Entry(EntryKind.USER, "alice", now, now + LIFE))
     pod = Pod(mortal.port, journal)
     await pod.store.start()
-    sid, user = revocation_name(Kind.SID, "us", "s1"), revocation_name(Kind.USER, "us", "alice")
+    sid, user = (
+        revocation_name(RevocationKind.SID, "us", "s1"),
+        revocation_name(RevocationKind.USER, "us", "alice"),
+    )
     assert set(keys(mortal)) == {sid, user}
     for name in (sid, user):
         old = new_token(name, issued=now - 60, exp=now + LIFE)

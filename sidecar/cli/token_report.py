@@ -1,6 +1,6 @@
-"""What is in a token and why it would be refused, in words for whoever has to find out.
+"""Reports the contents of a token, and why the sidecar would refuse it. Pure.
 
-Pure: shows header, claims and times, never the signature, so that what it says can be passed on.
+A report shows header, claims and times, but never the signature: it is safe to share.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
 TIMES: Final = ("iat", "nbf", "exp")
 MEANINGS: Final = {
     Reason.TOKEN_TOO_LONG: "it is longer than 8 KiB",
-    Reason.TOKEN_MALFORMED: "it is not a JWT in its one canonical form, or has critical headers",
+    Reason.TOKEN_MALFORMED: "it is not a JWT in canonical encoding, or has critical headers",
     Reason.TOKEN_TYPE: 'its "typ" is not that of an access token ("at+jwt")',
-    Reason.ALGORITHM: "its algorithm is none that its issuer's keys are for",
-    Reason.ISSUER_UNKNOWN: 'its "iss" is no configured issuer',
-    Reason.KEY_UNKNOWN: 'its "kid" is no key known here (keys at a jwks_url are not fetched here)',
-    Reason.SIGNATURE: "the signature is not of this header, these claims and the configured key",
+    Reason.ALGORITHM: "its issuer has no key for its algorithm",
+    Reason.ISSUER_UNKNOWN: 'its "iss" is not a configured issuer',
+    Reason.KEY_UNKNOWN: 'its "kid" is not a known key (this command does not fetch a jwks_url)',
+    Reason.SIGNATURE: "the configured key did not sign this header and these claims",
     Reason.AUDIENCE: 'its "aud" is not the configured audience',
-    Reason.CLAIM_MISSING: 'it lacks one of "iss", "sub", "exp" and "aud"',
+    Reason.CLAIM_MISSING: 'it lacks "iss", "sub", "exp" or "aud"',
     Reason.CLAIM_INVALID: "a claim has the wrong type or length",
-    Reason.EXPIRED: "its time is over",
-    Reason.NOT_YET_VALID: "its time has not come",
+    Reason.EXPIRED: "it has expired",
+    Reason.NOT_YET_VALID: "it is not valid yet",
 }
 
-NEEDED: Final = {
-    SessionMode.REQUIRED: ", if its session is live (sessions are not looked up here)",
-    SessionMode.DENYLIST: ", unless it was revoked (revocations are not looked up here)",
+CONDITIONS: Final = {
+    SessionMode.REQUIRED: ", if its session is live (this command does not look it up)",
+    SessionMode.DENYLIST: ", unless it was revoked (this command does not look that up)",
     SessionMode.NONE: "",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to print, and whether the token would be accepted as far as it alone tells."""
+    """What to print, and whether the token would be accepted, apart from its session."""
 
     lines: tuple[str, ...]
     accepted: bool
 
 
 def show(token: bytes, now: float) -> list[str]:
-    """Header, claims and times of a token, as far as they can be read."""
+    """Return lines with the header, claims and times of a token, as far as they are readable."""
     parts = [_decode(part) for part in token.split(b".")[:2]]
     if len(parts) < 2 or not all(isinstance(part, dict) for part in parts):
-        return ["not a JWT: no JSON objects, encoded and joined by dots, can be made out"]
+        return ["not a JWT: expected JSON objects, base64url-encoded and separated by dots"]
     header, claims = parts
     return [
         *("header", _indented(header)),
@@ -65,14 +65,14 @@ def show(token: bytes, now: float) -> list[str]:
 
 
 def judge(token: bytes, verifier: Verifier, now: float) -> Verdict:
-    """Whether a sidecar with this verifier accepts the token, and the exact reason if not."""
+    """Say whether a sidecar with this verifier accepts the token, and the exact reason if not."""
     found = verifier.verify_access(token, now)
     if not isinstance(found, Reason):
-        return Verdict(("accepted" + NEEDED[found.session_mode],), accepted=True)
+        return Verdict(("accepted" + CONDITIONS[found.session_mode],), accepted=True)
     refused = f"refused, {found.label}: {MEANINGS[found]}"
     other = verifier.verify_refresh(token, now) if found is Reason.TOKEN_TYPE else found
     if not isinstance(other, Reason):
-        lines = refused, "it is a good refresh token, for POST /auth/refresh alone"
+        lines = refused, "it is a valid refresh token, which only POST /auth/refresh accepts"
         return Verdict(lines, accepted=False)
     return Verdict((refused,), accepted=False)
 
@@ -85,7 +85,7 @@ def _decode(part: bytes) -> Any:
 
 
 def _indented(value: Any) -> str:
-    """JSON in ASCII: whatever a token holds does nothing to a terminal."""
+    """Return a value as JSON in ASCII, so a token cannot send control characters to a terminal."""
     return json.dumps(value, indent=2)
 
 
@@ -94,8 +94,8 @@ def _times(claims: Mapping[str, Any], now: float) -> Iterator[str]:
     if found:
         yield "times"
     for name, value in found:
-        moment = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield f"  {name}  {moment}  {_distance(value - now)}"
+        time = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        yield f"  {name}  {time}  {_distance(value - now)}"
 
 
 def _is_date(value: object) -> bool:
@@ -103,7 +103,7 @@ def _is_date(value: object) -> bool:
 
 
 def _distance(seconds: float) -> str:
-    """`in 14m 3s`, `12s ago`: the two largest units."""
+    """Return a time relative to now in its two largest units: `in 14m 3s`, `12s ago`."""
     whole = abs(round(seconds))
     units = (("d", whole // 86400), ("h", whole // 3600 % 24), ("m", whole // 60 % 60))
     shown = [f"{count}{unit}" for unit, count in (*units, ("s", whole % 60)) if count][:2]

@@ -1,4 +1,4 @@
-"""`sidecar check`: every problem of a configuration, or what holds."""
+"""`sidecar check`: reports every problem of a configuration, or prints the settings in effect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check(arguments: Namespace) -> bool:
-    """Read the configuration and everything it names. Raises ConfigError."""
+    """Read the configuration and every file that it names. Raises ConfigError."""
     loaded = load_arguments(arguments)
     settings = loaded.settings
     build.make_components(settings)

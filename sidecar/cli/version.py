@@ -1,4 +1,4 @@
-"""`sidecar version`."""
+"""`sidecar version`: prints the version."""
 
 from __future__ import annotations
 
