@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from sidecar.api import jwks, login, logout, refresh, userinfo
+from sidecar.api.pages import SIGN_IN_PATH
 from sidecar.api.problems import SIGN_IN, problem_middleware
 from sidecar.api.requests import BODY_LIMIT
 from sidecar.api.services import SERVICES
@@ -28,9 +29,9 @@ def build_api(services: Services) -> web.Application:
     """
     app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
     app[SERVICES] = services
-    app[SIGN_IN] = "/auth/login"
-    app.router.add_get("/auth/login", login.show_login)
-    app.router.add_post("/auth/login", login.log_in)
+    app[SIGN_IN] = SIGN_IN_PATH
+    app.router.add_get(SIGN_IN_PATH, login.show_login)
+    app.router.add_post(SIGN_IN_PATH, login.log_in)
     app.router.add_post("/auth/refresh", refresh.refresh)
     app.router.add_post("/auth/logout", logout.log_out)
     app.router.add_get("/auth/userinfo", userinfo.show_user)

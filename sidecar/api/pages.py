@@ -17,6 +17,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SIGN_IN_PATH: Final = "/auth/login"
 _FOLDER: Final = files("sidecar.api") / "templates"
 
 
@@ -61,7 +62,8 @@ _SIGN_IN_HELPS: Final = frozenset({400, 401, 403, 404, 405, 409})
 
 def signed_out(rd: str = "") -> str:
     """The sign-in page's address after a logout; a login from there leads to `rd`."""
-    return f"/auth/login?signed-out&rd={quote(rd, safe='/')}" if rd else "/auth/login?signed-out"
+    address = f"{SIGN_IN_PATH}?signed-out"
+    return f"{address}&rd={quote(rd, safe='/')}" if rd else address
 
 
 class SignInPage:
@@ -104,6 +106,7 @@ class SignInPage:
             {
                 **self._texts,
                 "head": _HEAD,
+                "action": SIGN_IN_PATH,
                 "state": "Error: " if error else "",
                 "message": message,
                 "form_class": "sign-in other" if subject else "sign-in",

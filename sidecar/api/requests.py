@@ -25,8 +25,8 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 BODY_LIMIT: Final = 64 * 1024  # bytes
+BODY_TIMEOUT: Final = 10.0  # seconds for the whole body
 
-_BODY_TIMEOUT: Final = 10.0  # seconds for the whole body
 _FORM_FIELDS: Final = 20
 _TEXT_LIMIT: Final = 256  # characters of a user agent or address that are kept
 
@@ -62,7 +62,7 @@ async def _read(request: web.Request) -> bytes:
         headers = {"Accept-Encoding": "identity"}
         raise Refusal(415, "Expected a body without content encoding.", headers=headers)
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT):
+        async with asyncio.timeout(BODY_TIMEOUT):
             return await request.read()
     except TimeoutError:
         raise Refusal(408, "The request's body did not arrive in time.") from None

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
-from sidecar.auth.session import SessionKey
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
     from sidecar.auth.keys import Key
+    from sidecar.auth.session import SessionKey
     from sidecar.auth.tokens import Verifier
     from sidecar.sessions.store import SessionStore
     from sidecar.telemetry.metrics import Metrics
@@ -64,11 +63,11 @@ class Services:
     config: ConfigSource
     passwords: PasswordChecker
     metrics: Metrics
+    session_cookie: str
+    session_key: SessionKey
+    refresh_grace: float
+    longest: float
     clock: Callable[[], float] = time.time
-    session_cookie: str = "__Host-session"
-    session_key: SessionKey = SessionKey.SHA256
-    refresh_grace: float = 10.0
-    longest: float = 7 * 86400.0
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
 
 

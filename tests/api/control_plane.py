@@ -19,6 +19,7 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
+from sidecar.auth.session import SessionKey
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verifier
 from sidecar.secret import Secret
@@ -188,6 +189,10 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
         ),
         passwords=PasswordChecker(),
         metrics=Metrics(),
+        session_cookie="__Host-session",
+        session_key=SessionKey.SHA256,
+        refresh_grace=10.0,
+        longest=7 * 86400.0,
         clock=clock,
     )
     return replace(services, **changed)

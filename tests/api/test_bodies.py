@@ -24,7 +24,7 @@ async def _open(api: Api) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 async def test_a_body_that_does_not_come(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that stops sending its body gets 408 after the timeout."""
-    monkeypatch.setattr(requests, "_BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(requests, "BODY_TIMEOUT", 0.05)
     reader, writer = await _open(api)
     writer.write(HEAD + b'Content-Length: 50\r\n\r\n{"username":')
     assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")

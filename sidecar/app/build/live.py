@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sidecar.api.redirects import parse_origin
+from sidecar.api.requests import BODY_LIMIT, BODY_TIMEOUT
 from sidecar.api.services import LiveConfig
 from sidecar.app.build.components import make_head_limits
 from sidecar.app.build.pages import error_pages, login_url, make_sign_in_page
@@ -54,5 +55,7 @@ def make_limits(settings: Settings) -> Limits:
         connections=settings.max_connections,
         requests=settings.max_requests or sys.maxsize,
         body_rate=settings.min_body_rate,
+        form_size=BODY_LIMIT,
+        form_timeout=BODY_TIMEOUT,
         send_rate=settings.min_send_rate,
     )

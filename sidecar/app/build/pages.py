@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, SIGN_IN_PATH, SignInPage, error_page
 from sidecar.wire.replies import DETAILS, ReplyTemplate, page
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def login_url(settings: Settings) -> bytes:
     """Where a browser signs in: the configured page, else `/auth/login` if there are users."""
     if settings.login_url:
         return settings.login_url.encode()
-    return b"/auth/login" if settings.users_file else b""
+    return SIGN_IN_PATH.encode() if settings.users_file else b""
 
 
 def error_pages(settings: Settings) -> dict[int, ReplyTemplate]:
