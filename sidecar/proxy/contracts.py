@@ -57,8 +57,8 @@ class ClientSide(Protocol):
     def relay(self, data: bytes) -> None:
         """Send more of an answer's body to the client."""
 
-    def on_answered(self, now: float, *, keep_alive: bool, unfinished: bool) -> None:
-        """The exchange has written its whole answer; `unfinished`: its request has not ended."""
+    def on_answered(self, now: float) -> None:
+        """The exchange has written its whole answer; its `keep_alive` says what follows."""
 
     def on_aborted(self) -> None:
         """The exchange cannot complete its answer: reset the connection."""
@@ -112,6 +112,7 @@ class RequestInProgress(Protocol):
     """An exchange as the client's connection sees it."""
 
     body: Body | None
+    keep_alive: bool  # whether the connection serves another request after this one
 
     def on_request_body(self, data: bytes) -> None:
         """More of the request's body has arrived."""

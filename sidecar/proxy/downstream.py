@@ -204,10 +204,12 @@ class Downstream(ClientConnection):
 
     # Ending
 
-    def on_answered(self, now: float, *, keep_alive: bool, unfinished: bool) -> None:
+    def on_answered(self, now: float) -> None:
         """The answer is written: continue with the next request, or close."""
-        self.exchange = None
-        if not keep_alive:
+        exchange, self.exchange = self.exchange, None
+        if exchange is None or not exchange.keep_alive:
+            body = None if exchange is None else exchange.body
+            unfinished = body is not None and not body.done
             self._end(unread=unfinished or bool(self._held))
         elif self._connections.closing and not self._held:
             self._close()  # the answer began before it could say so

@@ -389,10 +389,8 @@ class Exchange:
         leg, self._leg = self._leg, None
         if leg is not None:
             leg.release(now)
-        unfinished = False
         if self.body is not None:
-            unfinished = not self.body.done
-            if unfinished:
+            if not self.body.done:
                 self.keep_alive = False  # what is left of the body is no request
             self.downstream.flow.release(NO_PEER | PEER_FULL)
-        self.downstream.on_answered(now, keep_alive=self.keep_alive, unfinished=unfinished)
+        self.downstream.on_answered(now)

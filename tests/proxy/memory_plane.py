@@ -70,7 +70,7 @@ class MemoryConnector:
         return connection
 
 
-def make_origin(
+def make_pool(
     connector: Connector,
     limits: UpstreamPoolLimits | None = None,
     *,
@@ -101,7 +101,7 @@ class Plane:
         rules: Sequence[RouteRule] = PUBLIC,
         *,
         limits: Limits | None = None,
-        origin_limits: UpstreamPoolLimits | None = None,
+        pool_limits: UpstreamPoolLimits | None = None,
         trusted: Sequence[Network] = (),
     ) -> None:
         metrics, tasks = make_metrics(), Tasks()
@@ -110,7 +110,7 @@ class Plane:
         gate = Gate(verifier, identity)
         routes = RouteTable(rules)
         self.connector = MemoryConnector()
-        self.pool = make_origin(self.connector, origin_limits, metrics=metrics, tasks=tasks)
+        self.pool = make_pool(self.connector, pool_limits, metrics=metrics, tasks=tasks)
         config = DataPlaneConfig(
             routes=routes,
             limits=Limits() if limits is None else limits,

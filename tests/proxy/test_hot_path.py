@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from pathlib import Path
@@ -54,11 +55,13 @@ def calls_of(work: Callable[[], None]) -> list[str]:
         if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
             calls.append(frame.f_code.co_qualname)
 
+    gc.disable()  # what it frees may run code of the sidecar, such as the end of a generator
     sys.setprofile(note)
     try:
         work()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls
 
 

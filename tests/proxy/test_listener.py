@@ -78,7 +78,7 @@ async def test_an_upstream_that_does_not_answer() -> None:
 
 async def test_no_connection_comes_free() -> None:
     """A request queued for too long gets 503 and leaves the queue."""
-    plane = Plane(limits=LIMITS, origin_limits=UpstreamPoolLimits(connections=1))
+    plane = Plane(limits=LIMITS, pool_limits=UpstreamPoolLimits(connections=1))
     busy, waiting = plane.connect(), plane.connect()
     for wire in (busy, waiting):
         wire.feed(GET)
@@ -144,7 +144,7 @@ async def test_a_connection_that_was_full_serves_the_next_request() -> None:
 
 async def test_one_sweep_strikes_them_all() -> None:
     """One sweep ends all late connections and idle upstream connections and leaves the others."""
-    plane = Plane(limits=LIMITS, origin_limits=UpstreamPoolLimits(idle_timeout=60.0))
+    plane = Plane(limits=LIMITS, pool_limits=UpstreamPoolLimits(idle_timeout=60.0))
     late = [plane.connect() for _ in range(3)]
     kept = plane.connect()
     await plane.ask(kept, GET)

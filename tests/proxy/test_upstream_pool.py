@@ -18,7 +18,7 @@ from sidecar.proxy.upstream_pool import (
 from sidecar.tasks import Tasks
 from tests.peers.patience import until
 from tests.proxy.asker import REQUEST, Asker
-from tests.proxy.memory_plane import OK, MemoryConnector, make_metrics, make_origin, rest
+from tests.proxy.memory_plane import OK, MemoryConnector, make_metrics, make_pool, rest
 
 
 async def served(pool: UpstreamPool, count: int) -> list[Asker]:
@@ -32,7 +32,7 @@ async def served(pool: UpstreamPool, count: int) -> list[Asker]:
 async def test_a_connection_is_opened_used_and_used_again() -> None:
     """One connection serves consecutive requests."""
     connector, metrics = MemoryConnector(), make_metrics()
-    pool = make_origin(connector, metrics=metrics)
+    pool = make_pool(connector, metrics=metrics)
     for _ in range(3):
         asker = Asker().ask(pool)
         await rest()
@@ -50,7 +50,7 @@ async def test_a_connection_is_opened_used_and_used_again() -> None:
 async def test_who_waits_is_served_in_order() -> None:
     """Each released connection goes to the first waiter in the queue."""
     connector = MemoryConnector()
-    pool = make_origin(connector, UpstreamPoolLimits(connections=2))
+    pool = make_pool(connector, UpstreamPoolLimits(connections=2))
     order: list[str] = []
     first = await served(pool, 2)
     waiting = [Asker(name, order).ask(pool) for name in "abcd"]
@@ -66,7 +66,7 @@ async def test_who_waits_is_served_in_order() -> None:
 async def test_the_line_is_bounded() -> None:
     """A request over the queue's limit is refused at once."""
     connector = MemoryConnector()
-    pool = make_origin(connector, UpstreamPoolLimits(connections=1, waiting=2))
+    pool = make_pool(connector, UpstreamPoolLimits(connections=1, waiting=2))
     await served(pool, 1)
     askers = [Asker().ask(pool) for _ in range(3)]
     assert [type(asker.refused) for asker in askers] == [type(None), type(None), UpstreamBusy]
@@ -75,7 +75,7 @@ async def test_the_line_is_bounded() -> None:
 async def test_a_lost_connection_makes_room() -> None:
     """The slot of a lost connection serves the next waiter."""
     connector = MemoryConnector()
-    pool = make_origin(connector, UpstreamPoolLimits(connections=1))
+    pool = make_pool(connector, UpstreamPoolLimits(connections=1))
     holder = (await served(pool, 1))[0]
     waiting = Asker().ask(pool)
     connector.wires[0].lose(ConnectionResetError())
@@ -89,7 +89,7 @@ async def test_a_lost_connection_makes_room() -> None:
 async def test_an_idle_connection_that_is_lost_is_forgotten() -> None:
     """A lost idle connection is never lent, and its slot is free."""
     connector, metrics = MemoryConnector(), make_metrics()
-    pool = make_origin(connector, UpstreamPoolLimits(connections=1), metrics=metrics)
+    pool = make_pool(connector, UpstreamPoolLimits(connections=1), metrics=metrics)
     (await served(pool, 1))[0].release(pool)
     connector.wires[0].feed_eof()
     await rest()
@@ -102,7 +102,7 @@ async def test_an_idle_connection_that_is_lost_is_forgotten() -> None:
 async def test_what_nobody_asked_for_is_not_kept() -> None:
     """Bytes on an idle connection end it, so they cannot become the next answer."""
     connector = MemoryConnector()
-    pool = make_origin(connector)
+    pool = make_pool(connector)
     (await served(pool, 1))[0].release(pool)
     connector.wires[0].feed(OK)
     await rest()
@@ -113,7 +113,7 @@ async def test_what_nobody_asked_for_is_not_kept() -> None:
 async def test_a_connection_that_cannot_serve_again_is_dropped() -> None:
     """A connection that cannot be reused is dropped, and the waiter gets a new one."""
     connector = MemoryConnector()
-    pool = make_origin(connector, UpstreamPoolLimits(connections=1))
+    pool = make_pool(connector, UpstreamPoolLimits(connections=1))
     holder = (await served(pool, 1))[0]
     waiting = Asker().ask(pool)
     connector.wires[0].feed(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
@@ -136,7 +136,7 @@ async def test_a_connection_that_cannot_serve_again_is_dropped() -> None:
 async def test_connecting_fails(fault: OSError) -> None:
     """The waiter is notified of a failed attempt, whose slot serves the next attempt."""
     connector, metrics = MemoryConnector(), make_metrics()
-    pool = make_origin(connector, UpstreamPoolLimits(connections=1), metrics=metrics)
+    pool = make_pool(connector, UpstreamPoolLimits(connections=1), metrics=metrics)
     connector.faults.append(fault)
     asker = Asker().ask(pool)
     await rest()
@@ -150,7 +150,7 @@ async def test_connecting_takes_too_long() -> None:
     """The time limit for connecting applies whatever the connector does."""
     connector = MemoryConnector()
     connector.open.clear()
-    pool = make_origin(connector, UpstreamPoolLimits(connect_timeout=0.0))
+    pool = make_pool(connector, UpstreamPoolLimits(connect_timeout=0.0))
     asker = Asker().ask(pool)
     await rest()
     assert isinstance(asker.refused, UpstreamRefused)
@@ -161,7 +161,7 @@ async def test_a_new_connection_is_lost_at_once() -> None:
     """A waiter is notified if its new connection is lost before it was handed over."""
     connector, metrics = MemoryConnector(), make_metrics()
     connector.loses = True
-    pool = make_origin(connector, metrics=metrics)
+    pool = make_pool(connector, metrics=metrics)
     asker = Asker().ask(pool)
     await asyncio.sleep(0)
     await rest()
@@ -176,7 +176,7 @@ async def test_a_failure_is_everybodys_when_nobody_has_a_connection() -> None:
     connector = MemoryConnector()
     connector.open.clear()
     connector.faults += [ConnectionRefusedError() for _ in range(5)]
-    pool = make_origin(connector, UpstreamPoolLimits(connections=2))
+    pool = make_pool(connector, UpstreamPoolLimits(connections=2))
     askers = [Asker().ask(pool) for _ in range(5)]
     assert len(pool.pool.waiting) == 3
     connector.open.set()
@@ -189,7 +189,7 @@ async def test_a_cancelled_attempt_frees_its_slot() -> None:
     """A cancelled connection attempt frees its slot, for example at shutdown."""
     connector, tasks = MemoryConnector(), Tasks()
     connector.open.clear()
-    pool = make_origin(connector, tasks=tasks)
+    pool = make_pool(connector, tasks=tasks)
     Asker().ask(pool)
     await rest()
     assert pool.pool.opening == 1
@@ -200,7 +200,7 @@ async def test_a_cancelled_attempt_frees_its_slot() -> None:
 async def test_idle_connections_age_out() -> None:
     """The sweep drops connections that have been unused for the idle time, oldest first."""
     connector = MemoryConnector()
-    pool = make_origin(connector, UpstreamPoolLimits(idle_timeout=60.0))
+    pool = make_pool(connector, UpstreamPoolLimits(idle_timeout=60.0))
     for now, asker in zip((100.0, 110.0, 120.0), await served(pool, 3), strict=True):
         asker.release(pool, now)
     for now, left in ((159.9, 3), (160.0, 2), (175.0, 1), (500.0, 0)):
@@ -213,7 +213,7 @@ async def test_idle_connections_age_out() -> None:
 async def test_closing() -> None:
     """On close, idle connections end at once and leased ones when they are released."""
     connector = MemoryConnector()
-    pool = make_origin(connector)
+    pool = make_pool(connector)
     idle, busy = await served(pool, 2)
     idle.release(pool)
     pool.close()
@@ -267,7 +267,7 @@ async def test_connectors(kind: str, tmp_path: object) -> None:
         server = await loop.create_unix_server(Echo, connector.path)
     else:
         connector = InProcessConnector(Echo)
-    pool = make_origin(connector)
+    pool = make_pool(connector)
     asker = Asker().ask(pool)
     assert await answered(asker)
     await close(pool, asker)
@@ -282,7 +282,7 @@ async def test_an_in_process_server_that_fails_leaves_no_socket() -> None:
     def broken() -> asyncio.BaseProtocol:
         raise OSError("no more")
 
-    pool = make_origin(InProcessConnector(broken))
+    pool = make_pool(InProcessConnector(broken))
     asker = Asker().ask(pool)
     assert not await answered(asker)
     assert isinstance(asker.refused, UpstreamRefused)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sidecar.auth.gate import Allow, Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, RouteRule, RouteTable
-from sidecar.proxy import refusals, verify
+from sidecar.proxy import verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.replies import problem
 from tests.wire.readers import content, read_request, read_response
@@ -369,72 +366,3 @@ def test_allowed_while_degraded() -> None:
     raw = verify.allowed(b"X-Auth-User: u\r\nX-Auth-Degraded: local\r\n", b"id", close=False)
     assert raw.count(b"X-Auth-Degraded") == 1
     assert b"\r\nX-Auth-Degraded: local\r\n" in raw
-
-
-@pytest.mark.parametrize(
-    ("login", "origin", "expected"),
-    [
-        pytest.param(b"/login", b"", b"/login?rd=%2Fa%3Fb%3Dc%26d", id="path"),
-        pytest.param(b"https://sso/x?y=z", b"", b"https://sso/x?y=z&rd=%2Fa%3Fb%3Dc%26d", id="url"),
-        pytest.param(b"/login", b"http://h", b"http://h/login?rd=%2Fa%3Fb%3Dc%26d", id="completed"),
-        pytest.param(b"https://sso/", b"http://h", b"https://sso/?rd=%2Fa%3Fb%3Dc%26d", id="whole"),
-    ],
-)
-def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
-    """Location leads to the login page with the way back, absolute where the proxy needs it."""
-    line = refusals.login_location(login, b"/a?b=c&d", origin)
-    assert line == b"Location: %b\r\n" % expected
-
-
-@pytest.mark.parametrize(
-    ("dialect", "lines", "expected"),
-    [
-        pytest.param(None, SAYS, b"", id="none"),
-        *(pytest.param(each, SAYS, b"", id=each.name) for each in verify.DIALECTS[2:]),
-        pytest.param(verify.TRAEFIK, SAYS, b"http://o", id="traefik"),
-        pytest.param(
-            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: https"), b"https://o", id="traefik-tls"
-        ),
-        pytest.param(
-            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: x:"), b"http://o", id="traefik-odd"
-        ),
-    ],
-)
-def test_origin(dialect: Dialect | None, lines: tuple[bytes, ...], expected: bytes) -> None:
-    """Traefik gets an absolute Location, because it would complete a relative one wrongly."""
-    head = read_request(*lines)
-    subject = verify.read_subject(verify.TRAEFIK, head, TABLE, TRUSTED)
-    assert not isinstance(subject, Deny)
-    assert subject[1] is not None
-    assert refusals.origin_for(dialect, subject[1], TRUSTED) == expected
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=30))
-def test_a_target_survives_the_login_page(target: bytes) -> None:
-    """Any target survives the Location header's encoding unchanged, on a single line."""
-    line = refusals.login_location(b"https://sso/login?a=b", target)
-    assert line.count(b"\r\n") == 1
-    url = line.removeprefix(b"Location: ").removesuffix(b"\r\n").decode("ascii")
-    query = parse_qs(urlsplit(url).query, keep_blank_values=True, encoding="latin-1")
-    assert query == {"a": ["b"], "rd": [target.decode("latin-1")]}
-
-
-@pytest.mark.parametrize(
-    ("method", "lines", "navigates"),
-    [
-        pytest.param("GET", [b"Sec-Fetch-Mode: navigate"], True, id="browser"),
-        pytest.param("HEAD", [b"sec-fetch-mode:navigate "], True, id="head"),
-        pytest.param("GET", [b"Accept: text/html", b"Sec-Fetch-Mode: cors"], False, id="fetch"),
-        pytest.param("GET", [b"Accept: application/xhtml+xml, TEXT/HTML;q=1"], True, id="accept"),
-        pytest.param("GET", [b"Accept: application/json"], False, id="json"),
-        pytest.param("GET", [b"Accept: */*"], False, id="curl"),
-        pytest.param("GET", [], False, id="nothing"),
-        pytest.param("POST", [b"Sec-Fetch-Mode: navigate"], False, id="post"),
-    ],
-)
-def test_is_navigation(method: str, lines: list[bytes], navigates: bool) -> None:  # noqa: FBT001 (a table)
-    """Only browser navigation counts as a person waiting for a page."""
-    head = read_request(*lines, first=f"{method} / HTTP/1.1".encode())
-    assert refusals.is_navigation(head) is navigates
-    assert refusals.shows_page(head) is (navigates or method == "POST")  # a POST gets only a page

@@ -661,7 +661,7 @@ RULES: Final = (
     Rule(
         "the rest of a body is not a request",
         DOWNSTREAM,
-        "if not keep_alive:",
+        "if exchange is None or not exchange.keep_alive:",
         "if False:",
         ("lines/close", "framing/cl-http-1.0-closes"),
     ),

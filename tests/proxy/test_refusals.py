@@ -1,0 +1,128 @@
+"""How a denial is answered: status, challenge, and the way to the login page and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.auth.gate import Deny
+from sidecar.auth.reason import Reason
+from sidecar.auth.routes import RouteTable
+from sidecar.proxy import refusals, verify
+from sidecar.wire.forwarded import Forwarding
+from tests.wire.readers import read_request
+
+if TYPE_CHECKING:
+    from sidecar.proxy.verify import Dialect
+
+TABLE: Final = RouteTable(())
+TRUSTED: Final = Forwarding("10.0.0.1", "http", trusted=True)
+SAYS: Final = (b"X-Forwarded-Uri: /open/a?b", b"X-Forwarded-Method: GET", b"X-Forwarded-Host: o")
+PAGE: Final = b"Sec-Fetch-Mode: navigate"
+LOGIN: Final = b"/login"
+
+
+@pytest.mark.parametrize(
+    ("reason", "dialect", "line", "expected"),
+    [
+        pytest.param(Reason.EXPIRED, None, b"Accept: */*", (401, b"W"), id="client"),
+        pytest.param(Reason.EXPIRED, None, PAGE, (302, b"WL"), id="person"),
+        pytest.param(Reason.EXPIRED, verify.NGINX, PAGE, (401, b"WL"), id="nginx-redirects-itself"),
+        pytest.param(Reason.EXPIRED, verify.CADDY, PAGE, (302, b"WL"), id="caddy"),
+        pytest.param(Reason.ROLE, None, PAGE, (403, b"W"), id="role"),
+        pytest.param(Reason.OVERLOADED, None, PAGE, (503, b"R"), id="overloaded"),
+        pytest.param(Reason.OVERLOADED, verify.NGINX, PAGE, (403, b""), id="nginx-knows-no-503"),
+        pytest.param(Reason.OVERLOADED, verify.TRAEFIK, PAGE, (503, b"R"), id="traefik"),
+    ],
+)
+def test_answer(
+    reason: Reason, dialect: Dialect | None, line: bytes, expected: tuple[int, bytes]
+) -> None:
+    """The status that the asker understands, with the challenge, a redirect or a time to retry."""
+    deny = Deny(reason, None if reason is Reason.OVERLOADED else b"Bearer")
+    asked = read_request(line)
+    status, lines = refusals.answer_to(deny, asked, dialect, TRUSTED, LOGIN)
+    names = [each.partition(b":")[0] for each in lines.splitlines()]
+    assert all(names)
+    assert (status, b"".join(name[:1] for name in names)) == expected
+
+
+def test_no_redirect_without_a_page_to_come_back_to() -> None:
+    """Without an original request, or without a login page, the answer is a plain 401."""
+    deny = Deny(Reason.EXPIRED, b"Bearer")
+    asked = read_request(PAGE)
+    assert refusals.answer_to(deny, None, verify.CADDY, TRUSTED, LOGIN)[0] == 401
+    assert refusals.answer_to(deny, asked, None, TRUSTED, b"")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("login", "origin", "expected"),
+    [
+        pytest.param(b"/login", b"", b"/login?rd=%2Fa%3Fb%3Dc%26d", id="path"),
+        pytest.param(b"https://sso/x?y=z", b"", b"https://sso/x?y=z&rd=%2Fa%3Fb%3Dc%26d", id="url"),
+        pytest.param(b"/login", b"http://h", b"http://h/login?rd=%2Fa%3Fb%3Dc%26d", id="completed"),
+        pytest.param(b"https://sso/", b"http://h", b"https://sso/?rd=%2Fa%3Fb%3Dc%26d", id="whole"),
+    ],
+)
+def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
+    """Location leads to the login page with the way back, absolute where the proxy needs it."""
+    line = refusals.login_location(login, b"/a?b=c&d", origin)
+    assert line == b"Location: %b\r\n" % expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "lines", "expected"),
+    [
+        pytest.param(None, SAYS, b"", id="none"),
+        *(pytest.param(each, SAYS, b"", id=each.name) for each in verify.DIALECTS[2:]),
+        pytest.param(verify.TRAEFIK, SAYS, b"http://o", id="traefik"),
+        pytest.param(
+            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: https"), b"https://o", id="traefik-tls"
+        ),
+        pytest.param(
+            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: x:"), b"http://o", id="traefik-odd"
+        ),
+    ],
+)
+def test_origin(dialect: Dialect | None, lines: tuple[bytes, ...], expected: bytes) -> None:
+    """Traefik gets an absolute Location, because it would complete a relative one wrongly."""
+    head = read_request(*lines)
+    subject = verify.read_subject(verify.TRAEFIK, head, TABLE, TRUSTED)
+    assert not isinstance(subject, Deny)
+    assert subject[1] is not None
+    assert refusals.origin_for(dialect, subject[1], TRUSTED) == expected
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=30))
+def test_a_target_survives_the_login_page(target: bytes) -> None:
+    """Any target survives the Location header's encoding unchanged, on a single line."""
+    line = refusals.login_location(b"https://sso/login?a=b", target)
+    assert line.count(b"\r\n") == 1
+    url = line.removeprefix(b"Location: ").removesuffix(b"\r\n").decode("ascii")
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True, encoding="latin-1")
+    assert query == {"a": ["b"], "rd": [target.decode("latin-1")]}
+
+
+@pytest.mark.parametrize(
+    ("method", "lines", "navigates"),
+    [
+        pytest.param("GET", [b"Sec-Fetch-Mode: navigate"], True, id="browser"),
+        pytest.param("HEAD", [b"sec-fetch-mode:navigate "], True, id="head"),
+        pytest.param("GET", [b"Accept: text/html", b"Sec-Fetch-Mode: cors"], False, id="fetch"),
+        pytest.param("GET", [b"Accept: application/xhtml+xml, TEXT/HTML;q=1"], True, id="accept"),
+        pytest.param("GET", [b"Accept: application/json"], False, id="json"),
+        pytest.param("GET", [b"Accept: */*"], False, id="curl"),
+        pytest.param("GET", [], False, id="nothing"),
+        pytest.param("POST", [b"Sec-Fetch-Mode: navigate"], False, id="post"),
+    ],
+)
+def test_is_navigation(method: str, lines: list[bytes], navigates: bool) -> None:  # noqa: FBT001 (a table)
+    """Only browser navigation counts as a person waiting for a page."""
+    head = read_request(*lines, first=f"{method} / HTTP/1.1".encode())
+    assert refusals.is_navigation(head) is navigates
+    assert refusals.shows_page(head) is (navigates or method == "POST")  # a POST gets only a page
