@@ -149,8 +149,8 @@ class Sidecar:
         if self.context is not None:
             self.context.apply(config)
             self.context.upstreams["upstream"].replace_connector(components.upstream)
-            if self.context.live is not None:
-                self.context.live.replace_routes(components.routes)
+            if self.context.session_watcher is not None:
+                self.context.session_watcher.replace_routes(components.routes)
         if self._listener is not None:
             self._listener.identify()
         return waiting
@@ -260,7 +260,7 @@ class Sidecar:
             access_log=self._access_log,
             log_all=settings.access_log == "all",
             on_unknown_key=self.trust.refetch_keys,
-            live=live,
+            session_watcher=live,
         )
 
     async def _serve_admin(self, sock: socket.socket) -> None:

@@ -44,17 +44,16 @@ class Limits:
     upstream_timeout: float = 60.0  # from the request's last byte to the answer's head
     queue_timeout: float = 5.0  # for an upstream connection
     connections: int = 20_000  # from clients; 0 is no bound
-    requests: int = sys.maxsize  # under way at once
-    body_grace: float = 20.0  # for a request's body to begin, and that it may be behind its rate
-    body_rate: float = 500.0  # octets a second of it; 0 is no bound
+    requests: int = sys.maxsize  # in flight at once
+    body_grace: float = 20.0  # for a request's body to begin; it may be this far behind its rate
+    body_rate: float = 500.0  # octets a second of a request's body; 0 is no bound
     backlog: int = 64 * 1024  # octets of pipelined requests kept while one is answered
     form_size: int = 64 * 1024  # octets of a body for the control plane
-    form_timeout: float = 10.0  # for such a body to arrive
-    linger: float = 2.0  # for a client to read a last answer while what it still sends is dropped
-    # That a client, or the end of a tunnel, may be behind in taking what waits for it.
-    send_timeout: float = 30.0
-    send_rate: float = 500.0  # octets a second of it; 0: any at all within `send_timeout`
-    half_closed: float = 2.5  # for an answer to begin after the client has ended its side
+    form_timeout: float = 10.0  # for a body for the control plane to arrive
+    linger: float = 2.0  # for a client to read its last answer; what it still sends is dropped
+    send_timeout: float = 30.0  # that the peer of a connection may be behind in reading
+    send_rate: float = 500.0  # octets a second it must read; 0: any at all in `send_timeout`
+    half_closed: float = 2.5  # for an answer to begin after the client has closed its side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +95,11 @@ class DataPlaneContext:
     paths: TargetParser
     request_ids: Iterator[bytes]
     access_log: AccessLog | None = None
-    log_all: bool = False  # also what was allowed
-    on_unknown_key: Callable[[], None] | None = None  # told of a token that names one
-    live: SessionWatcher | None = None  # what ends with its session
+    log_all: bool = False  # log allowed requests too
+    on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
+    session_watcher: SessionWatcher | None = None  # ends streams with their session
     draining: bool = False
-    # By the minor version of the request received (RFC 9110 section 7.6.3), and the next line's
-    # name.
+    # By the minor version of the request (RFC 9110 section 7.6.3), with the next line's name
     via: tuple[bytes, bytes] = (
         b"Via: 1.0 sidecar\r\nX-Request-Id: ",
         b"Via: 1.1 sidecar\r\nX-Request-Id: ",
@@ -117,7 +115,7 @@ class DataPlaneContext:
 
 
 def make_request_ids(prefix: bytes) -> Iterator[bytes]:
-    """Request ids for ever, unique as far as the prefix is (measured: 0.1 µs, a format 0.5 µs)."""
+    """Yield request ids without end, unique if the prefix is (0.1 µs each; formatting: 0.5 µs)."""
     for block in itertools.count():
         start = b"%b-%x" % (prefix, block)
         for end in _SUFFIXES:

@@ -254,7 +254,7 @@ class Exchange:
         tunnel.watched = self._watch(tunnel.end)
 
     def _watch(self, end: Callable[[], None]) -> WatchedStream | None:
-        watcher, allow = self.context.live, self.allow
+        watcher, allow = self.context.session_watcher, self.allow
         if watcher is None or allow is None or self.route.target != "upstream":
             return None
         began = self.accounting.began

@@ -79,7 +79,7 @@ HAPROXY: Final = Dialect("haproxy")
 
 DIALECTS: Final = (NGINX, TRAEFIK, CADDY, ENVOY, HAPROXY)
 _BY_NAME: Final = {"": NGINX, **{dialect.name: dialect for dialect in DIALECTS}}
-# The paths without anything behind them, for a quick look-up.
+# The paths without anything behind them, which need no splitting
 _BY_PATH: Final = {PREFIX: NGINX, **{dialect.prefix: dialect for dialect in DIALECTS}}
 _PREFIX: Final = PREFIX.encode()
 

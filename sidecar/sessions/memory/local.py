@@ -158,7 +158,7 @@ class LocalStore:
         return self._tokens
 
     def clear(self) -> None:
-        """Remove everything."""
+        """Remove every session and every refresh record."""
         for key in list(self._logins):
             self.drop(key)
         self._refresh.clear()

@@ -104,7 +104,7 @@ class RedisHealth:
         self._tasks.spawn(self._watch(), "redis watch")
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Stop watching Redis and probing it."""
         await self._tasks.close()
 
     async def run(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
