@@ -18,7 +18,7 @@ import pytest
 from sidecar.api.services import LiveConfig, Services
 from sidecar.app.reload import Reloader
 from sidecar.app.sidecar import Sidecar
-from sidecar.auth.gate import Deny
+from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import RouteRule
 from sidecar.auth.tokens import IssuerConfig
