@@ -37,9 +37,9 @@ PURE_ROOMS: Final = frozenset(("auth", "settings", "wire"))
 # Event loop, socket, clock, randomness, environment, logging, and the libraries that need them.
 IMPURE: Final = frozenset(
     (
-        *("aiohttp", "asyncio", "concurrent", "logging", "multiprocessing", "os", "random"),
-        *("redis", "secrets", "select", "signal", "socket", "ssl", "subprocess", "threading"),
-        *("time", "uvloop"),
+        *("aiohttp", "asyncio", "concurrent", "logging", "multiprocessing", "os"),
+        *("random", "redis", "secrets", "select", "signal", "socket", "ssl", "subprocess"),
+        *("threading", "time", "uuid", "uvloop"),
     )
 )
 MODULE_LINES: Final = 320

@@ -69,7 +69,8 @@ class Result(StrEnum):
     """The outcome of a login, as the metric's label."""
 
     SUCCESS = "success"
-    REFUSED = "refused"  # wrong user or password; or the login was ended before it was complete
+    REFUSED = "refused"  # wrong user or password
+    ENDED = "ended"  # the login was ended before it was complete
     BUSY = "busy"  # too many passwords were being checked
     UNAVAILABLE = "unavailable"  # the session store could not be reached
 
@@ -205,7 +206,7 @@ async def _write(request: web.Request, method: Method, grant: Grant) -> None:
         services.metrics.logins[method, Result.UNAVAILABLE] += 1
         raise unavailable(STORE_UNREACHABLE) from None
     if not live:
-        services.metrics.logins[method, Result.REFUSED] += 1
+        services.metrics.logins[method, Result.ENDED] += 1
         extra["client"] = client_of(request).address
         logger.info("login ended before it was complete", extra=extra)
         raise Refusal(409, _ENDED)

@@ -142,8 +142,9 @@ class Sidecar:
         config = build.make_data_plane_config(merged, components)
         foreign = await self.trust.prepare(merged, components, self._tasks)
         # From here to the end without an `await`, so that no request sees a mixture.
-        self._count_routes(components.routes)
+        # `replace` is first because it may raise.
         self.trust.replace(merged, components, foreign)
+        self._count_routes(components.routes)
         self.settings, self._waiting = merged, waiting
         self.metrics.certificates = components.expiries
         if self.context is not None:

@@ -114,20 +114,23 @@ class Trust:
         return foreign
 
     def replace(self, settings: Settings, components: Components, foreign: ForeignKeys) -> None:
-        """Use new settings, what was made from them, and the keys from `prepare`."""
+        """Use new settings, what was made from them, and the keys from `prepare`.
+
+        Raises what `make_live_config` raises; then nothing has changed.
+        """
+        current = build.make_live_config(settings, components, foreign.ring)
         self._foreign.stop()
         self.settings, self.components, self._foreign = settings, components, foreign
-        self._rebuild()
+        self._use(current)
 
     def _on_keys(self, foreign: ForeignKeys) -> None:
         """Use fetched keys, unless a reload has replaced this `ForeignKeys` or is preparing it."""
         if foreign is self._foreign:
-            self._rebuild()
+            self._use(build.make_live_config(self.settings, self.components, foreign.ring))
 
-    def _rebuild(self) -> None:
-        ring = self._foreign.ring
-        self.current = build.make_live_config(self.settings, self.components, ring)
-        self.gate.replace_verifier(self.current.verifier)
+    def _use(self, current: LiveConfig) -> None:
+        self.current = current
+        self.gate.replace_verifier(current.verifier)
         self.on_change()
 
 

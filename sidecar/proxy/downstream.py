@@ -1,7 +1,7 @@
 """One client connection: cuts its bytes into requests and answers them in order.
 
 Owns reading: what is a request, what is a body, and what waits for its turn. What a request means
-is its `Exchange`'s business; time limits and endings are `client_base.ClientConnection`'s.
+is its `Exchange`'s business; time limits and endings are `client_connection.ClientConnection`'s.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import PeerError
-from sidecar.proxy.client_base import ClientConnection
+from sidecar.proxy.client_connection import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody

@@ -381,8 +381,8 @@ class Exchange:
         self.accounting.close(self, now)
 
     def finish(self, now: float) -> None:
-        """The answer is written: count it, and give the connections back."""
-        self.over = True
+        """The answer is written: count it, and return the connections."""
+        self.over = True  # as `_end`, without the call that each request would pay for
         if self._stream is not None:
             self._stream.release()
         self.accounting.close(self, now)

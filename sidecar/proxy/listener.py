@@ -11,7 +11,7 @@ import select
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sidecar.proxy.client_base import FIRST_REQUEST
+from sidecar.proxy.client_connection import FIRST_REQUEST
 from sidecar.proxy.connections import ConnectionSet
 from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.flow import NEVER

@@ -114,8 +114,8 @@ class SessionWatcher:
 
     def start(self) -> None:
         """Start the tasks that check streams."""
-        self._tasks.spawn(self._run(), "live expiry")
-        self._tasks.spawn(self._poll(), "live check")
+        self._tasks.spawn(self._run(), "stream expiry")
+        self._tasks.spawn(self._poll(), "stream poll")
 
     def watch(
         self,
@@ -198,7 +198,7 @@ class SessionWatcher:
             watched.again = True
         else:
             watched.checking = True
-            self._tasks.spawn(self._check(watched), "live check")
+            self._tasks.spawn(self._check(watched), "stream check")
 
     async def _run(self) -> None:
         """Check each stream when it expires."""

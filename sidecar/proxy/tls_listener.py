@@ -14,7 +14,7 @@ import ssl
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Final
 
-from sidecar.proxy.client_base import ANSWERED_OVER_LIMIT
+from sidecar.proxy.client_connection import ANSWERED_OVER_LIMIT
 from sidecar.proxy.downstream import Downstream
 
 if TYPE_CHECKING:

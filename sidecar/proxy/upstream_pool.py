@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionWaiter(ResponseReceiver, Protocol):
-    """A caller of `UpstreamPool.obtain`, which calls exactly one of these."""
+    """A caller of `UpstreamPool.obtain`, which calls one of these, or neither after `forget`."""
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """The connection is ready and leased to this caller."""
@@ -153,7 +153,7 @@ class UpstreamPool:
                 connection.abort()
 
     def obtain(self, waiter: ConnectionWaiter) -> None:
-        """Open a connection for `waiter`, or queue it; exactly one of its callbacks is called."""
+        """Open a connection for `waiter`, or queue it; one callback follows, unless forgotten."""
         if self.pool.reserve():
             self._tasks.spawn(self._open(waiter), name=f"connect to {self.name}")
         elif len(self.pool.waiting) < self._limits.waiting:

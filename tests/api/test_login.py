@@ -366,5 +366,5 @@ async def test_a_login_that_is_ended_meanwhile(start: Starter, clock: Clock) -> 
     assert (answer.status, answer.cookies) == (409, {})
     assert 'href="/auth/login"' in await answer.text()
     for method in ("password", "form"):
-        assert api.logins(method, "refused") == 1
+        assert api.logins(method, "ended") == 1
         assert api.logins(method, "unavailable") == 0

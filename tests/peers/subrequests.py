@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -40,7 +40,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Peer:
+class Peer(ABC):
     """A proxy in this event loop; `config` is its parsed configuration."""
 
     config: Any

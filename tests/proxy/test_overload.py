@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, RouteRule
-from sidecar.proxy import client_base
+from sidecar.proxy import client_connection
 from sidecar.proxy.context import Limits
 from tests.proxy.memory_plane import OK, Plane, rest
 
@@ -87,7 +87,7 @@ async def test_a_flood_of_connections() -> None:
     """Over the limit, a few connections get 503 and the rest are closed without an answer."""
     plane = Plane(limits=Limits(connections=2))
     kept = [plane.connect() for _ in range(2)]
-    told = [plane.connect() for _ in range(client_base.ANSWERED_OVER_LIMIT)]
+    told = [plane.connect() for _ in range(client_connection.ANSWERED_OVER_LIMIT)]
     cut = [plane.connect() for _ in range(10)]
     await rest()
     assert not any(wire.is_closing() for wire in kept)

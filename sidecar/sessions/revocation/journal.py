@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 BROKEN: Final = "the journal cannot be written, logouts of this outage will not survive a restart"
-MENDED: Final = "the journal can be written again"
+WRITABLE_AGAIN: Final = "the journal can be written again"
 
 _SLACK: Final = 1000  # superfluous lines in the file before it is rewritten
 
@@ -139,7 +139,7 @@ class Journal:
         if broken and not self.broken:
             logger.error(BROKEN, extra={"fault": why})
         elif self.broken and not broken:
-            logger.info(MENDED)
+            logger.info(WRITABLE_AGAIN)
         self.broken = broken
 
 

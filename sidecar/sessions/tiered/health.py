@@ -101,7 +101,7 @@ class RedisHealth:
                 self._work_to_do.set()
             elif self._breaker.failed(self._monotonic(), self._jitter(), certain=True):
                 self._degrade(unavailable.fault)
-        self._tasks.spawn(self._watch(), "redis watch")
+        self._tasks.spawn(self._watch(), "redis health")
 
     async def close(self) -> None:
         """Stop watching Redis and probing it."""

@@ -131,7 +131,7 @@ class TieredStore:
             self._on_health_change()
             self._tasks.spawn(self._tracking.run(), "redis tracking")
             seen = record_last_seen(self.near, self._remote, self._clock, self._sleep)
-            self._tasks.spawn(seen, "sessions seen")
+            self._tasks.spawn(seen, "last seen")
 
     async def close(self) -> None:
         """End background work and close the shared store."""

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.sessions.revocation.entry import Entry, EntryKind
-from sidecar.sessions.revocation.journal import BROKEN, MENDED, Journal
+from sidecar.sessions.revocation.journal import BROKEN, WRITABLE_AGAIN, Journal
 from sidecar.sessions.revocation.journal_file import HEADER, NAME, JournalFile
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ async def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         file.full = False
         more = Entry(EntryKind.USER, "alice", 1.0, 2.0)
         await journal.add(more)
-    assert caplog.messages == [BROKEN, MENDED]
+    assert caplog.messages == [BROKEN, WRITABLE_AGAIN]
     assert not journal.broken
     await journal.close()
     assert read_again(tmp_path) == [*ENTRIES, more]

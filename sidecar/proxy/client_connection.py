@@ -1,7 +1,8 @@
 """A client connection's state: what is known of its peer, its time limits, and how it ends.
 
 Deadlines are not timers: the listener's sweep compares them with the clock. This half reads
-nothing; `downstream.Downstream` does.
+nothing; `downstream.Downstream` does. It is a base class and not a member because a member would
+cost one more call for each event of the loop: two of the 33 that a bearer GET takes.
 """
 
 from __future__ import annotations
