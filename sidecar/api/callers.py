@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, request_id
 from sidecar.api.requests import request_head
 from sidecar.api.services import SERVICES
-from sidecar.auth.gate import Deny
+from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, Outage, Route
 from sidecar.sessions.check import authenticate
@@ -19,7 +19,7 @@ from sidecar.sessions.check import authenticate
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from sidecar.auth.gate import Allow
+    from sidecar.auth.decision import Allow
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,7 +23,13 @@ from sidecar.api.problems import Refusal, request_id
 from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
-from sidecar.auth.denylist import Revocation, RevocationKind, revocation_name, revocations_of_token
+from sidecar.auth.denylist import (
+    Revocation,
+    RevocationKind,
+    content_digest,
+    revocation_name,
+    revocations_of_token,
+)
 from sidecar.auth.reason import Reason
 from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import refresh_id, token_id
@@ -54,7 +59,7 @@ class LogoutRequest(msgspec.Struct):
 class _Login:
     """A login to end, by a token id, a session id, or both.
 
-    `token` is the token that was shown, if it was valid, and `digest` its SHA-256.
+    `token` is the token that was shown, if it was valid, and `digest` its content digest.
     """
 
     token_id: str = ""
@@ -137,7 +142,7 @@ def _login_of(
     if isinstance(verified, Reason):
         return verified
     sid = verified.session_id if verified.issuer == own else ""
-    return _Login(identifier, sid, verified, sha256(token).digest())
+    return _Login(identifier, sid, verified, content_digest(token))
 
 
 async def _end(request: web.Request, login: _Login) -> None:

@@ -23,7 +23,7 @@ from sidecar.telemetry.logs import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sidecar.auth.gate import Allow
+    from sidecar.auth.decision import Allow
     from sidecar.auth.session import SessionInfo
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ class RevocationKind(StrEnum):
     """What a revocation identifies: a token, a login or a user."""
 
     JTI = "jti"
-    TOKEN = "token"  # the hex SHA-256 of a token that has no jti
+    TOKEN = "token"  # the content digest of a token that has no jti, in hex
     SID = "sid"
     USER = "sub"
 
@@ -73,17 +73,26 @@ def revocation_name(kind: RevocationKind, issuer: str, value: str) -> str:
     return sha256(f"{kind}\0{issuer}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def content_digest(token: bytes) -> bytes:
+    """Return the SHA-256 of what was signed: a token's header and payload, as they were sent.
+
+    The signature is left out because its bearer can change it: of every ECDSA signature (r, s),
+    (r, -s) is another valid one, and a token under another name would pass its own revocation.
+    """
+    return sha256(token.rpartition(b".")[0]).digest()
+
+
 def revocable_token(
-    verified: Verified | None, token_id: str, digest: bytes
+    verified: Verified | None, token_id: str, token: bytes
 ) -> RevocableToken | None:
     """Return a verified token as a RevocableToken; None unless its issuer uses a denylist.
 
-    `digest` is the SHA-256 of the token. A token without `iat` counts as older than any revocation.
+    `token` is its compact form. A token without `iat` counts as older than any revocation.
     """
     if verified is None or verified.session_mode is not SessionMode.DENYLIST:
         return None
     user = revocation_name(RevocationKind.USER, verified.issuer, verified.subject)
-    names = (*_own_names(verified, digest), user)
+    names = (*_own_names(verified, content_digest(token)), user)
     return RevocableToken(token_id, names, verified.claims.get("iat", 0), verified.expires)
 
 
@@ -92,8 +101,8 @@ def revocations_of_token(
 ) -> dict[str, Revocation]:
     """Return the revocations, by name, that end a token and its login.
 
-    The login stays revoked until this token expires, and at least until `minimum_until` (seconds
-    since the epoch), because the login may have other tokens.
+    `digest` is the token's `content_digest`. The login stays revoked until this token expires, and
+    at least until `minimum_until` (seconds since the epoch): it may have other tokens.
     """
     token, *login = _own_names(verified, digest)
     until = max(minimum_until, verified.expires)

@@ -6,21 +6,21 @@ code, and measured: a known bearer token costs one SHA-256, a dict look-up and a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from sidecar.auth.cached_credential import CachedCredential
 from sidecar.auth.claims import claim_matches, interned_set, roles_of, scopes_of
 from sidecar.auth.credentials import SessionCookie, parse_credentials
+from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denylist import revocable_token
 from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
-from sidecar.auth.session import FOREVER, SessionKey, token_id
-from sidecar.auth.strict_json import parse_trusted
+from sidecar.auth.session import SessionKey, token_id
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
-from sidecar.auth.tokens import SessionMode, belongs
+from sidecar.auth.tokens import belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
@@ -28,71 +28,6 @@ if TYPE_CHECKING:
     from sidecar.auth.session import Session
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead
-
-_NOTHING: Final[frozenset[str]] = frozenset()
-
-
-class Allow(msgspec.Struct, frozen=True, gc=False):
-    """The request is allowed, until `expires` if that is set (seconds since the epoch).
-
-    `identity` is the block of identity header lines; `payload` is the JSON of all claims.
-    """
-
-    identity: bytes
-    subject: str
-    session_id: str
-    payload: bytes
-    expires: float | None
-    roles: frozenset[str] = _NOTHING
-    scopes: frozenset[str] = _NOTHING
-
-    def __repr__(self) -> str:
-        return f"<Allow {self.subject!r} until {self.expires}>"
-
-    @property
-    def claims(self) -> dict[str, Any]:
-        """All claims, decoded from `payload` at each access."""
-        return parse_trusted(self.payload)
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """The request is denied. `challenge` is the WWW-Authenticate value, or None for no header."""
-
-    reason: Reason
-    challenge: bytes | None
-
-
-class NeedSession:
-    """The decision needs the session of `token_id`, or the revocations of a `revocable` token.
-
-    There is one object for each remembered credential. `verified` is None for a cookie, which is
-    opaque. The other attributes belong to the gate: the last session bound to this credential, the
-    resulting `allow`, and `decided`, which is true if the token needs no session at all.
-    """
-
-    __slots__ = (
-        *("allow", "decided", "digest", "expires", "not_before", "revocable", "session"),
-        *("token_id", "until", "verified", "verifier"),
-    )
-    allow: Allow
-
-    def __init__(
-        self, token_id: str, digest: bytes, verified: Verified | None, verifier: Verifier
-    ) -> None:
-        self.verifier = verifier
-        self.token_id = token_id
-        self.digest = digest
-        self.verified = verified
-        self.session: Session | None = None
-        self.decided = verified is not None and verified.session_mode is SessionMode.NONE
-        self.revocable = revocable_token(verified, token_id, digest)
-        self.expires = self.until = FOREVER if verified is None else verified.expires
-        self.not_before = 0.0 if verified is None else verified.not_before
-
-    def __repr__(self) -> str:
-        kind = "cookie" if self.verified is None else f"token of {self.verified.subject!r}"
-        return f"<NeedSession {kind}>"
 
 
 class Gate:
@@ -126,8 +61,8 @@ class Gate:
         self._denials = {reason: Deny(reason, self._challenge_of(reason)) for reason in Reason}
         self._missing = self._denials[Reason.SESSION_MISSING]
         self._revoked = self._denials[Reason.REVOKED]
-        self._bearers: TokenCache[NeedSession] = TokenCache(cache_size)
-        self._cookies: TokenCache[NeedSession] = TokenCache(cache_size)
+        self._bearers: TokenCache[CachedCredential] = TokenCache(cache_size)
+        self._cookies: TokenCache[CachedCredential] = TokenCache(cache_size)
         self.anonymous = Allow(identity.anonymous, "", "", b"{}", None)
 
     def __repr__(self) -> str:
@@ -147,7 +82,7 @@ class Gate:
         if route.public:
             return self.anonymous
         need = head.remembered
-        if not isinstance(need, NeedSession) or need.verifier is not self._verifier:
+        if not isinstance(need, CachedCredential) or need.verifier is not self._verifier:
             need = self._find(head)
         if need is None or not need.not_before <= now < need.expires:
             return self._decide_anew(route, head, now)
@@ -158,9 +93,14 @@ class Gate:
     def resume(
         self, route: Route, need: NeedSession, session: Session | None, now: float
     ) -> Allow | Deny:
-        """Decide after the session look-up; `session` is None if no session was found."""
+        """Decide after the session look-up; `session` is None if no session was found.
+
+        Raises TypeError if `need` was not made by a gate.
+        """
         if session is None:
             return self._missing if need.revocable is None else self._revoked
+        if not isinstance(need, CachedCredential):
+            raise TypeError(f"expected an answer of this gate; got {need!r}")
         if session is not need.session:
             denied = self._bind(need, session, now)
             if denied is not None:
@@ -179,7 +119,7 @@ class Gate:
         allow = self._allow_cookie(session)
         return not (route.restricted and isinstance(self._authorise(route, allow), Deny))
 
-    def _find(self, head: RequestHead) -> NeedSession | None:
+    def _find(self, head: RequestHead) -> CachedCredential | None:
         """Return what is remembered of the credentials if the headers have the usual form."""
         value, cookie = head.authorization, head.cookie
         if value is None:
@@ -197,7 +137,7 @@ class Gate:
         head.remembered = need
         return need
 
-    def _recall(self, cookie: bytes) -> NeedSession | None:
+    def _recall(self, cookie: bytes) -> CachedCredential | None:
         """Return what is remembered of the session cookie if the header has the usual form."""
         before, mark, after = cookie.partition(self._cookie_mark)
         if not mark or mark in after or (before and before[-2:] != b"; "):
@@ -223,14 +163,14 @@ class Gate:
             return need
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
-    def _need_of_cookie(self, value: bytes) -> NeedSession:
+    def _need_of_cookie(self, value: bytes) -> CachedCredential:
         # Remembered only in `_bind`, with a session: made-up values must not fill the cache.
         digest = sha256(value).digest()
-        return self._cookies.entries.get(digest) or NeedSession(
+        return self._cookies.entries.get(digest) or CachedCredential(
             token_id(value, self._session_key), digest, None, self._verifier
         )
 
-    def _need_of_token(self, token: bytes, now: float) -> NeedSession | Reason:
+    def _need_of_token(self, token: bytes, now: float) -> CachedCredential | Reason:
         digest = sha256(token).digest()
         need = self._bearers.entries.get(digest)
         if need is None:
@@ -238,7 +178,8 @@ class Gate:
             if isinstance(verified, Reason):
                 return verified
             name = token_id(token, self._session_key)
-            need = NeedSession(name, digest, verified, self._verifier)
+            revocable = revocable_token(verified, name, token)
+            need = CachedCredential(name, digest, verified, self._verifier, revocable)
             if need.decided:
                 need.allow = self._allow_token(verified, None)
             self._bearers.put(digest, need, now)
@@ -246,7 +187,7 @@ class Gate:
             return Reason.EXPIRED
         return Reason.NOT_YET_VALID if now < need.not_before else need
 
-    def _bind(self, need: NeedSession, session: Session, now: float) -> Deny | None:
+    def _bind(self, need: CachedCredential, session: Session, now: float) -> Deny | None:
         """Bind this session to this credential. Returns a denial if it belongs to another one."""
         verified = need.verified
         if not belongs(session, need.token_id, verified):

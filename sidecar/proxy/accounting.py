@@ -14,7 +14,7 @@ import msgspec
 from sidecar.auth.reason import Reason
 
 if TYPE_CHECKING:
-    from sidecar.auth.gate import Allow
+    from sidecar.auth.decision import Allow
     from sidecar.auth.routes import Route
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.telemetry.access_log import AccessLog

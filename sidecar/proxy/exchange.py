@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import preflight
-from sidecar.auth.gate import Allow, Deny, NeedSession
+from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import accounting, refusals, verify

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sidecar.wire.replies import RETRY_AFTER
 
 if TYPE_CHECKING:
-    from sidecar.auth.gate import Deny
+    from sidecar.auth.decision import Deny
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.forwarded import Forwarding
     from sidecar.wire.head import RequestHead

@@ -13,7 +13,7 @@ from itertools import count
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.gate import Allow, NeedSession
+from sidecar.auth.decision import Allow, NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import FOREVER
 from sidecar.errors import StoreUnavailable

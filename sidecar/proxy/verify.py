@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import preflight
-from sidecar.auth.gate import Deny
+from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
 from sidecar.wire.head import RequestHead

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.auth.gate import NeedSession
+from sidecar.auth.decision import NeedSession
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions import outage
 
 if TYPE_CHECKING:
-    from sidecar.auth.gate import Allow, Deny, Gate
+    from sidecar.auth.decision import Allow, Deny
+    from sidecar.auth.gate import Gate
     from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
     from sidecar.sessions.store import SessionStore

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from sidecar.auth.gate import Allow
+from sidecar.auth.decision import Allow
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Outage
 
 if TYPE_CHECKING:
-    from sidecar.auth.gate import Deny, Gate, NeedSession
+    from sidecar.auth.decision import Deny, NeedSession
+    from sidecar.auth.gate import Gate
     from sidecar.auth.routes import Route
     from sidecar.sessions.store import SessionStore
 

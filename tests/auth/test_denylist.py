@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denylist import (
     EVERYTHING,
     UNREADABLE,
     Revocation,
     RevocationKind,
+    content_digest,
     decode_revocation,
     encode_revocation,
     is_revoked,
@@ -20,7 +22,7 @@ from sidecar.auth.denylist import (
     revocation_name,
     revocations_of_token,
 )
-from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
+from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from sidecar.auth.denylist import RevocableToken
 
 OTHER = "https://other.test"
-DIGEST = b"\x01" * 32
+TOKEN = b"header.payload.signature"
+DIGEST = content_digest(TOKEN)
 VERIFIER = Verifier(
     [IssuerConfig(issuer=name, session_mode=SessionMode.DENYLIST) for name in (ISSUER, OTHER)],
     KeyRing([secret_key(name, SECRET) for name in (ISSUER, OTHER)]),
@@ -49,7 +52,7 @@ def verified(**claims: Any) -> Verified:
 
 def revocable(**claims: Any) -> RevocableToken:
     """Return that token as a RevocableToken."""
-    made = revocable_token(verified(**claims), "id", DIGEST)
+    made = revocable_token(verified(**claims), "id", TOKEN)
     assert made is not None
     return made
 
@@ -86,6 +89,13 @@ def test_what_a_token_is_denied_by(changed: dict[str, Any], number: int) -> None
     assert set(mine.names).isdisjoint(theirs.names)
 
 
+def test_a_token_is_named_by_what_was_signed() -> None:
+    """Another signature under the same content is the same token; another content is not."""
+    assert content_digest(b"header.payload.other") == DIGEST
+    assert content_digest(b"header.payloae.signature") != DIGEST
+    assert content_digest(b"headeq.payload.signature") != DIGEST
+
+
 def test_how_long_a_token_is_denied() -> None:
     """A token is revoked until it expires, its login as long as another token may be valid."""
     shown = verified(exp=NOW + 900)
@@ -114,14 +124,14 @@ def test_before(issued: object, before: float, refused: bool) -> None:  # noqa: 
 
 def test_only_tokens_of_that_mode_are_claimed() -> None:
     """Tokens of an issuer without a denylist are not revocable."""
-    assert revocable_token(None, "id", DIGEST) is None
+    assert revocable_token(None, "id", TOKEN) is None
     for mode in (SessionMode.REQUIRED, SessionMode.NONE):
         config = IssuerConfig(issuer=ISSUER, session_mode=mode)
         found = Verifier([config], KeyRing([secret_key(ISSUER, SECRET)])).verify_access(
             token(), NOW
         )
         assert isinstance(found, Verified)
-        assert revocable_token(found, "id", DIGEST) is None
+        assert revocable_token(found, "id", TOKEN) is None
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, EVERYTHING))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from sidecar.auth.asymmetric import pem_key
-from sidecar.auth.gate import Allow, Deny, Gate, NeedSession
+from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
@@ -767,3 +768,9 @@ class Crowd(RuleBasedStateMachine):
 
 Crowd.TestCase.settings = settings(unhurried, max_examples=40, stateful_step_count=30)
 TestCrowd = Crowd.TestCase
+
+
+def test_only_its_own_answers_are_resumed() -> None:
+    """An answer that no gate has made carries no credential, and nothing is decided by it."""
+    with pytest.raises(TypeError, match="expected an answer of this gate"):
+        gate().resume(Route("r"), NeedSession("id", None, None), session(), NOW)

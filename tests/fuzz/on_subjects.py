@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
-from sidecar.auth.gate import Deny
+from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, RouteRule, RouteTable
 from sidecar.errors import PeerError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import json
@@ -28,6 +29,8 @@ HERE: Final = "https://id.example"
 THERE: Final = "https://id.other.example"
 SOON: Final = 15.0  # seconds: an upper limit on a busy machine
 ALGORITHMS: Final = {HERE: "ES256", THERE: "EdDSA"}
+# The order of the group of P-256 (FIPS 186-5).
+P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 DENIED: Final = 'sidecar_decisions_total{decision="deny",reason="revoked"}'
 _NUMBERS: Final = itertools.count(1)
 
@@ -150,6 +153,32 @@ async def test_revoked_at_one_is_refused_at_the_other(
     await is_refused(two, mine)
     assert await two.metric(DENIED) > 0
     assert [await status(pod, other) for pod in pair] == [200, 200]
+
+
+def with_other_signature(shown: str) -> str:
+    """Return the same ES256 token with the other valid signature, (r, n - s) for (r, s)."""
+    content, _, signature = shown.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    flipped = P256_ORDER - int.from_bytes(raw[32:], "big")
+    other = raw[:32] + flipped.to_bytes(32, "big")
+    return f"{content}.{base64.urlsafe_b64encode(other).rstrip(b'=').decode()}"
+
+
+@pytest.mark.parametrize("lacking", [("jti",), ("jti", "sid")], ids=["sid", "no-name"])
+async def test_another_signature_is_the_same_token(
+    pair: tuple[Stack, Stack], lacking: tuple[str, ...]
+) -> None:
+    """A revoked token stays revoked under the second signature that ECDSA gives it."""
+    one, two = pair
+    gone: dict[str, Any] = dict.fromkeys(lacking, forge.GONE)
+    mine = token(**gone)
+    other = with_other_signature(mine)
+    for pod in pair:
+        assert [await status(pod, each) for each in (mine, other)] == [200, 200]
+    assert await revoke(one, mine) == 204
+    assert [await status(one, each) for each in (mine, other)] == [401, 401]
+    await is_refused(two, mine)
+    await is_refused(two, other)
 
 
 async def test_what_is_known_costs_redis_nothing(

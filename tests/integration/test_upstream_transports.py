@@ -139,7 +139,7 @@ async def test_old_versions_are_not_spoken(
     ("changed", "problem"),
     [
         ({"upstream_cert_file": "a.pem"}, "together; only one is set"),
-        ({"upstream_cert_file": "a.pem", "upstream_key_file": "b.pem"}, "and its own key"),
+        ({"upstream_cert_file": "a.pem", "upstream_key_file": "b.pem"}, "and its private key"),
         ({"upstream_cert_file": "a.pem", "upstream_key_file": "none"}, "cannot be read"),
         ({"upstream_cert_file": "a.pem", "upstream_key_file": "locked"}, "without a password"),
         ({"upstream_url": "http://localhost:1", "upstream_server_name": "b"}, "expected https"),

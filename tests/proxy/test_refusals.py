@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.auth.gate import Deny
+from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import RouteTable
 from sidecar.proxy import refusals, verify

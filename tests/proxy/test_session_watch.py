@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.api.grants import ClientInfo, issue_pair, new_login
-from sidecar.auth.gate import Allow, Gate
+from sidecar.auth.decision import Allow
+from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.gate import Allow, Deny
+from sidecar.auth.decision import Allow, Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, RouteRule, RouteTable
 from sidecar.proxy import verify

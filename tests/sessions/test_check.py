@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.auth.gate import Allow, Deny, Gate
+from sidecar.auth.decision import Allow, Deny
+from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
