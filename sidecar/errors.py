@@ -36,6 +36,18 @@ class Problem:
         return f"{self.where}: {self.message}"
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigWarning:
+    """A configuration that is valid but hardly meant: its place, what follows, and the way out."""
+
+    where: str
+    message: str  # a whole statement without secrets, such as `nobody can log in: …`
+    remedy: str  # an instruction, such as `set users_file`
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}; {self.remedy}"
+
+
 class ConfigError(SidecarError):
     """The configuration is unusable; `problems` lists every problem found, in order."""
 

@@ -25,7 +25,7 @@ from sidecar.auth.tokens import IssuerConfig
 from sidecar.proxy.context import DataPlaneContext, Limits
 from sidecar.proxy.upstream_pool import TcpConnector, UpstreamPoolLimits
 from sidecar.sessions.redis.connect import RedisConfig
-from sidecar.settings import IssuerSettings, RouteSettings, Settings, settings_from
+from sidecar.settings import IssuerSettings, RouteSettings, Settings, load
 from sidecar.settings.changes import FIXED
 from sidecar.wire.head import RequestHead
 from tests.auth import forge
@@ -426,8 +426,8 @@ async def test_a_reload_applies_the_setting(folder: Path, name: str) -> None:
     before = {**BASE, **change.base}
     path = folder / "sidecar.toml"
     write(folder, before)
-    sidecar = Sidecar(settings_from(env={}, file=path))
-    reloader = Reloader(sidecar, lambda: settings_from(env={}, file=path), str(path))
+    sidecar = Sidecar(load(env={}, file=path).settings)
+    reloader = Reloader(sidecar, lambda: load(env={}, file=path), str(path))
     await sidecar.start()
     try:
         seen = change.observe(sidecar)

@@ -31,6 +31,7 @@ from sidecar.api.problems import (
 from sidecar.api.requests import (
     FORM,
     client_of,
+    keeps_secure_cookies,
     read_form,
     read_json,
     redirect_target,
@@ -55,6 +56,10 @@ _EXPECTED_FORM: Final = (
 )
 _WRONG: Final = "Wrong user name or password."
 _BUSY: Final = "Too many people are signing in just now. Try again in a moment."
+_NOT_KEPT: Final = (
+    "This page was opened over plain HTTP. Browsers do not keep a sign-in there, so signing in "
+    "leads back to this page. Open it with https:// instead."
+)
 _ENDED: Final = "This login was ended before it was complete. Sign in again."
 
 
@@ -224,6 +229,8 @@ def _page(
     subject: str = "",
     status: int = 200,
 ) -> web.Response:
+    if not (notice or subject) and not keeps_secure_cookies(request):
+        notice = _NOT_KEPT
     page = request.app[SERVICES].config.current.sign_in
     text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
     response = web.Response(status=status, text=text, content_type="text/html")

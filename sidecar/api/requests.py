@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -27,6 +27,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 BODY_LIMIT: Final = 64 * 1024  # bytes
 BODY_TIMEOUT: Final = 10.0  # seconds for the whole body
 
+_LOCAL: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _FORM_FIELDS: Final = 20
 _TEXT_LIMIT: Final = 256  # characters of a user agent or address that are kept
 
@@ -100,6 +101,19 @@ def host(request: web.Request) -> str:
 def scheme(request: web.Request) -> str:
     """`http` or `https`, from the data plane's forwarded header."""
     return "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
+
+
+def keeps_secure_cookies(request: web.Request) -> bool:
+    """Whether the browser that sent this keeps a Secure cookie of the answer, as far as it shows.
+
+    Browsers send Sec-Fetch-Site over HTTPS and to localhost only (W3C Fetch Metadata section 2),
+    also through a proxy whose X-Forwarded-Proto is not trusted.
+    """
+    if scheme(request) == "https" or "Sec-Fetch-Site" in request.headers:
+        return True
+    origin = parse_origin(f"http://{host(request)}")
+    name = urlsplit(origin).hostname if origin else None
+    return name is not None and (name in _LOCAL or name.endswith(".localhost"))
 
 
 def client_of(request: web.Request) -> ClientInfo:

@@ -10,6 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from sidecar.app import build
 from sidecar.app.file_watch import FileWatch
 from sidecar.errors import ConfigError
 from sidecar.settings import files_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.app.sidecar import Sidecar
-    from sidecar.settings import Settings
+    from sidecar.settings import Loaded
 
 logger = logging.getLogger("sidecar.reload")
 
@@ -36,7 +37,7 @@ class Reloader:
     """
 
     def __init__(
-        self, sidecar: Sidecar, reread: Callable[[], Settings], path: str, *, every: float = 1.0
+        self, sidecar: Sidecar, reread: Callable[[], Loaded], path: str, *, every: float = 1.0
     ) -> None:
         self._sidecar = sidecar
         self._reread = reread
@@ -69,7 +70,8 @@ class Reloader:
         self._watch.take()
         before, self._problems = self._problems, []
         try:
-            waiting = await self._sidecar.reload(await asyncio.to_thread(self._reread))
+            loaded = await asyncio.to_thread(self._reread)
+            waiting = await self._sidecar.reload(loaded.settings)
         except ConfigError as fault:
             self._problems = [str(each) for each in fault.problems]
             if self._problems != before:
@@ -82,6 +84,7 @@ class Reloader:
             metrics.reloaded = time.time()
             logging.getLogger().setLevel(self._sidecar.settings.log_level.upper())
             logger.info("configuration reloaded", extra={"waiting_for_restart": waiting})
+            build.log_warnings((*loaded.warnings, *self._sidecar.warnings()))
             self._watch.replace_paths(self._files())
             return
         metrics.reloads["failure"] += 1

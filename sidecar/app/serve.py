@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.app import build
 from sidecar.app.gc_tuning import GcTuner
 from sidecar.app.reload import Reloader
 from sidecar.app.sidecar import Sidecar
@@ -14,7 +15,7 @@ from sidecar.app.signals import Signals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.settings import Settings
+    from sidecar.settings import Loaded
     from sidecar.telemetry.logs import Redactor
 
 
@@ -29,21 +30,23 @@ class Addresses:
 
 
 async def serve(
-    settings: Settings,
+    loaded: Loaded,
     *,
     redactor: Redactor | None = None,
     ready: Callable[[Addresses], None] | None = None,
-    reread: Callable[[], Settings] | None = None,
+    reread: Callable[[], Loaded] | None = None,
     path: str = "",
 ) -> bool:
     """Run until SIGTERM or SIGINT, then drain and return. A second signal ends the draining.
 
     Returns False if the draining was cut short. SIGINT (Ctrl-C) skips the delay before it. SIGHUP
     and a change of the file at `path`, or of a file that it names, reload the settings that
-    `reread` returns. `ready` is called once the sidecar listens. Raises what `Sidecar` and its
-    `start` raise.
+    `reread` returns. Warnings are logged at the start and after each reload. `ready` is called once
+    the sidecar listens. Raises what `Sidecar` and its `start` raise.
     """
+    settings = loaded.settings
     sidecar = Sidecar(settings, redactor=redactor)
+    build.log_warnings((*loaded.warnings, *sidecar.warnings()))
     signals = Signals()
     gc_tuner = GcTuner()
     reloader = None if reread is None else Reloader(sidecar, reread, path)

@@ -35,9 +35,10 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.wire.headers import FieldLines, HeaderKinds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sidecar.auth.routes import RouteTable
+    from sidecar.errors import ConfigWarning
     from sidecar.settings import Address, Settings
 
 logger = logging.getLogger("sidecar.app")
@@ -102,6 +103,10 @@ class Sidecar:
             "requests_in_flight": self.metrics.in_flight,
             "tasks": len(asyncio.all_tasks()),
         }
+
+    def warnings(self) -> Sequence[ConfigWarning]:
+        """What in the configuration in use is valid but hardly meant; nothing is logged here."""
+        return build.config_warnings(self.settings, self.trust.components, time.time())
 
     async def start(self) -> None:
         """Bind the ports, start store and key fetching, then serve.

@@ -42,10 +42,13 @@ examples:
   sidecar demo --port 5006 --admin-port 9106 --app-port 8081
 """
 CHECK: Final = """\
-Reports every problem with its place, and exits with 2 if there are any. Starts nothing.
+Reports every problem with its place, and exits with 2 if there are any. Warns of settings that are
+valid but let nobody in, or everybody, each with the way out. Warnings do not change the exit code;
+with --strict, it is 1 if there are any. Starts nothing.
 
 examples:
   sidecar check --config sidecar.toml
+  sidecar check --config sidecar.toml --strict            before a deployment
   sidecar check --config sidecar.toml --print-config      every setting, and where it comes from
 """
 HASH_PASSWORD: Final = """\
@@ -148,6 +151,7 @@ def build_parser() -> ArgumentParser:
     check = _add(commands, "check", "check the configuration", CHECK)
     _add_settings(check)
     check.add_argument("--print-config", action="store_true", help="print all settings as TOML")
+    check.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
     _add(commands, "hash-password", "hash a password for the users file", HASH_PASSWORD)
     token = _add(commands, "token", "make or inspect a token", TOKEN)
     tokens = token.add_subparsers(title="commands", metavar="COMMAND", required=True)

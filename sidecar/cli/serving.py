@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Coroutine, Mapping
 
-    from sidecar.settings import Settings
+    from sidecar.settings import Loaded, Settings
 
 
 def run(arguments: Namespace) -> bool:
     """Run the sidecar. Raises ConfigError, and CommandFailed if it cannot listen."""
-    settings = load_arguments(arguments).settings
+    loaded = load_arguments(arguments)
+    settings = loaded.settings
     redactor = _start_logs(settings)
     addresses = {"--listen": settings.listen, "--admin-listen": settings.admin_listen}
 
-    def reread() -> Settings:
-        changed = load_arguments(arguments).settings
-        for secret in secrets_of(changed):
+    def reread() -> Loaded:
+        changed = load_arguments(arguments)
+        for secret in secrets_of(changed.settings):
             redactor.add(secret)
         return changed
 
-    work = serve(settings, redactor=redactor, reread=reread, path=config_path(arguments))
+    work = serve(loaded, redactor=redactor, reread=reread, path=config_path(arguments))
     return _run(work, addresses)
 
 

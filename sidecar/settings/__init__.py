@@ -12,6 +12,7 @@ from sidecar.settings.net import Address, Upstream
 from sidecar.settings.routes import RouteSettings
 from sidecar.settings.secret_files import read_secret
 from sidecar.settings.show import print_config
+from sidecar.settings.warnings import find_warnings
 
 __all__ = [
     "Address",
@@ -21,6 +22,7 @@ __all__ = [
     "Settings",
     "Upstream",
     "files_of",
+    "find_warnings",
     "load",
     "merge",
     "print_config",

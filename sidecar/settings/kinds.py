@@ -52,7 +52,6 @@ class ValueKind:
     expected: str
     read: Callable[[object], object]
     show: Callable[[Any], object] = _unchanged  # a TOML value that `read` accepts
-    empty: bool = False  # the empty text is a value; otherwise it means that nothing is set
     path: bool = False  # the path of a file, relative to the file that names it
     absent: bool = False  # for a path: the file may be missing, which is like an empty file
     folder: bool = False  # for a path: it names a folder, which need not exist yet
@@ -67,7 +66,7 @@ def text(expected: str = "a non-empty string", *, empty: bool = False) -> ValueK
             raise InvalidValue
         return raw
 
-    return ValueKind(expected, read, empty=empty)
+    return ValueKind(expected, read)
 
 
 def matching(pattern: str, expected: str) -> ValueKind:
@@ -89,7 +88,7 @@ def choice(*words: str) -> ValueKind:
             raise InvalidValue
         return str(raw)
 
-    return ValueKind("one of " + ", ".join(word or '""' for word in words), read, empty="" in words)
+    return ValueKind("one of " + ", ".join(word or '""' for word in words), read)
 
 
 def integer(minimum: int, maximum: int) -> ValueKind:
@@ -181,7 +180,7 @@ def file_path(*, absent: bool = False) -> ValueKind:
             raise InvalidValue
         return raw
 
-    return ValueKind("the path of a file", read, empty=True, path=True, absent=absent)
+    return ValueKind("the path of a file", read, path=True, absent=absent)
 
 
 def folder_path() -> ValueKind:
@@ -198,7 +197,7 @@ def hidden() -> ValueKind:
         raw.encode()  # raises ValueError for bytes of the environment that are not UTF-8
         return Secret(raw)
 
-    return ValueKind("a string (its value is not shown here)", read, empty=True, secret=True)
+    return ValueKind("a string (its value is not shown here)", read, secret=True)
 
 
 def listed(item: ValueKind, expected: str) -> ValueKind:
@@ -214,7 +213,7 @@ def listed(item: ValueKind, expected: str) -> ValueKind:
     def show(values: tuple[object, ...]) -> list[object]:
         return [item.show(value) for value in values]
 
-    return ValueKind(expected, read, show, empty=True)
+    return ValueKind(expected, read, show)
 
 
 def _read_item(item: ValueKind, expected: str, part: object) -> object:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, ConfigWarning
 from sidecar.settings import sources
 from sidecar.settings.checks import check
 from sidecar.settings.model import NO_SECRET, TABLES, Settings, kinds_of
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """The settings, and the origin of each that is set, such as `environment REDIS_PORT`."""
+    """The settings, and the origin of each that is set, such as `environment REDIS_PORT`.
+
+    `warnings` are about the sources; `find_warnings` finds those about the settings.
+    """
 
     settings: Settings
     origins: dict[str, str]
+    warnings: tuple[ConfigWarning, ...] = ()
 
 
 def settings_from(
@@ -57,6 +61,7 @@ def load(
     keys = keys or {}
     reader.unknown(keys, [*kinds, *TABLES], f"{path}: ")
     given = sources.from_file(path, keys, kinds)
+    warnings = tuple(sources.ignored_variables(env, given, kinds))
     given = sources.overlay(given, sources.from_environment(env, kinds))
     given = sources.overlay(given, sources.from_flags(flags or {}))
     sources.check_variables(reader, env, kinds)
@@ -70,7 +75,7 @@ def load(
             reader.report(_place(name, given, path), problem)
     if reader.problems:
         raise ConfigError(reader.problems)
-    return Loaded(settings, {name: value.where for name, value in given.items()})
+    return Loaded(settings, {name: value.where for name, value in given.items()}, warnings)
 
 
 def _place(name: str, given: Mapping[str, RawValue], path: str) -> str:

@@ -89,7 +89,7 @@ def host(*, empty: bool = False) -> ValueKind:
             raise InvalidValue
         return raw
 
-    return ValueKind("a host name or an address", read, empty=empty)
+    return ValueKind("a host name or an address", read)
 
 
 def upstream() -> ValueKind:
@@ -127,7 +127,7 @@ def web_url(*, empty: bool = True) -> ValueKind:
             raise InvalidValue
         return url.geturl()
 
-    return ValueKind("a URL that begins with https:// or http://", read, empty=empty)
+    return ValueKind("a URL that begins with https:// or http://", read)
 
 
 def origin() -> ValueKind:
@@ -165,7 +165,7 @@ def redis_url() -> ValueKind:
         "redis+sentinel://one:26379,two:26379/mymaster/0, redis+cluster://one:6379,two:6379 (its "
         "value is not shown here)"
     )
-    return ValueKind(expected, read, empty=True, secret=True)
+    return ValueKind(expected, read, secret=True)
 
 
 def _url_of_several_hosts(raw: str) -> Secret:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.secret import Secret
 from sidecar.settings.kinds import InvalidValue
-from sidecar.settings.sources import is_paired
+from sidecar.settings.sources import is_paired, without_line_break
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ def read_secret(path: str, *, absent: bool = False) -> Secret:
         text = content.decode()
     except UnicodeDecodeError:
         raise InvalidValue("expected a file of UTF-8 text") from None
-    text = text.removesuffix("\n").removesuffix("\r")
+    text = without_line_break(text)
     if not text:
         raise InvalidValue("expected a secret in the file; it is empty")
     return Secret(text)

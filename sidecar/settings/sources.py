@@ -5,20 +5,30 @@ Reads only the configuration file; the environment and the flags are arguments.
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sidecar.errors import ConfigWarning
 from sidecar.settings.reader import RawValue, did_you_mean
 from sidecar.toml import parse_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sidecar.settings.kinds import ValueKind
     from sidecar.settings.reader import Reader
 
 PREFIX: Final = "SIDECAR_"
 CONFIG: Final = "CONFIG"
+# Settings whose empty variable is a value: no audience, an empty list. Any other empty variable
+# counts as not set, so that TLS_CERT_FILE= does not turn TLS off.
+EMPTY_IS_A_VALUE: Final = frozenset(("jwt_audience", "redirect_origins", "trusted_proxies"))
+# In every pod of a namespace with a Service "redis", Kubernetes sets REDIS_PORT to such a text.
+_SERVICE_LINK: Final = "tcp://"
+# REDIS_HOTS and REDIS_HOST: 0.9. SSL_CERT_FILE, which is a variable of OpenSSL, and TLS_CERT_FILE:
+# 0.85.
+_SIMILAR: Final = 0.86
 FLAGS: Final = {
     "listen": "--listen",
     "admin_listen": "--admin-listen",
@@ -55,17 +65,75 @@ def from_file(
 def from_environment(
     environ: Mapping[str, str], kinds: Mapping[str, ValueKind]
 ) -> dict[str, RawValue]:
-    """Return the settings of the environment. An empty variable counts only if empty is a value."""
+    """Return the settings of the environment, secrets without a last line break.
+
+    An empty variable counts only if empty is a value.
+    """
     given: dict[str, RawValue] = {}
     for name, kind in kinds.items():
         raw = environ.get(name.upper())
-        if raw is None or (raw == "" and (not kind.empty or is_paired(name, kinds))):
+        if raw is None or _is_service_link(name, raw):
             continue
-        # Kubernetes sets this variable in every pod if there is a Service named "redis".
-        if name == "redis_port" and raw.startswith("tcp://"):
-            continue
-        given[name] = RawValue(raw, f"environment {name.upper()}")
+        if kind.secret:
+            raw = without_line_break(raw)
+        if raw or name in EMPTY_IS_A_VALUE:
+            given[name] = RawValue(raw, f"environment {name.upper()}")
     return given
+
+
+def without_line_break(secret: str) -> str:
+    """Return a secret without the line break that editors and pipes add to its end."""
+    return secret.removesuffix("\n").removesuffix("\r")
+
+
+def ignored_variables(
+    environ: Mapping[str, str], file: Mapping[str, RawValue], kinds: Mapping[str, ValueKind]
+) -> Iterator[ConfigWarning]:
+    """Yield a warning for each variable that looks like a setting and is ignored.
+
+    `file` has the settings of the configuration file.
+    """
+    for name in kinds:
+        variable = name.upper()
+        raw = environ.get(variable)
+        where = f"environment {variable}"
+        if raw is not None and _is_service_link(name, raw):
+            yield ConfigWarning(
+                where,
+                "is ignored, because Kubernetes sets it to tcp://… for a Service of that name",
+                f"set enableServiceLinks: false in the pod, or {variable} to a port",
+            )
+        elif raw == "" and name in file and name not in EMPTY_IS_A_VALUE:
+            yield ConfigWarning(
+                where,
+                f"is empty and therefore ignored; {file[name].where} applies",
+                "remove the variable, or the key from the file",
+            )
+    names = {name.upper() for name in kinds}
+    for variable in sorted(environ.keys() - names):
+        if near := _similar_name(variable, names):
+            yield ConfigWarning(
+                f"environment {variable}",
+                "is ignored, because there is no such setting",
+                f"rename it to {near} if you meant that, or remove it",
+            )
+
+
+def _is_service_link(name: str, raw: str) -> bool:
+    return name == "redis_port" and raw.startswith(_SERVICE_LINK)
+
+
+def _similar_name(variable: str, names: Iterable[str]) -> str:
+    """Return the setting's variable that this one was probably meant to be, or an empty text."""
+    if variable.startswith(PREFIX):  # `check_variables` reports these
+        return ""
+    matcher = SequenceMatcher(b=variable.upper(), autojunk=False)
+    best, found = _SIMILAR, ""
+    for name in sorted(names):
+        matcher.set_seq1(name)
+        if matcher.quick_ratio() >= best and matcher.ratio() >= best:
+            best, found = matcher.ratio(), name
+    return found
 
 
 def from_flags(flags: Mapping[str, str]) -> dict[str, RawValue]:

@@ -312,6 +312,47 @@ async def test_the_page(api: Api) -> None:
     assert "evil" not in await foreign.text()
 
 
+@pytest.mark.parametrize(
+    ("headers", "warned"),
+    [
+        pytest.param({}, True, id="plain"),
+        pytest.param({"X-Forwarded-Host": "10.0.0.7:5005"}, True, id="address"),
+        pytest.param({"X-Forwarded-Host": "localhost.example"}, True, id="almost-local"),
+        pytest.param({"X-Forwarded-Proto": "https"}, False, id="https"),
+        pytest.param({"Sec-Fetch-Site": "none"}, False, id="https-of-an-unknown-proxy"),
+        pytest.param({"X-Forwarded-Host": "localhost:5005"}, False, id="localhost"),
+        pytest.param({"X-Forwarded-Host": "127.0.0.1:5005"}, False, id="loopback"),
+        pytest.param({"X-Forwarded-Host": "[::1]:5005"}, False, id="loopback-ipv6"),
+        pytest.param({"X-Forwarded-Host": "app.LOCALHOST"}, False, id="below-localhost"),
+    ],
+)
+async def test_the_page_says_that_the_cookie_will_not_be_kept(
+    api: Api,
+    headers: dict[str, str],
+    warned: bool,  # noqa: FBT001 — a column of the table
+) -> None:
+    """Over plain HTTP, the page says why it comes back, before and after a login."""
+    browser = {**BROWSER, "X-Forwarded-Proto": "http", "Origin": "http://app.example", **headers}
+    note = '<p class="notice" role="status">This page was opened over plain HTTP. Browsers do not'
+    page = await (await api.client.get("/auth/login?rd=/x", headers=browser)).text()
+    assert (note in page) is warned
+    if "X-Forwarded-Host" not in headers:
+        form = {"username": "alice", "password": "wrong"}
+        browser["Origin"] = f"{browser['X-Forwarded-Proto']}://app.example"
+        again = await api.client.post("/auth/login", data=form, headers=browser)
+        assert again.status == 401
+        assert (note in await again.text()) is warned
+
+
+async def test_the_page_does_not_warn_who_is_signed_in(api: Api) -> None:
+    """A cookie that came back was kept."""
+    value = await api.cookie()
+    headers = with_cookie(value, **{"X-Forwarded-Proto": "http"})
+    page = await (await api.client.get("/auth/login", headers=headers)).text()
+    assert "Signed in as <strong>alice</strong>" in page
+    assert "plain HTTP" not in page
+
+
 async def test_the_page_when_signed_in(api: Api) -> None:
     """A user with a live session sees their name and the form; a dead session shows no name."""
     value = await api.cookie()

@@ -30,6 +30,11 @@ SECRETS = {
     "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
     "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmn",
 }
+# As random as those that `openssl rand -base64 48` makes.
+RANDOM = {
+    "JWT_SECRET": "h1JcM5O0jVb8mYxq2T7uWn4ZrKs9Pd3LgEaQiXf6vRyBtUoC8wNkHpDzS0eGlMj1",
+    "REFRESH_SECRET": "Zk4rX8eVq1LwTn7Bc0YhJm3PsGd5UoFa9RiQy2EvKxWtMz6NbCjHpDlS8uOgI7fA",
+}
 COMMANDS = ("run", "demo", "check", "hash-password", "token", "sessions", "version")
 
 
@@ -181,12 +186,71 @@ def test_the_module_is_the_command() -> None:
 def test_check_says_that_all_is_well(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A valid configuration gives one line and exit code 0."""
+    """A valid configuration without warnings gives one line and exit code 0, also if strict."""
     environment.setenv("SESSION_STORE", "local")
-    assert main(["check"]) == 0
-    assert capsys.readouterr().out == (
-        "no problems: 0.0.0.0:5005 to http://127.0.0.1:8080, 0 routes, sessions in local memory\n"
-    )
+    environment.setenv("LOGIN_URL", "https://login.example/")
+    for name, value in RANDOM.items():
+        environment.setenv(name, value)
+    for arguments in (["check"], ["check", "--strict"]):
+        assert main(arguments) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert printed.out == (
+            "no problems: 0.0.0.0:5005 to http://127.0.0.1:8080, 0 routes, "
+            "sessions in local memory\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param(["check"], 0, id="plain"),
+        pytest.param(["check", "--print-config"], 0, id="print"),
+        pytest.param(["check", "--strict"], 1, id="strict"),
+        pytest.param(["check", "--strict", "--print-config"], 1, id="strict-print"),
+    ],
+)
+def test_check_warns_of_what_lets_nobody_in(arguments: list[str], code: int) -> None:
+    """Warnings go to standard error; they change the exit code only if strict."""
+    seed = {"REDIS_HOTS": "redis", "REDIS_PORT": "tcp://10.0.0.1:6379", **RANDOM}
+    found = command(*arguments, env=seed)
+    assert found.returncode == code
+    assert [line.partition(", because")[0] for line in found.stderr.splitlines()] == [
+        "warning: environment REDIS_PORT: is ignored",
+        "warning: environment REDIS_HOTS: is ignored",
+        "warning: users_file: nobody can log in",
+    ]
+    assert "rename it to REDIS_HOST if you meant that" in found.stderr
+    if "--print-config" in arguments:
+        assert tomllib.loads(found.stdout)["redis_host"] == "localhost"
+    else:
+        assert found.stdout.startswith("no problems, 3 warnings: ")
+    assert not [value for value in RANDOM.values() if value in found.stderr]
+
+
+def test_check_warns_of_the_production_overlay() -> None:
+    """As delivered, it names nobody who may log in."""
+    file = ROOT / "k8s" / "overlays" / "production" / "sidecar.toml"
+    found = command("check", "--config", str(file), env=RANDOM)
+    assert found.returncode == 0
+    assert found.stderr.startswith("warning: users_file: nobody can log in, because ")
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_check_does_not_print_a_secret_that_is_a_text() -> None:
+    """The warning names the setting only."""
+    env = {**SECRETS, "LOGIN_URL": "https://login.example/"}
+    found = command("check", env=env)
+    assert [line.split(":")[1] for line in found.stderr.splitlines()] == [
+        " jwt_secret",
+        " refresh_secret",
+    ]
+    assert not [value for value in SECRETS.values() if value in found.stderr + found.stdout]
+
+
+def test_a_problem_is_not_hidden_by_strict() -> None:
+    """Code 2 still means that the sidecar would not start."""
+    assert command("check", "--strict", env={**RANDOM, "REDIS_PORT": "x"}).returncode == 2
 
 
 def test_check_of_the_shipped_file(

@@ -114,6 +114,11 @@ def bash(script: str) -> subprocess.CompletedProcess[str]:
 # ── The command ──
 
 
+def test_the_demo_does_not_warn_of_itself(demo: Demo) -> None:
+    """It knows that its passwords are public and that it speaks plain HTTP."""
+    assert "warning" not in demo.text.lower()
+
+
 def test_the_printed_lines_do_what_they_say(demo: Demo) -> None:
     """The commands, pasted into bash, give the printed statuses."""
     found = bash(demo.commands)

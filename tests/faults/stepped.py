@@ -36,9 +36,9 @@ def main() -> None:
     import uvloop  # noqa: PLC0415 (after the clock)
 
     from sidecar.app.serve import serve  # noqa: PLC0415 (after the clock)
-    from sidecar.settings import settings_from  # noqa: PLC0415 (after the clock)
+    from sidecar.settings import load  # noqa: PLC0415 (after the clock)
 
-    uvloop.run(serve(settings_from(env={}, file=Path(sys.argv[1])), ready=ready))
+    uvloop.run(serve(load(env={}, file=Path(sys.argv[1])), ready=ready))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from msgspec import structs
 from sidecar.app.reload import Reloader
 from sidecar.app.sidecar import Sidecar
 from sidecar.errors import ConfigError
-from sidecar.settings import IssuerSettings, Settings, settings_from
+from sidecar.settings import IssuerSettings, load
 from tests.auth import forge
 from tests.peers.certificates import certificate
 from tests.peers.key_server import KeyServer
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from sidecar.settings import Loaded
     from tests.peers.stack import Tokens
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
@@ -55,7 +56,7 @@ class Changing:
         self.issuers: Sequence[IssuerSettings] | None = settings.pop("issuers", ())
         self.asked = asyncio.Event()
         self.write(**settings)
-        self.sidecar = Sidecar(self.read())
+        self.sidecar = Sidecar(self.read().settings)
         self.reloads = Reloader(self.sidecar, self.read, f"{folder}/sidecar.toml", every=0.01)
         self.proxy = Stack(self.sidecar, self.sidecar.settings)
 
@@ -64,12 +65,13 @@ class Changing:
         with contextlib.suppress(ConfigError):  # it is up to `read` to report what is wrong
             configure(self.folder, settings.pop("upstream_url", self.upstream.url), **settings)
 
-    def read(self) -> Settings:
+    def read(self) -> Loaded:
         """Return the settings that the files contain now."""
-        settings = settings_from(env={}, file=self.folder / "sidecar.toml")
+        loaded = load(env={}, file=self.folder / "sidecar.toml")
         if self.issuers is None:  # use those in the file
-            return settings
-        return structs.replace(settings, issuer=tuple(self.issuers))
+            return loaded
+        settings = structs.replace(loaded.settings, issuer=tuple(self.issuers))
+        return structs.replace(loaded, settings=settings)
 
     async def change(self, **settings: Any) -> None:
         """Write another configuration and reload."""
@@ -166,7 +168,10 @@ async def test_secrets(tmp_path: Path) -> None:
         old = build("GET", "/", token=mint())
         new = build("GET", "/", token=mint(secret=OTHER_SECRET))
         assert [(await client.ask(each)).status for each in (old, old, new)] == [200, 200, 401]
-        both = {"jwt_secret": OTHER_SECRET, "jwt_secret_previous": one.read().jwt_secret.reveal()}
+        both = {
+            "jwt_secret": OTHER_SECRET,
+            "jwt_secret_previous": one.read().settings.jwt_secret.reveal(),
+        }
         await one.change(session_mode="none", **both)
         assert [(await client.ask(each)).status for each in (old, new, new)] == [200, 200, 200]
         await one.change(session_mode="none", jwt_secret=OTHER_SECRET)
@@ -364,6 +369,29 @@ async def test_what_waits_for_a_restart(tmp_path: Path, caplog: pytest.LogCaptur
         assert one.sidecar.status()["waiting_for_restart"] == ("session_cookie", "max_headers")
         line = next(each for each in caplog.records if each.message == "configuration reloaded")
         assert vars(line)["waiting_for_restart"] == ("session_cookie", "max_headers")
+
+
+async def test_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each reload logs each warning once, with the way out; a failed one logs none."""
+    caplog.set_level(logging.INFO)
+    random = "h1JcM5O0jVb8mYxq2T7uWn4ZrKs9Pd3LgEaQiXf6vRyBtUoC8wNkHpDzS0eGlMj1"
+
+    def warnings() -> list[str]:
+        found = [each for each in caplog.records if each.name == "sidecar.config"]
+        caplog.clear()
+        assert all(each.levelname == "WARNING" and vars(each)["remedy"] for each in found)
+        return [vars(each)["setting"] for each in found]
+
+    async with changing(tmp_path, jwt_secret=random, refresh_secret=random[::-1]) as one:
+        assert warnings() == []
+        await one.change(jwt_secret=random, refresh_secret=random[::-1], jwt_audience="")
+        assert warnings() == ["jwt_audience"]
+        await one.change(jwt_secret=OTHER_SECRET, refresh_secret=random[::-1], users=())
+        assert warnings() == ["jwt_secret", f"users_file {tmp_path}/users.toml"]
+        assert OTHER_SECRET not in caplog.text
+        await one.change(log_level="loud")
+        assert warnings() == []
+        assert one.counts == {"success": 2, "failure": 1}
 
 
 # When the files are read

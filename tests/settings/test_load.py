@@ -13,6 +13,7 @@ from sidecar.settings import Address, Settings, load, secrets_of, settings_from
 from sidecar.settings.kinds import InvalidValue
 from sidecar.settings.model import kinds_of
 from sidecar.settings.secret_files import read_secret
+from sidecar.settings.sources import EMPTY_IS_A_VALUE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,26 @@ if TYPE_CHECKING:
 ACCESS = "access-secret-0123456789abcdefghijklmnop"
 REFRESH = "refresh-secret-0123456789abcdefghijklmn"
 SECRETS = {"JWT_SECRET": ACCESS, "REFRESH_SECRET": REFRESH}
+PLAIN = Settings(jwt_secret=Secret(ACCESS), refresh_secret=Secret(REFRESH))
+# Settings whose empty text is their default, each set in a file.
+SET = {
+    "jwt_secret": '"a secret of sixty-four bytes, which is long enough for a SHA-512 MAC"',
+    "refresh_secret": '"another secret of at least thirty-two bytes"',
+    "tls_cert_file": '"cert.pem"',
+    "tls_key_file": '"key.pem"',
+    "tls_client_auth": '"required"',
+    "tls_client_ca_file": '"cert.pem"',
+    "users_file": '"cert.pem"',
+    "jwt_algorithm": '"HS512"',
+    "allow_weak_secrets": "true",
+    "login_url": '"https://login.example/"',
+    "jwks_url": '"https://login.example/keys"',
+    "redis_username": '"sidecar"',
+    "redis_url": '"redis://redis:6379"',
+    "redis_password": '"hunter2"',
+    "redis_ca_file": '"cert.pem"',
+    "state_dir": '"state"',
+}
 
 
 def write(folder: Path, text: str) -> Path:
@@ -97,19 +118,122 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
 
 
 def test_an_empty_variable_is_not_set_unless_empty_is_a_value(tmp_path: Path) -> None:
-    """As in compose files, `REDIS_DB=` is not set, while `JWT_AUDIENCE=` is empty."""
+    """As in compose files, `REDIS_DB=` leaves the file's value; `JWT_AUDIENCE=` and lists count."""
     file = write(tmp_path, 'redis_db = 3\ntrusted_proxies = ["10.0.0.0/8"]\nusers_file = "u.toml"')
     (tmp_path / "u.toml").write_text("")
-    names = ("REDIS_DB", "REDIS_PASSWORD", "JWT_SECRET_FILE", "JWT_ISSUER", "LISTEN")
+    names = ("REDIS_DB", "REDIS_PASSWORD", "JWT_SECRET_FILE", "JWT_ISSUER", "LISTEN", "USERS_FILE")
     env = SECRETS | dict.fromkeys(names, "")
-    empty = dict.fromkeys(("JWT_AUDIENCE", "TRUSTED_PROXIES", "USERS_FILE"), "")
+    empty = dict.fromkeys(("JWT_AUDIENCE", "TRUSTED_PROXIES"), "")
     settings = settings_from(env=env | empty, file=file)
     assert settings.redis_db == 3
     assert not settings.redis_password
     assert settings.jwt_issuer == "auth-sidecar"
     assert settings.jwt_audience == ""
     assert settings.trusted_proxies == ()
-    assert settings.users_file == ""
+    assert settings.users_file == str(tmp_path / "u.toml")
+
+
+@pytest.mark.parametrize("name", sorted(kinds_of(Settings).keys() - EMPTY_IS_A_VALUE))
+def test_no_empty_variable_overrides_the_file(name: str, tmp_path: Path) -> None:
+    """Except for audience and lists, it is as if not set: `TLS_CERT_FILE=` leaves TLS on."""
+    for pem in ("cert.pem", "key.pem"):
+        (tmp_path / pem).write_text("")
+    text = "".join(f"{key} = {value}\n" for key, value in SET.items())
+    file = write(tmp_path, text)
+    expected = settings_from(env={}, file=file)
+    assert name not in SET or getattr(expected, name) != getattr(PLAIN, name)
+    assert settings_from(env={name.upper(): ""}, file=file) == expected
+
+
+@pytest.mark.parametrize("name", ["jwt_secret", "refresh_secret", "redis_password", "redis_url"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_line_break_after_a_secret_is_not_part_of_it(
+    name: str, ending: str, tmp_path: Path
+) -> None:
+    """A secret is the same from a variable as from a file with these contents."""
+    value = "redis://:x@redis" if name == "redis_url" else "a secret of 48 bytes" * 3
+    settings = settings_from(env=SECRETS | {name.upper(): value + ending})
+    assert getattr(settings, name) == Secret(value)
+    (tmp_path / "secret").write_bytes((value + ending).encode())
+    assert read_secret(str(tmp_path / "secret")) == Secret(value)
+
+
+def test_a_variable_with_only_a_line_break_is_not_set() -> None:
+    """As an empty one is."""
+    [problem] = problems(env=SECRETS | {"JWT_SECRET": "\n"})
+    assert problem.startswith("jwt_secret: expected a secret")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        pytest.param(
+            "REDIS_HOTS",
+            "redis",
+            "is ignored, because there is no such setting; "
+            "rename it to REDIS_HOST if you meant that, or remove it",
+            id="misspelt",
+        ),
+        pytest.param("redis_host", "redis", "rename it to REDIS_HOST if", id="small-letters"),
+        pytest.param("JWT_SECRETS", "x", "rename it to JWT_SECRET if", id="plural"),
+        pytest.param(
+            "ACCES_TOKEN_EXPIRY", "1h", "rename it to ACCESS_TOKEN_EXPIRY if", id="letter"
+        ),
+        pytest.param("TRUSTED_PROXYS", "", "rename it to TRUSTED_PROXIES if", id="empty"),
+        pytest.param(
+            "REDIS_PORT",
+            "tcp://10.0.0.1:6379",
+            "is ignored, because Kubernetes sets it to tcp://… for a Service of that name; "
+            "set enableServiceLinks: false in the pod, or REDIS_PORT to a port",
+            id="service-link",
+        ),
+        pytest.param(
+            "REDIS_DB",
+            "",
+            "is empty and therefore ignored; sidecar.toml: redis_db applies; "
+            "remove the variable, or the key from the file",
+            id="hides-nothing",
+        ),
+    ],
+)
+def test_an_ignored_variable_is_a_warning(
+    variable: str, value: str, expected: str, tmp_path: Path
+) -> None:
+    """A variable that its author takes for a setting is named, and changes nothing."""
+    file = write(tmp_path, "redis_db = 3")
+    loaded = load(env=SECRETS | {variable: value}, file=file)
+    [warning] = loaded.warnings
+    text = str(warning).replace(f"{tmp_path}/", "")
+    assert text.startswith(f"environment {variable}: ")
+    assert expected in text
+    assert loaded.settings == settings_from(env=SECRETS, file=file)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LOGNAME",
+        "HOSTNAME",
+        "HTTP_PROXY",
+        "REDIS_SERVICE_HOST",
+        "REDIS_SERVICE_PORT",
+        "REDIS_PORT_6379_TCP",
+        "REDIS_PORT_6379_TCP_ADDR",
+        "REDIS_PORT_6379_TCP_PORT",
+        "REDIS_VERSION",
+        "REDISCLI_AUTH",
+        "SESSION_STORE_PORT",
+        "SESSION_STORE_SERVICE_HOST",
+        "PYTHONUNBUFFERED",
+    ],
+)
+def test_variables_of_other_programs_are_no_warning(variable: str) -> None:
+    """OpenSSL, systemd, Kubernetes and shells set variables that resemble settings."""
+    assert load(env=SECRETS | {variable: "1"}).warnings == ()
 
 
 def test_other_variables_are_not_looked_at() -> None:

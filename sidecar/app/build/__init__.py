@@ -21,10 +21,13 @@ from sidecar.app.build.trust import (
     make_verifier,
     read_foreign_keys,
 )
+from sidecar.app.build.warnings import config_warnings, log_warnings
 
 __all__ = [
     "Components",
     "Keys",
+    "config_warnings",
+    "log_warnings",
     "longest",
     "make_components",
     "make_data_plane_config",

@@ -1,0 +1,154 @@
+"""Finds settings that are valid but let nobody in, or everybody: what settings alone show.
+
+`app.build.warnings` adds what takes files. No message contains a secret.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from sidecar.errors import ConfigWarning
+from sidecar.settings.entropy import ENOUGH, estimate_bits
+from sidecar.settings.kinds import show_seconds
+from sidecar.settings.net import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sidecar.settings.model import Settings
+    from sidecar.settings.net import Network
+
+# A wider network than the largest private one contains public addresses.
+_WIDEST_V4: Final = 8  # 10.0.0.0/8
+_WIDEST_V6: Final = 7  # fc00::/7
+_SECRETS: Final = (
+    *("jwt_secret", "jwt_secret_previous"),
+    *("refresh_secret", "refresh_secret_previous"),
+)
+
+
+def find_warnings(settings: Settings) -> Iterator[ConfigWarning]:
+    """Yield every warning that settings alone show."""
+    for find in FINDERS:
+        yield from find(settings)
+
+
+def _no_way_in(settings: Settings) -> Iterator[ConfigWarning]:
+    """No users here, and no sign that another service issues tokens or writes sessions."""
+    elsewhere = (
+        settings.login_url
+        or settings.jwks_url
+        or settings.issuer
+        or settings.session_key == "token"
+        or settings.session_mode != "required"
+    )
+    if not settings.users_file and not elsewhere:
+        yield ConfigWarning(
+            "users_file",
+            "nobody can log in, because there are no users here and no other issuer of tokens",
+            "set users_file, or jwks_url or an [[issuer]] if another service logs users in",
+        )
+
+
+def _proxies(settings: Settings) -> Iterator[ConfigWarning]:
+    # Collapsed, because 0.0.0.0/1 and 128.0.0.0/1 are everybody as well.
+    four = [each for each in settings.trusted_proxies if isinstance(each, IPv4Network)]
+    six = [each for each in settings.trusted_proxies if isinstance(each, IPv6Network)]
+    wide: list[Network] = [
+        *(each for each in collapse_addresses(four) if each.prefixlen < _WIDEST_V4),
+        *(each for each in collapse_addresses(six) if each.prefixlen < _WIDEST_V6),
+    ]
+    for network in wide:
+        yield ConfigWarning(
+            "trusted_proxies",
+            f"{network} contains public addresses, so that any client there can claim another "
+            "address, scheme and host",
+            "list only the networks of your own proxies",
+        )
+
+
+def _plain_jwks(settings: Settings) -> Iterator[ConfigWarning]:
+    urls = [("jwks_url", settings.jwks_url)]
+    urls += [
+        (f"issuer[{number}].jwks_url", each.jwks_url)
+        for number, each in enumerate(settings.issuer, 1)
+    ]
+    for where, url in urls:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            yield ConfigWarning(
+                where,
+                "the keys are fetched over plain HTTP, so that anyone on the way can replace them "
+                "and sign tokens for any user",
+                "use the https:// address of the issuer",
+            )
+
+
+def _audience(settings: Settings) -> Iterator[ConfigWarning]:
+    audiences = [("jwt_audience", settings.jwt_audience)]
+    audiences += [
+        (f"issuer[{number}].audience", each.audience)
+        for number, each in enumerate(settings.issuer, 1)
+    ]
+    for where, audience in audiences:
+        if not audience:
+            yield ConfigWarning(
+                where,
+                "tokens are accepted whatever application they were issued for, because no "
+                "audience is set",
+                "set it to the name of this application in the issuer's tokens",
+            )
+
+
+def _weak_secrets(settings: Settings) -> Iterator[ConfigWarning]:
+    if settings.allow_weak_secrets:
+        yield ConfigWarning(
+            "allow_weak_secrets",
+            "secrets that can be guessed are accepted, and with them tokens that anyone made",
+            "remove it once every secret is random",
+        )
+    for name in _SECRETS:
+        secret = getattr(settings, name).reveal()
+        if secret and estimate_bits(secret) < ENOUGH:
+            yield ConfigWarning(
+                name,
+                "the secret looks like words or a pattern, so that it can be guessed from one "
+                f"token (estimated below {ENOUGH:.0f} bits)",
+                "make a random one with: openssl rand -base64 48",
+            )
+
+
+def _max_age(settings: Settings) -> Iterator[ConfigWarning]:
+    if settings.session_max_age < settings.refresh_token_expiry:
+        longest = show_seconds(settings.session_max_age)
+        yield ConfigWarning(
+            "session_max_age",
+            f"a login ends after {longest}, so that refresh_token_expiry "
+            f"({show_seconds(settings.refresh_token_expiry)}) never takes effect",
+            f"set refresh_token_expiry to at most {longest}, or session_max_age to more",
+        )
+
+
+def _plain_sign_in(settings: Settings) -> Iterator[ConfigWarning]:
+    """The sign-in page is served, and as far as the settings show over plain HTTP only."""
+    encrypted = settings.tls_cert_file or settings.trusted_proxies
+    if settings.users_file and not encrypted and settings.listen.host not in LOOPBACK:
+        yield ConfigWarning(
+            "session_cookie",
+            "browsers do not keep the cookie over plain HTTP, so that signing in leads back to "
+            "the sign-in page, except at localhost",
+            "set tls_cert_file and tls_key_file, or trusted_proxies to the proxy that serves HTTPS",
+        )
+
+
+FINDERS: Final[tuple[Callable[[Settings], Iterator[ConfigWarning]], ...]] = (
+    _no_way_in,
+    _proxies,
+    _plain_jwks,
+    _audience,
+    _weak_secrets,
+    _max_age,
+    _plain_sign_in,
+)
