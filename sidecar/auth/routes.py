@@ -65,6 +65,7 @@ class RouteRule:
     outage: Outage | None = None  # None: the global mode
     ends_live: bool = True  # WebSockets and streams end with their session
     preflight: bool = False  # CORS preflights of such requests pass without a token
+    method_override: str = ""  # the header by which a POST may ask for another method; empty: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Route:
     outage: Outage = Outage.LOCAL
     ends_live: bool = True
     preflight: Route | None = None  # the route of the same name for preflights that pass
+    method_override: bytes = b""  # in lower case
     unasked: bool = False  # this is the route of such preflights
     public: bool = field(init=False)
     optional: bool = field(init=False)
@@ -267,6 +269,7 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         outage=outage if rule.outage is None else rule.outage,
         ends_live=rule.ends_live,
         preflight=passing,
+        method_override=rule.method_override.lower().encode(),
     )
 
 

@@ -140,6 +140,11 @@ OUTAGE: Final = kinds.choice("local", "stale", "strict", "signature")
 TRUST: Final[dict[str, int]] = {"strict": 0, "stale": 1, "local": 1, "signature": 2}
 
 
+# The header by which a POST may ask for another method. Empty: such headers are removed.
+MethodOverride = Literal["", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"]
+METHOD_OVERRIDES: Final = ("", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+
+
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One rule. Empty `methods` or `hosts` match any; `claims` maps a name to accepted values."""
 
@@ -157,6 +162,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_outage: Annotated[SessionOutage | Literal[""], _outage()] = ""  # empty: the global one
     session_end: Annotated[Literal["close", "keep"], kinds.choice("close", "keep")] = "close"
     preflight: Annotated[Literal["check", "pass"], kinds.choice("check", "pass")] = "check"
+    method_override: Annotated[MethodOverride, kinds.choice(*METHOD_OVERRIDES)] = ""
 
 
 def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:
@@ -178,6 +184,8 @@ def _check(
             "methods",
             "expected the methods that preflights announce, such as DELETE; got OPTIONS",
         )
+    if route.method_override and route.methods and "POST" not in route.methods:
+        yield "methods", "expected POST among them, because only a POST can be overridden"
     if _is_own(route.path):
         yield "path", f"expected a path that the sidecar does not serve itself; got {route.path}"
     if route.name and any(other and other.name == route.name for other in earlier):

@@ -127,3 +127,11 @@ def test_a_rule_with_problems_of_its_own_keeps_its_place() -> None:
     ((position, _, problem),) = check_routes(rules)
     assert position == 2
     assert problem.startswith("never reached: route[2] (/x)")
+
+
+def test_an_override_needs_post() -> None:
+    """A rule that no POST matches cannot accept a header that overrides POST."""
+    rule = {"path": "/x", "method_override": "X-HTTP-Method"}
+    problem = (0, "methods", "expected POST among them, because only a POST can be overridden")
+    assert found({**rule, "methods": ("GET", "DELETE")}) == [problem]
+    assert found({**rule, "methods": ("GET", "POST")}, {"path": "/y"}) == found(rule) == []

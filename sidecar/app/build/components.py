@@ -125,6 +125,7 @@ def make_routes(settings: Settings) -> RouteTable:
             outage=Outage(each.session_outage) if each.session_outage else None,
             ends_live=each.session_end == "close",
             preflight=each.preflight == "pass",
+            method_override=each.method_override,
         )
         for each in settings.route
     ]
