@@ -134,6 +134,8 @@ GOOD = [
     pytest.param(ROUTE["hosts"], ["App.Example.", "[::1]"], ("app.example", "[::1]"), id="hosts"),
     pytest.param(ROUTE["upgrades"], ["WebSocket"], ("websocket",), id="upgrades"),
     pytest.param(ROUTE["upgrades"], [], (), id="no-upgrades"),
+    pytest.param(ROUTE["paths_case"], "insensitive", "insensitive", id="paths-case"),
+    pytest.param(ROUTE["trailing_slash"], "ignore", "ignore", id="trailing-slash"),
     pytest.param(ROUTE["method_override"], "X-HTTP-Method", "X-HTTP-Method", id="method-override"),
     pytest.param(ROUTE["scopes"], ["a:b", "c/d"], ("a:b", "c/d"), id="scopes"),
     pytest.param(
@@ -241,6 +243,8 @@ def test_what_is_shown_reads_back(kind: ValueKind, raw: object, expected: object
         pytest.param(ROUTE["path"], "/x\ty", id="path-control"),
         pytest.param(ROUTE["path"], 5, id="path-number"),
         pytest.param(ROUTE["methods"], ["get"], id="method-case"),
+        pytest.param(ROUTE["paths_case"], "lower", id="paths-case"),
+        pytest.param(ROUTE["trailing_slash"], True, id="trailing-slash"),
         pytest.param(ROUTE["method_override"], "pass", id="method-override-without-a-name"),
         pytest.param(ROUTE["method_override"], "Authorization", id="method-override-of-another"),
         pytest.param(ROUTE["methods"], ["CONNECT"], id="method-connect"),
