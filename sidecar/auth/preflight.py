@@ -11,7 +11,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from sidecar.wire.head import Framing
-from sidecar.wire.headers import fold, is_token, without
+from sidecar.wire.headers import fold, is_method, without
 
 if TYPE_CHECKING:
     from sidecar.auth.routes import Route, RouteTable
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _ORIGIN: Final = b"origin"
 _METHOD: Final = b"access-control-request-method"
 _HEADERS: Final = frozenset((_ORIGIN, _METHOD))
-# With these headers, an application may use another method than the one that was checked.
-_OVERRIDES: Final = frozenset((b"x-http-method", b"x-http-method-override", b"x-method-override"))
 # One serialised origin or "null" (Fetch, section 3.2). RFC 6454 also allowed a list.
 _ONE_ORIGIN: Final = re.compile(rb"null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~!$&'()*+;=:\[\]-]+")
 _NEVER_SERVED: Final = frozenset((b"CONNECT", b"TRACE"))  # such a request is always refused
@@ -46,6 +44,8 @@ def announced_method(head: RequestHead) -> bytes | None:
     """
     if head.method != b"OPTIONS" or head.framing is not Framing.NONE or head.upgrade is not None:
         return None
+    if head.overrides:
+        return None
     values: dict[bytes, bytes] = {}
     for line in head.lines.split(b"\r\n"):
         name, _, value = line.partition(b":")
@@ -54,10 +54,8 @@ def announced_method(head: RequestHead) -> bytes | None:
             if folded in values or name.lower() != folded:
                 return None
             values[folded] = value.strip(b" \t")
-        elif folded in _OVERRIDES:
-            return None
     method = values.get(_METHOD, b"")
-    if not is_token(method) or method in _NEVER_SERVED:
+    if not is_method(method) or method in _NEVER_SERVED:
         return None
     return method if _ONE_ORIGIN.fullmatch(values.get(_ORIGIN, b"")) else None
 

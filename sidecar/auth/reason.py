@@ -42,6 +42,7 @@ class Reason(Enum):
     CLAIM = ("claim", 403, INSUFFICIENT_SCOPE)
     CROSS_ORIGIN = ("cross_origin", 403, None)
     PROXY_UNTRUSTED = ("proxy_untrusted", 403, None)
+    METHOD_OVERRIDE = ("method_override", 400, None)  # the method that was meant is unclear
     TARGET_MALFORMED = (
         "target_malformed",
         403,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth import preflight
+from sidecar.auth import method_override, preflight
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
@@ -50,7 +50,9 @@ class Exchange:
     # What is known of the request
     route: Route
     allow: Allow | None = None
-    asked: RequestHead | None = None  # the original request that a subrequest is about
+    # What is decided on, where that is not `head`: the original request that a subrequest is about,
+    # or the request with its overridden method
+    asked: RequestHead | None = None
     body: Body | None = None  # None when it has none
     dialect: Dialect | None = None  # of a subrequest
     unsent: list[bytes] | None = None  # body that arrived before the leg was there
@@ -86,10 +88,11 @@ class Exchange:
         if head.method == _OPTIONS and not overloaded and self._pass_preflight():
             return
         route = self.route = context.routes.match(head.method, head.host, head.path)
-        if overloaded:
-            self.dialect = verify.find_dialect(head) if route.target == "verify" else None
-            self._deny(context.gate.deny(Reason.OVERLOADED))  # before anything is decided or read
-            return
+        if overloaded or head.overrides:
+            unusual = self._start_unusual(overloaded=overloaded)
+            if unusual is None:
+                return
+            route, head = self.route, unusual
         if route.target == "verify":
             dialect = self.dialect = verify.find_dialect(head)
             if dialect is None:
@@ -125,6 +128,28 @@ class Exchange:
                 return
         self._act_on(decision)
 
+    def _start_unusual(self, *, overloaded: bool) -> RequestHead | None:
+        """Deny for overload, or set route and head where a header may override the method.
+
+        Returns the request that the decision is about, or None if the request was denied.
+        """
+        context, head, route = self.context, self.head, self.route
+        if overloaded:
+            if route.target == "verify":
+                self.dialect = verify.find_dialect(head)
+            self._deny(context.gate.deny(Reason.OVERLOADED))
+            return None
+        if not route.method_override:
+            return head  # the parser has removed these headers
+        method = method_override.method_of(head, route.method_override)
+        if method is None:
+            self._deny(context.gate.deny(Reason.METHOD_OVERRIDE))
+            return None
+        self.head = method_override.forwarded(head)
+        decided = self.asked = method_override.decided_on(head, method)
+        self.route = context.routes.match(method, head.host, head.path)
+        return decided
+
     def _pass_preflight(self) -> bool:
         """Forward a CORS preflight undecided and without credentials, if a route allows that."""
         context = self.context
@@ -157,6 +182,10 @@ class Exchange:
     def _act_on(self, decision: Allow | Deny) -> None:
         if isinstance(decision, Deny):
             self._deny(decision)
+            return
+        asked = self.asked
+        if asked is not None and asked.overrides:
+            self._deny(self.context.gate.deny(Reason.METHOD_OVERRIDE))
             return
         self.allow = decision
         context = self.context
@@ -258,7 +287,7 @@ class Exchange:
         if watcher is None or allow is None or self.route.target != "upstream":
             return None
         began = self.accounting.began
-        return watcher.watch(self.route, self.head, allow, end, began=began)
+        return watcher.watch(self.route, self.asked or self.head, allow, end, began=began)
 
     def _on_session_over(self) -> None:
         self.accounting.fault = accounting.SESSION_ENDED

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth import preflight
+from sidecar.auth import method_override, preflight
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
 from sidecar.wire.head import RequestHead
+from sidecar.wire.headers import is_method
 from sidecar.wire.target import TargetParser, is_host
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def read_subject(
 
     Only a trusted peer is believed. Without an original request (None) the default route applies:
     the question is only whether the credentials are good. A preflight passes only if it carries no
-    credentials, because they cannot be removed from it here.
+    credentials, because they cannot be removed from it here. Nor can headers that override the
+    method: they remain in the original request if it is unclear which method is meant.
     """
     said = head.forwarded
     if dialect.uri:
@@ -131,7 +133,21 @@ def read_subject(
     if route.target != "upstream":
         # Behind another proxy, paths such as /auth/login belong to the application.
         route = routes.default
+    if original.overrides:
+        return _override_method(original, route, routes)
     return route, original
+
+
+def _override_method(
+    original: RequestHead, route: Route, routes: RouteTable
+) -> tuple[Route, RequestHead]:
+    """Apply a header that overrides the method, if it is clear which method is meant."""
+    method = method_override.method_of(original, route.method_override)
+    if method is None:
+        return route, original
+    if method != original.method:
+        route = routes.match(method, original.host, original.path)
+    return route, method_override.decided_on(original, method)
 
 
 def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, bytes]) -> bool:
@@ -143,7 +159,9 @@ def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, 
         original.host = host
     elif not dialect.own_host:
         return False
-    if not original.method.isalpha() or not is_host(original.host) or original.target[:1] != b"/":
+    if not is_method(original.method) or not is_host(original.host):
+        return False
+    if original.target[:1] != b"/":
         return False
     try:
         original.path = _PATHS.parse(original.target)

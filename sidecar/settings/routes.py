@@ -140,6 +140,14 @@ OUTAGE: Final = kinds.choice("local", "stale", "strict", "signature")
 TRUST: Final[dict[str, int]] = {"strict": 0, "stale": 1, "local": 1, "signature": 2}
 
 
+# The header by which a POST may ask for another method. Empty: such headers are removed.
+MethodOverride = Literal["", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"]
+METHOD_OVERRIDES: Final = ("", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+# Empty means sensitive and strict, but nobody has said that the application does the same.
+PathsCase = Literal["", "sensitive", "insensitive"]
+TrailingSlash = Literal["", "strict", "ignore"]
+
+
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One rule. Empty `methods` or `hosts` match any; `claims` maps a name to accepted values."""
 
@@ -157,6 +165,9 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_outage: Annotated[SessionOutage | Literal[""], _outage()] = ""  # empty: the global one
     session_end: Annotated[Literal["close", "keep"], kinds.choice("close", "keep")] = "close"
     preflight: Annotated[Literal["check", "pass"], kinds.choice("check", "pass")] = "check"
+    method_override: Annotated[MethodOverride, kinds.choice(*METHOD_OVERRIDES)] = ""
+    paths_case: Annotated[PathsCase, kinds.choice("", "sensitive", "insensitive")] = ""
+    trailing_slash: Annotated[TrailingSlash, kinds.choice("", "strict", "ignore")] = ""
 
 
 def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:
@@ -178,6 +189,8 @@ def _check(
             "methods",
             "expected the methods that preflights announce, such as DELETE; got OPTIONS",
         )
+    if route.method_override and route.methods and "POST" not in route.methods:
+        yield "methods", "expected POST among them, because only a POST can be overridden"
     if _is_own(route.path):
         yield "path", f"expected a path that the sidecar does not serve itself; got {route.path}"
     if route.name and any(other and other.name == route.name for other in earlier):
@@ -197,7 +210,7 @@ def _covers(earlier: RouteSettings, later: RouteSettings) -> bool:
     return (
         _within(_with_head(earlier.methods), later.methods)
         and _within(earlier.hosts, later.hosts)
-        and _path_covers(earlier.path, later.path)
+        and _path_covers(earlier, later)
     )
 
 
@@ -211,8 +224,16 @@ def _with_head(methods: Sequence[str]) -> Sequence[str]:
     return (*methods, "HEAD") if "GET" in methods else methods
 
 
-def _path_covers(earlier: str, later: str) -> bool:
-    if not earlier.endswith("/*"):
-        return earlier == later
-    prefix = earlier.removesuffix("/*")
-    return later == prefix or later.startswith(prefix + "/")
+def _path_covers(earlier: RouteSettings, later: RouteSettings) -> bool:
+    """Whether `earlier` matches every path that `later` matches."""
+    outer, inner = earlier.path, later.path
+    if earlier.paths_case == "insensitive":
+        outer, inner = outer.casefold(), inner.casefold()
+    elif later.paths_case == "insensitive" and outer != "/*":
+        return False
+    if outer.endswith("/*"):
+        prefix = outer.removesuffix("/*")
+        return inner == prefix or inner.startswith(prefix + "/")
+    if earlier.trailing_slash == "ignore":
+        return outer.rstrip("/") == inner.rstrip("/")
+    return outer == inner and later.trailing_slash != "ignore"

@@ -58,6 +58,8 @@ class RequestHead:
     connection: bytes | None = None
     transfer_encoding: bytes | None = None
     forwarded: dict[bytes, bytes] | None = None  # what a trusted peer may say about the client
+    # Name in lower case and value of each header that asks for another method; not in `lines`
+    overrides: tuple[tuple[bytes, bytes], ...] = ()
     lines: bytes = b""
     # The gate may store here what it knows about the credentials. The parser keeps it for the next
     # request if that has the same credentials.

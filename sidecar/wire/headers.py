@@ -34,6 +34,7 @@ class HeaderKind(IntEnum):
     FETCH_SITE = 11
     REQUEST_ID = 12
     FORWARDED = 13  # information of a trusted peer about the client; dropped from other peers
+    METHOD_OVERRIDE = 14  # asks the application to act on another method
 
 
 HOP_BY_HOP: Final = frozenset(
@@ -42,6 +43,13 @@ HOP_BY_HOP: Final = frozenset(
 
 # An application that honours one of these would use another path than the one that was authorised.
 PATH_OVERRIDES: Final = frozenset((b"x-original-url", b"x-rewrite-url", b"x-envoy-original-path"))
+
+# An application that honours such a header acts on another method than that of the request line.
+# The pattern is applied to a folded name without its hyphens. It covers X-HTTP-Method-Override,
+# X-HTTP-Method, X-Method-Override, X-HTTP-Verb, _method and what else frameworks may invent.
+_METHOD_OVERRIDES: Final = re.compile(
+    rb".*(?:method|verb)override|x?(?:http|rest|override|request(?:ed)?)*(?:method|verb)"
+)
 
 # The forwarded headers that the sidecar reads. Those with a URI or a method come from proxies that
 # call `/auth/verify` (X-Original-* from nginx); RFC 9440 defines those of the client's certificate.
@@ -112,6 +120,7 @@ _NOT_IN_TRAILERS: Final = frozenset(
 
 _FOLDED: Final = bytes(c if bytes((c,)).isalnum() else 0x2D for c in range(256))
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_METHOD: Final = re.compile(rb"[A-Z][A-Z0-9-]*\Z")
 _MAX_DIGITS: Final = 18  # of a Content-Length
 _REMEMBERED: Final = 2048  # spellings or lines in a cache; far more than honest peers use
 _LONGEST_REMEMBERED: Final = 256  # octets of a spelling or line in a cache
@@ -120,6 +129,15 @@ _LONGEST_REMEMBERED: Final = 256  # octets of a spelling or line in a cache
 def is_token(value: bytes) -> bool:
     """Whether this is a token (RFC 9110 section 5.6.2), such as a header's name or a method."""
     return _TOKEN.match(value) is not None
+
+
+def is_method(value: bytes) -> bool:
+    """Whether this is a method in canonical spelling: upper-case letters, digits and hyphens.
+
+    Every registered method has this form. RFC 9110 section 9.1 also allows other tokens, but many
+    applications convert a method to upper case: they would run `delete` as DELETE.
+    """
+    return _METHOD.match(value) is not None
 
 
 def fold(name: bytes) -> bytes:
@@ -142,15 +160,17 @@ class HeaderKinds(dict[bytes, HeaderKind]):
         kinds: dict[bytes, HeaderKind],
         dropped: Iterable[bytes] = (),
         reserved: tuple[bytes, ...] = (),
+        overrides: re.Pattern[bytes] | None = None,
     ) -> None:
         super().__init__()
+        self._overrides = overrides
         self._kinds = kinds | {fold(name): HeaderKind.DROP for name in dropped}
         self._reserved = reserved
 
     @classmethod
     def of_requests(cls, identity: Iterable[bytes]) -> HeaderKinds:
         """Return the kinds of request headers; `identity` names headers that are always dropped."""
-        return cls(_REQUEST_KINDS, identity, _RESERVED)
+        return cls(_REQUEST_KINDS, identity, _RESERVED, _METHOD_OVERRIDES)
 
     @classmethod
     def of_responses(cls) -> HeaderKinds:
@@ -171,7 +191,12 @@ class HeaderKinds(dict[bytes, HeaderKind]):
         folded = fold(name)
         kind = self._kinds.get(folded, HeaderKind.PASS)
         if kind is HeaderKind.PASS:
-            return HeaderKind.DROP if folded.startswith(self._reserved) else HeaderKind.PASS
+            if folded.startswith(self._reserved):
+                return HeaderKind.DROP
+            overrides = self._overrides
+            if overrides is not None and overrides.fullmatch(folded.replace(b"-", b"")):
+                return HeaderKind.METHOD_OVERRIDE
+            return HeaderKind.PASS
         # An application may take `Content_Length` for Content-Length, which the sidecar does not.
         return kind if name.lower() == folded else HeaderKind.DROP
 

@@ -15,6 +15,7 @@ from sidecar.wire.headers import (
     Field,
     HeaderKind,
     fold,
+    is_method,
     is_token,
     joined,
     parse_length,
@@ -40,6 +41,7 @@ _EXPECT: Final = HeaderKind.EXPECT
 _ORIGIN: Final = HeaderKind.ORIGIN
 _FETCH_SITE: Final = HeaderKind.FETCH_SITE
 _REQUEST_ID_KIND: Final = HeaderKind.REQUEST_ID
+_METHOD_OVERRIDE: Final = HeaderKind.METHOD_OVERRIDE
 _LENGTH: Final = Framing.LENGTH
 _CHUNKED: Final = Framing.CHUNKED
 _NONE: Final = Framing.NONE
@@ -231,6 +233,8 @@ def _read_dropped(head: RequestHead, kind: HeaderKind, name: bytes, value: bytes
     elif kind is _REQUEST_ID_KIND:
         if _REQUEST_ID.match(value):
             head.request_id = value
+    elif kind is _METHOD_OVERRIDE:
+        head.overrides += ((name.lower(), value),)
     else:
         if head.forwarded is None:
             head.forwarded = {}
@@ -239,12 +243,16 @@ def _read_dropped(head: RequestHead, kind: HeaderKind, name: bytes, value: bytes
 
 
 def _check_method(method: bytes) -> None:
-    """Check a method: any token is valid (RFC 9110 section 9.1), except CONNECT and TRACE.
+    """Check a method other than the usual ones. Raises PeerError.
 
-    The upstream decides which other methods it serves. Raises PeerError.
+    The upstream decides which methods it serves, except CONNECT and TRACE. A token that is not in
+    canonical spelling is a well-formed method that no route can name (RFC 9110 section 9.1), so
+    the status is that of an unknown method, 501 (section 15.6.2), and not 400.
     """
     if not is_token(method):
         raise PeerError(400, "malformed method")
+    if not is_method(method):
+        raise PeerError(501, "only methods in upper case are served here")
     if method in {b"CONNECT", b"TRACE"}:  # TRACE would show the identity headers to the client
         raise PeerError(405, "this method is not served here")
 
@@ -290,6 +298,8 @@ def _conclude_connection(head: RequestHead, value: bytes, lines: list[bytes]) ->
         return lines
     if b"content-length" in named and head.framing is _LENGTH:
         raise PeerError(400, "Connection names Content-Length")
+    if any(fold(name) in named for name, _ in head.overrides):
+        raise PeerError(400, "Connection names a method override")
     return without(lines, named)
 
 

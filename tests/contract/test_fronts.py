@@ -227,6 +227,34 @@ async def test_the_original_method_is_judged(site: Site) -> None:
 
 
 @every_front
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("X-HTTP-Method-Override: DELETE", "x-http-method: delete", "X-Method-Override: PUT"),
+        *("X-HTTP-Verb: DELETE", "HTTP-Method-Override: DELETE"),
+    ],
+)
+async def test_a_method_override_does_not_reach_the_application(site: Site, line: str) -> None:
+    """The sidecar sees headers by which an application may act on another method, and denies."""
+    token = (await site.sidecar.login("admin")).access
+    answer = await site.ask(build("POST", "/thing", line, token=token, body=b"a"))
+    assert answer.status in {400, 401, 403}
+    assert site.application.requests == []
+    assert (await site.ask(build("POST", "/thing", token=token, body=b"a"))).status == 200
+
+
+@every_front
+@pytest.mark.parametrize("method", ["delete", "Delete"])
+async def test_a_method_in_lower_case_does_not_reach_the_application(
+    site: Site, method: str
+) -> None:
+    """A method that an application may convert to upper case is refused by proxy or sidecar."""
+    token = (await site.sidecar.login("admin")).access
+    assert (await site.ask(build(method, "/thing", token=token))).status in {400, 403, 405, 501}
+    assert site.application.requests == []
+
+
+@every_front
 async def test_the_original_host_is_judged(site: Site) -> None:
     """A rule for one host applies to the real host only, whatever the client claims."""
     assert (await site.ask(build("GET", "/hosted", host="open.example"))).status == 200

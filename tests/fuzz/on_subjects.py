@@ -86,7 +86,7 @@ def check_original(
     else:
         assert head.target == dialect.prefix.encode() + original.target
         assert (original.method, original.host) == (head.method, head.host)
-    assert original.method.isalpha()
+    assert original.method == original.method.upper()
     assert is_host(original.host)
     assert TargetParser().parse(original.target) == original.path
     check_path(original.target, original.path)

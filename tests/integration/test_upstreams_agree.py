@@ -73,7 +73,6 @@ REQUESTS: Final = (
     odd("HEAD /head"),
     odd("PURGE /method"),
     odd("M-SEARCH /method"),
-    odd("get /method"),
     *(
         odd("GET /host", host=host)
         for host in ("H.Example", "a,b", "h:", "h:99999", "h..", "[::ffff:1.2.3.4]", "[:::::]")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
@@ -253,3 +253,44 @@ async def test_a_login_leads_back_to_the_normalised_target(
         (*logged, 200),
         (*logged, 200),
     ]
+
+
+FOLDED: Final = (
+    {"path": "/admin/*", "roles": ["admin"], "paths_case": "insensitive"},
+    {
+        "path": "/report",
+        "roles": ["admin"],
+        "paths_case": "insensitive",
+        "trailing_slash": "ignore",
+    },
+    {"path": "/*"},
+)
+ALIKE: Final = ("/admin", "/ADMIN", "/Admin/x", "/aDMIN/", "/%41dmin/x", "/report", "/Report/")
+
+
+@pytest.mark.parametrize("path", ALIKE)
+async def test_a_rule_covers_what_the_application_folds(
+    upstream: ScriptedUpstream, path: str
+) -> None:
+    """An application like Express serves these paths alike, and so does the rule decide on them.
+
+    The last rule shows what passed without `paths_case` and `trailing_slash`.
+    """
+    async with stack(upstream.url, routes=FOLDED) as running:
+        token = (await running.login()).access
+        assert (await running.get(path, token=token)).status == 403
+        assert (await running.get("/reports", token=token)).status == 200
+        token = (await running.login("admin")).access
+        assert (await running.get(path, token=token)).status == 200
+        assert (await upstream.arrived(2)).target == path.encode()
+
+
+@pytest.mark.parametrize("path", ["/ADMIN", "/report/", "/%41dmin/x"])
+async def test_by_default_a_rule_is_for_the_path_as_written(
+    upstream: ScriptedUpstream, path: str
+) -> None:
+    """Without these options, a neighbouring spelling gets the next rule."""
+    rules = ({"path": "/admin/*", "roles": ["admin"]}, {"path": "/report", "roles": ["admin"]})
+    async with stack(upstream.url, routes=rules) as running:
+        token = (await running.login()).access
+        assert (await running.get(path, token=token)).status == 200

@@ -36,6 +36,16 @@ def found(*rules: dict[str, Any]) -> list[tuple[int, str, str]]:
         pytest.param(
             {"path": "/x", "access": "public"}, {"path": "/x", "roles": ("admin",)}, id="access"
         ),
+        pytest.param({"path": "/x", "paths_case": "insensitive"}, {"path": "/X"}, id="any-case"),
+        pytest.param(
+            {"path": "/x/*", "paths_case": "insensitive"}, {"path": "/X/Y"}, id="prefix-in-any-case"
+        ),
+        pytest.param({"path": "/x", "trailing_slash": "ignore"}, {"path": "/x/"}, id="any-slash"),
+        pytest.param({"path": "/x/", "trailing_slash": "ignore"}, {"path": "/x"}, id="no-slash"),
+        pytest.param({"path": "/*"}, {"path": "/x", "paths_case": "insensitive"}, id="all"),
+        pytest.param(
+            {"path": "/x/*"}, {"path": "/x", "trailing_slash": "ignore"}, id="both-slashes"
+        ),
     ],
 )
 def test_a_rule_that_is_never_reached_is_reported(
@@ -54,6 +64,11 @@ def test_a_rule_that_is_never_reached_is_reported(
         pytest.param({"path": "/x/*"}, {"path": "/xy"}, id="not-a-segment"),
         pytest.param({"path": "/x"}, {"path": "/X"}, id="case"),
         pytest.param({"path": "/x"}, {"path": "/x/"}, id="trailing-slash"),
+        pytest.param({"path": "/x"}, {"path": "/x", "paths_case": "insensitive"}, id="more-cases"),
+        pytest.param(
+            {"path": "/x/*"}, {"path": "/x/*", "paths_case": "insensitive"}, id="prefix-more-cases"
+        ),
+        pytest.param({"path": "/x"}, {"path": "/x", "trailing_slash": "ignore"}, id="more-slashes"),
         pytest.param({"path": "/x", "methods": ("GET",)}, {"path": "/x"}, id="fewer-methods"),
         pytest.param(
             {"path": "/x", "methods": ("GET",)},
@@ -127,3 +142,11 @@ def test_a_rule_with_problems_of_its_own_keeps_its_place() -> None:
     ((position, _, problem),) = check_routes(rules)
     assert position == 2
     assert problem.startswith("never reached: route[2] (/x)")
+
+
+def test_an_override_needs_post() -> None:
+    """A rule that no POST matches cannot accept a header that overrides POST."""
+    rule = {"path": "/x", "method_override": "X-HTTP-Method"}
+    problem = (0, "methods", "expected POST among them, because only a POST can be overridden")
+    assert found({**rule, "methods": ("GET", "DELETE")}) == [problem]
+    assert found({**rule, "methods": ("GET", "POST")}, {"path": "/y"}) == found(rule) == []

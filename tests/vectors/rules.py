@@ -314,6 +314,13 @@ RULES: Final = (
         ("lines/method-not-a-token",),
     ),
     Rule(
+        "methods are in upper case",
+        REQUESTS,
+        "    if not is_method(method):",
+        "    if False:",
+        ("lines/method-lower-case", "lines/method-in-two-cases"),
+    ),
+    Rule(
         "CONNECT and TRACE are refused",
         REQUESTS,
         'if method in {b"CONNECT", b"TRACE"}:',
@@ -676,8 +683,8 @@ RULES: Final = (
     Rule(
         "names with an identity prefix are dropped",
         HEADERS,
-        "return HeaderKind.DROP if folded.startswith(self._reserved) else HeaderKind.PASS",
-        "return HeaderKind.PASS",
+        "if folded.startswith(self._reserved):",
+        "if False:",
         ("identity/not-in-use", "identity/forwarded-other-names"),
     ),
     Rule(
@@ -700,6 +707,27 @@ RULES: Final = (
         "**dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP)",
         "**dict.fromkeys(HOP_BY_HOP, HeaderKind.DROP)",
         ("identity/path-overrides",),
+    ),
+    Rule(
+        "method override headers are removed",
+        HEADERS,
+        "return HeaderKind.METHOD_OVERRIDE",
+        "return HeaderKind.PASS",
+        ("identity/method-overrides",),
+    ),
+    Rule(
+        "method override headers are recognised in any spelling",
+        HEADERS,
+        'overrides.fullmatch(folded.replace(b"-", b""))',
+        'overrides.fullmatch(name.lower().replace(b"-", b""))',
+        ("identity/method-overrides",),
+    ),
+    Rule(
+        "Connection names no method override",
+        REQUESTS,
+        "    if any(fold(name) in named for name, _ in head.overrides):",
+        "    if False:",
+        ("identity/method-override-ends-here",),
     ),
     Rule(
         "forwarded headers of an untrusted peer are dropped",
@@ -1071,16 +1099,16 @@ RULES: Final = (
     Rule(
         "a preflight has no method override",
         PREFLIGHT,
-        "        elif folded in _OVERRIDES:\n            return None\n",
+        "    if head.overrides:\n        return None\n",
         "",
         ("preflights/method-override",),
     ),
     Rule(
         "a preflight announces a method",
         PREFLIGHT,
-        "if not is_token(method) or method",
+        "if not is_method(method) or method",
         "if method",
-        ("preflights/no-method", "preflights/list-of-methods"),
+        ("preflights/no-method", "preflights/list-of-methods", "preflights/lower-case-method"),
     ),
     Rule(
         "a preflight cannot announce TRACE or CONNECT",

@@ -111,7 +111,13 @@ def _make_users(settings: Settings) -> Users:
 
 def make_routes(settings: Settings) -> RouteTable:
     """The sidecar's own routes, then those of the file."""
-    rules = [
+    rules = make_rules(settings)
+    return RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
+
+
+def make_rules(settings: Settings) -> list[RouteRule]:
+    """The rules of the file."""
+    return [
         RouteRule(
             path=each.path,
             access=Access(each.access),
@@ -125,10 +131,12 @@ def make_routes(settings: Settings) -> RouteTable:
             outage=Outage(each.session_outage) if each.session_outage else None,
             ends_live=each.session_end == "close",
             preflight=each.preflight == "pass",
+            method_override=each.method_override,
+            paths_case=each.paths_case,
+            trailing_slash=each.trailing_slash,
         )
         for each in settings.route
     ]
-    return RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
 
 
 def _make_identity(settings: Settings) -> IdentityHeaders:

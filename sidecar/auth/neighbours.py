@@ -1,0 +1,96 @@
+"""Finds spellings of a restricted path that another, looser rule would decide about.
+
+Many applications ignore the case of a path or its final slash: Express serves `/ADMIN` and
+`/admin/x/` with the handlers of `/admin` and `/admin/x`. Owns what counts as such a neighbour and
+as looser. It only describes; the table decides as it is written.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from sidecar.auth.routes import Access, Route, RouteRule, RouteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_STRICTNESS: Final = {Access.PUBLIC: 0, Access.OPTIONAL: 1, Access.REQUIRED: 2}
+# Tried where no rule names a method or a host, beside those that some rule names
+_ANY_METHOD: Final = "GET"
+_ANY_HOST: Final = "host.invalid"
+
+
+def neighbours(rules: Sequence[RouteRule]) -> list[str]:
+    """Return a warning for each rule whose path has a spelling that a looser route gets.
+
+    A rule that says "sensitive" or "strict" itself gets none, because its author has decided.
+    Raises ConfigError if the rules are wrong.
+    """
+    table = RouteTable(rules)
+    methods = dict.fromkeys((_ANY_METHOD, *(name for rule in rules for name in rule.methods)))
+    hosts = dict.fromkeys((_ANY_HOST, *(name for rule in rules for name in rule.hosts)))
+    found = []
+    for rule, route in zip(rules, table.routes, strict=True):
+        if rule.access != Access.REQUIRED:
+            continue
+        cases = list(product(rule.methods or methods, rule.hosts or hosts))
+        for key, way_out, spellings in _unsaid(rule):
+            looser = _first_looser(table, route, cases, spellings)
+            if looser is not None:
+                found.append(
+                    f'route {rule.path}: "{looser[1]}" belongs to route {looser[0].name}, which '
+                    f"requires less. If the application serves both alike, set "
+                    f'{key} = "{way_out[0]}"; otherwise set "{way_out[1]}"'
+                )
+    return found
+
+
+def _unsaid(rule: RouteRule) -> Iterator[tuple[str, tuple[str, str], list[tuple[str, str]]]]:
+    """Yield each key that a rule leaves open, its values, and pairs of a path and a neighbour."""
+    below = rule.path.endswith("/*")
+    path = unquote(rule.path.removesuffix("/*"))
+    if not rule.paths_case:
+        pairs = [
+            (path + rest, other + rest)
+            for other in (path.upper(), path.title(), path.lower(), path.swapcase())
+            for rest in (("", "/x") if below else ("",))
+            if other != path
+        ]
+        yield "paths_case", ("insensitive", "sensitive"), pairs
+    if not rule.trailing_slash and not below and path != "/":
+        other = path.removesuffix("/") if path.endswith("/") else path + "/"
+        yield "trailing_slash", ("ignore", "strict"), [(path, other)]
+
+
+def _first_looser(
+    table: RouteTable,
+    route: Route,
+    cases: Sequence[tuple[str, str]],
+    spellings: Sequence[tuple[str, str]],
+) -> tuple[Route, str] | None:
+    """Return the first looser route that gets a neighbour, and that neighbour."""
+    for (path, other), (method, host) in product(spellings, cases):
+        request = method.upper().encode(), host.encode()
+        if table.match(*request, path) is route:  # otherwise an earlier rule decides about it
+            found = table.match(*request, other)
+            if not _as_strict(found, route):
+                return found, other
+    return None
+
+
+def _as_strict(found: Route, route: Route) -> bool:
+    """Whether everyone who may use `found` may use `route`."""
+    if _STRICTNESS[found.access] < _STRICTNESS[route.access]:
+        return False
+    has, needs = found.requirement, route.requirement
+    claims = dict(has.claims)
+    return (
+        (not needs.roles or (bool(has.roles) and has.roles <= needs.roles))
+        and needs.scopes <= has.scopes
+        and all(
+            name in claims and all(value in accepted for value in claims[name])
+            for name, accepted in needs.claims
+        )
+    )
