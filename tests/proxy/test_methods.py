@@ -67,7 +67,7 @@ async def test_only_canonical_methods(
 async def test_only_canonical_original_methods(
     guarded: Stack, dialect: str, names: tuple[str, str], method: str
 ) -> None:
-    """A subrequest about another spelling of a method is denied, whoever asks."""
+    """A subrequest about another spelling of a method is denied, by every dialect."""
     token = (await guarded.login("admin")).access
     lines = (f"{names[1]}: /plain/1", "X-Forwarded-Host: h")
     target = f"/auth/verify/{dialect}"
