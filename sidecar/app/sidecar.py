@@ -18,6 +18,7 @@ from sidecar.api.admin import build_admin
 from sidecar.api.app import build_api
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import Services
+from sidecar.api.serving import Runner
 from sidecar.app import build
 from sidecar.app.trust import Trust
 from sidecar.auth.reason import Reason
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sidecar.app")
 
-# Seconds at the very end for clients to read the last answers of the control and admin planes.
-_LAST_ANSWER: Final = 0.5
 # Seconds that an unused connection to the control plane is kept. Each holds a task and two file
 # descriptors, and a new one costs almost nothing.
 _PAIR_IDLE: Final = 2.0
@@ -192,13 +191,7 @@ class Sidecar:
             longest=build.longest(settings),
             on_unknown_key=self.trust.refetch_keys,
         )
-        api = web.AppRunner(
-            build_api(services),
-            access_log=None,
-            handle_signals=False,
-            auto_decompress=False,
-            shutdown_timeout=_LAST_ANSWER,
-        )
+        api = Runner(build_api(services), build.make_head_limits(settings))
         await api.setup()
         self._runners.append(api)
         self.context = self._make_context(api)
@@ -264,13 +257,8 @@ class Sidecar:
         )
 
     async def _serve_admin(self, sock: socket.socket) -> None:
-        runner = web.AppRunner(
-            build_admin(self.metrics, self),
-            access_log=None,
-            handle_signals=False,
-            auto_decompress=False,
-            shutdown_timeout=_LAST_ANSWER,
-        )
+        limits = build.make_head_limits(self.settings)
+        runner = Runner(build_admin(self.metrics, self), limits)
         await runner.setup()
         self._runners.append(runner)
         await web.SockSite(runner, sock).start()
