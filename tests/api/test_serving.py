@@ -129,3 +129,21 @@ async def test_no_version_on_the_admin_port(running: Stack, path: str) -> None:
     async with connect(running.sidecar.admin_port) as client:
         answer = await client.ask(build("GET", path))
     assert answer.fields.one("server") == b"sidecar"
+
+
+DEEP: Final = {
+    "objects": b'{"x":' * 5000 + b"1" + b"}" * 5000,
+    "lists": b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/refresh", "/auth/logout"])
+@pytest.mark.parametrize("deep", DEEP)
+async def test_deep_json(running: Stack, path: str, deep: str) -> None:
+    """Deeply nested JSON is the client's fault: 400."""
+    content = "Content-Type: application/json"
+    tokens = await running.login()
+    body = DEEP[deep]
+    answer = await running.ask(build("POST", path, content, body=body, token=tokens.access))
+    assert answer.status == 400
+    assert b"not valid JSON" in answer.body
