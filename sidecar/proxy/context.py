@@ -65,6 +65,7 @@ class DataPlaneConfig:
     trusted_proxies: Sequence[Network] = ()
     tls: ssl.SSLContext | None = None  # of the listener; None: plain HTTP
     login_url: bytes = b""  # the sign-in page of a browser; empty: none
+    cache_control: bytes = b""  # added to an authenticated answer without Cache-Control; its line
     pages: Mapping[int, ReplyTemplate] = field(default_factory=lambda: DOCUMENTS)  # errors as HTML
 
 
@@ -82,6 +83,7 @@ class DataPlaneContext:
     trusted_proxies: Sequence[Network] = field(init=False)
     tls: ssl.SSLContext | None = field(init=False)
     login_url: bytes = field(init=False)
+    cache_control: bytes = field(init=False)
     pages: Mapping[int, ReplyTemplate] = field(init=False)
     gate: Gate
     store: SessionStore

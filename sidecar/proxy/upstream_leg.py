@@ -172,11 +172,13 @@ class UpstreamLeg:
         keep = request.keep_alive and not self._context.draining
         framing = head.framing
         lines = b""
+        if not head.cache_control and exchange.allow is not self._context.gate.anonymous:
+            lines = self._context.cache_control
         if framing is _CHUNKED:
             if self.decodes:
                 keep = False  # only the end of the connection can show where the body ends
             else:
-                lines = b"Transfer-Encoding: chunked\r\n"
+                lines += b"Transfer-Encoding: chunked\r\n"
         elif framing is _UNTIL_CLOSE:
             keep = False
         if complete and body is not None and not body.done:

@@ -75,6 +75,7 @@ class ResponseHead:
     framing: Framing = Framing.UNTIL_CLOSE
     length: int = 0
     upgrade: bytes | None = None
+    cache_control: bool = False  # whether `lines` has a Cache-Control header
     lines: bytes = b""
 
     def __repr__(self) -> str:

@@ -34,6 +34,7 @@ class HeaderKind(IntEnum):
     FETCH_SITE = 11
     REQUEST_ID = 12
     FORWARDED = 13  # information of a trusted peer about the client; dropped from other peers
+    CACHE_CONTROL = 14  # of a response; passed on
 
 
 HOP_BY_HOP: Final = frozenset(
@@ -88,6 +89,7 @@ _REQUEST_KINDS: Final = {
 }
 
 _RESPONSE_KINDS: Final = {
+    b"cache-control": HeaderKind.CACHE_CONTROL,
     b"connection": HeaderKind.CONNECTION,
     b"content-length": HeaderKind.CONTENT_LENGTH,
     b"transfer-encoding": HeaderKind.TRANSFER_ENCODING,
@@ -172,6 +174,8 @@ class HeaderKinds(dict[bytes, HeaderKind]):
         kind = self._kinds.get(folded, HeaderKind.PASS)
         if kind is HeaderKind.PASS:
             return HeaderKind.DROP if folded.startswith(self._reserved) else HeaderKind.PASS
+        if kind is HeaderKind.CACHE_CONTROL:  # in another spelling it has no effect
+            return kind if name.lower() == folded else HeaderKind.PASS
         # An application may take `Content_Length` for Content-Length, which the sidecar does not.
         return kind if name.lower() == folded else HeaderKind.DROP
 

@@ -1174,6 +1174,28 @@ RULES: Final = (
         'frozenset((b"host",))',
         ("hops/zero-named-in-connection",),
     ),
+    # Answers to sessions
+    Rule(
+        "an answer to a session without Cache-Control is not stored",
+        LEG,
+        "lines = self._context.cache_control",
+        'lines = b""',
+        ("answer-heads/cache-control-of-a-session",),
+    ),
+    Rule(
+        "a Cache-Control that Connection names does not count",
+        RESPONSES,
+        'if b"cache-control" in named:',
+        "if False:",
+        ("answer-heads/cache-control-named-by-connection",),
+    ),
+    Rule(
+        "an answer to nobody in particular may be stored",
+        LEG,
+        "if not head.cache_control and exchange.allow is not self._context.gate.anonymous:",
+        "if not head.cache_control:",
+        ("answer-heads/cache-control-of-nobody",),
+    ),
 )
 
 # Changes nothing: if a vector always failed, it would seem to prove every rule.
