@@ -21,6 +21,7 @@ from sidecar.api.services import Services
 from sidecar.api.serving import Runner
 from sidecar.app import build
 from sidecar.app.trust import Trust
+from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
@@ -250,6 +251,7 @@ class Sidecar:
             fields=FieldLines(HeaderKinds.of_requests(components.identity.names)),
             paths=build.make_paths(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
+            credentials=CredentialFilter(settings.session_cookie.encode()),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
             on_unknown_key=self.trust.refetch_keys,

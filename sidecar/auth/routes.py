@@ -44,6 +44,14 @@ class Outage(StrEnum):
     STRICT = "strict"
 
 
+class Forwards(StrEnum):
+    """Which credentials the application gets: the bearer token, and the session cookie."""
+
+    NONE = "none"
+    TOKEN = "token"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRule:
     """One rule as configured: path "/x", prefix "/x/*" (also matches "/x"), or "/*".
@@ -65,6 +73,7 @@ class RouteRule:
     outage: Outage | None = None  # None: the global mode
     ends_live: bool = True  # WebSockets and streams end with their session
     preflight: bool = False  # CORS preflights of such requests pass without a token
+    forwards: Forwards | None = None  # None: tokens, and nothing on a public route
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,8 @@ class Route:
     ends_live: bool = True
     preflight: Route | None = None  # the route of the same name for preflights that pass
     unasked: bool = False  # this is the route of such preflights
+    hides_cookie: bool = True  # from the application
+    hides_token: bool = False
     public: bool = field(init=False)
     optional: bool = field(init=False)
     restricted: bool = field(init=False)
@@ -251,6 +262,9 @@ def _stem(path: str) -> str:
 
 
 def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
+    forwards = rule.forwards
+    if forwards is None:
+        forwards = Forwards.NONE if rule.access == Access.PUBLIC else Forwards.TOKEN
     passing = None
     if rule.preflight:
         passing = Route(name, Access.PUBLIC, upgrades=frozenset(), target=rule.target, unasked=True)
@@ -267,6 +281,8 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         outage=outage if rule.outage is None else rule.outage,
         ends_live=rule.ends_live,
         preflight=passing,
+        hides_cookie=forwards is not Forwards.ALL,
+        hides_token=forwards is Forwards.NONE,
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.credentials import CredentialFilter
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
@@ -96,6 +97,9 @@ class DataPlaneContext:
     fields: FieldLines  # of requests
     paths: TargetParser
     request_ids: Iterator[bytes]
+    credentials: CredentialFilter = field(
+        default_factory=lambda: CredentialFilter(b"__Host-session")
+    )
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key

@@ -1174,6 +1174,24 @@ RULES: Final = (
         'frozenset((b"host",))',
         ("hops/zero-named-in-connection",),
     ),
+    # Credentials that the application does not get
+    Rule(
+        "the session cookie is not forwarded",
+        CREDENTIALS,
+        "left = self._without_session(value)",
+        "left = value",
+        (
+            "credentials/the-application-gets-no-session-cookie",
+            "credentials/a-public-route-gets-no-session-cookie",
+        ),
+    ),
+    Rule(
+        "a public route gets no bearer token",
+        CREDENTIALS,
+        "if token or not _SCHEME.match",
+        "if True or not _SCHEME.match",
+        ("credentials/a-public-route-gets-no-token",),
+    ),
     # Answers to sessions
     Rule(
         "an answer to a session without Cache-Control is not stored",
