@@ -353,6 +353,7 @@ CHANGES: Final[Mapping[str, Change]] = {
     "jwks_url": Change("https://127.0.0.1:9/keys", lambda it: "JwksFetcher" in repr(it.trust)),
     "jwt_leeway": Change("60s", accepts(lambda: mint(exp=int(time.time()) - 30))),
     "session_outage": Change("strict", lambda it: context(it).routes.default.outage),
+    "session_no_store": Change(False, lambda it: context(it).cache_control),
     "users_file": Change("bob.toml", lambda it: live(it).users.find("bob")),
     "login_url": Change("https://sso.example/", lambda it: context(it).login_url),
     "redirect_origins": Change(["https://b.example"], lambda it: live(it).redirect_origins),

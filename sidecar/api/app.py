@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def build_api(services: Services) -> web.Application:
     """The control plane's application. Its handlers find their services under one key.
 
-    Run it without aiohttp's access log, which shows queries, and with `auto_decompress=False`:
-    handlers refuse compressed bodies, which aiohttp would otherwise decompress first.
+    `api.serving` runs it.
     """
     app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
     app[SERVICES] = services

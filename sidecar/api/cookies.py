@@ -1,4 +1,4 @@
-"""The session cookie in answers: only a login sets it, and only a logout clears it."""
+"""What a browser keeps of a session: only a login sets the cookie; a logout clears what is kept."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def set_session_cookie(response: web.Response, name: str, value: str, max_age: f
 def clear_session_cookie(response: web.Response, name: str) -> None:
     """Delete the cookie. Its attributes must be the ones that it was set with."""
     response.set_cookie(name, "", max_age=0, path="/", secure=True, httponly=True, samesite="Lax")
+
+
+def clear_cache(response: web.Response) -> None:
+    """Make the browser forget this origin's pages, so that its back button does not show them.
+
+    Browsers obey only over HTTPS (and from localhost), and also clear what static files they hold.
+    """
+    response.headers["Clear-Site-Data"] = '"cache"'

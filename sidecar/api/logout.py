@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.callers import denied, require_caller
-from sidecar.api.cookies import clear_session_cookie
+from sidecar.api.cookies import clear_cache, clear_session_cookie
 from sidecar.api.pages import signed_out
 from sidecar.api.problems import Refusal, request_id
 from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
@@ -88,6 +88,8 @@ async def log_out(request: web.Request) -> web.Response:
         response = web.Response(status=204)
     else:
         raise denied(request, Reason.NO_CREDENTIALS)
+    if logins:  # otherwise any page could make browsers empty their cache
+        clear_cache(response)
     cookie_name = request.app[SERVICES].session_cookie
     if find_cookies(request_head(request).cookie or b"", cookie_name.encode()):
         clear_session_cookie(response, cookie_name)

@@ -18,6 +18,7 @@ from aiohttp import web
 from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page
 from sidecar.auth.reason import REALM
 from sidecar.errors import StoreUnavailable
+from sidecar.telemetry.logs import trace_of
 from sidecar.wire.replies import PROBLEM_TYPE, RETRY_SECONDS
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ _EVERY_ANSWER: Final = MappingProxyType(
         "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
     }
 )
+_OUR_FAULT: Final = "Something went wrong on our side."
 _DETAILS: Final = MappingProxyType(
     {
         404: "There is nothing at this address.",
@@ -106,16 +108,37 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         response = _answer(request, refusal)
     except web.HTTPException as error:
         if error.status < 400:
+            _complete(error)
             raise
         response = _answer(request, _of_aiohttp(error))
     except StoreUnavailable:
         response = _answer(request, unavailable(STORE_UNREACHABLE))
-    except Exception:
-        logger.exception("unexpected error", extra={"request_id": request_id(request)})
-        response = _answer(request, Refusal(500, "Something went wrong on our side."))
+    except Exception as error:  # noqa: BLE001 - logged below, and answered with 500
+        # Without the exception's text, which may quote the request.
+        extra = {"request_id": request_id(request), "trace": trace_of(error)}
+        logger.error("unexpected error", extra=extra)  # noqa: TRY400
+        response = _answer(request, Refusal(500, _OUR_FAULT))
+    _complete(response)
+    return response
+
+
+def unreadable(status: int) -> web.Response:
+    """The answer to a request of which nothing can be known, not even what it accepts."""
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": "The request cannot be read." if status < 500 else _OUR_FAULT,
+    }
+    response = json_response(document, status=status, content_type=PROBLEM_TYPE)
+    _complete(response)
+    return response
+
+
+def _complete(response: web.StreamResponse) -> None:
+    """Add the headers that every answer has."""
     for name, value in _EVERY_ANSWER.items():
         response.headers.setdefault(name, value)
-    return response
 
 
 def _of_aiohttp(error: web.HTTPException) -> Refusal:

@@ -41,7 +41,7 @@ async def read_json(request: web.Request, kind: type[T], expected: str) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:  # its text has names and types, never values
         raise Refusal(400, f"Expected {expected}. {_sentence(str(error))}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refusal(400, f"Expected {expected}. The body is not valid JSON.") from None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from sidecar.api.callers import require_caller
-from sidecar.api.cookies import clear_session_cookie
+from sidecar.api.cookies import clear_cache, clear_session_cookie
 from sidecar.api.problems import Refusal, json_response, request_id
 from sidecar.api.requests import request_head
 from sidecar.api.services import SERVICES
@@ -61,9 +61,11 @@ async def end_session(request: web.Request) -> web.Response:
     await services.store.revoke_session(sid)
     logger.info("session ended", extra={"sid": sid, "request_id": request_id(request)})
     response = web.Response(status=204)
-    cookie = request_head(request).cookie or b""
-    if sid == caller.session_id and find_cookies(cookie, services.session_cookie.encode()):
-        clear_session_cookie(response, services.session_cookie)
+    if sid == caller.session_id:
+        clear_cache(response)
+        cookie = request_head(request).cookie or b""
+        if find_cookies(cookie, services.session_cookie.encode()):
+            clear_session_cookie(response, services.session_cookie)
     return response
 
 

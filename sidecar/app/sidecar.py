@@ -18,8 +18,10 @@ from sidecar.api.admin import build_admin
 from sidecar.api.app import build_api
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import Services
+from sidecar.api.serving import Runner
 from sidecar.app import build
 from sidecar.app.trust import Trust
+from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sidecar.app")
 
-# Seconds at the very end for clients to read the last answers of the control and admin planes.
-_LAST_ANSWER: Final = 0.5
 # Seconds that an unused connection to the control plane is kept. Each holds a task and two file
 # descriptors, and a new one costs almost nothing.
 _PAIR_IDLE: Final = 2.0
@@ -198,13 +198,7 @@ class Sidecar:
             longest=build.longest(settings),
             on_unknown_key=self.trust.refetch_keys,
         )
-        api = web.AppRunner(
-            build_api(services),
-            access_log=None,
-            handle_signals=False,
-            auto_decompress=False,
-            shutdown_timeout=_LAST_ANSWER,
-        )
+        api = Runner(build_api(services), build.make_head_limits(settings))
         await api.setup()
         self._runners.append(api)
         self.context = self._make_context(api)
@@ -263,6 +257,7 @@ class Sidecar:
             fields=FieldLines(HeaderKinds.of_requests(components.identity.names)),
             paths=build.make_paths(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
+            credentials=CredentialFilter(settings.session_cookie.encode()),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
             on_unknown_key=self.trust.refetch_keys,
@@ -270,13 +265,8 @@ class Sidecar:
         )
 
     async def _serve_admin(self, sock: socket.socket) -> None:
-        runner = web.AppRunner(
-            build_admin(self.metrics, self),
-            access_log=None,
-            handle_signals=False,
-            auto_decompress=False,
-            shutdown_timeout=_LAST_ANSWER,
-        )
+        limits = build.make_head_limits(self.settings)
+        runner = Runner(build_admin(self.metrics, self), limits)
         await runner.setup()
         self._runners.append(runner)
         await web.SockSite(runner, sock).start()

@@ -92,3 +92,50 @@ def _read_cookie(value: bytes) -> SessionCookie | Reason:
     if not _COOKIE_VALUE.fullmatch(value):
         return Reason.TOKEN_MALFORMED
     return SessionCookie(value)
+
+
+class CredentialFilter:
+    """Removes from forwarded header lines what only the sidecar needs to know of a client.
+
+    The result is kept in the head, which the parser uses again for equal requests.
+    """
+
+    __slots__ = ("_pair",)
+
+    def __init__(self, cookie_name: bytes) -> None:
+        # White space around the name is no part of it for some applications.
+        self._pair = re.compile(rb"%b[ \t]*=[^;]*" % re.escape(cookie_name))
+
+    def visible(self, head: RequestHead, *, token: bool) -> bytes:
+        """Return the lines without the session cookie and, unless `token`, any bearer token."""
+        known = head.visible
+        if known is not None and known[0] is head.lines and known[1] is token:
+            return known[2]
+        lines = head.lines.splitlines(keepends=True)
+        found = b"".join(self._reduce(each, token=token) for each in lines)
+        head.visible = (head.lines, token, found)
+        return found
+
+    def _reduce(self, line: bytes, *, token: bool) -> bytes:
+        name, colon, value = line.partition(b":")
+        kind = name.lower()
+        if kind == b"authorization":
+            return line if token or not _SCHEME.match(value.strip()) else b""
+        if kind != b"cookie":
+            return line
+        value = value.strip(b" \t\r\n")
+        left = self._without_session(value)
+        if left == value:
+            return line
+        left = left.lstrip(b"; \t")
+        return name + colon + b" " + left + b"\r\n" if left else b""
+
+    def _without_session(self, value: bytes) -> bytes:
+        """Search for the name instead of splitting, as `find_cookies` does."""
+        parts, at = [], 0
+        for found in self._pair.finditer(value):
+            begin = max(value.rfind(b";", at, found.start()), at)
+            if not value[begin : found.start()].strip(b"; \t"):
+                parts.append(value[at:begin])
+                at = found.end()
+        return b"".join((*parts, value[at:]))

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
+from sidecar.auth.route_names import route_names
 from sidecar.auth.route_shapes import Shape, make_shape
 from sidecar.errors import ConfigError, Problem
 
@@ -25,7 +26,6 @@ DEFAULT_ROUTE: Final = "default"
 
 # The characters of a scope (RFC 6749 section 3.3). A challenge can quote them without escapes.
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-_UNNAMEABLE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Access(StrEnum):
@@ -43,6 +43,14 @@ class Outage(StrEnum):
     LOCAL = "local"
     STALE = "stale"
     STRICT = "strict"
+
+
+class Forwards(StrEnum):
+    """Which credentials the application gets: the bearer token, and the session cookie."""
+
+    NONE = "none"
+    TOKEN = "token"
+    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +77,7 @@ class RouteRule:
     method_override: str = ""  # the header by which a POST may ask for another method; empty: none
     paths_case: Literal["", "sensitive", "insensitive"] = ""  # empty: sensitive, perhaps unawares
     trailing_slash: Literal["", "strict", "ignore"] = ""  # of an exact path; empty as above
+    forwards: Forwards | None = None  # None: tokens, and nothing on a public route
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ class Route:
     preflight: Route | None = None  # the route of the same name for preflights that pass
     method_override: bytes = b""  # in lower case
     unasked: bool = False  # this is the route of such preflights
+    hides_cookie: bool = True  # from the application
+    hides_token: bool = False
     public: bool = field(init=False)
     optional: bool = field(init=False)
     restricted: bool = field(init=False)
@@ -131,7 +142,7 @@ class RouteTable:
         problems = list(_problems(rules))
         if problems:
             raise ConfigError(problems)
-        names = _names(rules)
+        names = route_names([(rule.name, rule.path) for rule in rules], taken=DEFAULT_ROUTE)
         self.routes = tuple(
             _compile(rule, name, outage) for rule, name in zip(rules, names, strict=True)
         )
@@ -257,30 +268,10 @@ def _check(rule: RouteRule) -> list[str]:
     return found
 
 
-def _names(rules: Sequence[RouteRule]) -> list[str]:
-    """Return each rule's name, derived from the path if it has none, and numbered if taken."""
-    taken = {DEFAULT_ROUTE, *(rule.name for rule in rules if rule.name)}
-    names = []
-    for rule in rules:
-        name = rule.name
-        if not name:
-            stem = name = _stem(rule.path)
-            number = 2
-            while name in taken:
-                name = f"{stem}-{number}"
-                number += 1
-            taken.add(name)
-        names.append(name)
-    return names
-
-
-def _stem(path: str) -> str:
-    if path == "/*":
-        return "all"
-    return _UNNAMEABLE.sub("-", path.removesuffix("/*")).strip("-") or "root"
-
-
 def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
+    forwards = rule.forwards
+    if forwards is None:
+        forwards = Forwards.NONE if rule.access == Access.PUBLIC else Forwards.TOKEN
     passing = None
     if rule.preflight:
         passing = Route(name, Access.PUBLIC, upgrades=frozenset(), target=rule.target, unasked=True)
@@ -298,6 +289,8 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         ends_live=rule.ends_live,
         preflight=passing,
         method_override=rule.method_override.lower().encode(),
+        hides_cookie=forwards is not Forwards.ALL,
+        hides_token=forwards is Forwards.NONE,
     )
 
 

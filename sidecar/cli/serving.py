@@ -57,7 +57,7 @@ def demo(arguments: Namespace) -> bool:
 
 def _start_logs(settings: Settings) -> Redactor:
     """Send logs to standard output, with every secret of the settings redacted."""
-    redactor = Redactor(secrets_of(settings))
+    redactor = Redactor(secrets_of(settings), cookie=settings.session_cookie)
     configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
     return redactor
 

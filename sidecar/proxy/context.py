@@ -10,6 +10,7 @@ import sys
 from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.credentials import CredentialFilter
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
@@ -65,6 +66,7 @@ class DataPlaneConfig:
     trusted_proxies: Sequence[Network] = ()
     tls: ssl.SSLContext | None = None  # of the listener; None: plain HTTP
     login_url: bytes = b""  # the sign-in page of a browser; empty: none
+    cache_control: bytes = b""  # added to an authenticated answer without Cache-Control; its line
     pages: Mapping[int, ReplyTemplate] = field(default_factory=lambda: DOCUMENTS)  # errors as HTML
 
 
@@ -82,6 +84,7 @@ class DataPlaneContext:
     trusted_proxies: Sequence[Network] = field(init=False)
     tls: ssl.SSLContext | None = field(init=False)
     login_url: bytes = field(init=False)
+    cache_control: bytes = field(init=False)
     pages: Mapping[int, ReplyTemplate] = field(init=False)
     gate: Gate
     store: SessionStore
@@ -94,6 +97,9 @@ class DataPlaneContext:
     fields: FieldLines  # of requests
     paths: TargetParser
     request_ids: Iterator[bytes]
+    credentials: CredentialFilter = field(
+        default_factory=lambda: CredentialFilter(b"__Host-session")
+    )
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
 
+    from sidecar.auth.decision import Allow
     from sidecar.errors import PeerError, UpstreamError
     from sidecar.proxy.accounting import Accounting
     from sidecar.proxy.context import DataPlaneContext
@@ -156,6 +157,7 @@ class ForwardedExchange(Protocol):
     downstream: LegClient
     accounting: Accounting
     head: RequestHead
+    allow: Allow | None
     request_id: bytes
     body: Body | None  # of the request; None when it has none
     unsent: list[bytes] | None  # what has arrived of the body

@@ -205,7 +205,16 @@ class Exchange:
         if self.head.method == _OPTIONS and target == "upstream" and not self._spend_hop():
             return
         leg = self._leg = UpstreamLeg(self, context.upstreams[target])
-        leg.forward(decision.identity, route.upgrades)
+        head = self.head
+        lines = head.lines
+        if target == "upstream":
+            # A request with a token and no cookie pays for these two checks alone.
+            if route.hides_token:
+                if head.cookie is not None or head.authorization is not None:
+                    lines = context.credentials.visible(head, token=False)
+            elif head.cookie is not None and route.hides_cookie:
+                lines = context.credentials.visible(head, token=True)
+        leg.forward(lines, decision.identity, route.upgrades)
 
     def _deny(self, deny: Deny) -> None:
         context = self.context
@@ -269,7 +278,7 @@ class Exchange:
         elif body.done:
             self._gathering = None
             leg = self._leg = UpstreamLeg(self, self.context.upstreams["api"])
-            leg.forward(allow.identity, _NO_UPGRADE)
+            leg.forward(self.head.lines, allow.identity, _NO_UPGRADE)
 
     def on_stream(self) -> None:
         """The answer has begun and continues: no longer than the session."""

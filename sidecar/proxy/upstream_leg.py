@@ -64,8 +64,8 @@ class UpstreamLeg:
 
     # Towards the upstream
 
-    def forward(self, identity: bytes, upgrades: frozenset[bytes]) -> None:
-        """Send the request with the `identity` header lines; it may ask for these upgrades."""
+    def forward(self, lines: bytes, identity: bytes, upgrades: frozenset[bytes]) -> None:
+        """Send the request with these header lines and its `identity`; it may ask for upgrades."""
         exchange, context, downstream = self._exchange, self._context, self._downstream
         head = exchange.head
         # An upgrade beside a body is ambiguous: such a request is forwarded as a plain one.
@@ -79,7 +79,7 @@ class UpstreamLeg:
         forwarded = downstream.forwarding.lines(head)
         self._request = b"".join(
             (
-                *(head.method, b" ", head.target, b" HTTP/1.1\r\n", head.lines, identity),
+                *(head.method, b" ", head.target, b" HTTP/1.1\r\n", lines, identity),
                 *(forwarded, context.via[head.minor], exchange.request_id, end),
             )
         )
@@ -172,11 +172,13 @@ class UpstreamLeg:
         keep = request.keep_alive and not self._context.draining
         framing = head.framing
         lines = b""
+        if not head.cache_control and exchange.allow is not self._context.gate.anonymous:
+            lines = self._context.cache_control
         if framing is _CHUNKED:
             if self.decodes:
                 keep = False  # only the end of the connection can show where the body ends
             else:
-                lines = b"Transfer-Encoding: chunked\r\n"
+                lines += b"Transfer-Encoding: chunked\r\n"
         elif framing is _UNTIL_CLOSE:
             keep = False
         if complete and body is not None and not body.done:

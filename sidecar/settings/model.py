@@ -105,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     state_dir: Annotated[str, kinds.folder_path()] = ""
     session_max_age: Annotated[float, kinds.duration("1s")] = 30 * 86400.0
+    session_no_store: Annotated[bool, kinds.switch()] = True
     redis_url: Annotated[Secret, net.redis_url()] = NO_SECRET
     redis_host: Annotated[str, net.host()] = "localhost"
     redis_port: Annotated[int, kinds.integer(1, 65535)] = 6379

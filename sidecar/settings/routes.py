@@ -30,6 +30,8 @@ _SCOPE: Final = kinds.matching(  # RFC 6749 section 3.3
 )
 _WORD: Final = kinds.matching(r"[^\s,]+", "a word without spaces and commas")
 _PROTOCOL: Final = kinds.matching(kinds.TOKEN, "a protocol such as websocket")
+ForwardCredentials = Literal["none", "token", "all"]
+_CREDENTIALS: Final = kinds.choice("none", "token", "all")
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -131,6 +133,13 @@ def _outage() -> ValueKind:
     return ValueKind(OUTAGE.expected, read)
 
 
+def _forward_credentials() -> ValueKind:
+    def read(raw: object) -> object:
+        return raw if raw == "" else _CREDENTIALS.read(raw)
+
+    return ValueKind(_CREDENTIALS.expected, read)
+
+
 Words = Annotated[tuple[str, ...], kinds.listed(_WORD, "a list of words")]
 
 
@@ -168,6 +177,8 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     method_override: Annotated[MethodOverride, kinds.choice(*METHOD_OVERRIDES)] = ""
     paths_case: Annotated[PathsCase, kinds.choice("", "sensitive", "insensitive")] = ""
     trailing_slash: Annotated[TrailingSlash, kinds.choice("", "strict", "ignore")] = ""
+    # Empty: "token", and "none" on a public route
+    forward_credentials: Annotated[ForwardCredentials | Literal[""], _forward_credentials()] = ""
 
 
 def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:

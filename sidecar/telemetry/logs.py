@@ -1,7 +1,8 @@
 """Log lines on standard output, one JSON object (or line of text) each, without secrets.
 
 Everything that a record carries (message, arguments, extras, exceptions) is redacted as text just
-before it is written, so callers need not take care of it. Does not know what is logged.
+before it is written, so callers need not take care of it. Of a library's record only the constant
+part is written, because libraries quote what a peer sent. Does not know what is logged.
 """
 
 from __future__ import annotations
@@ -49,18 +50,29 @@ _LOOKS: Final = tuple(
 _SHORTEST: Final = 4
 _DEEPEST: Final = 6  # levels of nested containers that are shown as such
 _OWN: Final = frozenset({"ts", "level", "logger", "message", "exc"})
+# Python's warnings are about code, and name it.
+_OWN_LOGGERS: Final = frozenset({"sidecar", "py"})
+_FILLED: Final = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[a-zA-Z]")
+_QUOTES: Final = re.compile(r"[(<{\['\"\n]")
 _RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class Redactor:
-    """Removes credentials from texts: what looks like one, and every secret that was added."""
+    """Removes credentials from texts: what looks like one, and every secret that was added.
 
-    __slots__ = ("_forms", "_known")
+    `cookie` is the name of the session cookie, whose value is removed as well.
+    """
 
-    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+    __slots__ = ("_cookie", "_forms", "_known")
+
+    def __init__(self, secrets: Iterable[Secret] = (), *, cookie: str = "") -> None:
         self._forms: set[str] = set()
         self._known: re.Pattern[str] | None = None
+        self._cookie: re.Pattern[str] | None = None
+        if cookie:
+            name = re.escape(cookie)
+            self._cookie = re.compile(rf"((?<![\w\-]){name}\s*=\s*)[^\s\"',;]+", re.ASCII)
         for secret in secrets:
             self.add(secret)
 
@@ -84,6 +96,8 @@ class Redactor:
             text = text.encode("utf-8", "backslashreplace").decode()
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
+        if self._cookie is not None:
+            text = self._cookie.sub(_redacted, text)
         lower = text.lower()
         for mark, pattern in _LOOKS:
             if mark in lower:
@@ -118,12 +132,18 @@ class _Formatter(logging.Formatter):
         self._redact = redactor
 
     def _parts(self, record: logging.LogRecord) -> dict[str, Any]:
+        own = record.name.partition(".")[0] in _OWN_LOGGERS
+        message = record.getMessage() if own else _constant_part(record)
         parts: dict[str, Any] = {
             "ts": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": self._redact(record.name),
-            "message": self._redact(record.getMessage()),
+            "message": self._redact(message),
         }
+        if not own:
+            if record.exc_info and record.exc_info[1] is not None:
+                parts["exc"] = self._redact(trace_of(record.exc_info[1]))
+            return parts
         for key, value in vars(record).items():
             if key not in _RECORD:
                 parts[self._redact(f"{key}_" if key in _OWN else key)] = self._redact.plain(value)
@@ -185,6 +205,30 @@ def configure(
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     return handler
+
+
+def trace_of(fault: BaseException) -> str:
+    """An exception and its causes as a traceback without their texts, which may quote a peer."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    each: BaseException | None = fault
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        kind = f"{type(each).__module__}.{type(each).__qualname__}".removeprefix("builtins.")
+        parts.append("".join((*traceback.format_tb(each.__traceback__), kind)))
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "\nwhile handling:\n".join(parts)
+
+
+def _constant_part(record: logging.LogRecord) -> str:
+    """A library's message without what it was filled with.
+
+    asyncio fills its messages itself: it shows arguments in brackets, on the first line or below.
+    """
+    message = str(record.msg)
+    if record.args:
+        return _FILLED.sub("…", message)
+    return _QUOTES.split(message, maxsplit=1)[0].rstrip()
 
 
 def _log_uncaught(kind: type[BaseException], fault: BaseException, trace: object) -> None:

@@ -64,6 +64,8 @@ class RequestHead:
     # The gate may store here what it knows about the credentials. The parser keeps it for the next
     # request if that has the same credentials.
     remembered: object = None
+    # `lines`, which of the credentials are hidden, and the lines without those
+    visible: tuple[bytes, bool, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.path} {self.framing.name}>"
@@ -77,6 +79,7 @@ class ResponseHead:
     framing: Framing = Framing.UNTIL_CLOSE
     length: int = 0
     upgrade: bytes | None = None
+    cache_control: bool = False  # whether `lines` has a Cache-Control header
     lines: bytes = b""
 
     def __repr__(self) -> str:

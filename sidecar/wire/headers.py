@@ -35,6 +35,7 @@ class HeaderKind(IntEnum):
     REQUEST_ID = 12
     FORWARDED = 13  # information of a trusted peer about the client; dropped from other peers
     METHOD_OVERRIDE = 14  # asks the application to act on another method
+    CACHE_CONTROL = 15  # of a response; passed on
 
 
 HOP_BY_HOP: Final = frozenset(
@@ -96,6 +97,7 @@ _REQUEST_KINDS: Final = {
 }
 
 _RESPONSE_KINDS: Final = {
+    b"cache-control": HeaderKind.CACHE_CONTROL,
     b"connection": HeaderKind.CONNECTION,
     b"content-length": HeaderKind.CONTENT_LENGTH,
     b"transfer-encoding": HeaderKind.TRANSFER_ENCODING,
@@ -197,6 +199,8 @@ class HeaderKinds(dict[bytes, HeaderKind]):
             if overrides is not None and overrides.fullmatch(folded.replace(b"-", b"")):
                 return HeaderKind.METHOD_OVERRIDE
             return HeaderKind.PASS
+        if kind is HeaderKind.CACHE_CONTROL:  # in another spelling it has no effect
+            return kind if name.lower() == folded else HeaderKind.PASS
         # An application may take `Content_Length` for Content-Length, which the sidecar does not.
         return kind if name.lower() == folded else HeaderKind.DROP
 

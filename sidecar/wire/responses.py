@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sidecar.wire.headers import FieldLines
 
 # In Python 3.11, each access to an enum member is a function call (measured: 0.15 µs).
+_CACHE_CONTROL: Final = HeaderKind.CACHE_CONTROL
 _CONNECTION: Final = HeaderKind.CONNECTION
 _CONTENT_LENGTH: Final = HeaderKind.CONTENT_LENGTH
 _TRANSFER_ENCODING: Final = HeaderKind.TRANSFER_ENCODING
@@ -86,6 +87,9 @@ class ResponseParser:
                 # A 1xx or 204 response may not have a length (RFC 9110 section 8.6).
                 if head.status >= 200 and head.status != 204:
                     lines.append(line)
+            elif kind is _CACHE_CONTROL:
+                head.cache_control = True
+                lines.append(line)
             elif kind is _CONNECTION:
                 connection = joined(connection, b",", value)
             elif kind is _TRANSFER_ENCODING:
@@ -130,4 +134,6 @@ def _conclude_response_connection(
     if b"upgrade" not in tokens:
         head.upgrade = None
     named = frozenset(map(fold, tokens)) - {b"close", b"keep-alive", b"upgrade", b"content-length"}
+    if b"cache-control" in named:
+        head.cache_control = False
     return lines if not named else lines[:1] + without(lines[1:], named)

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.routes import Access, Requirement, Route, RouteRule, RouteTable, bare_host
+from sidecar.auth.routes import (
+    Access,
+    Forwards,
+    Requirement,
+    Route,
+    RouteRule,
+    RouteTable,
+    bare_host,
+)
 from sidecar.errors import ConfigError
 from tests.auth.forge import unhurried
 
@@ -135,6 +143,27 @@ def test_flags(rule: dict[str, Any], flags: str) -> None:
     route = RouteTable((RouteRule(path="/x", **rule),)).routes[0]
     names = ("public", "optional", "restricted")
     assert [name for name in names if getattr(route, name)] == flags.split()
+
+
+@pytest.mark.parametrize(
+    ("access", "forwards", "hides"),
+    [
+        pytest.param(Access.PUBLIC, None, (True, True), id="public"),
+        pytest.param(Access.OPTIONAL, None, (True, False), id="optional"),
+        pytest.param(Access.REQUIRED, None, (True, False), id="required"),
+        pytest.param(Access.REQUIRED, Forwards.NONE, (True, True), id="none"),
+        pytest.param(Access.PUBLIC, Forwards.TOKEN, (True, False), id="token"),
+        pytest.param(Access.PUBLIC, Forwards.ALL, (False, False), id="all"),
+    ],
+)
+def test_hidden_credentials(
+    access: Access, forwards: Forwards | None, hides: tuple[bool, bool]
+) -> None:
+    """What is hidden from the application, cookie and token, depends on the access by default."""
+    table = RouteTable((RouteRule(path="/x", access=access, forwards=forwards),))
+    route = table.match(b"GET", b"", "/x")
+    assert (route.hides_cookie, route.hides_token) == hides
+    assert (table.default.hides_cookie, table.default.hides_token) == (True, False)
 
 
 def test_names() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sidecar.settings import RouteSettings
+from sidecar.errors import ConfigError
+from sidecar.settings import RouteSettings, settings_from
 from sidecar.settings.routes import check_routes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def found(*rules: dict[str, Any]) -> list[tuple[int, str, str]]:
@@ -123,6 +127,28 @@ def test_a_rule_for_options_alone_announces_nothing() -> None:
     assert problem == ("expected the methods that preflights announce, such as DELETE; got OPTIONS")
     for methods in ((), ("DELETE",), ("OPTIONS", "DELETE")):
         assert found({"path": "/x", "methods": methods, "preflight": "pass"}) == []
+
+
+@pytest.mark.parametrize("value", ["", "none", "token", "all"])
+def test_forwarded_credentials(tmp_path: Path, value: str) -> None:
+    """`forward_credentials` is one of three words, or empty for the default."""
+    assert load_route(tmp_path, value).forward_credentials == value
+
+
+@pytest.mark.parametrize("value", ["cookie", "None", "both"])
+def test_unknown_credentials(tmp_path: Path, value: str) -> None:
+    """Any other value is a problem with its place."""
+    with pytest.raises(ConfigError, match=r"forward_credentials.*none.*token.*all"):
+        load_route(tmp_path, value)
+
+
+def load_route(folder: Path, value: str) -> RouteSettings:
+    """The route of a file with this `forward_credentials`."""
+    file = folder / "sidecar.toml"
+    secrets = "".join(f'{name} = "{name * 4}"\n' for name in ("jwt_secret", "refresh_secret"))
+    file.write_text(f'{secrets}[[route]]\npath = "/x"\nforward_credentials = "{value}"\n')
+    (route,) = settings_from(env={}, file=file).route
+    return route
 
 
 def test_two_rules_have_two_names() -> None:

@@ -278,3 +278,70 @@ def test_rfc3339(seconds: float, text: str) -> None:
 def test_printable_escapes_control_characters() -> None:
     """C0 and C1 control characters are escaped, and other characters are kept."""
     assert printable("a\x00\x7f\x9b ö") == r"a\x00\x7f\x9b ö"
+
+
+def _raise_quoting() -> None:
+    try:
+        int("private")
+    except ValueError as error:
+        raise LookupError("private") from error
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "shown"),
+    [
+        pytest.param("Error from %s: %-5.2f!", ("private", 1), "Error from …: …!", id="arguments"),
+        pytest.param("at %(p)s", ({"p": "private"},), "at …", id="a named argument"),
+        pytest.param(
+            "Task exception was never retrieved\nfuture: <Task ValueError('private')>",
+            (),
+            "Task exception was never retrieved",
+            id="asyncio's context",
+        ),
+        pytest.param(
+            "Exception in callback feed(b'private')", (), "Exception in callback feed", id="a call"
+        ),
+        pytest.param("got 'private'", (), "got", id="a quotation"),
+    ],
+)
+def test_a_library_quotes_nobody(
+    lines: Callable[[], list[dict[str, Any]]],
+    message: object,
+    arguments: tuple[object, ...],
+    shown: str,
+) -> None:
+    """Of a library's record, only the constant text and the exception's frames are written."""
+    try:
+        _raise_quoting()
+    except LookupError:
+        extra = {"headers": "private"}
+        logging.getLogger("asyncio").exception(message, *arguments, extra=extra)
+    (line,) = lines()
+    assert line.keys() == {"ts", "level", "logger", "message", "exc"}
+    assert line["message"] == shown
+    assert "LookupError\nwhile handling:\n" in line["exc"]
+    assert line["exc"].endswith("ValueError")
+    assert ": private" not in line["exc"]
+
+
+def test_python_warnings_are_complete(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    """A warning of Python keeps its text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("this is old", DeprecationWarning, stacklevel=1)
+    assert "this is old" in lines()[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("Cookie: a=1; sid=opaque; b=2", "Cookie: a=1; sid=[redacted]; b=2", id="line"),
+        pytest.param("{'Cookie': 'sid=opaque'}", "{'Cookie': 'sid=[redacted]'}", id="quoted"),
+        pytest.param("sid = opaque", "sid = [redacted]", id="spaces"),
+        pytest.param("xsid=1 a-sid=2 siding=3", "xsid=1 a-sid=2 siding=3", id="other names"),
+        pytest.param("sid: abc", "sid: abc", id="no cookie"),
+    ],
+)
+def test_the_session_cookie_is_redacted(text: str, shown: str) -> None:
+    """The value of the session cookie is removed, whatever the cookie is called."""
+    assert Redactor(cookie="sid")(text) == shown

@@ -1202,6 +1202,46 @@ RULES: Final = (
         'frozenset((b"host",))',
         ("hops/zero-named-in-connection",),
     ),
+    # Credentials that the application does not get
+    Rule(
+        "the session cookie is not forwarded",
+        CREDENTIALS,
+        "left = self._without_session(value)",
+        "left = value",
+        (
+            "credentials/the-application-gets-no-session-cookie",
+            "credentials/a-public-route-gets-no-session-cookie",
+        ),
+    ),
+    Rule(
+        "a public route gets no bearer token",
+        CREDENTIALS,
+        "if token or not _SCHEME.match",
+        "if True or not _SCHEME.match",
+        ("credentials/a-public-route-gets-no-token",),
+    ),
+    # Answers to sessions
+    Rule(
+        "an answer to a session without Cache-Control is not stored",
+        LEG,
+        "lines = self._context.cache_control",
+        'lines = b""',
+        ("answer-heads/cache-control-of-a-session",),
+    ),
+    Rule(
+        "a Cache-Control that Connection names does not count",
+        RESPONSES,
+        'if b"cache-control" in named:',
+        "if False:",
+        ("answer-heads/cache-control-named-by-connection",),
+    ),
+    Rule(
+        "an answer to nobody in particular may be stored",
+        LEG,
+        "if not head.cache_control and exchange.allow is not self._context.gate.anonymous:",
+        "if not head.cache_control:",
+        ("answer-heads/cache-control-of-nobody",),
+    ),
 )
 
 # Changes nothing: if a vector always failed, it would seem to prove every rule.

@@ -224,6 +224,24 @@ def test_what_connection_names_ends_here(named: bytes, left: list[bytes]) -> Non
     assert passed_on(head) == [b"HTTP/1.1 200 OK", *left]
 
 
+@pytest.mark.parametrize(
+    ("lines", "has"),
+    [
+        pytest.param([b"A: 1"], False, id="none"),
+        pytest.param([b"Cache-Control: max-age=60"], True, id="one"),
+        pytest.param([b"cache-control:"], True, id="empty"),
+        pytest.param([b"Cache-Control: a", b"CACHE-CONTROL: b"], True, id="two"),
+        pytest.param([b"Cache_Control: a"], False, id="misspelt"),
+        pytest.param([b"Connection: keep-alive", b"Cache-Control: a"], True, id="after-others"),
+    ],
+)
+def test_cache_control(lines: list[bytes], has: bool) -> None:  # noqa: FBT001 (a table)
+    """Cache-Control is noticed in its own spelling only, and passed on as received."""
+    head = read_response(*lines)
+    assert head.cache_control is has
+    assert passed_on(head)[1:] == [each for each in lines if not each.startswith(b"Connection")]
+
+
 def test_what_ends_here() -> None:
     """Hop-by-hop headers and another request id are dropped; all else is passed on."""
     kept = [b"Set-Cookie: a=1", b"Set-Cookie: b=2", b"Trailer: X", b"WWW-Authenticate: Basic"]

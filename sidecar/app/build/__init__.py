@@ -9,6 +9,7 @@ from __future__ import annotations
 from sidecar.app.build.components import (
     Components,
     make_components,
+    make_head_limits,
     make_paths,
     make_upstream_pool_limits,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "longest",
     "make_components",
     "make_data_plane_config",
+    "make_head_limits",
     "make_issuer",
     "make_jwks_fetcher",
     "make_limits",

@@ -17,7 +17,7 @@ from sidecar.app.build.config_errors import config_errors_at
 from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.routes import Access, Outage, RouteRule, RouteTable
+from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
 from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.upstream_pool import Connector, TcpConnector, UnixConnector, UpstreamPoolLimits
 from sidecar.wire.head import HeadLimits
@@ -134,6 +134,7 @@ def make_rules(settings: Settings) -> list[RouteRule]:
             method_override=each.method_override,
             paths_case=each.paths_case,
             trailing_slash=each.trailing_slash,
+            forwards=Forwards(each.forward_credentials) if each.forward_credentials else None,
         )
         for each in settings.route
     ]

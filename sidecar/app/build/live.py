@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sidecar.api.redirects import parse_origin
 from sidecar.api.requests import BODY_LIMIT, BODY_TIMEOUT
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sidecar.app.build.components import Components
     from sidecar.auth.keys import KeyRing
     from sidecar.settings import Settings
+
+# Browsers keep no copy for the back button or for a later start; nor do shared caches (RFC 9111).
+_NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
 
 
 def make_live_config(settings: Settings, components: Components, foreign: KeyRing) -> LiveConfig:
@@ -40,6 +43,7 @@ def make_data_plane_config(settings: Settings, components: Components) -> DataPl
         trusted_proxies=settings.trusted_proxies,
         tls=components.tls,
         login_url=login_url(settings),
+        cache_control=_NO_STORE if settings.session_no_store else b"",
         pages=error_pages(settings),
     )
 
