@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from sidecar.auth.routes import Access, Route, RouteRule, RouteTable
+from sidecar.errors import ConfigWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ _ANY_METHOD: Final = "GET"
 _ANY_HOST: Final = "host.invalid"
 
 
-def neighbours(rules: Sequence[RouteRule]) -> list[str]:
+def neighbours(rules: Sequence[RouteRule]) -> list[ConfigWarning]:
     """Return a warning for each rule whose path has a spelling that a looser route gets.
 
     A rule that says "sensitive" or "strict" itself gets none, because its author has decided.
@@ -40,9 +41,12 @@ def neighbours(rules: Sequence[RouteRule]) -> list[str]:
             looser = _first_looser(table, route, cases, spellings)
             if looser is not None:
                 found.append(
-                    f'route {rule.path}: "{looser[1]}" belongs to route {looser[0].name}, which '
-                    f"requires less. If the application serves both alike, set "
-                    f'{key} = "{way_out[0]}"; otherwise set "{way_out[1]}"'
+                    ConfigWarning(
+                        f"route {rule.path}",
+                        f'"{looser[1]}" belongs to route {looser[0].name}, which requires less',
+                        f'set {key} = "{way_out[0]}" if the application serves both alike, '
+                        f'otherwise "{way_out[1]}"',
+                    )
                 )
     return found
 

@@ -13,13 +13,13 @@ PUBLIC = RouteRule(path="/*", access=Access.PUBLIC, name="rest")
 def test_case_and_slash_before_a_public_rule() -> None:
     """Both spellings are named, with the route that gets them and both ways out."""
     case, slash = neighbours([RouteRule(path="/admin/x"), PUBLIC])
-    assert case == (
-        'route /admin/x: "/ADMIN/X" belongs to route rest, which requires less. If the application '
-        'serves both alike, set paths_case = "insensitive"; otherwise set "sensitive"'
+    assert str(case) == (
+        'route /admin/x: "/ADMIN/X" belongs to route rest, which requires less; set paths_case = '
+        '"insensitive" if the application serves both alike, otherwise "sensitive"'
     )
-    assert slash == (
-        'route /admin/x: "/admin/x/" belongs to route rest, which requires less. If the '
-        'application serves both alike, set trailing_slash = "ignore"; otherwise set "strict"'
+    assert str(slash) == (
+        'route /admin/x: "/admin/x/" belongs to route rest, which requires less; set '
+        'trailing_slash = "ignore" if the application serves both alike, otherwise "strict"'
     )
 
 
@@ -88,7 +88,7 @@ def test_case_and_slash_before_a_public_rule() -> None:
 def test_a_looser_neighbour(rules: list[RouteRule], spelling: str) -> None:
     """A neighbour with fewer requirements is reported, for whatever method and host it is so."""
     (found,) = neighbours(rules)
-    assert found.startswith(f'route {rules[0].path}: "{spelling}" belongs to route ')
+    assert str(found).startswith(f'route {rules[0].path}: "{spelling}" belongs to route ')
 
 
 @pytest.mark.parametrize(

@@ -229,12 +229,13 @@ def test_check_warns_of_what_lets_nobody_in(arguments: list[str], code: int) -> 
 
 
 def test_check_warns_of_the_production_overlay() -> None:
-    """As delivered, it names nobody who may log in."""
+    """As delivered, it names nobody who may log in, nor how the application treats case."""
     file = ROOT / "k8s" / "overlays" / "production" / "sidecar.toml"
     found = command("check", "--config", str(file), env=RANDOM)
     assert found.returncode == 0
-    assert found.stderr.startswith("warning: users_file: nobody can log in, because ")
-    assert len(found.stderr.splitlines()) == 1
+    users, route = found.stderr.splitlines()
+    assert users.startswith("warning: users_file: nobody can log in, because ")
+    assert route.startswith('warning: route /admin/*: "/ADMIN" belongs to route default')
 
 
 def test_check_does_not_print_a_secret_that_is_a_text() -> None:

@@ -9,6 +9,8 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from sidecar.app.build.components import make_rules
+from sidecar.auth.neighbours import neighbours
 from sidecar.errors import ConfigWarning
 from sidecar.settings import find_warnings
 
@@ -81,8 +83,13 @@ def _certificates(_: Settings, components: Components, now: float) -> Iterator[C
             )
 
 
+def _neighbours(settings: Settings, _: Components, __: float) -> Iterator[ConfigWarning]:
+    yield from neighbours(make_rules(settings))
+
+
 # Each takes the settings, what was made from them, and the time.
 FINDERS: Final[tuple[Callable[[Settings, Components, float], Iterator[ConfigWarning]], ...]] = (
     _users,
     _certificates,
+    _neighbours,
 )
