@@ -67,10 +67,7 @@ class Accounting(msgspec.Struct, gc=False):
         context = exchange.context
         context.metrics.in_flight -= 1
         counted = context.route_metrics[exchange.route.name]
-        counted.codes[self.status] += 1
-        counted.duration.observe(now - self.began)
-        if self.upstream_time:
-            counted.upstream.observe(self.upstream_time)
+        counted.count(self.status, now - self.began, self.upstream_time)
         if context.access_log is not None and (context.log_all or self.reason is not None):
             self._log(context.access_log, exchange, now)
 

@@ -51,6 +51,7 @@ class ClientSide(Protocol):
     forwarding: Forwarding
     full: bool  # the client does not read: the write buffer is over its limit
     ended: bool  # the client has closed its sending side
+    deadline: float  # set by `expect`, in monotonic seconds
 
     def expect(self, now: float, seconds: float) -> None:
         """Call the exchange's `on_deadline` unless this is called again within `seconds`."""

@@ -192,28 +192,30 @@ class Exchange:
         context.metrics.allowed += 1
         route = self.route
         target = route.target
-        if target == "verify":
-            self.accounting.status = 200
-            close = not self._may_keep()
-            answer = verify.allowed(decision.identity, self.request_id, close=close)
-            self.downstream.transport.write(answer)
-            self.finish(monotonic())
-            return
-        if target == "api" and self.body is not None and not self.body.done:
-            self._gather(self.body)
-            return
-        if self.head.method == _OPTIONS and target == "upstream" and not self._spend_hop():
-            return
-        leg = self._leg = UpstreamLeg(self, context.upstreams[target])
-        head = self.head
-        lines = head.lines
         if target == "upstream":
+            if self.head.method == _OPTIONS and not self._spend_hop():
+                return
+            head = self.head
+            lines = head.lines
             # A request with a token and no cookie pays for these two checks alone.
             if route.hides_token:
                 if head.cookie is not None or head.authorization is not None:
                     lines = context.credentials.visible(head, token=False)
             elif head.cookie is not None and route.hides_cookie:
                 lines = context.credentials.visible(head, token=True)
+        elif target == "verify":
+            self.accounting.status = 200
+            close = not self._may_keep()
+            answer = verify.allowed(decision.identity, self.request_id, close=close)
+            self.downstream.transport.write(answer)
+            self.finish(monotonic())
+            return
+        elif self.body is not None and not self.body.done:
+            self._gather(self.body)
+            return
+        else:
+            lines = self.head.lines
+        leg = self._leg = UpstreamLeg(self, context.upstreams[target])
         leg.forward(lines, decision.identity, route.upgrades)
 
     def _deny(self, deny: Deny) -> None:

@@ -124,11 +124,6 @@ class UpstreamConnection(asyncio.Protocol):
         """Send more of the request's body."""
         self.transport.write(data)
 
-    def finish(self) -> None:
-        """The exchange is over; the connection is about to be idle."""
-        self.exchange = None
-        self.served += 1
-
     def abort(self) -> None:
         """Drop the connection, whatever it is doing; the upstream sees no clean end."""
         self.exchange = None

@@ -97,7 +97,10 @@ class UpstreamLeg:
         self.connection = connection
         self._sent = now
         limits = self._context.limits
-        downstream.expect(now, limits.upstream_timeout)
+        if downstream.ended:
+            downstream.expect(now, limits.upstream_timeout)
+        else:  # `expect`, without the call that each request would pay for
+            downstream.deadline = now + limits.upstream_timeout
         if self._exchange.body is None:
             connection.send(self, self._request)
         else:

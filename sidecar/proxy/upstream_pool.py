@@ -168,7 +168,8 @@ class UpstreamPool:
 
     def release(self, connection: UpstreamConnection, now: float) -> None:
         """Take a connection back: lease it to the next waiter, keep it idle, or drop it."""
-        connection.finish()
+        connection.exchange = None
+        connection.served += 1
         if not connection.reusable or self.closing:
             connection.abort()
             return

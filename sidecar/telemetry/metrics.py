@@ -60,6 +60,20 @@ class RouteMetrics:
     def __repr__(self) -> str:
         return f"<RouteMetrics {self.name} {sum(self.codes.values())} requests>"
 
+    def count(self, code: int, seconds: float, upstream_seconds: float) -> None:
+        """Count a request that was answered; `upstream_seconds` is 0 if no upstream answered.
+
+        Every request comes here, so `Histogram.observe` is written out: two calls less.
+        """
+        self.codes[code] += 1
+        duration = self.duration
+        duration.counts[bisect_left(BOUNDS, seconds)] += 1
+        duration.total += seconds
+        if upstream_seconds:
+            upstream = self.upstream
+            upstream.counts[bisect_left(BOUNDS, upstream_seconds)] += 1
+            upstream.total += upstream_seconds
+
 
 class NearCacheFigures(Protocol):
     """What the near cache of sessions reports."""

@@ -1184,15 +1184,19 @@ RULES: Final = (
     Rule(
         "Max-Forwards applies to OPTIONS only",
         EXCHANGE,
-        'if self.head.method == _OPTIONS and target == "upstream" and',
-        'if self.head.method in (_OPTIONS, b"DELETE") and target == "upstream" and',
+        "if self.head.method == _OPTIONS and not self._spend_hop()",
+        'if self.head.method in (_OPTIONS, b"DELETE") and not self._spend_hop()',
         ("hops/delete",),
     ),
     Rule(
         "the sidecar's own paths ignore Max-Forwards",
         EXCHANGE,
-        ' and target == "upstream" and not self._spend_hop()',
-        " and not self._spend_hop()",
+        "        else:\n            lines = self.head.lines\n",
+        (
+            "        elif self.head.method == _OPTIONS and not self._spend_hop():\n"
+            "            return\n"
+            "        else:\n            lines = self.head.lines\n"
+        ),
         ("hops/zero-of-our-own",),
     ),
     Rule(
