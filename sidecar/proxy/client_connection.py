@@ -2,7 +2,7 @@
 
 Deadlines are not timers: the listener's sweep compares them with the clock. This half reads
 nothing; `downstream.Downstream` does. It is a base class and not a member because a member would
-cost one more call for each event of the loop: two of the 30 that a bearer GET takes.
+cost one more call for each event of the loop: two of the 29 that a bearer GET takes.
 """
 
 from __future__ import annotations

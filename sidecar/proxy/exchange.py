@@ -55,7 +55,7 @@ class Exchange:
     asked: RequestHead | None = None
     body: Body | None = None  # None when it has none
     dialect: Dialect | None = None  # of a subrequest
-    unsent: list[bytes] | None = None  # body that arrived before the leg was there
+    unsent: list[bytes] | None = None  # body that waits for a leg, or for its connection
     # What is under way
     _gathering: Body | None = None  # a body that must be complete to be forwarded
     _gathered = 0  # octets of it
@@ -215,8 +215,8 @@ class Exchange:
             return
         else:
             lines = self.head.lines
-        leg = self._leg = UpstreamLeg(self, context.upstreams[target])
-        leg.forward(lines, decision.identity, route.upgrades)
+        leg = self._leg = UpstreamLeg()
+        leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
 
     def _deny(self, deny: Deny) -> None:
         context = self.context
@@ -279,8 +279,9 @@ class Exchange:
             self._problem(413)
         elif body.done:
             self._gathering = None
-            leg = self._leg = UpstreamLeg(self, self.context.upstreams["api"])
-            leg.forward(self.head.lines, allow.identity, _NO_UPGRADE)
+            pool = self.context.upstreams["api"]
+            leg = self._leg = UpstreamLeg()
+            leg.forward(self, pool, self.head.lines, allow.identity, _NO_UPGRADE)
 
     def on_stream(self) -> None:
         """The answer has begun and continues: no longer than the session."""

@@ -31,7 +31,10 @@ class ResponseReceiver(Protocol):
     """Receives the answer to one request, piece by piece and in order."""
 
     to_head: bool  # the request was a HEAD
-    decodes: bool  # the client cannot read chunks: pass chunked bodies on without their framing
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the client cannot read chunks: chunked bodies lose their framing."""
 
     def on_interim(self, head: ResponseHead) -> None:
         """A 1xx response has arrived."""

@@ -16,7 +16,9 @@ from sidecar.wire.head import Framing
 
 if TYPE_CHECKING:
     from sidecar.errors import UpstreamError
-    from sidecar.proxy.contracts import ForwardedExchange
+    from sidecar.proxy.accounting import Accounting
+    from sidecar.proxy.context import DataPlaneContext
+    from sidecar.proxy.contracts import ForwardedExchange, LegClient
     from sidecar.proxy.upstream import UpstreamConnection
     from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.wire.head import ResponseHead
@@ -29,45 +31,55 @@ _UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
 
 
 class UpstreamLeg:
-    """One request forwarded to one upstream. `forward` it once; times are monotonic seconds.
+    """One request forwarded to one upstream by `forward`, once. Times are monotonic seconds.
 
     The exchange drops its leg at its end, so that the two do not keep each other alive. Defaults
     are class attributes, as `Exchange` has them.
     """
 
     connection: UpstreamConnection | None = None
-    decodes = False  # the client speaks HTTP/1.0 and cannot read chunks
     to_head = False
+    _accounting: Accounting
     _body_due = NEVER  # when the request's body will have fallen too far behind its rate
+    _context: DataPlaneContext
+    _downstream: LegClient
+    _exchange: ForwardedExchange
+    _pool: UpstreamPool
     _request = b""  # the head as it is sent, kept for the retry
     _retried = False
     _sent = 0.0  # when the request was sent
-    _unsent: list[bytes] | None = None  # request body that waits for a connection
     _upgrade: bytes | None = None  # the protocol that the upstream was asked to switch to
-
-    def __init__(self, exchange: ForwardedExchange, pool: UpstreamPool) -> None:
-        self._exchange = exchange
-        self._context = exchange.context
-        self._downstream = exchange.downstream
-        self._accounting = exchange.accounting
-        self._pool = pool
-        head = exchange.head
-        if head.method == b"HEAD":
-            self.to_head = True
-        if not head.minor:
-            self.decodes = True
-        if exchange.unsent is not None:
-            self._unsent, exchange.unsent = exchange.unsent, None
 
     def __repr__(self) -> str:
         return f"<UpstreamLeg to {self._pool.name} on {self.connection!r}>"
 
     # Towards the upstream
 
-    def forward(self, lines: bytes, identity: bytes, upgrades: frozenset[bytes]) -> None:
-        """Send the request with these header lines and its `identity`; it may ask for upgrades."""
-        exchange, context, downstream = self._exchange, self._context, self._downstream
+    @property
+    def decodes(self) -> bool:
+        """Whether the client speaks HTTP/1.0 and cannot read chunks."""
+        return not self._exchange.head.minor
+
+    def forward(
+        self,
+        exchange: ForwardedExchange,
+        pool: UpstreamPool,
+        lines: bytes,
+        identity: bytes,
+        upgrades: frozenset[bytes],
+    ) -> None:
+        """Send the exchange's request with these header lines and its `identity`.
+
+        It may ask for one of `upgrades`. A leg begins here and not in a constructor, which would
+        be one more call for each request.
+        """
+        context, downstream = exchange.context, exchange.downstream
+        self._exchange, self._context, self._downstream = exchange, context, downstream
+        self._accounting = exchange.accounting
+        self._pool = pool
         head = exchange.head
+        if head.method == b"HEAD":
+            self.to_head = True
         # An upgrade beside a body is ambiguous: such a request is forwarded as a plain one.
         if head.upgrade is not None and head.framing is _NONE and head.upgrade in upgrades:
             self._upgrade = head.upgrade
@@ -83,14 +95,14 @@ class UpstreamLeg:
                 *(forwarded, context.via[head.minor], exchange.request_id, end),
             )
         )
-        connection = self._pool.pool.take()
+        connection = pool.pool.take()
         if connection is not None:
             self._send(connection, self._accounting.began)
             return
         if exchange.body is not None:
             downstream.flow.hold(NO_PEER)
         downstream.expect(self._accounting.began, context.limits.queue_timeout)
-        self._pool.obtain(self)
+        pool.obtain(self)
 
     def _send(self, connection: UpstreamConnection, now: float) -> None:
         downstream = self._downstream
@@ -107,7 +119,8 @@ class UpstreamLeg:
             if limits.body_rate and not self._exchange.head.expect_continue:
                 self._body_due = now + limits.body_grace
                 downstream.expect(now, self._patience(now))
-            unsent, self._unsent = self._unsent or [], None
+            exchange = self._exchange
+            unsent, exchange.unsent = exchange.unsent or [], None
             connection.send(self, b"".join((self._request, *unsent)))
             downstream.flow.release(NO_PEER)
         if downstream.full:
@@ -136,10 +149,10 @@ class UpstreamLeg:
                 self._body_due = min(due, now + limits.body_grace)
             self._downstream.expect(now, self._patience(now))
             self.connection.send_body(data)
-        elif self._unsent is None:
-            self._unsent = [data]
+        elif self._exchange.unsent is None:
+            self._exchange.unsent = [data]
         else:
-            self._unsent.append(data)
+            self._exchange.unsent.append(data)
 
     def _patience(self, now: float) -> float:
         """Seconds to wait for more of the request, or for the answer's head; then without limit."""

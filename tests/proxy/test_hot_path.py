@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-CALLS: Final = {"/app": 30, "/auth/verify": 20}  # at most
+CALLS: Final = {"/app": 29, "/auth/verify": 20}  # at most
 RULES: Final = (
     RouteRule(path="/auth/verify", target="verify", access=Access.PUBLIC, name="verify"),
     RouteRule(path="/*"),
