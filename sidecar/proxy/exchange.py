@@ -227,7 +227,12 @@ class Exchange:
             context.on_unknown_key()
         asked = self.head if self.dialect is None else self.asked
         status, headers = refusals.answer_to(
-            deny, asked, self.dialect, self.downstream.forwarding, context.login_url
+            deny,
+            asked,
+            self.dialect,
+            self.downstream.forwarding,
+            context.login_url,
+            limit=context.limits.head.size,
         )
         if status == 302:
             close = not self._may_keep()
