@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_secret_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     allow_weak_secrets: Annotated[bool, kinds.switch()] = False
     jwt_private_key_file: File = ""
+    jwt_private_key_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     jwt_algorithm: Annotated[str, kinds.choice("", *SECRET_BYTES, *ASYMMETRIC)] = ""
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
     jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"

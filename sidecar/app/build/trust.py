@@ -48,7 +48,11 @@ def _access_keys(settings: Settings) -> list[Key]:
         "jwt_secret": settings.jwt_secret,
         "jwt_secret_previous": settings.jwt_secret_previous,
     }
-    return keys + _secret_keys(settings, algorithm or "HS256", secrets)
+    keys += _secret_keys(settings, algorithm or "HS256", secrets)
+    previous = settings.jwt_private_key_previous_file
+    if previous and Path(previous).exists():
+        keys.append(_read_key("jwt_private_key_previous_file", settings.jwt_issuer, previous, ""))
+    return keys
 
 
 def _secret_keys(settings: Settings, algorithm: str, secrets: Mapping[str, Secret]) -> list[Key]:
