@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sidecar.auth.cached_credential import CachedCredential
-from sidecar.auth.claims import claim_matches, interned_set, roles_of, scopes_of
+from sidecar.auth.claims import (
+    claim_matches,
+    display_name,
+    interned_set,
+    roles_of,
+    scopes_of,
+)
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denylist import revocable_token
+from sidecar.auth.identity import Identity
 from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import SessionKey, token_id
@@ -213,25 +220,33 @@ class Gate:
         if session is not None:
             sid, expires = sid or session.sid, min(expires, session.exp)
         return Allow(
-            identity=self._identity.lines(verified.claims, verified.subject, sid),
+            identity=self._identity.lines(
+                Identity(verified.claims, verified.user, verified.subject, verified.issuer, sid)
+            ),
             subject=verified.subject,
             session_id=sid,
             payload=verified.payload,
             expires=expires,
             roles=interned_set(verified.roles),
             scopes=interned_set(verified.scopes),
+            issuer=verified.issuer,
+            local=verified.local,
         )
 
     def _allow_cookie(self, session: Session) -> Allow:
         """Build the Allow for a cookie, from its session alone: the cookie itself is opaque."""
+        claims, subject, issuer = session.claims, session.sub, self._verifier.issuer
+        user = display_name(claims, subject)
         return Allow(
-            identity=self._identity.lines(session.claims, session.sub, session.sid),
-            subject=session.sub,
+            identity=self._identity.lines(Identity(claims, user, subject, issuer, session.sid)),
+            subject=subject,
             session_id=session.sid,
-            payload=msgspec.json.encode({**session.claims, "sub": session.sub, "sid": session.sid}),
+            payload=msgspec.json.encode({**claims, "sub": subject, "sid": session.sid}),
             expires=session.exp,
-            roles=interned_set(roles_of(session.claims) or ()),
-            scopes=interned_set(scopes_of(session.claims) or ()),
+            roles=interned_set(roles_of(claims) or ()),
+            scopes=interned_set(scopes_of(claims) or ()),
+            issuer=issuer,
+            local=True,
         )
 
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.gate import Gate
-from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.identity import Identity, IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, Requirement, Route
@@ -47,6 +47,7 @@ VERIFIER = Verifier(
         IssuerConfig(issuer="sessionless", session_mode=SessionMode.NONE),
     ],
     KeyRing([secret_key(ISSUER, SECRET), secret_key("sessionless", SECRET)]),
+    IssuerConfig(issuer=ISSUER),
 )
 
 TOKEN = token()
@@ -123,13 +124,15 @@ def test_bearer_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == CLAIMS
     assert allowed == Allow(
-        identity=IDENTITY.lines(CLAIMS, "alice", "s1"),
+        identity=IDENTITY.lines(Identity(CLAIMS, "alice", "alice", ISSUER, "s1")),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
         expires=NOW + 500,
         roles=frozenset(("user",)),
         scopes=frozenset(("read", "write")),
+        issuer=ISSUER,
+        local=True,
     )
     later = decided(gate(), REQUIRED, request(BEARER), session(exp=NOW + 5000))
     assert isinstance(later, Allow)
@@ -143,13 +146,15 @@ def test_cookie_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == {**live.claims, "sub": "alice", "sid": "s1"}
     assert allowed == Allow(
-        identity=IDENTITY.lines(live.claims, "alice", "s1"),
+        identity=IDENTITY.lines(Identity(live.claims, "alice", "alice", ISSUER, "s1")),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
         expires=NOW + 900,
         roles=frozenset(("user",)),
         scopes=frozenset(("read",)),
+        issuer=ISSUER,
+        local=True,
     )
 
 

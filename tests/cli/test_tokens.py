@@ -245,7 +245,8 @@ def test_a_refresh_token_is_recognised() -> None:
 def test_every_reason_of_a_verifier_has_its_meaning() -> None:
     """Every reason that a verifier can give has a sentence."""
     source = "".join(
-        (ROOT / "sidecar/auth" / name).read_text() for name in ("tokens.py", "keys.py")
+        (ROOT / "sidecar/auth" / name).read_text()
+        for name in ("tokens.py", "claim_checks.py", "token_kind.py", "keys.py")
     )
     assert {Reason[name] for name in re.findall(r"Reason\.([A-Z_]+)", source)} == set(MEANINGS)
 

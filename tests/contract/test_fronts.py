@@ -34,8 +34,8 @@ ROUTES: Final = (
     {"path": "/shared", "methods": ["DELETE"], "preflight": "pass"},
 )
 IDENTITY: Final = (
-    *("X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"),
-    "X-Auth-Degraded",
+    *("X-Auth-User", "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Roles", "X-Auth-Scopes"),
+    *("X-Auth-Session", "X-Auth-Degraded"),
 )
 NAVIGATION: Final = (
     "Sec-Fetch-Mode: navigate",
@@ -113,6 +113,7 @@ async def test_allowed(site: Site) -> None:
     fields = site.seen.fields
     assert fields.one("X-Auth-User") == b"admin"
     assert fields.one("X-Auth-Subject") == b"admin"
+    assert fields.one("X-Auth-Issuer") == b"auth-sidecar"
     assert fields.members("X-Auth-Roles") == [b"user", b"admin"]
     assert len(fields.one("X-Auth-Session")) >= 22
     assert fields.one("X-Forwarded-For") == b"127.0.0.1"

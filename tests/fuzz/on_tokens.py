@@ -122,7 +122,7 @@ def check_accepted(token: bytes, found: Verified) -> None:
     kind = header.get("typ", "").lower().removeprefix("application/")
     assert kind in CONFIGS[found.issuer].types
     assert "crit" not in header
-    session = found.as_session("id")
+    session = found.as_session("id", forge.NOW)
     assert session.exp == found.expires
     json.dumps(claims, ensure_ascii=False).encode()
     for other in (token + b"=", token + b".", token[:-1], b" " + token, token + b"\n"):

@@ -40,7 +40,11 @@ async def believing(server: KeyServer, folder: Path) -> AsyncIterator[Stack]:
     async with ScriptedUpstream() as upstream:
         settings = structs.replace(
             configure(folder, upstream.url),
-            issuer=(IssuerSettings(issuer=FOREIGN, jwks_url=server.url, session_mode="none"),),
+            issuer=(
+                IssuerSettings(
+                    issuer=FOREIGN, audience=ISSUER, jwks_url=server.url, session_mode="none"
+                ),
+            ),
         )
         sidecar = Sidecar(settings)
         await sidecar.start()
