@@ -22,7 +22,8 @@ AT_LOGIN: Final = {"roles": ["admin"], "scopes": ["read"], "tenant": "acme"}
 NOW_IN_FILE: Final = {"roles": ["user"], "scopes": ["write", "list"], "level": 3}
 KEY: Final = secret_key(ISSUER, SECRET)
 OWN: Final = Issuer(KEY, secret_key(ISSUER, REFRESH_SECRET), issuer=ISSUER, audience=AUDIENCE)
-VERIFIER: Final = Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([KEY]))
+CONFIG: Final = IssuerConfig(issuer=ISSUER)
+VERIFIER: Final = Verifier([CONFIG], KeyRing([KEY]), CONFIG)
 
 
 class Table:
