@@ -228,26 +228,26 @@ class _Published:
         if self._copies is None:
             return
         try:
-            self._copies.write(self.issuer, document)
+            self._copies.write(self.issuer, self._endpoint.url, document)
         except OSError as fault:
             logger.warning("the keys of %s cannot be kept: %s", self.issuer, fault.strerror)
 
-    def _recall(self) -> None:
+    def _recall(self) -> bool:
         """Install the keys of an earlier run, if there is a readable copy of them."""
         if self._copies is None:
-            return
+            return False
         try:
-            document = self._copies.read(self.issuer)
+            document = self._copies.read(self.issuer, self._endpoint.url)
             if document is None:
-                return
+                return False
             found = jwks_keys(self.issuer, document, self._endpoint.algorithms)
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or str(fault)
             logger.warning("the kept keys of %s cannot be read: %s", self.issuer, reason)
-            return
+            return False
         logger.warning("keys of %s: those of an earlier run are in use", self.issuer)
-        self._known = frozenset(public_jwks([key]) for key in found.keys)
         self._install(self.issuer, found.keys)
+        return True
 
     def _pause(self) -> float:
         """Seconds until the next fetch, randomised because a deployment's pods start together."""
@@ -259,9 +259,8 @@ class _Published:
     def _fail(self, reason: str) -> None:
         self._failures += 1
         if self._failures == 1:
-            if self._known is None:
-                self._recall()
-            kept = "its tokens are refused" if self._known is None else "known keys stay in use"
+            known = self._known is not None or self._recall()
+            kept = "known keys stay in use" if known else "its tokens are refused"
             logger.warning(
                 "keys of %s cannot be fetched, %s until they can: %s",
                 *(self.issuer, kept, reason),
