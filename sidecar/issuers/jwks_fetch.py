@@ -172,8 +172,10 @@ class _Published:
     async def serve_requests(self) -> None:
         """Fetch on request: `REFETCH_BURST` times at once, then once per `REFETCH_INTERVAL`.
 
-        A fetch that brought other keys does not count, because the unknown key id was real.
+        A fetch that brought other keys does not count, because the unknown key id was real. This
+        holds once per interval: the servers of an issuer may disagree, and answer in turn.
         """
+        next_restored = -math.inf
         while True:
             await self.requested.wait()
             now = self._clock()
@@ -184,8 +186,9 @@ class _Published:
             self._next_refetch = max(self._next_refetch, earliest) + REFETCH_INTERVAL
             known = self._known
             await self.fetch()
-            if self._known != known:
+            if self._known != known and now >= next_restored:
                 self._next_refetch = -math.inf
+                next_restored = now + REFETCH_INTERVAL
             self.requested.clear()  # this fetch also serves requests made in the meantime
 
     async def fetch(self) -> None:
