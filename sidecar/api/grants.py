@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sidecar.auth.session import Grant, RefreshRecord, Session, SessionKey, refresh_id, token_id
+from sidecar.auth.session import (
+    USED_KEPT,
+    Grant,
+    RefreshRecord,
+    Session,
+    SessionKey,
+    refresh_id,
+    token_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +46,14 @@ class ClientInfo:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class UsedToken:
+    """The refresh token that a pair replaces: its id, and its record from before its use."""
+
+    refresh_id: str
+    record: RefreshRecord
+
+
 class TokenPair(msgspec.Struct, kw_only=True):
     """An access token, a refresh token, and the grant that the store needs for both."""
 
@@ -61,14 +77,20 @@ def issue_pair(
     now: float,
     *,
     session_key: SessionKey,
-    replaces: str | None = None,
+    after: UsedToken | None = None,
 ) -> TokenPair:
-    """A pair of tokens for this login; `replaces` is the id of the access token that it ends."""
+    """A pair of tokens for this login, which begins with it, or continues with it `after` one."""
     created = login.created
+    generation = 0 if after is None else after.record.generation + 1
+    chain = () if after is None else (after.refresh_id, *after.record.previous)
     access = issuer.access(
         login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16), created=created
     )
-    refresh = issuer.refresh(login.sub, login.sid, now, secrets.token_urlsafe(16), created=created)
+    refresh = issuer.refresh(
+        *(login.sub, login.sid, now, secrets.token_urlsafe(16)),
+        created=created,
+        generation=generation,
+    )
     session = _session(
         login, token_id(access.encode(), session_key), issuer.access_expires(now, created)
     )
@@ -80,12 +102,16 @@ def issue_pair(
         token_id=session.id,
         claims=session.claims,
         method=login.method,
+        generation=generation,
+        issued=now,
+        previous=chain[:USED_KEPT],
     )
     grant = Grant(
         session=session,
         refresh_id=refresh_id(refresh.encode()),
         refresh=record,
-        replaces=replaces,
+        replaces=None if after is None else after.record.token_id,
+        discards=chain[USED_KEPT] if len(chain) > USED_KEPT else None,
         user_agent=client.user_agent,
         address=client.address,
     )

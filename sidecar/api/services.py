@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
+    from sidecar.api.refresh_policy import RefreshPolicy
     from sidecar.api.users import Users
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
@@ -40,6 +41,7 @@ class LiveConfig:
     published_keys: tuple[Key, ...]
     redirect_origins: frozenset[str]
     sign_in: SignInPage
+    refreshing: RefreshPolicy
 
 
 class ConfigSource(Protocol):
@@ -54,8 +56,8 @@ class ConfigSource(Protocol):
 class Services:
     """The collaborators of every handler.
 
-    `refresh_grace` and `longest` are in seconds. `longest` is the longest lifetime of a credential:
-    a revocation lasts that long if it concerns credentials other than the one that was shown.
+    `longest` is the longest lifetime of a credential in seconds: a revocation lasts that long if it
+    concerns credentials other than the one that was shown.
     """
 
     gate: Gate
@@ -65,7 +67,6 @@ class Services:
     metrics: Metrics
     session_cookie: str
     session_key: SessionKey
-    refresh_grace: float
     longest: float
     clock: Callable[[], float] = time.time
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key

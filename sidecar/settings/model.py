@@ -96,6 +96,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
     refresh_token_expiry: Annotated[float, kinds.duration("1s")] = 7 * 86400.0
     refresh_grace: Annotated[float, kinds.duration("0", "5m")] = 10.0
+    refresh_grace_client: Annotated[
+        Literal["address+agent", "address", "agent", "any"],
+        kinds.choice("address+agent", "address", "agent", "any"),
+    ] = "address+agent"
+    refresh_grace_repeats: Annotated[int, kinds.integer(0, 10_000)] = 10
+    refresh_min_interval: Annotated[float, kinds.duration("0", "5m")] = 1.0
 
     # Sessions
     session_mode: SessionMode = "required"

@@ -23,12 +23,13 @@ from sidecar.sessions.tiered.backlog import Backlog
 from sidecar.sessions.tiered.denylist import NEAR_HIT, NEAR_MISS, TieredRevocations
 from sidecar.sessions.tiered.health import RedisHealth
 from sidecar.sessions.tiered.last_seen import record_last_seen
+from sidecar.sessions.tiered.refresh_tokens import TieredRefreshTokens
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.auth.session import Grant, Session, SessionInfo
     from sidecar.sessions.redis.tracking import Connect
     from sidecar.sessions.revocation.denylist import OwnTokens
     from sidecar.sessions.store import SharedStore
@@ -103,6 +104,12 @@ class TieredStore:
             request_replay=self._health.request_replay,
         )
 
+        refreshing = TieredRefreshTokens(remote, self._known, self._backlog, self._health)
+        self.get_refresh = refreshing.get
+        self.claim_refresh = refreshing.claim
+        self.count_repeat = refreshing.count_repeat
+        self.generation_of = refreshing.generation_of
+
     def __repr__(self) -> str:
         return (
             f"<TieredStore {self._breaker.state}, {self._known!r}, {len(self._backlog)} unreplayed>"
@@ -168,7 +175,7 @@ class TieredStore:
 
     async def token_of(self, sid: str) -> str | None:
         """The current token id of a login that this process or Redis has, or None."""
-        if self._known.tombstones.is_login_ended(sid, "", float("inf"), self._clock()):
+        if self._known.is_sid_ended(sid):
             return None
         local_only = await self._known.local_only.token_of(sid)
         return local_only or await self._health.run(self._remote.token_of(sid))
@@ -204,46 +211,8 @@ class TieredStore:
             live = False
         else:
             self._known.record_written(grant)
+            self._backlog.record_written(grant)
         return live
-
-    async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
-        """The record of a refresh token. What was done here without Redis takes precedence.
-
-        Raises StoreUnavailable for a token that only Redis may know. None would tell the client
-        that its token is invalid, and the client would discard it.
-        """
-        record = self._known.local_only.refresh_record(refresh_id)
-        if record is not None:
-            return self._known.record_unless_ended(record)
-        try:
-            record = await self._health.run(self._remote.get_refresh(refresh_id))
-        except StoreUnavailable:
-            record = self._known.cached.refresh_record(refresh_id)
-            if record is None:
-                raise
-        return self._known.record_unless_ended(record)
-
-    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Replace a live record by `used`. Returns the previous record.
-
-        Raises StoreUnavailable for a token that only Redis may know, like `get_refresh`.
-        """
-        if self._known.local_only.refresh_record(refresh_id) is not None:
-            return self._known.claim(refresh_id, used)
-        try:
-            record = await self._health.run(
-                self._remote.claim_refresh(refresh_id, used), writing=True
-            )
-        except StoreUnavailable:
-            if self._known.cached.refresh_record(refresh_id) is None:
-                raise
-            record = self._known.claim(refresh_id, used)
-            if record is not None and record.used_at is None:
-                self._backlog.enqueue_claim(refresh_id, used)
-                self._health.request_replay()
-            return record
-        self._known.cached.claim(refresh_id, used)
-        return self._known.record_unless_ended(record)
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login: here at once, and in Redis now or later. True if it existed."""
@@ -278,6 +247,17 @@ class TieredStore:
         except StoreUnavailable:
             return self._known.listing(sub, cached=True)
         return self._known.merged(sub, shared)
+
+    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
+        """When each of the user's live logins began, by sid. Without Redis, of those known here."""
+        here = {info.sid: info.created for info in self._known.listing(sub, cached=False)}
+        try:
+            beyond = max(above - len(here), 0)
+            began = await self._health.run(self._remote.login_times(sub, above=beyond))
+        except StoreUnavailable:
+            began = {info.sid: info.created for info in self._known.listing(sub, cached=True)}
+        began = {sid: at for sid, at in began.items() if not self._known.is_sid_ended(sid)} | here
+        return began if len(began) > above else {}
 
     def _on_health_change(self) -> None:
         """Redis became unusable, or is in use again."""
