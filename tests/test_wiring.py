@@ -355,6 +355,8 @@ CHANGES: Final[Mapping[str, Change]] = {
     "refresh_grace_client": Change("agent", lambda it: live(it).refreshing.client),
     "refresh_grace_repeats": Change(7, lambda it: live(it).refreshing.repeats),
     "refresh_min_interval": Change("7s", lambda it: live(it).refreshing.min_interval),
+    "max_sessions": Change(7, lambda it: live(it).session_limit.most),
+    "max_sessions_reached": Change("refuse", lambda it: live(it).session_limit.refuse),
     "session_outage": Change("strict", lambda it: context(it).routes.default.outage),
     "session_no_store": Change(False, lambda it: context(it).cache_control),
     "users_file": Change("bob.toml", lambda it: live(it).users.find("bob")),

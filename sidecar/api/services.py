@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
     from sidecar.api.refresh_policy import RefreshPolicy
+    from sidecar.api.session_limit import SessionLimit
     from sidecar.api.users import Users
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
@@ -42,6 +43,7 @@ class LiveConfig:
     redirect_origins: frozenset[str]
     sign_in: SignInPage
     refreshing: RefreshPolicy
+    session_limit: SessionLimit
 
 
 class ConfigSource(Protocol):

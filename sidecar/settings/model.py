@@ -115,6 +115,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     state_dir: Annotated[str, kinds.folder_path()] = ""
     session_max_age: Annotated[float, kinds.duration("1s")] = 30 * 86400.0
+    max_sessions: Annotated[int, kinds.integer(0, 1_000_000)] = 100  # of each user; 0: any number
+    max_sessions_reached: Annotated[
+        Literal["end_oldest", "refuse"], kinds.choice("end_oldest", "refuse")
+    ] = "end_oldest"
     session_no_store: Annotated[bool, kinds.switch()] = True
     redis_url: Annotated[Secret, net.redis_url()] = NO_SECRET
     redis_host: Annotated[str, net.host()] = "localhost"

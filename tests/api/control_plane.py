@@ -14,6 +14,7 @@ import argon2
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.refresh_policy import RefreshPolicy
 from sidecar.api.services import LiveConfig, Services
+from sidecar.api.session_limit import SessionLimit
 from sidecar.api.users import Users, parse_users
 from sidecar.app.build.pages import make_sign_in_page
 from sidecar.auth.gate import Gate
@@ -197,6 +198,7 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
                 redirect_origins=frozenset({"https://other.example"}),
                 sign_in=sign_in_page(),
                 refreshing=RefreshPolicy(),
+                session_limit=SessionLimit(),
             )
         ),
         passwords=PasswordChecker(),
