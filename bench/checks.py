@@ -27,6 +27,7 @@ from bench import (
     many,
     near,
     polling,
+    refreshes,
     report,
     restarts,
     revocation,
@@ -163,11 +164,14 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "cold": cold.check,
     "many": many.check,
     "revocation": revocation.check,
+    "refreshes": refreshes.check,
     "restarts": restarts.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-UNPINNED = frozenset({"revocation", "restarts", "soak"})  # more busy programs than CPUs
+UNPINNED = frozenset(
+    {"revocation", "refreshes", "restarts", "soak"}
+)  # more busy programs than CPUs
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

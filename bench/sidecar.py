@@ -43,8 +43,12 @@ def start(
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
     template: str = "sidecar.toml",
+    max_sessions: int = 0,
 ) -> Started:
-    """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler."""
+    """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
+
+    `max_sessions` limits the logins of the one user, 0: not at all.
+    """
     users = lab.directory / "users.toml"
     users.write_text(
         f'[[user]]\nname = "{USER}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
@@ -55,6 +59,7 @@ def start(
         "ADMIN": str(admin_port),
         "UPSTREAM": str(upstream_port or lab.upstream_port),
         "STORE": "redis" if redis else "local",
+        "SESSIONS": str(max_sessions),
         "REDIS_LINE": f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"' if redis else "",
     }
     config = lab.fill(template, f"{name}.toml", values)
