@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sidecar.auth.session import (
+    PASSWORD,
     USED_KEPT,
     Grant,
     RefreshRecord,
@@ -35,7 +36,7 @@ class Login:
     sub: str
     claims: Mapping[str, Any]
     created: float
-    method: str = "password"
+    method: str = PASSWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def issue_pair(
     generation = 0 if after is None else after.record.generation + 1
     chain = () if after is None else (after.refresh_id, *after.record.previous)
     access = issuer.access(
-        login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16), created=created
+        *(login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16)),
+        created=created,
+        method=login.method,
     )
     refresh = issuer.refresh(
         *(login.sub, login.sid, now, secrets.token_urlsafe(16)),

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from sidecar.api.grants import ClientInfo
     from sidecar.api.services import Services
-    from sidecar.api.users import Users
     from sidecar.auth.session import RefreshRecord
 
 logger = logging.getLogger(__name__)
@@ -140,8 +139,13 @@ class Rotation:
             return await self._judge(generation)
         if (record.sid, record.sub) != (self.sid, verified.subject):
             return Result.INVALID, None
+        claims = self._services.config.current.logins.present_claims(
+            record.method, record.sub, record.claims
+        )
+        if claims is None:
+            return await self._end(Result.USER_GONE)
         if record.used_at is None:
-            return await self._rotate(record)
+            return await self._rotate(record, claims)
         return await self._repeat(record, record.used_at)
 
     async def _judge(self, generation: int) -> tuple[Result, None]:
@@ -155,13 +159,12 @@ class Rotation:
             return await self._end_reused(Reuse.GENERATION)
         return Result.UNKNOWN, None
 
-    async def _rotate(self, record: RefreshRecord) -> tuple[Result, TokenPair | None]:
+    async def _rotate(
+        self, record: RefreshRecord, claims: Mapping[str, Any]
+    ) -> tuple[Result, TokenPair | None]:
         services, config, now = self._services, self._services.config.current, self._now
         if now >= record.created + config.issuer.max_age:
             return await self._end(Result.TOO_OLD)
-        claims = _claims_now(config.users, record)
-        if claims is None:
-            return await self._end(Result.USER_GONE)
         self.wait = config.refreshing.wait(record, now)
         if self.wait > 0:
             return Result.TOO_SOON, None
@@ -244,14 +247,3 @@ class Rotation:
             session_key=self._services.session_key,
             after=UsedToken(self._id, record),
         )
-
-
-def _claims_now(users: Users, record: RefreshRecord) -> Mapping[str, Any] | None:
-    """The user's present claims; None if the user was disabled or removed after the login.
-
-    Only a login with a password belongs to the users file: another subject may have the same name.
-    """
-    if record.method != "password":
-        return record.claims
-    user = users.find(record.sub)
-    return None if user is None or user.disabled else user.claims
