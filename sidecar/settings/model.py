@@ -26,6 +26,7 @@ ASYMMETRIC: Final = (
     "EdDSA",
 )
 NO_SECRET: Final = Secret("")
+ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 # No characters of a pattern, because ACL rules and scans use the prefix in patterns. No braces: in
 # a cluster, they would put every key on one node.
 KEY_PREFIX: Final = r"[A-Za-z0-9_.:/@-]{1,64}"
@@ -47,7 +48,13 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     issuer: Annotated[str, kinds.text()]
-    audience: Annotated[str, kinds.text("a string on one line", empty=True)] = ""  # empty: any
+    audience: Annotated[
+        str,
+        kinds.text(
+            'the name of this application in the issuer\'s tokens (their "aud"), '
+            f'or "{ANY_AUDIENCE}" to accept tokens for any application'
+        ),
+    ]
     jwks_url: Annotated[str, net.web_url()] = ""
     key_file: File = ""
     ca_file: File = ""  # authorities of the certificate at jwks_url; empty: the system's
@@ -56,6 +63,8 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], kinds.listed(kinds.choice(*ASYMMETRIC), "a list of algorithms")
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
+    id_tokens: Annotated[bool, kinds.switch()] = False
+    user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
