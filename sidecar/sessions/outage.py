@@ -1,9 +1,9 @@
 """What a request gets when the shared store cannot answer: the four outage modes. Pure.
 
 `strict` denies. `local` and `stale` allow what this process knows; `signature` also allows a valid
-token that was not ended here. Anything unknown gets 503, or 401 from `local` while the store is
-degraded: a single failed look-up is not an outage, and a retry may find the session. A token that
-only the denylist can revoke needs no session, so `local` also allows it while degraded.
+token that was not ended here. Anything unknown gets 503, or 401 from `local` in a confirmed outage:
+after a failed look-up, or while the store is only slow, a retry may find the session. A token that
+only the denylist can revoke needs no session, so `local` also allows it in a confirmed outage.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def decide(
         if store.is_ended(revocable):
             return gate.deny(Reason.SESSION_MISSING)
         decision = gate.trust(route, need.verified)
-    elif mode is Outage.LOCAL and store.degraded:
+    elif mode is Outage.LOCAL and store.outage_confirmed:
         return gate.deny(Reason.SESSION_MISSING)
     else:
         return gate.deny(Reason.STORE_UNAVAILABLE)
@@ -55,4 +55,4 @@ def decide(
 
 def _trusts(mode: Outage, store: SessionStore) -> bool:
     """Whether the mode accepts a token that another pod may have revoked."""
-    return mode is Outage.SIGNATURE or (mode is Outage.LOCAL and store.degraded)
+    return mode is Outage.SIGNATURE or (mode is Outage.LOCAL and store.outage_confirmed)

@@ -61,6 +61,10 @@ class SessionStore(Protocol):
         """Whether the shared store is known to be unusable. Calling `get` is then pointless."""
 
     @property
+    def outage_confirmed(self) -> bool:
+        """Whether the shared store is known to be away, and not just slow for a moment."""
+
+    @property
     def transitions(self) -> Sequence[Mapping[str, Any]]:
         """The latest changes between the shared store and local memory, oldest first."""
 

@@ -14,13 +14,12 @@ import yaml
 from sidecar.api import login, refresh
 from sidecar.auth.reason import Reason
 from sidecar.telemetry.exposition import MetricsCollector, render
+from sidecar.telemetry.metrics import Metrics
 from tests.deploy.manifests import ROOT
 from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from sidecar.telemetry.metrics import Metrics
 
 CONFIG: Final = ROOT / "config"
 TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
@@ -155,7 +154,7 @@ def test_alerts_are_about_metrics_that_exist() -> None:
 def test_alerts_are_about_values_that_exist() -> None:
     """All label values in the alerts are values that the sidecar uses."""
     known = {*login.Method, *login.Result, *refresh.Result, refresh.METHOD}
-    known |= {"deny", "redis", "auth-sidecar", "502|503|504"}
+    known |= {"deny", "redis", "auth-sidecar", "502|503|504", *Metrics().transitions}
     named = {value for rule in _rules() for value in re.findall(r'=~?"([^"]+)"', rule["expr"])}
     assert named
     assert named - known == set()

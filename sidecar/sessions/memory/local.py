@@ -38,6 +38,7 @@ class LocalStore:
     """
 
     degraded: Final = False
+    outage_confirmed: Final = False
     reports_changes: Final = True  # no other process can change these sessions
     transitions: Final[Sequence[Mapping[str, Any]]] = ()
 

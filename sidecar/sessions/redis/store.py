@@ -56,6 +56,7 @@ class RedisStore:
     """
 
     degraded: bool = False
+    outage_confirmed: bool = False
     reports_changes: bool = False  # `Tracking` reports them, to the near cache
     transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
@@ -131,8 +132,9 @@ class RedisStore:
         return await self._lookups.ask(token_id)
 
     async def ping(self) -> None:
-        """Send a look-up like any other. Raises RedisUnavailable."""
-        await self._run(partial(self._keys.read_tokens, [""]), "redis probe")
+        """Send a small look-up, which no other operation delays. Raises RedisUnavailable."""
+        work = partial(self._keys.read_tokens, [""])
+        await self._link.detached(self._link.probe(work), "redis probe")
 
     async def write(self, grant: Grant) -> bool:
         """Write everything that one login or refresh grants, then end the token it replaces."""

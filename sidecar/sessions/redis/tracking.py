@@ -19,7 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from sidecar.sessions.redis.faults import Fault, classify
 from sidecar.sessions.redis.keyspace import REVOKED, TOKEN
-from sidecar.tasks import patient_timeout
+from sidecar.tasks import PatientTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -121,7 +121,7 @@ class Tracking:
 
         Raises the client library's errors, or TimeoutError, when a connection is lost.
         """
-        async with patient_timeout(_SILENCE, _LATE):
+        async with PatientTimeout(_SILENCE + _LATE):
             await connection.open()
         self._read_through(connection.reader)
         epoch = self._near.begin_epoch()
@@ -134,7 +134,7 @@ class Tracking:
                 # If this whole process was paused, the answer may have arrived but not been read.
                 if pinged > connection.alive_at and not await self._read(connection, epoch, _LATE):
                     raise RedisConnectionError("no answer on the link")
-                async with patient_timeout(_SILENCE, _LATE):
+                async with PatientTimeout(_SILENCE + _LATE):
                     await connection.ping()
                 pinged = clock()
                 due = pinged + _PING_INTERVAL

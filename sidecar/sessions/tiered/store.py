@@ -99,6 +99,7 @@ class TieredStore:
         )
         self.revocations = TieredRevocations(
             *(remote.revocations, self._known, self._backlog, self._tasks, self._lookups),
+            look_up=self._health.look_up,
             run_on_redis=self._health.run,
             request_replay=self._health.request_replay,
         )
@@ -107,6 +108,11 @@ class TieredStore:
         return (
             f"<TieredStore {self._breaker.state}, {self._known!r}, {len(self._backlog)} unreplayed>"
         )
+
+    @property
+    def outage_confirmed(self) -> bool:
+        """Whether Redis is known to be away, and not just slow for a moment."""
+        return self._health.confirmed
 
     @property
     def transitions(self) -> Sequence[Mapping[str, Any]]:
@@ -180,7 +186,8 @@ class TieredStore:
             return session
         if self.near.coherent:
             self._lookups[NEAR_MISS] += 1
-        return self._known.session_unless_ended(await self._health.run(self._remote.get(token_id)))
+        session = await self._health.look_up(self._remote.get(token_id))
+        return self._known.session_unless_ended(session)
 
     async def write(self, grant: Grant) -> bool:
         """Write a grant to Redis, or to memory while Redis accepts no writes."""

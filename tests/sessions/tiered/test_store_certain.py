@@ -61,6 +61,7 @@ class Shared:
     """A `SharedStore` whose `truth` outlives every fault."""
 
     degraded = False
+    outage_confirmed = False
     reports_changes = False
     transitions = ()
 
