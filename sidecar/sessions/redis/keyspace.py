@@ -13,6 +13,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from sidecar.auth.session import encode_refresh, encode_session
+from sidecar.sessions.listing import page_of
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.faults import Fault, classify
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
+    from sidecar.sessions.listing import Position
 
 T = TypeVar("T")
 
@@ -35,8 +37,8 @@ REVOKED: Final = b"session:denied:"
 RECORD: Final = "record"
 USED: Final = "used"
 
-# How many of a user's logins a listing returns, and one step of a logout of all sessions ends.
-LISTED: Final = 500
+# How many of a user's logins one step of a logout of all sessions ends.
+LISTED: Final = 100
 
 
 class Keyspace:
@@ -190,19 +192,46 @@ class Keyspace:
                 break
         return old[:LISTED]
 
-    async def listing(self, user: bytes, redis: Redis) -> list[SessionInfo]:
-        """A user's live logins, newest first. Of more than LISTED, those that expire last."""
-        now = self._clock()
-        sids: list[Any] = await redis.zrevrangebyscore(user, "+inf", now, start=0, num=LISTED)
-        async with redis.pipeline(transaction=False) as pipe:
-            for sid in sids:
-                pipe.hgetall(LOGIN + sid)
-            answers = await pipe.execute(raise_on_error=False)
-        infos = [
-            login_hash.info_of(login_hash.text_of(sid), _fields(answer))
-            for sid, answer in zip(sids, answers, strict=True)
-        ]
-        return sorted(filter(None, infos), key=lambda info: info.created, reverse=True)
+    async def login(self, sid: str, redis: Redis) -> SessionInfo | None:
+        """The live login under this sid, or None."""
+        fields: Any = await redis.hgetall(LOGIN + octets(sid))
+        return login_hash.info_of(sid, _fields(fields))
+
+    async def listing(
+        self, user: bytes, after: Position | None, limit: int, redis: Redis
+    ) -> list[SessionInfo]:
+        """The first `limit` of a user's live logins after this position, newest first."""
+        found: list[SessionInfo] = []
+        while len(found) < limit:  # more than once only if some of them are ending
+            page = await self._positions(user, after, limit - len(found), redis)
+            if not page:
+                break
+            after = page[-1]
+            async with redis.pipeline(transaction=False) as pipe:
+                for _, sid in page:
+                    pipe.hgetall(LOGIN + octets(sid))
+                answers = await pipe.execute(raise_on_error=False)
+            for (_, sid), answer in zip(page, answers, strict=True):
+                info = login_hash.info_of(sid, _fields(answer))
+                if info is not None:
+                    found.append(info)
+        return page_of(found, None, limit)
+
+    async def _positions(
+        self, user: bytes, after: Position | None, limit: int, redis: Redis
+    ) -> list[Position]:
+        """Up to `limit` positions of a user's logins after this one. Empty if there are no more."""
+        now, start = self._clock(), 0
+        highest = "+inf" if after is None else after[0]
+        while True:
+            ranked: list[Any] = await redis.zrevrangebyscore(
+                user, highest, now, start=start, num=2 * limit, withscores=True
+            )
+            positions = [(score, login_hash.text_of(sid)) for sid, score in ranked]
+            page = [each for each in positions if after is None or each < after][:limit]
+            start += len(ranked)
+            if page or not ranked:  # otherwise they expire at the same time as `after`, before it
+                return page
 
     async def write_seen(self, sids: Sequence[str], now: float, redis: Redis) -> None:
         """Record `now` as the time at which these logins were last seen."""

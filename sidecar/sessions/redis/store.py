@@ -21,6 +21,7 @@ from sidecar.auth.session import (
     decode_session,
     encode_refresh,
 )
+from sidecar.sessions.listing import PAGE
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.batches import LookupBatcher
 from sidecar.sessions.redis.denylist import RedisRevocations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
+    from sidecar.sessions.listing import Position
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 T = TypeVar("T")
@@ -185,10 +187,17 @@ class RedisStore:
         work = self._end_user(USER + octets(sub), before, list(map(octets, also)))
         return await self._link.detached(work, "logout of all")
 
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first."""
+    async def login_of(self, sub: str, sid: str) -> SessionInfo | None:
+        """The login under this sid if it is one of the user's live logins."""
+        info = await self._run_on_hash(partial(self._keys.login, sid), "login look-up", None)
+        return info if info is not None and info.sub == sub else None
+
+    async def sessions_of(
+        self, sub: str, after: Position | None = None, limit: int = PAGE
+    ) -> list[SessionInfo]:
+        """The first `limit` of the user's live logins after this position, newest first."""
         nothing: list[SessionInfo] = []
-        work = partial(self._keys.listing, USER + octets(sub))
+        work = partial(self._keys.listing, USER + octets(sub), after, limit)
         return await self._run_on_hash(work, "session listing", nothing)
 
     async def close(self) -> None:

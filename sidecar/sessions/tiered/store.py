@@ -23,12 +23,13 @@ from sidecar.sessions.tiered.backlog import Backlog
 from sidecar.sessions.tiered.denylist import NEAR_HIT, NEAR_MISS, TieredRevocations
 from sidecar.sessions.tiered.health import RedisHealth
 from sidecar.sessions.tiered.last_seen import record_last_seen
+from sidecar.sessions.tiered.listings import TieredListings
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.auth.session import Grant, RefreshRecord, Session
     from sidecar.sessions.redis.tracking import Connect
     from sidecar.sessions.revocation.denylist import OwnTokens
     from sidecar.sessions.store import SharedStore
@@ -97,6 +98,8 @@ class TieredStore:
             sleep=sleep,
             jitter=jitter,
         )
+        listings = TieredListings(remote, self._known, self._health.run)
+        self.login_of, self.sessions_of = listings.login_of, listings.sessions_of
         self.revocations = TieredRevocations(
             *(remote.revocations, self._known, self._backlog, self._tasks, self._lookups),
             look_up=self._health.look_up,
@@ -277,14 +280,6 @@ class TieredStore:
             await asyncio.gather(*(self._enqueue(EntryKind.SESSION, sid) for sid in known))
             return len(known)
         return revoked + len(unshared)
-
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first. Without Redis, those known here."""
-        try:
-            shared = await self._health.run(self._remote.sessions_of(sub))
-        except StoreUnavailable:
-            return self._known.listing(sub, cached=True)
-        return self._known.merged(sub, shared)
 
     def _on_health_change(self) -> None:
         """Redis became unusable, or is in use again."""
