@@ -16,7 +16,7 @@ from aiohttp import web
 from sidecar.api.callers import find_subject
 from sidecar.api.cookies import set_session_cookie
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
-from sidecar.api.pages import CONTENT_SECURITY_POLICY
+from sidecar.api.pages import SIGN_IN_POLICY
 from sidecar.api.passwords import Verdict
 from sidecar.api.problems import (
     CHALLENGE,
@@ -234,7 +234,7 @@ def _page(
     page = request.app[SERVICES].config.current.sign_in
     text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
     response = web.Response(status=status, text=text, content_type="text/html")
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Content-Security-Policy"] = SIGN_IN_POLICY
     if status == 401:
         response.headers["WWW-Authenticate"] = CHALLENGE
     if status == 503:

@@ -45,23 +45,19 @@ class Exchange:
     """The state of one request; its connection calls `start` once the head and `body` are set.
 
     Defaults are class attributes, so that a request pays only for what it sets (0.07 µs of 0.31).
+    `__init__` sets those that every request reads: reading a class attribute through an instance
+    costs five times as much as setting an attribute.
     """
 
     # What is known of the request
     route: Route
     allow: Allow | None = None
-    # What is decided on, where that is not `head`: the original request that a subrequest is about,
-    # or the request with its overridden method
-    asked: RequestHead | None = None
-    body: Body | None = None  # None when it has none
     dialect: Dialect | None = None  # of a subrequest
     unsent: list[bytes] | None = None  # body that waits for a leg, or for its connection
     # What is under way
     _gathering: Body | None = None  # a body that must be complete to be forwarded
     _gathered = 0  # octets of it
-    _leg: UpstreamLeg | None = None
     _lookup: asyncio.Task[None] | None = None
-    _stream: WatchedStream | None = None  # while the answer continues
     # What became of the client's side
     continued = False  # it was sent 100 (Continue)
     keep_alive = False  # its connection serves another request
@@ -71,6 +67,12 @@ class Exchange:
         self.context = context
         self.downstream = downstream
         self.head = head
+        # What is decided on, where that is not `head`: the original request that a subrequest is
+        # about, or the request with its overridden method
+        self.asked: RequestHead | None = None
+        self.body: Body | None = None  # None when it has none
+        self._leg: UpstreamLeg | None = None
+        self._stream: WatchedStream | None = None  # while the answer continues
         self.request_id = head.request_id or next(context.request_ids)
         self.accounting = Accounting(monotonic())
         context.metrics.in_flight += 1
@@ -183,15 +185,14 @@ class Exchange:
         if isinstance(decision, Deny):
             self._deny(decision)
             return
-        asked = self.asked
-        if asked is not None and asked.overrides:
-            self._deny(self.context.gate.deny(Reason.METHOD_OVERRIDE))
-            return
-        self.allow = decision
         context = self.context
-        context.metrics.allowed += 1
         route = self.route
         target = route.target
+        if target == "verify" and self.asked is not None and self.asked.overrides:
+            self._deny(context.gate.deny(Reason.METHOD_OVERRIDE))
+            return
+        self.allow = decision
+        context.metrics.allowed += 1
         if target == "upstream":
             if self.head.method == _OPTIONS and not self._spend_hop():
                 return
@@ -226,7 +227,12 @@ class Exchange:
             context.on_unknown_key()
         asked = self.head if self.dialect is None else self.asked
         status, headers = refusals.answer_to(
-            deny, asked, self.dialect, self.downstream.forwarding, context.login_url
+            deny,
+            asked,
+            self.dialect,
+            self.downstream.forwarding,
+            context.login_url,
+            limit=context.limits.head.size,
         )
         if status == 302:
             close = not self._may_keep()

@@ -38,7 +38,7 @@ class UpstreamLeg:
     """
 
     connection: UpstreamConnection | None = None
-    to_head = False
+    to_head: bool
     _accounting: Accounting
     _body_due = NEVER  # when the request's body will have fallen too far behind its rate
     _context: DataPlaneContext
@@ -78,8 +78,7 @@ class UpstreamLeg:
         self._accounting = exchange.accounting
         self._pool = pool
         head = exchange.head
-        if head.method == b"HEAD":
-            self.to_head = True
+        self.to_head = head.method == b"HEAD"
         # An upgrade beside a body is ambiguous: such a request is forwarded as a plain one.
         if head.upgrade is not None and head.framing is _NONE and head.upgrade in upgrades:
             self._upgrade = head.upgrade
@@ -91,8 +90,16 @@ class UpstreamLeg:
         forwarded = downstream.forwarding.lines(head)
         self._request = b"".join(
             (
-                *(head.method, b" ", head.target, b" HTTP/1.1\r\n", lines, identity),
-                *(forwarded, context.via[head.minor], exchange.request_id, end),
+                head.method,
+                b" ",
+                head.target,
+                b" HTTP/1.1\r\n",
+                lines,
+                identity,
+                forwarded,
+                context.via[head.minor],
+                exchange.request_id,
+                end,
             )
         )
         connection = pool.pool.take()

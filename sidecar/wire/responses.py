@@ -69,6 +69,7 @@ class ResponseParser:
         if len(received) > self._limits.headers + 3:
             raise UpstreamBroken("too many header fields in the response")
         head = ResponseHead()
+        head.keep_alive, head.cache_control = True, False  # set for the speed of reading
         minor, line = _read_status(head, received[0])
         lines = [line]
         fields = self._fields

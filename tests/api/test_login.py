@@ -299,7 +299,7 @@ async def test_errors_lead_to_the_page(api: Api) -> None:
 
 
 async def test_the_page(api: Api) -> None:
-    """The page keeps an allowed redirect target, drops a foreign one, and allows no scripts."""
+    """The page keeps an allowed redirect target, and drops a foreign one."""
     answer = await api.client.get("/auth/login?rd=/x%3Fy", headers=BROWSER)
     page = await answer.text()
     assert answer.status == 200

@@ -156,7 +156,7 @@ async def test_where_people_sign_in(tmp_path: Path) -> None:
         token = (await one.proxy.login()).access
         await one.change(routes=routes, login_url="https://sso.example/")
         answer = await one.proxy.get("/", *lines)
-        assert answer.fields.one("location") == b"https://sso.example/?rd=%2F"
+        assert answer.fields.one("location") == b"https://sso.example/?rd=/"
         answer = await one.proxy.get("/admin/", *lines, token=token)
         assert answer.status == 403
         assert b'href="https://sso.example/"' in answer.body
