@@ -227,11 +227,15 @@ class TrackingConnection:
     async def _on_reader(self, connection: Any) -> None:
         if connection in self._readers:  # changes to what it read before are no longer reported
             self._on_broken()
+            return  # the epoch is over, so what it reads for running look-ups need not be tracked
         self._readers.add(connection)
         await connection.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", str(self._id))
-        answer = await connection.read_response()
-        if isinstance(answer, ResponseError):
-            raise answer
+        try:
+            await connection.read_response()
+        except ResponseError:
+            if not self.alive_at:  # the server refuses tracking
+                raise
+            self._on_broken()  # the link is gone; running look-ups get their answers untracked
 
 
 async def _close(client: Redis) -> None:
