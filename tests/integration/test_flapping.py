@@ -69,7 +69,10 @@ async def until_degraded(running: Stack, token: str) -> list[int]:
 
 
 async def test_what_flaps_is_503(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
-    """A session that this pod does not know gets no 401, however often Redis comes and goes."""
+    """A session that this pod does not know gets no 401, however often Redis comes and goes.
+
+    A session that was ended here does.
+    """
     here, there = pair
     known = (await here.login()).access
     for _ in range(3):
@@ -78,6 +81,9 @@ async def test_what_flaps_is_503(pair: tuple[Stack, Stack], redis: RedisServer) 
         assert set(await until_degraded(here, unknown)) == {503}
         assert int((await here.get("/x", token=unknown)).fields.one("retry-after")) > 0
         assert await status(here, known) == 200
+        ended = (await here.login()).access
+        await here.logout(ended)
+        assert await status(here, ended) == 401
         redis.thaw()
         await until(lambda: not here.sidecar.degraded and not there.sidecar.degraded, SOON)
         assert await status(here, unknown) == 200
