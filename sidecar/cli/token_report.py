@@ -51,12 +51,35 @@ class Verdict:
     accepted: bool
 
 
-def show(token: bytes, now: float) -> list[str]:
-    """Return lines with the header, claims and times of a token, as far as they are readable."""
+def read(token: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return the header and the claims of a token; None if they are unreadable."""
     parts = [_decode(part) for part in token.split(b".")[:2]]
     if len(parts) < 2 or not all(isinstance(part, dict) for part in parts):
+        return None
+    return parts[0], parts[1]
+
+
+def as_json(token: bytes, verdict: Verdict) -> str:
+    """Return what `show` and `judge` say as one JSON object, with times in ISO 8601."""
+    header, claims = read(token) or (None, None)
+    times = {name: _iso(value) for name, value in _dates(claims or {})}
+    return json.dumps(
+        {
+            "header": header,
+            "claims": claims,
+            "times": times,
+            "accepted": verdict.accepted,
+            "verdict": list(verdict.lines),
+        }
+    )
+
+
+def show(token: bytes, now: float) -> list[str]:
+    """Return lines with the header, claims and times of a token, as far as they are readable."""
+    found = read(token)
+    if found is None:
         return ["not a JWT: expected JSON objects, base64url-encoded and separated by dots"]
-    header, claims = parts
+    header, claims = found
     return [
         *("header", _indented(header)),
         *("claims", _indented(claims)),
@@ -90,12 +113,19 @@ def _indented(value: Any) -> str:
 
 
 def _times(claims: Mapping[str, Any], now: float) -> Iterator[str]:
-    found = [(name, claims[name]) for name in TIMES if _is_date(claims.get(name))]
+    found = _dates(claims)
     if found:
         yield "times"
     for name, value in found:
-        time = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield f"  {name}  {time}  {_distance(value - now)}"
+        yield f"  {name}  {_iso(value)}  {_distance(value - now)}"
+
+
+def _dates(claims: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return [(name, claims[name]) for name in TIMES if _is_date(claims.get(name))]
+
+
+def _iso(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _is_date(value: object) -> bool:

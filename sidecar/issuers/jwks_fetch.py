@@ -35,8 +35,9 @@ REFRESH: Final = 300.0  # between fetches: the longest that a withdrawn key rema
 FIRST_RETRY: Final = 1.0  # after a failure; doubles with each further failure
 LAST_RETRY: Final = 60.0
 # Any client can cause a fetch with a token that names an unknown key, so these are limited.
-REFETCH_INTERVAL: Final = 30.0
-REFETCH_BURST: Final = 2
+# Made-up key ids delay the fetch that a real rotation needs by the interval at most.
+REFETCH_INTERVAL: Final = 10.0
+REFETCH_BURST: Final = 5
 LONGEST: Final = 512 * 1024  # bytes of a document
 
 _HEADERS: Final = {
@@ -163,7 +164,10 @@ class _Published:
             await self.fetch()
 
     async def serve_requests(self) -> None:
-        """Fetch on request: `REFETCH_BURST` times at once, then once per `REFETCH_INTERVAL`."""
+        """Fetch on request: `REFETCH_BURST` times at once, then once per `REFETCH_INTERVAL`.
+
+        A fetch that brought other keys does not count, because the unknown key id was real.
+        """
         while True:
             await self.requested.wait()
             now = self._clock()
@@ -172,7 +176,10 @@ class _Published:
                 now = self._clock()
             earliest = now - REFETCH_INTERVAL * (REFETCH_BURST - 1)
             self._next_refetch = max(self._next_refetch, earliest) + REFETCH_INTERVAL
+            known = self._known
             await self.fetch()
+            if self._known != known:
+                self._next_refetch = -math.inf
             self.requested.clear()  # this fetch also serves requests made in the meantime
 
     async def fetch(self) -> None:

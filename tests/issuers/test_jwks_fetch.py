@@ -167,6 +167,25 @@ async def test_asked_by_everybody(reader: Reader, server: KeyServer) -> None:
     assert server.fetches == 2 + REFETCH_BURST
 
 
+async def test_a_real_rotation_restores_the_burst(reader: Reader, server: KeyServer) -> None:
+    """A fetch that brings other keys does not count, so made-up key ids gain nothing from it."""
+
+    async def made_up_until(fetches: int) -> None:
+        while server.fetches < fetches:
+            reader.source.refetch()
+            await asyncio.sleep(0.001)
+
+    await made_up_until(REFETCH_BURST)
+    server.publish(two="EdDSA")
+    await made_up_until(2 * REFETCH_BURST + 1)  # the last of the first burst brought new keys
+    assert reader.kids == ["two"]
+    await reader.clock.turn(REFETCH_INTERVAL - 1)
+    for _ in range(20):
+        reader.source.refetch()
+        await asyncio.sleep(0.001)
+    assert server.fetches == 2 * REFETCH_BURST + 1
+
+
 async def test_two_places() -> None:
     """Each issuer has its own keys, and an unreachable issuer does not block the other's."""
     async with KeyServer() as server:
