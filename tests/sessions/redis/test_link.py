@@ -13,6 +13,7 @@ from sidecar.sessions.redis.link import RedisLink
 from sidecar.sessions.redis.store import RedisStore
 from tests.peers.busy_loop import busy_loop
 from tests.peers.fault_proxy import FaultProxy
+from tests.peers.signed import MAC
 from tests.sessions.conftest import PATIENT
 from tests.sessions.contract import new_login
 
@@ -89,12 +90,12 @@ async def test_a_busy_process(server: RedisServer, metrics: Metrics, clock: Cloc
     """If this process takes long for each turn of its loop, look-ups on new connections succeed."""
     grant = new_login(clock.now)
     patient = RedisStore(
-        connect(RedisConfig(port=server.port)), metrics, clock=clock, timeout=PATIENT
+        connect(RedisConfig(port=server.port)), metrics, MAC, clock=clock, timeout=PATIENT
     )
     await patient.write(grant)
     await patient.close()
     config = RedisConfig(port=server.port, timeout=PATIENT)
-    store = RedisStore(connect(config), metrics, clock=clock, timeout=0.02)
+    store = RedisStore(connect(config), metrics, MAC, clock=clock, timeout=0.02)
     with busy_loop(0.005):
         assert await store.get(grant.session.id) == grant.session
         await store.ping()
