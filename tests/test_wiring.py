@@ -348,6 +348,7 @@ CHANGES: Final[Mapping[str, Change]] = {
         True, accepts(lambda: mint(secret="a weak one")), also={"jwt_secret": "a weak one"}
     ),
     "jwt_private_key_file": Change("private.pem", lambda it: live(it).published_keys),
+    "jwt_private_key_previous_file": Change("private.pem", lambda it: live(it).published_keys),
     "jwt_algorithm": Change("HS512", issued, {"jwt_secret": LONG}),
     "jwks_url": Change("https://127.0.0.1:9/keys", lambda it: "JwksFetcher" in repr(it.trust)),
     "jwt_leeway": Change("60s", accepts(lambda: mint(exp=int(time.time()) - 30))),

@@ -173,12 +173,15 @@ async def _end_presented(request: web.Request) -> None:
 async def _check(request: web.Request, method: Method, credentials: Credentials) -> User | Result:
     """The user with this name and password, after exactly one password check for any name."""
     services = request.app[SERVICES]
-    users = services.config.current.users
-    verdict = await services.passwords.check(
-        users.hash_of(credentials.username), credentials.password
-    )
-    user = users.find(credentials.username)
-    if verdict is Verdict.RIGHT and user is not None and not user.disabled:
+    expected = services.config.current.users.hash_of(credentials.username)
+    verdict = await services.passwords.check(expected, credentials.password)
+    # A reload meanwhile may have removed or changed the user.
+    user = services.config.current.users.find(credentials.username)
+    if (
+        (verdict is Verdict.RIGHT and user is not None)
+        and not user.disabled
+        and user.password_hash == expected
+    ):
         return user
     result = Result.BUSY if verdict is Verdict.BUSY else Result.REFUSED
     services.metrics.logins[method, result] += 1

@@ -20,7 +20,7 @@ from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import Services
 from sidecar.api.serving import Runner
 from sidecar.app import build
-from sidecar.app.trust import Trust
+from sidecar.app.trust import Trust, end_logins
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
@@ -150,6 +150,7 @@ class Sidecar:
         foreign = await self.trust.prepare(merged, components, self._tasks)
         # From here to the end without an `await`, so that no request sees a mixture.
         # `replace` is first because it may raise.
+        before = self.trust.current.users
         self.trust.replace(merged, components, foreign)
         self._mac.replace_secrets(build.refresh_secrets(merged))
         self._count_routes(components.routes)
@@ -162,6 +163,9 @@ class Sidecar:
                 self.context.session_watcher.replace_routes(components.routes)
         if self._listener is not None:
             self._listener.identify()
+        gone = before.ended_by(self.trust.current.users)
+        if gone and self.started:
+            self._tasks.spawn(end_logins(self._store, gone), "end of users' logins")
         return waiting
 
     async def stop(self, *, delay: float = 0.0, hurry: asyncio.Event | None = None) -> None:

@@ -33,6 +33,7 @@ class Reason(Enum):
     EXPIRED = ("expired", 401, INVALID_TOKEN)
     NOT_YET_VALID = ("not_yet_valid", 401, INVALID_TOKEN)
     SESSION_MISSING = ("session_missing", 401, INVALID_TOKEN)
+    USER_GONE = ("user_gone", 401, INVALID_TOKEN)
     REVOKED = ("revoked", 401, INVALID_TOKEN)
     SESSION_MISMATCH = ("session_mismatch", 401, INVALID_TOKEN)
     STORE_UNAVAILABLE = ("store_unavailable", 503, None)

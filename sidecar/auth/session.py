@@ -18,6 +18,7 @@ from sidecar.auth.value_mac import has_mac
 VERSION: Final = 1
 _MAX_TIMESTAMPS: Final = 4096
 
+PASSWORD: Final = "password"  # the `method` of a login with a password of the users file
 FOREIGN: Final = "foreign"  # the `method` of a session that another program wrote
 FOREVER: Final = 253402300799.0  # the end of the year 9999, for "until the store's TTL ends it"
 
@@ -68,7 +69,7 @@ class Session(msgspec.Struct, kw_only=True, gc=False):
     claims: dict[str, Any]
     created: float  # time of the login; refreshes do not change it
     exp: float  # when this credential expires
-    method: str = "password"
+    method: str = PASSWORD
     v: int = VERSION
 
 
@@ -85,7 +86,7 @@ class RefreshRecord(msgspec.Struct, kw_only=True, gc=False):
     exp: float
     token_id: str  # the access token issued with it; rotation ends that token
     claims: dict[str, Any]
-    method: str = "password"
+    method: str = PASSWORD
     used_at: float | None = None
     sealed: bytes = b""
     v: int = VERSION

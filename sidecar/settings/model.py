@@ -41,12 +41,17 @@ SessionMode = Annotated[
 
 
 class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One `[[issuer]]`: a foreign issuer, its keys from `jwks_url` or from `key_file` (PEM)."""
+    """One `[[issuer]]`: a foreign issuer. Its keys come from `jwks_url` or `key_file` (PEM).
+
+    With neither, its metadata says where they are.
+    """
 
     issuer: Annotated[str, kinds.text()]
     audience: Annotated[str, kinds.text("a string on one line", empty=True)] = ""  # empty: any
     jwks_url: Annotated[str, net.web_url()] = ""
     key_file: File = ""
+    ca_file: File = ""  # authorities of the certificate at jwks_url; empty: the system's
+    token_file: File = ""  # a bearer token to send when the keys are fetched
     algorithms: Annotated[
         tuple[str, ...], kinds.listed(kinds.choice(*ASYMMETRIC), "a list of algorithms")
     ] = ()  # empty: those that fit the key
@@ -88,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_secret_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     allow_weak_secrets: Annotated[bool, kinds.switch()] = False
     jwt_private_key_file: File = ""
+    jwt_private_key_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     jwt_algorithm: Annotated[str, kinds.choice("", *SECRET_BYTES, *ASYMMETRIC)] = ""
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
     jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"

@@ -71,10 +71,11 @@ def _proxies(settings: Settings) -> Iterator[ConfigWarning]:
 
 def _plain_jwks(settings: Settings) -> Iterator[ConfigWarning]:
     urls = [("jwks_url", settings.jwks_url)]
-    urls += [
-        (f"issuer[{number}].jwks_url", each.jwks_url)
-        for number, each in enumerate(settings.issuer, 1)
-    ]
+    for number, each in enumerate(settings.issuer, 1):
+        if each.jwks_url:
+            urls.append((f"issuer[{number}].jwks_url", each.jwks_url))
+        elif not each.key_file:  # found by the issuer's metadata
+            urls.append((f"issuer[{number}].issuer", each.issuer))
     for where, url in urls:
         parts = urlsplit(url)
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:

@@ -679,8 +679,19 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         pytest.param(
             "[[issuer]]\nissuer = 'a'",
-            "issuer[1]: expected either jwks_url or key_file",
+            "issuer[1]: expected jwks_url or key_file, because the issuer is no URL at which its "
+            "metadata could be",
             id="no-keys",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\njwks_url = 'https://a/k'\nkey_file = '/dev/null'",
+            "issuer[1]: expected either jwks_url or key_file, not both",
+            id="two-sources-of-keys",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\nkey_file = '/dev/null'\nca_file = '/dev/null'",
+            "issuer[1]: expected ca_file and token_file without key_file",
+            id="nothing-to-fetch",
         ),
         pytest.param(
             "[[issuer]]\nissuer = 'a'\nkey_file = 'absent.pem'",

@@ -48,7 +48,11 @@ def _access_keys(settings: Settings) -> list[Key]:
         "jwt_secret": settings.jwt_secret,
         "jwt_secret_previous": settings.jwt_secret_previous,
     }
-    return keys + _secret_keys(settings, algorithm or "HS256", secrets)
+    keys += _secret_keys(settings, algorithm or "HS256", secrets)
+    previous = settings.jwt_private_key_previous_file
+    if previous and Path(previous).exists():
+        keys.append(_read_key("jwt_private_key_previous_file", settings.jwt_issuer, previous, ""))
+    return keys
 
 
 def _secret_keys(settings: Settings, algorithm: str, secrets: Mapping[str, Secret]) -> list[Key]:
@@ -142,12 +146,22 @@ def make_jwks_fetcher(
     settings: Settings, install: Callable[[str, Sequence[Key]], None]
 ) -> JwksFetcher | None:
     """The fetcher of keys that issuers publish by URL; None if no URL is configured."""
-    published = [(each.issuer, each.jwks_url, each.algorithms) for each in settings.issuer]
-    published.append((settings.jwt_issuer, settings.jwks_url, ()))
-    if not any(url for _, url, _ in published):
+    if not settings.jwks_url and all(each.key_file for each in settings.issuer):
         return None
     # Reading the keys takes a library of 9 MiB.
+    from sidecar.issuers.documents import Access  # noqa: PLC0415
     from sidecar.issuers.jwks_fetch import JwksEndpoint, JwksFetcher  # noqa: PLC0415
+    from sidecar.issuers.key_copies import KeyCopies  # noqa: PLC0415
 
-    endpoints = [JwksEndpoint(*each) for each in published if each[1]]
-    return JwksFetcher(endpoints, install)
+    endpoints = []
+    for each in settings.issuer:
+        if each.key_file:
+            continue
+        access = Access(each.ca_file, each.token_file)
+        with config_errors_at(f"ca_file {each.ca_file}"):
+            access.tls()
+        endpoints.append(JwksEndpoint(each.issuer, each.jwks_url, each.algorithms, access))
+    if settings.jwks_url:
+        endpoints.append(JwksEndpoint(settings.jwt_issuer, settings.jwks_url))
+    copies = KeyCopies(Path(settings.state_dir) / "keys") if settings.state_dir else None
+    return JwksFetcher(endpoints, install, copies=copies)
