@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
+from redis import Redis
+
 from bench import load, polling, report, sidecar
 from bench.outcome import Finding, Outcome, p99
 
@@ -58,7 +60,8 @@ def check(lab: Lab) -> Finding:
     """Run the check."""
     lab.start_redis()
     pods = [sidecar.start(lab, f"sidecar-{name}", redis=True) for name in ("first", "second")]
-    attacker = sidecar.logins(pods[0].port, LOGINS)[0]
+    attacker = sidecar.logins(pods[0].port, LOGINS)[-1]
+    require_logins(lab.redis_port)
     unseen = sidecar.logins(pods[0].port, UNSEEN, sidecar.OTHER_USER)
     seen = Seen()
     with ThreadPoolExecutor(len(pods)) as threads:
@@ -74,6 +77,14 @@ def check(lab: Lab) -> Finding:
         closed=sum(int(sidecar.metric(pod, CLOSED) or 0) for pod in pods),
     )
     return Finding(judge(seen, loads, ends), [conditions(), table(seen, loads)])
+
+
+def require_logins(port: int) -> None:
+    """Raise PollError unless a user has all of the logins."""
+    with Redis(port=port) as redis:
+        most = max(int(redis.zcard(key)) for key in redis.scan_iter(match="session:user:*"))
+    if most < LOGINS:
+        raise polling.PollError(f"the user has {most} logins instead of {LOGINS}")
 
 
 def attack(port: int, token: str) -> load.Burst:

@@ -132,10 +132,7 @@ class RedisHealth:
         try:
             outcome = await work
         except RedisUnavailable as unavailable:
-            if unavailable.fault is Fault.BUSY:
-                self._doubt.set()
-            else:
-                self._count(unavailable)
+            self._count(unavailable)
             raise
         self._breaker.succeeded()
         return outcome
@@ -188,11 +185,17 @@ class RedisHealth:
             raise StoreUnavailable("redis is known to be unavailable")
 
     def _count(self, unavailable: RedisUnavailable) -> None:
-        """Count one failure, however many callers share the operation."""
+        """Count one failure, however many callers share the operation.
+
+        If this process was busy, the failure says nothing about Redis.
+        """
+        fault = unavailable.fault
+        if fault is Fault.BUSY:
+            self._doubt.set()
+            return
         if unavailable.operation == self._last_failed:
             return
         self._last_failed = unavailable.operation
-        fault = unavailable.fault
         if self._breaker.failed(self._monotonic(), self._jitter(), certain=fault in CERTAIN):
             self._degrade(fault)
 

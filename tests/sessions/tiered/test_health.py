@@ -132,6 +132,18 @@ async def test_look_ups_that_had_no_time_count_for_nothing(redis: Redis) -> None
     assert not redis.health.degraded
 
 
+async def test_a_probe_that_had_no_time_counts_for_nothing(redis: Redis) -> None:
+    """It is repeated until it finds out something."""
+    redis.fault = Fault.BUSY
+    await redis.run(Fault.TIMEOUT)
+    await redis.clock.turn(1.05)
+    assert redis.probes == 10
+    assert not redis.health.degraded
+    redis.fault = Fault.TIMEOUT
+    await redis.clock.turn(THRESHOLD * SOON)
+    assert redis.health.degraded
+
+
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.AUTH, Fault.LOADING, Fault.MAX_CLIENTS])
 async def test_a_fault_of_the_whole_server_counts_at_once(redis: Redis, fault: Fault) -> None:
     """No size of an operation can cause it, so any operation is evidence."""
