@@ -373,7 +373,14 @@ CHANGES: Final[Mapping[str, Change]] = {
         [{"path": "/x", "name": "x"}], lambda it: [each.name for each in context(it).routes.all]
     ),
     "issuer": Change(
-        [{"issuer": FOREIGN, "key_file": "public.pem", "session_mode": "none"}],
+        [
+            {
+                "issuer": FOREIGN,
+                "audience": "*",
+                "key_file": "public.pem",
+                "session_mode": "none",
+            }
+        ],
         accepts(foreign),
     ),
 }

@@ -90,8 +90,11 @@ async def end_session(request: web.Request) -> web.Response:
 async def _has_login(caller: Allow, request: web.Request) -> bool:
     """Whether the login of this request is one of the caller's subject here.
 
-    Otherwise the caller is a user of another issuer, who may have the same subject as a user here.
+    A user of another issuer has no logins here, but may have the subject and even the session id of
+    a user here.
     """
+    if not caller.local:
+        return False
     store = request.app[SERVICES].store
     return await store.login_of(caller.subject, caller.session_id) is not None
 

@@ -41,10 +41,10 @@ def decide(
     elif need.revocable is not None and need.verified is not None and _trusts(mode, store):
         decision = gate.trust(route, need.verified)
     elif mode is Outage.SIGNATURE and need.verified is not None:
-        if _ended_here(need, store):
+        if _ended_here(need, store, now):
             return gate.deny(Reason.SESSION_MISSING)
         decision = gate.trust(route, need.verified)
-    elif mode is Outage.LOCAL and (store.outage_confirmed or _ended_here(need, store)):
+    elif mode is Outage.LOCAL and (store.outage_confirmed or _ended_here(need, store, now)):
         return gate.deny(Reason.SESSION_MISSING)
     else:
         return gate.deny(Reason.STORE_UNAVAILABLE)
@@ -53,10 +53,10 @@ def decide(
     return decision
 
 
-def _ended_here(need: NeedSession, store: SessionStore) -> bool:
+def _ended_here(need: NeedSession, store: SessionStore, now: float) -> bool:
     """Whether this process knows that the token's session was ended. No retry will find it."""
     verified = need.verified
-    return verified is not None and store.is_ended(verified.as_session(need.token_id))
+    return verified is not None and store.is_ended(verified.as_session(need.token_id, now))
 
 
 def _trusts(mode: Outage, store: SessionStore) -> bool:

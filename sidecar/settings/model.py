@@ -30,6 +30,7 @@ NO_SECRET: Final = Secret("")
 # a cluster, they would put every key on one node.
 KEY_PREFIX: Final = r"[A-Za-z0-9_.:/@-]{1,64}"
 KEY_PREFIX_EXPECTED: Final = "1 to 64 of the characters A–Z a–z 0–9 _ . : / @ -"  # noqa: RUF001
+ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 
 Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -47,7 +48,13 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     issuer: Annotated[str, kinds.text()]
-    audience: Annotated[str, kinds.text("a string on one line", empty=True)] = ""  # empty: any
+    audience: Annotated[
+        str,
+        kinds.text(
+            'the name of this application in the issuer\'s tokens (their "aud"), '
+            f'or "{ANY_AUDIENCE}" to accept tokens for any application'
+        ),
+    ]
     jwks_url: Annotated[str, net.web_url()] = ""
     key_file: File = ""
     ca_file: File = ""  # authorities of the certificate at jwks_url; empty: the system's
@@ -56,6 +63,8 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], kinds.listed(kinds.choice(*ASYMMETRIC), "a list of algorithms")
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
+    id_tokens: Annotated[bool, kinds.switch()] = False
+    user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
