@@ -8,7 +8,6 @@ current one, and it cannot tell that a value was deleted. Does not know what val
 from __future__ import annotations
 
 import hmac
-from binascii import hexlify
 from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -50,7 +49,7 @@ class ValueMac:
         self._info = _joined(_CONTEXT, _VERSION, names)
         self._on_removal: Callable[[], None] = _ignore
         self._secrets: frozenset[bytes] = frozenset()
-        self._keys: tuple[bytes, ...] = ()
+        self._keys: tuple[hmac.HMAC, ...] = ()  # with its key; copying one saves 0.6 µs
         self.replace_secrets(secrets)
 
     def __repr__(self) -> str:
@@ -66,22 +65,21 @@ class ValueMac:
             raise ValueError("expected secrets")
         removed = self._secrets - frozenset(secrets)
         self._secrets = frozenset(secrets)
-        self._keys = tuple(hkdf_sha256(each, b"", self._info, _HASH_BYTES) for each in secrets)
+        keys = (hkdf_sha256(each, b"", self._info, _HASH_BYTES) for each in secrets)
+        self._keys = tuple(hmac.new(key, digestmod=_HASH) for key in keys)
         if removed:
             self._on_removal()
 
     def sign(self, purpose: Purpose, key: bytes, value: bytes) -> bytes:
         """Return the value, which stays readable, followed by its MAC. `key` is its full name."""
-        mac = hmac.digest(self._keys[0], _message(purpose, key, value), _HASH)
-        return value + _LABEL + hexlify(mac)
+        return value + _tail(self._keys[0], _message(purpose, key, value))
 
     def verify(self, purpose: Purpose, key: bytes, stored: bytes) -> bytes | None:
         """Return the value that was signed for this purpose and key; None without a valid MAC."""
         value, tail = stored[:-_TAIL], stored[-_TAIL:]
         message = _message(purpose, key, value)
-        for secret in self._keys:
-            mac = hmac.digest(secret, message, _HASH)
-            if hmac.compare_digest(_LABEL + hexlify(mac), tail):
+        for keyed in self._keys:
+            if hmac.compare_digest(_tail(keyed, message), tail):
                 return value
         return None
 
@@ -110,6 +108,13 @@ def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 def _message(purpose: Purpose, key: bytes, value: bytes) -> bytes:
     """What the MAC covers. The lengths keep key and value apart."""
     return _HEADS[purpose] + len(key).to_bytes(4, "big") + key + value
+
+
+def _tail(keyed: hmac.HMAC, message: bytes) -> bytes:
+    """What follows a value: a label and the MAC of the message, in hexadecimal."""
+    mac = keyed.copy()
+    mac.update(message)
+    return _LABEL + mac.hexdigest().encode()
 
 
 def _joined(*parts: bytes) -> bytes:
