@@ -26,11 +26,11 @@ ASYMMETRIC: Final = (
     "EdDSA",
 )
 NO_SECRET: Final = Secret("")
+ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 # No characters of a pattern, because ACL rules and scans use the prefix in patterns. No braces: in
 # a cluster, they would put every key on one node.
 KEY_PREFIX: Final = r"[A-Za-z0-9_.:/@-]{1,64}"
 KEY_PREFIX_EXPECTED: Final = "1 to 64 of the characters A–Z a–z 0–9 _ . : / @ -"  # noqa: RUF001
-ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 
 Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
