@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
-from bench import cold, many, near, refreshes, revocation
+from bench import cold, listings, many, near, refreshes, revocation
 from bench.counters import Counters
+from bench.load import Load
 from bench.outcome import Outcome, at_most, outcome_table
 from bench.passes import Pass
 from bench.polling import Revoked
@@ -128,3 +132,34 @@ def test_logins_left_are_exactly_the_limit() -> None:
     assert held(refreshes.judge_logins(kept | {"token": 101}, 100)) == [False]
     assert held(refreshes.judge_logins(dict.fromkeys(kept, 99), 99)) == [False]
     assert held(refreshes.judge_logins(kept, 101)) == [False]
+
+
+def listed(requests: int, failed: int = 0) -> Load:
+    """The load of listings on one sidecar."""
+    return Load(requests, 15_000_000, 0, 0, 0, 0, 0, 0, 0, failed)
+
+
+@pytest.mark.parametrize(
+    ("seen", "loads", "ends", "missed"),
+    [
+        pytest.param({}, (), {}, [], id="harmless"),
+        pytest.param({"good": {401: 1, 200: 9}}, (), {}, [0, 1], id="denied"),
+        pytest.param({"good": {503: 1, 200: 9}}, (), {}, [1], id="unavailable"),
+        pytest.param({"alive": 1}, (), {}, [2], id="alive"),
+        pytest.param({"ended": []}, (), {}, [2], id="nothing-ended"),
+        pytest.param({}, (), {"transitions": 1}, [3], id="opened"),
+        pytest.param({}, (), {"closed": 1}, [3], id="open"),
+        pytest.param({}, (listed(9), listed(9, failed=9)), {}, [4], id="no-load"),
+    ],
+)
+def test_listings_harm_nobody(
+    seen: dict[str, Any], loads: tuple[Load, ...], ends: dict[str, int], missed: list[int]
+) -> None:
+    """Each kind of harm misses its bar."""
+    defaults: dict[str, Any] = {"good": {200: 10}, "ended": ["token"], **seen}
+    found = listings.judge(
+        listings.Seen(**{**defaults, "good": Counter(defaults["good"])}),
+        list(loads or (listed(9), listed(9))),
+        listings.Ends(**{"transitions": 0, "closed": 2, **ends}),
+    )
+    assert [number for number, each in enumerate(held(found)) if not each] == missed

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.auth.session import USED_KEPT
 from sidecar.sessions.coherence import ignore_change
+from sidecar.sessions.memory.listings import LocalListings
 from sidecar.sessions.memory.login import Login
 from sidecar.sessions.memory.login_table import LoginTable
 from sidecar.sessions.memory.refresh_records import RefreshRecords
@@ -19,7 +20,7 @@ from sidecar.sessions.revocation.denylist import LocalRevocations, OwnTokens, Re
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.auth.session import Grant, RefreshRecord, Session
 
 HIT: Final = ("local", "hit")
 MISS: Final = ("local", "miss")
@@ -35,12 +36,14 @@ class LocalStore:
     """
 
     degraded: Final = False
+    outage_confirmed: Final = False
     reports_changes: Final = True  # no other process can change these sessions
     transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
     __slots__ = (
         *("_clock", "_logins", "_lookups", "_max_age", "_own"),
         *("_listener", "_refresh", "_tokens", "revocations"),
+        *("info_of", "listing", "login_of", "login_times", "sessions_of"),
     )
 
     def __init__(
@@ -62,6 +65,10 @@ class LocalStore:
         self._lookups.setdefault(MISS, 0)
         self._logins = LoginTable(max_sessions)
         self._tokens: dict[str, Login] = {}
+        listings = LocalListings(self._logins, clock)
+        self.info_of, self.login_of = listings.info_of, listings.login_of
+        self.listing, self.sessions_of = listings.listing, listings.sessions_of
+        self.login_times = listings.login_times
         self._refresh = RefreshRecords(max_sessions * (USED_KEPT + 1))
 
     def __repr__(self) -> str:
@@ -257,22 +264,6 @@ class LocalStore:
     def drop_user(self, sub: str) -> list[str]:
         """Remove every login of a user. Returns the sids of those that were live."""
         return [login.key for login in self._logins.of(sub) if self.drop(login.key)]
-
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first."""
-        return self.listing(sub)
-
-    def listing(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first; without waiting."""
-        now = self._clock()
-        logins = self._logins.of(sub)
-        infos = [login.info() for login in logins if login.until > now and login.session.sid]
-        return sorted(infos, key=lambda info: info.created, reverse=True)
-
-    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
-        """When each of the user's live logins began, by sid; empty unless more than `above`."""
-        began = {info.sid: info.created for info in self.listing(sub)}
-        return began if len(began) > above else {}
 
     async def close(self) -> None:
         """Do nothing: the store holds no connections."""
