@@ -21,12 +21,14 @@ from bench import (
     cold,
     compare,
     holding,
+    listings,
     live,
     load,
     machine,
     many,
     near,
     polling,
+    refreshes,
     report,
     restarts,
     revocation,
@@ -163,11 +165,14 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "cold": cold.check,
     "many": many.check,
     "revocation": revocation.check,
+    "refreshes": refreshes.check,
     "restarts": restarts.check,
+    "listings": listings.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-UNPINNED = frozenset({"revocation", "restarts", "soak"})  # more busy programs than CPUs
+# More busy programs than CPUs.
+UNPINNED = frozenset({"revocation", "refreshes", "restarts", "listings", "soak"})
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

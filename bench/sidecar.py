@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.lab import Lab
 
 USER = "alice"
+OTHER_USER = "bob"
 PASSWORD = "bench-alice"
 PYTHON_MODULE = ("-m", "sidecar")
 
@@ -43,11 +44,18 @@ def start(
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
     template: str = "sidecar.toml",
+    max_sessions: int = 0,
 ) -> Started:
-    """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler."""
+    """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
+
+    `max_sessions` limits the logins of the one user, 0: not at all.
+    """
     users = lab.directory / "users.toml"
     users.write_text(
-        f'[[user]]\nname = "{USER}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
+        "".join(
+            f'[[user]]\nname = "{name}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
+            for name in (USER, OTHER_USER)
+        )
     )
     port, admin_port = free_port(), free_port()
     values = {
@@ -55,6 +63,7 @@ def start(
         "ADMIN": str(admin_port),
         "UPSTREAM": str(upstream_port or lab.upstream_port),
         "STORE": "redis" if redis else "local",
+        "SESSIONS": str(max_sessions),
         "REDIS_LINE": f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"' if redis else "",
     }
     config = lab.fill(template, f"{name}.toml", values)
@@ -77,10 +86,10 @@ def login(port: int) -> str:
     return token
 
 
-def logins(port: int, number: int) -> list[str]:
+def logins(port: int, number: int, user: str = USER) -> list[str]:
     """Log in this many times on one connection. Raises StartError if a login fails."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    body = msgspec.json.encode({"username": USER, "password": PASSWORD})
+    body = msgspec.json.encode({"username": user, "password": PASSWORD})
     headers = {"Content-Type": "application/json"}
     tokens = []
     try:

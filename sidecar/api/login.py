@@ -38,6 +38,7 @@ from sidecar.api.requests import (
     request_head,
 )
 from sidecar.api.services import SERVICES
+from sidecar.api.session_limit import keep_limit
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import token_id
@@ -60,6 +61,10 @@ _NOT_KEPT: Final = (
     "This page was opened over plain HTTP. Browsers do not keep a sign-in there, so signing in "
     "leads back to this page. Open it with https:// instead."
 )
+_TOO_MANY: Final = (
+    "You are signed in too many times already. Sign out somewhere else, or wait until an earlier "
+    "sign-in has expired."
+)
 _ENDED: Final = "This login was ended before it was complete. Sign in again."
 
 
@@ -76,6 +81,7 @@ class Result(StrEnum):
     SUCCESS = "success"
     REFUSED = "refused"  # wrong user or password
     ENDED = "ended"  # the login was ended before it was complete
+    TOO_MANY = "too_many"  # the user has as many logins as MAX_SESSIONS allows
     BUSY = "busy"  # too many passwords were being checked
     UNAVAILABLE = "unavailable"  # the session store could not be reached
 
@@ -203,13 +209,17 @@ async def _check(request: web.Request, method: Method, credentials: Credentials)
 async def _write(request: web.Request, method: Method, grant: Grant) -> None:
     """Write a login and count it. The client gets its credentials only after this.
 
-    Raises Refusal: 503 if the store cannot be reached, 409 if the login was ended meanwhile. The
-    user's password was right then, so 401 would be wrong; a second attempt is a new login.
+    Raises Refusal: 503 if the store cannot be reached, 409 if the login was ended meanwhile, 403 if
+    the user has too many. The user's password was right then, so 401 would be wrong; after a 409, a
+    second attempt is a new login.
     """
     services = request.app[SERVICES]
     extra = {"method": method, "sid": grant.session.sid, "request_id": request_id(request)}
     try:
         live = await services.store.write(grant)
+        kept = live and await keep_limit(
+            services.config.current.session_limit, services.store, grant.session
+        )
     except StoreUnavailable:
         services.metrics.logins[method, Result.UNAVAILABLE] += 1
         raise unavailable(STORE_UNREACHABLE) from None
@@ -218,6 +228,11 @@ async def _write(request: web.Request, method: Method, grant: Grant) -> None:
         extra["client"] = client_of(request).address
         logger.info("login ended before it was complete", extra=extra)
         raise Refusal(409, _ENDED)
+    if not kept:
+        services.metrics.logins[method, Result.TOO_MANY] += 1
+        extra["client"] = client_of(request).address
+        logger.info("login refused: the user has too many", extra=extra)
+        raise Refusal(403, _TOO_MANY)
     services.metrics.logins[method, Result.SUCCESS] += 1
     logger.info("login", extra=extra)
 

@@ -18,7 +18,7 @@ from sidecar.sessions.revocation.entry import EntryKind
 from sidecar.sessions.revocation.tombstones import Tombstones
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
@@ -129,6 +129,10 @@ class KnownSessions:
             return None
         return record
 
+    def is_sid_ended(self, sid: str) -> bool:
+        """Whether the login under this sid was ended here."""
+        return self.tombstones.is_login_ended(sid, "", float("inf"), self._clock())
+
     def is_grant_ended(self, grant: Grant) -> bool:
         """Whether a grant's login was ended here."""
         session = grant.session
@@ -141,11 +145,12 @@ class KnownSessions:
         return self.tombstones.is_login_ended(info.sid, info.sub, info.created, self._clock())
 
     def write_local(self, grant: Grant) -> bool:
-        """Keep a grant that Redis did not accept. False if its login was ended here."""
+        """Keep a grant that Redis did not accept. False if its login has ended, or is ahead."""
         if self.is_grant_ended(grant):
             return False
         # A caller that continues a login has claimed its refresh token, so the login exists.
-        self.local_only.put(grant, adopt=grant.replaces is not None)
+        if not self.local_only.put(grant, adopt=grant.replaces is not None):
+            return False
         self.cached.drop(grant.session.sid)
         if grant.replaces is not None:
             self._bury(grant.replaces)  # Redis may still hold it
@@ -181,6 +186,7 @@ class KnownSessions:
         record = self.record_unless_ended(self.cached.refresh_record(refresh_id))
         if record is not None and record.used_at is None:
             self.local_only.put_refresh(refresh_id, used)  # overrides the live record in Redis
+            self.cached.claim(refresh_id, used)  # must not count as live once `used` has expired
         return record
 
     def restore(self, entry: Entry) -> None:
@@ -224,17 +230,15 @@ class KnownSessions:
         self.revoke(self._own.of_user(sub, now, now) | self._own.of_logins(known, now))
         return known, unshared
 
-    def listing(self, sub: str, *, cached: bool) -> list[SessionInfo]:
-        """A user's `local_only` logins, and with `cached` also those from Redis; newest first."""
-        infos = {info.sid: info for info in self.cached.listing(sub)} if cached else {}
-        infos |= {info.sid: info for info in self.local_only.listing(sub)}
-        return sorted(infos.values(), key=lambda info: info.created, reverse=True)
+    def listing(self, sub: str) -> list[SessionInfo]:
+        """A user's logins without Redis: those from before, and those of this process alone."""
+        infos = {info.sid: info for info in self.cached.listing(sub)}
+        return list((infos | {info.sid: info for info in self.local_only.listing(sub)}).values())
 
-    def merged(self, sub: str, shared: list[SessionInfo]) -> list[SessionInfo]:
-        """The user's logins in the `shared` listing, with those of this process; newest first."""
+    def merged(self, sub: str, shared: Iterable[SessionInfo]) -> list[SessionInfo]:
+        """These logins in Redis that were not ended here, and those of this process alone."""
         infos = {info.sid: info for info in shared if not self.is_listed_login_ended(info)}
-        infos |= {info.sid: info for info in self.listing(sub, cached=False)}
-        return sorted(infos.values(), key=lambda info: info.created, reverse=True)
+        return list((infos | {info.sid: info for info in self.local_only.listing(sub)}).values())
 
     def _bury(self, identity: str) -> None:
         """Add a tombstone for a sid or a token id."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sidecar.auth.session import SessionKey, Unreadable
+from sidecar.sessions.listing import PAGE
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.batches import LookupBatcher
 from sidecar.sessions.redis.credential_values import CredentialValues
@@ -20,6 +22,7 @@ from sidecar.sessions.redis.key_names import DEFAULT_PREFIX, KeyNames, octets
 from sidecar.sessions.redis.keyspace import LISTED, Keyspace
 from sidecar.sessions.redis.last_seen import LastSeenWriter
 from sidecar.sessions.redis.link import RedisLink
+from sidecar.sessions.redis.listings import RedisListings
 from sidecar.sessions.redis.stored_values import StoredValues
 from sidecar.sessions.revocation.denylist import OwnTokens
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.auth.value_mac import ValueMac
+    from sidecar.sessions.listing import Position
+    from sidecar.sessions.redis.login_hash import CurrentGrant
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 T = TypeVar("T")
@@ -50,6 +55,7 @@ class RedisStore:
     """
 
     degraded: bool = False
+    outage_confirmed: bool = False
     reports_changes: bool = False  # `Tracking` reports them, to the near cache
     transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
@@ -76,6 +82,7 @@ class RedisStore:
         self.keys = Keyspace(self.names, self._values, clock, max_ttl)
         self._credentials = CredentialValues(self.names, self._values, mac, session_key)
         self._link = RedisLink(client, timeout=timeout, slots=slots)
+        self._listings = RedisListings(self.keys, clock)
         self._last_seen = LastSeenWriter(self._link, self.keys, clock, touch_every)
         self._own = OwnTokens() if own is None else own
         self.revocations = RedisRevocations(self._link, self.names, self._values, metrics, clock)
@@ -120,32 +127,47 @@ class RedisStore:
 
     async def token_of(self, sid: str) -> str | None:
         """The current token id of a login, or None."""
-        work = partial(self.keys.token_of, octets(sid))
-        nothing: str | None = None
-        return await self._run_on_hash(work, "login look-up", nothing)
+        current = await self._current(sid)
+        return None if current is None else current.token
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None."""
         return await self._lookups.ask(token_id)
 
     async def ping(self) -> None:
-        """Send a look-up like any other. Raises RedisUnavailable."""
-        await self._run(partial(self.keys.read_tokens, [""]), "redis probe")
+        """Send a small look-up, which no other operation delays. Raises RedisUnavailable."""
+        work = partial(self.keys.read_tokens, [""])
+        await self._link.detached(self._link.probe(work), "redis probe")
 
     async def write(self, grant: Grant) -> bool:
         """Write everything that one login or refresh grants, then end the token it replaces."""
         try:
-            return await self._run(partial(self.keys.write, grant), "session write")
+            live, used = await self._run(partial(self.keys.write, grant), "session write")
         finally:
             self._last_seen.mark_written(grant.session.sid)
             self._lookups.invalidate(grant.session.id)
             self._lookups.invalidate(grant.replaces or "")
+        refresh_id = grant.refresh_id or ""
+        if used and (record := await self.get_refresh(refresh_id)) is not None:  # it came late
+            work = partial(self.keys.expire_refresh, refresh_id, record.exp)
+            await self._run(work, "refresh expiry")
+        return live
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None."""
         work = partial(self.keys.read_refresh, refresh_id)
         record, used = await self._run_on_hash(work, "refresh look-up", _NO_FIELDS)
         return self._credentials.record(refresh_id, record, used)
+
+    async def generation_of(self, sid: str) -> int | None:
+        """How often a live login has been refreshed, or None."""
+        current = await self._current(sid)
+        return None if current is None else current.generation
+
+    async def count_repeat(self, refresh_id: str, used: RefreshRecord) -> int | None:
+        """Count a repeat of a used token. Returns how many there were; None if it is unknown."""
+        work = partial(self.keys.count_repeat, refresh_id, used.exp)
+        return await self._run_on_hash(work, "refresh repeat", None)
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
         """Replace a live record by `used`, in one atomic step. Returns the previous record."""
@@ -180,17 +202,33 @@ class RedisStore:
         work = self._end_user(self.names.user(sub), before, list(map(octets, also)))
         return await self._link.detached(work, "logout of all")
 
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first."""
+    async def login_of(self, sub: str, sid: str) -> SessionInfo | None:
+        """The login under this sid if it is one of the user's live logins."""
+        work = partial(self._listings.login, sub, sid)
+        return await self._run_on_hash(work, "login look-up", None)
+
+    async def sessions_of(
+        self, sub: str, after: Position | None = None, limit: int = PAGE
+    ) -> list[SessionInfo]:
+        """The first `limit` of the user's live logins after this position, newest first."""
         nothing: list[SessionInfo] = []
-        work = partial(self.keys.listing, sub)
+        work = partial(self._listings.page, sub, after, limit)
         return await self._run_on_hash(work, "session listing", nothing)
+
+    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
+        """When each of the user's live logins began, by sid; empty unless more than `above`."""
+        return await self._listings.times(sub, above, self._run_on_hash)
 
     async def close(self) -> None:
         """Close every connection and cancel running operations."""
         self._lookups.close()
         self.revocations.close()
         await self._link.close()
+
+    async def _current(self, sid: str) -> CurrentGrant | None:
+        """What the last grant of a live login issued, or None."""
+        work = partial(self.keys.read_current, octets(sid))
+        return await self._run_on_hash(work, "login look-up", None)
 
     async def _run(self, work: Callable[[Redis], Awaitable[T]], name: str) -> T:
         """Run `work` on the link, in a task that the caller cannot cancel."""
@@ -246,9 +284,9 @@ class RedisStore:
         own = self._own.of_logins(map(login_hash.text_of, sids), self._clock())
         await self.revocations.write_all(own, redis)
         logins = await self.keys.end(sids, user, redis)
-        for login in logins:
-            self._lookups.invalidate("" if login is None else login.token)
-        return len(logins) - logins.count(None)
+        for grant in chain.from_iterable(logins):
+            self._lookups.invalidate(grant.token)
+        return len(logins) - logins.count([])
 
     async def _end_token(self, token_id: str, redis: Redis) -> bool:
         (value,) = await self.keys.read_tokens([token_id], redis)
