@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from unicodedata import normalize
 
 from sidecar.app.build.components import make_rules
 from sidecar.auth.neighbours import neighbours
@@ -70,6 +71,21 @@ def _users(settings: Settings, components: Components, _: float) -> Iterator[Con
             )
 
 
+def _similar_users(settings: Settings, components: Components, _: float) -> Iterator[ConfigWarning]:
+    """Names that applications and their databases often compare as equal."""
+    known: dict[str, str] = {}
+    for user in components.users:
+        folded = normalize("NFKC", normalize("NFKC", user.name).casefold())
+        other = known.setdefault(folded, user.name)
+        if other != user.name:
+            yield ConfigWarning(
+                f"users_file {settings.users_file}",
+                f"an application may take {other!a} and {user.name!a} for one user, because the "
+                "names differ only in case or in their Unicode form",
+                "rename one of them",
+            )
+
+
 def _certificates(_: Settings, components: Components, now: float) -> Iterator[ConfigWarning]:
     for name, expiry in components.expiries.items():
         date = f"{datetime.fromtimestamp(expiry, UTC):%Y-%m-%d %H:%M} UTC"
@@ -90,6 +106,7 @@ def _neighbours(settings: Settings, _: Components, __: float) -> Iterator[Config
 # Each takes the settings, what was made from them, and the time.
 FINDERS: Final[tuple[Callable[[Settings, Components, float], Iterator[ConfigWarning]], ...]] = (
     _users,
+    _similar_users,
     _certificates,
     _neighbours,
 )

@@ -88,6 +88,25 @@ def test_a_demo_password_of_another_user(settings: Settings, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        pytest.param("alice", "Alice", "'alice' and 'Alice'", id="case"),
+        pytest.param("ren\u00e9", "rene\u0301", r"'ren\xe9' and 'rene\u0301'", id="form"),
+        pytest.param("bob", "\uff22ob", r"'bob' and '\uff22ob'", id="width"),
+        pytest.param("stra\u00dfe", "STRASSE", r"'stra\xdfe' and 'STRASSE'", id="folding"),
+        pytest.param("alice", "alicia", "", id="other"),
+    ],
+)
+def test_users_who_look_alike(
+    settings: Settings, tmp_path: Path, one: str, other: str, shown: str
+) -> None:
+    """An application that compares names loosely would give one user the data of the other."""
+    told = found(settings, users_file=users(tmp_path, user(one, HASH) + user(other, HASH)))
+    assert len(told) == bool(shown)
+    assert all(f"may take {shown} for one user" in warning for warning in told)
+
+
+@pytest.mark.parametrize(
     "text",
     [pytest.param("", id="empty"), pytest.param(user("a", HASH, disabled=True), id="disabled")],
 )
