@@ -55,10 +55,13 @@ class Front:
         return f"<Front {self.name}>"
 
 
-def stable_port() -> int:
-    """Return a port on which no process listens, outside the range of outgoing connections."""
+def stable_port(*taken: int) -> int:
+    """Return a port on which no process listens, outside the range of outgoing connections.
+
+    `taken` are ports on which a server will listen.
+    """
     while True:
-        port = random.choice(_STABLE_PORTS)
+        port = random.choice([each for each in _STABLE_PORTS if each not in taken])
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
@@ -84,7 +87,7 @@ def nginx(sidecar: int, application: int) -> Iterator[int]:
 
     With an inherited listening socket, about one start in twenty leaves a connection unanswered.
     """
-    port = stable_port()
+    port = stable_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # nginx's workers run as another user and store bodies there
         config = Path(folder) / "nginx.conf"
@@ -97,7 +100,7 @@ def nginx(sidecar: int, application: int) -> Iterator[int]:
 @contextlib.contextmanager
 def haproxy(sidecar: int, application: int) -> Iterator[int]:
     """Run HAProxy on a port that was free just before."""
-    port = stable_port()
+    port = stable_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "haproxy.cfg"
         addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
@@ -110,7 +113,7 @@ def haproxy(sidecar: int, application: int) -> Iterator[int]:
 @contextlib.contextmanager
 def caddy(sidecar: int, application: int) -> Iterator[int]:
     """Run Caddy on a port that was free just before."""
-    port = stable_port()
+    port = stable_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "Caddyfile"
         addresses = {"http://:8000": f"http://:{port}", **behind(sidecar, application)}
@@ -126,7 +129,7 @@ def traefik(sidecar: int, application: int) -> Iterator[int]:
 
     Traefik reads /etc/traefik/traefik.yaml first, if there is one.
     """
-    port = stable_port()
+    port = stable_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config" / "traefik.yaml"
         config.parent.mkdir()
@@ -147,7 +150,7 @@ def command_in(text: str) -> list[str]:
 @contextlib.contextmanager
 def envoy(sidecar: int, application: int) -> Iterator[int]:
     """Run Envoy on a port that was free just before."""
-    port = stable_port()
+    port = stable_port(sidecar, application)
     addresses = {
         "port_value: 8000": f"port_value: {port}",
         "port_value: 5005": f"port_value: {sidecar}",

@@ -105,7 +105,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
 
     One process serves all tests; each test brings its own sidecar and application.
     """
-    sidecar, application = stable_port(), stable_port()
+    sidecar = stable_port()
+    application = stable_port(sidecar)
     with request.param.start(sidecar, application) as port:
         yield Running(request.param, port, sidecar, application)
 
