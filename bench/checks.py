@@ -21,6 +21,7 @@ from bench import (
     cold,
     compare,
     holding,
+    listings,
     live,
     load,
     machine,
@@ -164,10 +165,11 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "many": many.check,
     "revocation": revocation.check,
     "restarts": restarts.check,
+    "listings": listings.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-UNPINNED = frozenset({"revocation", "restarts", "soak"})  # more busy programs than CPUs
+UNPINNED = frozenset({"revocation", "restarts", "listings", "soak"})  # more busy programs than CPUs
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
