@@ -72,12 +72,17 @@ async def test_nothing_of_its_body_is_read() -> None:
     [("nginx", 403), ("envoy", 403), ("traefik", 503), ("caddy", 503), ("haproxy", 503)],
 )
 async def test_a_subrequest_too_many(dialect: str, status: int) -> None:
-    """An excess subrequest gets its dialect's status; for Envoy a 503 might mean permission."""
+    """An excess subrequest gets its dialect's status; for Envoy a 503 might mean permission.
+
+    Retry-After distinguishes it from a denial that lasts.
+    """
     plane, _ = full(Limits(requests=1))
     await rest()
     other = plane.connect()
     other.feed(f"GET /auth/verify/{dialect} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-    assert other.take().startswith(b"HTTP/1.1 %d " % status)
+    answer = other.take()
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nRetry-After: 1\r\n" in answer
 
 
 # Connections
