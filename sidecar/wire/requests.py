@@ -15,13 +15,12 @@ from sidecar.wire.headers import (
     Field,
     HeaderKind,
     fold,
-    is_method,
-    is_token,
     joined,
     parse_length,
     parse_tokens,
     without,
 )
+from sidecar.wire.request_line import check_method, parse_minor
 from sidecar.wire.target import is_host, split_absolute
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ _NONE: Final = Framing.NONE
 
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-_VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 _HOST_LINE: Final = frozenset((b"host",))
 # Connection may not name these (RFC 9110 section 7.6.1).
 _FOR_ALL: Final = frozenset((b"host", b"max-forwards"))
@@ -100,10 +98,10 @@ class RequestParser:
         except ValueError:
             raise PeerError(400, "malformed request line") from None
         if method not in _METHODS:
-            _check_method(method)
+            check_method(method)
         section = self._section
         if version != b"HTTP/1.1" or len(raw) - end != len(section) or not raw.endswith(section):
-            minor = 1 if version == b"HTTP/1.1" else _parse_minor(version)
+            minor = 1 if version == b"HTTP/1.1" else parse_minor(version)
             head = self._read_section(raw[end:], minor)
         else:
             head = self._head
@@ -243,30 +241,6 @@ def _read_dropped(head: RequestHead, kind: HeaderKind, name: bytes, value: bytes
             head.forwarded = {}
         name = name.lower()
         head.forwarded[name] = joined(head.forwarded.get(name), b", ", value)
-
-
-def _check_method(method: bytes) -> None:
-    """Check a method other than the usual ones. Raises PeerError.
-
-    The upstream decides which methods it serves, except CONNECT and TRACE. A token that is not in
-    canonical spelling is a well-formed method that no route can name (RFC 9110 section 9.1), so
-    the status is that of an unknown method, 501 (section 15.6.2), and not 400.
-    """
-    if not is_token(method):
-        raise PeerError(400, "malformed method")
-    if not is_method(method):
-        raise PeerError(501, "only methods in upper case are served here")
-    if method in {b"CONNECT", b"TRACE"}:  # TRACE would show the identity headers to the client
-        raise PeerError(405, "this method is not served here")
-
-
-def _parse_minor(version: bytes) -> int:
-    """Parse any version other than HTTP/1.1 (RFC 9112 section 2.3). Raises PeerError."""
-    if version == b"HTTP/1.0":
-        return 0
-    if _VERSION.match(version):
-        raise PeerError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    raise PeerError(400, "malformed request line")
 
 
 def _conclude(head: RequestHead, lines: list[bytes]) -> list[bytes]:
