@@ -361,6 +361,7 @@ CHANGES: Final[Mapping[str, Change]] = {
     "header_timeout": Change("7s", limit("header_timeout")),
     "idle_timeout": Change("7s", limit("idle_timeout")),
     "max_connections": Change(7, limit("connections")),
+    "max_connections_per_address": Change(7, limit("per_address")),
     "max_requests": Change(7, limit("requests")),
     "min_body_rate": Change(7, limit("body_rate")),
     "min_send_rate": Change(7, limit("send_rate")),

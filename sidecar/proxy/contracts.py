@@ -36,6 +36,9 @@ class OpenConnection(Protocol):
     def sweep(self, now: float) -> None:
         """Act on time limits that have passed."""
 
+    def waits_for_client(self) -> bool:
+        """Whether it is open, and only its client can make it continue."""
+
     def go_away(self, now: float) -> None:
         """The listener is closing: close now if idle, otherwise after the current answer."""
 
@@ -149,6 +152,9 @@ class WatchedTunnel(Protocol):
 
 class LegClient(ClientSide, TunnelClient, Protocol):
     """The client's connection of an exchange that may become a tunnel."""
+
+    def count_for(self, client: str) -> None:
+        """Count the connection for this client in `Admission`."""
 
 
 class ForwardedExchange(Protocol):

@@ -16,6 +16,7 @@ from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import accounting, refusals, verify
 from sidecar.proxy.accounting import Accounting
+from sidecar.proxy.admission import UNFINISHED
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = b"OPTIONS"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_MAX_PIECES: Final = 32  # of a body, before they are joined
 _NO_UPGRADE: Final[frozenset[bytes]] = frozenset()
 
 
@@ -57,6 +59,7 @@ class Exchange:
     # What is under way
     _gathering: Body | None = None  # a body that must be complete to be forwarded
     _gathered = 0  # octets of it
+    _counted = False  # in `context.unfinished`, while it is being gathered
     _lookup: asyncio.Task[None] | None = None
     # What became of the client's side
     continued = False  # it was sent 100 (Continue)
@@ -266,6 +269,21 @@ class Exchange:
         if self.head.expect_continue and self.head.minor:
             self.continued = True
             self.downstream.transport.write(_CONTINUE)
+        self._count_gathered()
+
+    def _count_gathered(self) -> None:
+        """Count what this unfinished request keeps; it may have to give up at once."""
+        head = self.head
+        self._counted = True
+        kept = len(head.lines) + len(head.target) + self._gathered
+        self.context.unfinished.put(self, kept)
+
+    def give_up(self) -> None:
+        """Refuse an unfinished request, because all of them together keep too much."""
+        client = self.downstream.forwarding.client(self.head)
+        self.context.admission.refused(UNFINISHED, client)
+        self.accounting.fault = accounting.CROWDED_OUT
+        self._problem(503, RETRY_AFTER)
 
     def on_request_body(self, data: bytes) -> None:
         """Take more of the request's body: for the upstream, or until there is a leg to send it."""
@@ -277,6 +295,8 @@ class Exchange:
         if self.unsent is None:
             self.unsent = []
         self.unsent.append(data)
+        if len(self.unsent) > _MAX_PIECES:  # an object takes 33 octets beside its own
+            self.unsent = [b"".join(self.unsent)]
         body, allow = self._gathering, self.allow
         if body is None or allow is None:
             return
@@ -285,9 +305,12 @@ class Exchange:
             self._problem(413)
         elif body.done:
             self._gathering = None
+            self._uncount()
             pool = self.context.upstreams["api"]
             leg = self._leg = UpstreamLeg()
             leg.forward(self, pool, self.head.lines, allow.identity, _NO_UPGRADE)
+        else:
+            self._count_gathered()
 
     def on_stream(self) -> None:
         """The answer has begun and continues: no longer than the session."""
@@ -421,8 +444,14 @@ class Exchange:
         if leg is not None:
             leg.drop()
 
+    def _uncount(self) -> None:
+        self._counted = False
+        self.context.unfinished.drop(self)
+
     def _end(self, now: float) -> None:
         self.over = True
+        if self._counted:
+            self._uncount()
         if self._stream is not None:
             self._stream.release()
         self.accounting.close(self, now)
@@ -437,6 +466,8 @@ class Exchange:
         if leg is not None:
             leg.release(now)
         if self.body is not None:
+            if self._counted:
+                self._uncount()
             if not self.body.done:
                 self.keep_alive = False  # what is left of the body is no request
             self.downstream.flow.release(NO_PEER | PEER_FULL)

@@ -156,6 +156,13 @@ class MetricsCollector(Collector):
         )
         yield _labelled(
             CounterMetricFamily,
+            "sidecar_clients_refused_total",
+            "Connections and requests refused because of what clients have open, by the limit.",
+            "limit",
+            metrics.clients_refused,
+        )
+        yield _labelled(
+            CounterMetricFamily,
             "sidecar_config_reloads_total",
             "Attempts to reload the configuration, by result.",
             "result",

@@ -118,6 +118,7 @@ class Metrics:
         "breaker_state",
         "breaker_states",
         "certificates",
+        "clients_refused",
         "connections",
         "degraded",
         "denied",
@@ -144,6 +145,8 @@ class Metrics:
         self.lookup_duration: dict[str, Histogram] = defaultdict(Histogram)  # by source
         self.logins: dict[tuple[str, str], int] = defaultdict(int)  # by (method, result)
         self.connections: dict[str, int] = {"downstream": 0, "upstream": 0}  # open now
+        # Connections and requests refused because of what clients have open, by the limit.
+        self.clients_refused = {"connections": 0, "address": 0, "unfinished": 0}
         # TLS handshakes with clients, by outcome.
         self.handshakes = {"ok": 0, "failed": 0, "aborted": 0}
         # When each certificate expires (seconds since the epoch), by the setting that names it.
