@@ -33,6 +33,7 @@ from bench import (
     sidecar,
     soak,
     transfer,
+    unfinished,
     usage,
 )
 from bench.children import Children, StartError
@@ -67,6 +68,7 @@ class Subject:
     plain_token: str
     streaming_token: str
     sizes: Sizes
+    lab: Lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,11 @@ def check_idle(subject: Subject) -> list[Outcome]:
     return [Outcome(f"{count:,} idle connections", measured, f"{count:,}", answered == count)]
 
 
+def check_memory(subject: Subject) -> list[Outcome]:
+    """Measure the memory of each connection whose request is unfinished, or that is idle."""
+    return unfinished.measure(subject.lab, subject.sizes.connections // 2)
+
+
 def check_live(subject: Subject) -> list[Outcome]:
     """Measure WebSocket echoes and server-sent events with a real client."""
     seen = asyncio.run(live.measure(subject.streaming.port, subject.streaming_token))
@@ -153,6 +160,7 @@ CHECKS: dict[str, Callable[[Subject], list[Outcome]]] = {
     "requests": check_requests,
     "stream": check_stream,
     "idle": check_idle,
+    "memory": check_memory,
     "live": check_live,
 }
 
@@ -299,4 +307,4 @@ def prepare(children: Children, sizes: Sizes) -> Subject:
     plain = sidecar.start(lab, "sidecar")
     streaming = sidecar.start(lab, "sidecar-streaming", upstream_port=port)
     tokens = sidecar.login(plain.port), sidecar.login(streaming.port)
-    return Subject(plain, streaming, *tokens, sizes)
+    return Subject(plain, streaming, *tokens, sizes, lab)
