@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sidecar.auth.cached_credential import CachedCredential
-from sidecar.auth.claims import claim_matches, interned_set, roles_of, scopes_of
+from sidecar.auth.claims import (
+    claim_matches,
+    display_name,
+    interned_set,
+    roles_of,
+    scopes_of,
+)
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denylist import revocable_token
+from sidecar.auth.identity import Identity
 from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
@@ -213,10 +220,7 @@ class Gate:
         return Reason.NOT_YET_VALID if now < need.not_before else need
 
     def _bind(self, need: CachedCredential, session: Session, now: float) -> Deny | None:
-        """Bind this session to this credential.
-
-        Returns a denial if the session belongs to another credential, or if its user is gone.
-        """
+        """Bind this session to this credential; a denial if it is another's or its user is gone."""
         verified = need.verified
         if not belongs(session, need.token_id, verified):
             return self._denials[Reason.SESSION_MISMATCH]
@@ -249,19 +253,24 @@ class Gate:
         claims = self._logins.token_claims(verified, stated, session)
         if claims is None:
             return self._denials[Reason.USER_GONE]
+        user = verified.user
         if claims is not stated and (present := msgspec.json.encode(claims)) != payload:
             payload = present  # otherwise both share one object
+            user = display_name(claims, verified.subject)
         sid, expires = verified.session_id, verified.expires
         if session is not None:
             sid, expires = sid or session.sid, min(expires, session.exp)
+        named = Identity(claims, user, verified.subject, verified.issuer, sid)
         return Allow(
-            identity=self._identity.lines(claims, verified.subject, sid),
+            identity=self._identity.lines(named),
             subject=verified.subject,
             session_id=sid,
             payload=payload,
             expires=expires,
             roles=interned_set(roles_of(claims) or ()),
             scopes=interned_set(scopes_of(claims) or ()),
+            issuer=verified.issuer,
+            local=verified.local,
         )
 
     def _allow_cookie(self, session: Session) -> Allow | Deny:
@@ -269,14 +278,18 @@ class Gate:
         claims = self._logins.present_claims(session.method, session.sub, session.claims)
         if claims is None:
             return self._denials[Reason.USER_GONE]
+        subject, sid, issuer = session.sub, session.sid, self._verifier.issuer
+        named = Identity(claims, display_name(claims, subject), subject, issuer, sid)
         return Allow(
-            identity=self._identity.lines(claims, session.sub, session.sid),
-            subject=session.sub,
-            session_id=session.sid,
-            payload=msgspec.json.encode({**claims, "sub": session.sub, "sid": session.sid}),
+            identity=self._identity.lines(named),
+            subject=subject,
+            session_id=sid,
+            payload=msgspec.json.encode({**claims, "sub": subject, "sid": sid}),
             expires=session.exp,
             roles=interned_set(roles_of(claims) or ()),
             scopes=interned_set(scopes_of(claims) or ()),
+            issuer=issuer,
+            local=True,
         )
 
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:

@@ -76,9 +76,8 @@ class PasswordLogins:
         The token says so itself, because not every token has a session that could. Tokens of the
         same issuer that were made elsewhere, or by `sidecar token mint`, do not.
         """
-        if session is not None and session.method == PASSWORD:
-            return True
-        return (
-            verified.issuer == self._issuer == stated.get("client_id")
-            and stated.get(AMR) == PASSWORD_USED
+        if not verified.local:
+            return False
+        return (session is not None and session.method == PASSWORD) or (
+            stated.get("client_id") == self._issuer and stated.get(AMR) == PASSWORD_USED
         )

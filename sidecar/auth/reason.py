@@ -23,6 +23,8 @@ class Reason(Enum):
     TOKEN_TOO_LONG = ("token_too_long", 401, INVALID_TOKEN)
     TOKEN_MALFORMED = ("token_malformed", 401, INVALID_TOKEN)
     TOKEN_TYPE = ("token_type", 401, INVALID_TOKEN)
+    ID_TOKEN = ("id_token", 401, INVALID_TOKEN)
+    LOGOUT_TOKEN = ("logout_token", 401, INVALID_TOKEN)
     ALGORITHM = ("algorithm", 401, INVALID_TOKEN)
     ISSUER_UNKNOWN = ("issuer_unknown", 401, INVALID_TOKEN)
     KEY_UNKNOWN = ("key_unknown", 401, INVALID_TOKEN)

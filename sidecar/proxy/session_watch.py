@@ -57,7 +57,7 @@ class WatchedStream:
         self.route = route
         self.head = head
         self.end = end
-        self.sid = allow.session_id
+        self.sid = allow.session_id if allow.local else ""  # of the login here
         self.expires = allow.expires or 0.0
         self.token = ""  # the id of its session's current token
         self.listed = False  # in the heap of expiry times

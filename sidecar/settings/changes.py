@@ -89,8 +89,11 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
 
 
 def files_of(settings: Settings) -> Iterator[str]:
-    """Yield the path of every file that the settings name."""
+    """Yield the path of every file that the settings name and that is read with them.
+
+    An issuer's `token_file` is read whenever its keys are fetched.
+    """
     for table in (settings, *settings.issuer):
         for name in table.__struct_fields__:
-            if name.endswith("_file") and getattr(table, name):
+            if name.endswith("_file") and name != "token_file" and getattr(table, name):
                 yield getattr(table, name)

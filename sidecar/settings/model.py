@@ -26,6 +26,7 @@ ASYMMETRIC: Final = (
     "EdDSA",
 )
 NO_SECRET: Final = Secret("")
+ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 
 Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -43,7 +44,13 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     issuer: Annotated[str, kinds.text()]
-    audience: Annotated[str, kinds.text("a string on one line", empty=True)] = ""  # empty: any
+    audience: Annotated[
+        str,
+        kinds.text(
+            'the name of this application in the issuer\'s tokens (their "aud"), '
+            f'or "{ANY_AUDIENCE}" to accept tokens for any application'
+        ),
+    ]
     jwks_url: Annotated[str, net.web_url()] = ""
     key_file: File = ""
     ca_file: File = ""  # authorities of the certificate at jwks_url; empty: the system's
@@ -52,6 +59,8 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], kinds.listed(kinds.choice(*ASYMMETRIC), "a list of algorithms")
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
+    id_tokens: Annotated[bool, kinds.switch()] = False
+    user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_secret_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     allow_weak_secrets: Annotated[bool, kinds.switch()] = False
     jwt_private_key_file: File = ""
+    jwt_private_key_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     jwt_algorithm: Annotated[str, kinds.choice("", *SECRET_BYTES, *ASYMMETRIC)] = ""
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
     jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"

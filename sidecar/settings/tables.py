@@ -27,6 +27,7 @@ _RESERVED: Final = frozenset(
     {
         "x-auth-user",
         "x-auth-subject",
+        "x-auth-issuer",
         "x-auth-roles",
         "x-auth-scopes",
         "x-auth-session",

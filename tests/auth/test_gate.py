@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.gate import Gate
-from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.identity import Identity, IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.reason import Reason
@@ -48,6 +48,7 @@ VERIFIER = Verifier(
         IssuerConfig(issuer="sessionless", session_mode=SessionMode.NONE),
     ],
     KeyRing([secret_key(ISSUER, SECRET), secret_key("sessionless", SECRET)]),
+    IssuerConfig(issuer=ISSUER),
 )
 
 TOKEN = token()
@@ -124,13 +125,15 @@ def test_bearer_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == CLAIMS
     assert allowed == Allow(
-        identity=IDENTITY.lines(CLAIMS, "alice", "s1"),
+        identity=IDENTITY.lines(Identity(CLAIMS, "alice", "alice", ISSUER, "s1")),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
         expires=NOW + 500,
         roles=frozenset(("user",)),
         scopes=frozenset(("read", "write")),
+        issuer=ISSUER,
+        local=True,
     )
     later = decided(gate(), REQUIRED, request(BEARER), session(exp=NOW + 5000))
     assert isinstance(later, Allow)
@@ -144,13 +147,15 @@ def test_cookie_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == {**live.claims, "sub": "alice", "sid": "s1"}
     assert allowed == Allow(
-        identity=IDENTITY.lines(live.claims, "alice", "s1"),
+        identity=IDENTITY.lines(Identity(live.claims, "alice", "alice", ISSUER, "s1")),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
         expires=NOW + 900,
         roles=frozenset(("user",)),
         scopes=frozenset(("read",)),
+        issuer=ISSUER,
+        local=True,
     )
 
 
@@ -671,15 +676,17 @@ def test_users_and_streams() -> None:
 def test_users_and_tokens_without_sessions() -> None:
     """A token that needs no session follows the users too, if it is that of a password login."""
     issuer = "sessionless"
+    config = IssuerConfig(issuer=issuer, session_mode=SessionMode.NONE)
+    own = Verifier([config], KeyRing([secret_key(issuer, SECRET)]), config)
     claims = {"iss": issuer, "client_id": issuer, "amr": ["pwd"], "roles": ["admin"]}
     head = request(b"Bearer " + token(claims))
     free = request(b"Bearer " + token({"iss": issuer, "roles": ["admin"]}))
     for held, reason in ((["admin"], None), (["user"], Reason.ROLE), (None, Reason.USER_GONE)):
-        on = gate(logins=PasswordLogins(Users(held), issuer))
+        on = Gate(own, IDENTITY, logins=PasswordLogins(Users(held), issuer))
         for _ in range(2):
             assert why(decided(on, ADMINS, head)) is reason
         assert why(decided(on, ADMINS, free)) is None
-        verified = VERIFIER.verify_access(token(claims), NOW)
+        verified = own.verify_access(token(claims), NOW)
         assert isinstance(verified, Verified)
         assert why(on.trust(ADMINS, verified)) is reason
 

@@ -22,7 +22,8 @@ AT_LOGIN: Final = {"roles": ["admin"], "scopes": ["read"], "tenant": "acme"}
 NOW_IN_FILE: Final = {"roles": ["user"], "scopes": ["write", "list"], "level": 3}
 KEY: Final = secret_key(ISSUER, SECRET)
 OWN: Final = Issuer(KEY, secret_key(ISSUER, REFRESH_SECRET), issuer=ISSUER, audience=AUDIENCE)
-VERIFIER: Final = Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([KEY]))
+CONFIG: Final = IssuerConfig(issuer=ISSUER)
+VERIFIER: Final = Verifier([CONFIG], KeyRing([KEY]), CONFIG)
 
 
 class Table:
@@ -131,7 +132,8 @@ def test_tokens_that_were_made_elsewhere(changed: dict[str, Any]) -> None:
     """An identity provider's users are its own, even if they used a password there."""
     _, verified = token()
     stated = verified.claims | changed
-    verified = msgspec.structs.replace(verified, issuer=stated["iss"])
+    local = stated["iss"] == ISSUER
+    verified = msgspec.structs.replace(verified, issuer=stated["iss"], local=local)
     claims = PasswordLogins(Table(), ISSUER).token_claims(verified, stated, None)
     assert claims is stated
 

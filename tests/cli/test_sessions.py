@@ -222,11 +222,13 @@ def test_a_wrong_password(
 ISSUERS = """
 [[issuer]]
 issuer = "https://id.example"
+audience = "app"
 jwks_url = "https://id.example/keys"
 session_mode = "denylist"
 
 [[issuer]]
 issuer = "https://other.example"
+audience = "app"
 jwks_url = "https://other.example/keys"
 session_mode = "none"
 """

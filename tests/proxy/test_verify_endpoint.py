@@ -28,7 +28,10 @@ ROUTES = (
     {"path": "/hosted/*", "hosts": ["public.example"], "access": "public"},
     {"path": "/shared/*", "methods": ["PUT"], "preflight": "pass"},
 )
-IDENTITY = ("x-auth-user", "x-auth-subject", "x-auth-roles", "x-auth-scopes", "x-auth-session")
+IDENTITY = (
+    *("x-auth-user", "x-auth-subject", "x-auth-issuer"),
+    *("x-auth-roles", "x-auth-scopes", "x-auth-session"),
+)
 VERIFY = "/auth/verify"
 
 UNREADABLE = (

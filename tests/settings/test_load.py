@@ -649,38 +649,59 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         pytest.param("issuer = 'x'", "issuer: expected tables under [[issuer]]", id="issuer-text"),
         pytest.param(
-            "[[issuer]]\nkey_file = ''",
+            "[[issuer]]\naudience = 'a'\nkey_file = ''",
             "issuer[1].issuer: expected a non-empty string",
             id="issuer-none",
         ),
         pytest.param(
-            "[[issuer]]\nissuer = 'a'",
+            "[[issuer]]\nissuer = 'a'\njwks_url = 'https://a'",
+            "issuer[1].audience: expected the name of this application in the issuer's tokens "
+            '(their "aud"), or "*" to accept tokens for any application; not set',
+            id="issuer-without-audience",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\njwks_url = 'https://a'\naudience = ''",
+            "issuer[1].audience: expected the name of this application in the issuer's tokens "
+            '(their "aud"), or "*" to accept tokens for any application; got ""',
+            id="issuer-with-empty-audience",
+        ),
+        pytest.param(
+            "jwks_url = 'https://a'\njwt_audience = ''",
+            "jwt_audience: expected the name of this application in the issuer's tokens (their "
+            '"aud"), because jwks_url is set; or "*" to accept tokens for any application',
+            id="published-keys-without-audience",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'",
             "issuer[1]: expected jwks_url or key_file, because the issuer is no URL at which its "
             "metadata could be",
             id="no-keys",
         ),
         pytest.param(
-            "[[issuer]]\nissuer = 'a'\njwks_url = 'https://a/k'\nkey_file = '/dev/null'",
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'\n"
+            "jwks_url = 'https://a/k'\nkey_file = '/dev/null'",
             "issuer[1]: expected either jwks_url or key_file, not both",
             id="two-sources-of-keys",
         ),
         pytest.param(
-            "[[issuer]]\nissuer = 'a'\nkey_file = '/dev/null'\nca_file = '/dev/null'",
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'\n"
+            "key_file = '/dev/null'\nca_file = '/dev/null'",
             "issuer[1]: expected ca_file and token_file without key_file",
             id="nothing-to-fetch",
         ),
         pytest.param(
-            "[[issuer]]\nissuer = 'a'\nkey_file = 'absent.pem'",
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'\nkey_file = 'absent.pem'",
             "issuer[1].key_file: cannot be read: No such file or directory",
             id="issuer-file",
         ),
         pytest.param(
-            "[[issuer]]\nissuer='a'\njwks_url='https://a'\n[[issuer]]\nissuer='a'\njwks_url='https://b'",
+            "[[issuer]]\nissuer='a'\naudience='b'\njwks_url='https://a'\n"
+            "[[issuer]]\nissuer='a'\naudience='b'\njwks_url='https://b'",
             "issuer[2].issuer: expected each issuer once",
             id="issuer-twice",
         ),
         pytest.param(
-            "[[issuer]]\nissuer='auth-sidecar'\njwks_url='https://a'",
+            "[[issuer]]\nissuer='auth-sidecar'\naudience='b'\njwks_url='https://a'",
             'issuer: expected issuers other than jwt_issuer ("auth-sidecar")',
             id="issuer-own",
         ),
@@ -803,6 +824,8 @@ def test_tables_are_read(tmp_path: Path) -> None:
         key_file = "idp.pem"
         algorithms = ["RS256"]
         session_mode = "none"
+        id_tokens = true
+        user_claim = "email"
         """,
     )
     settings = settings_from(env=SECRETS, file=file)
@@ -814,3 +837,4 @@ def test_tables_are_read(tmp_path: Path) -> None:
     (issuer,) = settings.issuer
     assert issuer.key_file == str(tmp_path / "idp.pem")
     assert (issuer.algorithms, issuer.session_mode) == (("RS256",), "none")
+    assert (issuer.audience, issuer.id_tokens, issuer.user_claim) == ("app", True, "email")
