@@ -350,7 +350,6 @@ CHANGES: Final[Mapping[str, Change]] = {
     "jwt_private_key_file": Change("private.pem", lambda it: live(it).published_keys),
     "jwt_private_key_previous_file": Change("private.pem", lambda it: live(it).published_keys),
     "jwt_algorithm": Change("HS512", issued, {"jwt_secret": LONG}),
-    "jwt_audience": Change("other", accepts(lambda: mint(aud="other"))),
     "jwks_url": Change("https://127.0.0.1:9/keys", lambda it: "JwksFetcher" in repr(it.trust)),
     "jwt_leeway": Change("60s", accepts(lambda: mint(exp=int(time.time()) - 30))),
     "session_outage": Change("strict", lambda it: context(it).routes.default.outage),

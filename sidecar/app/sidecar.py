@@ -66,7 +66,8 @@ class Sidecar:
         components = build.make_components(settings)
         self.trust = Trust(settings, components)
         self.metrics.certificates = components.expiries
-        self._store = build.make_store(settings, self.metrics)
+        self._mac = build.make_value_mac(settings)
+        self._store = build.make_store(settings, self.metrics, self._mac)
         self._started_at = time.monotonic()
         self._listener: Listener | None = None
         self.context: DataPlaneContext | None = None
@@ -94,6 +95,7 @@ class Sidecar:
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
             "started": self.started,
             "draining": self.draining,
+            "realm": self._mac.realm,
             "store": self._store.describe(),
             "breaker": self.metrics.breaker_state,
             "store_transitions": self._store.transitions,
@@ -154,6 +156,7 @@ class Sidecar:
         # `replace` is first because it may raise.
         before = self.trust.current.users
         self.trust.replace(merged, components, foreign)
+        self._mac.replace_secrets(build.refresh_secrets(merged))
         self._count_routes(components.routes)
         self.settings, self._waiting = merged, waiting
         self.metrics.certificates = components.expiries

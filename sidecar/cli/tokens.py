@@ -85,7 +85,7 @@ def inspect(arguments: Namespace) -> bool:
 async def _write(settings: Settings, grant: Grant) -> None:
     """Write a session to Redis. Raises CommandFailed if that is impossible."""
     settings = structs.replace(settings, state_dir="")  # it belongs to the running sidecar
-    store = build.make_store(settings, Metrics(()))
+    store = build.make_store(settings, Metrics(()), build.make_value_mac(settings))
     try:
         await store.start()
         if store.degraded or not await store.write(grant) or store.degraded:

@@ -35,6 +35,7 @@ FIXED: Final = frozenset(
         "upstream_max_connections",
         # tokens
         "jwt_issuer",
+        "jwt_audience",
         "access_token_expiry",
         "refresh_token_expiry",
         "refresh_grace",
@@ -59,6 +60,7 @@ FIXED: Final = frozenset(
         "redis_cert_file",
         "redis_key_file",
         "redis_timeout",
+        "redis_key_prefix",
         # requests and logs
         "paths_ambiguous",
         "max_head_size",

@@ -27,6 +27,10 @@ ASYMMETRIC: Final = (
 )
 NO_SECRET: Final = Secret("")
 ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
+# No characters of a pattern, because ACL rules and scans use the prefix in patterns. No braces: in
+# a cluster, they would put every key on one node.
+KEY_PREFIX: Final = r"[A-Za-z0-9_.:/@-]{1,64}"
+KEY_PREFIX_EXPECTED: Final = "1 to 64 of the characters A–Z a–z 0–9 _ . : / @ -"  # noqa: RUF001
 
 Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -132,6 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_cert_file: File = ""
     redis_key_file: File = ""
     redis_timeout: Seconds = 0.1
+    redis_key_prefix: Annotated[str, kinds.matching(KEY_PREFIX, KEY_PREFIX_EXPECTED)] = "session:"
 
     # Login
     users_file: File = ""

@@ -384,8 +384,9 @@ async def test_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
     async with changing(tmp_path, jwt_secret=random, refresh_secret=random[::-1]) as one:
         assert warnings() == []
-        await one.change(jwt_secret=random, refresh_secret=random[::-1], jwt_audience="")
-        assert warnings() == ["jwt_audience"]
+        everyone = ("0.0.0.0/0",)
+        await one.change(jwt_secret=random, refresh_secret=random[::-1], trusted_proxies=everyone)
+        assert warnings() == ["trusted_proxies"]
         await one.change(jwt_secret=OTHER_SECRET, refresh_secret=random[::-1], users=())
         assert warnings() == ["jwt_secret", f"users_file {tmp_path}/users.toml"]
         assert OTHER_SECRET not in caplog.text

@@ -70,6 +70,30 @@ def test_two_secrets_are_enough() -> None:
     assert settings == Settings(jwt_secret=Secret(ACCESS), refresh_secret=Secret(REFRESH))
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        pytest.param("", id="empty"),  # in the file; an empty variable is not set
+        pytest.param("a b:", id="space"),
+        pytest.param("a*", id="pattern"),
+        pytest.param("a?", id="any-character"),
+        pytest.param("[ab]:", id="class"),
+        pytest.param("a\\", id="escape"),
+        pytest.param("{a}:", id="hash-tag"),
+        pytest.param("é:", id="not-ascii"),
+        pytest.param("a" * 65, id="long"),
+    ],
+)
+def test_a_prefix_that_is_a_pattern(prefix: str, tmp_path: Path) -> None:
+    """The prefix of keys is part of patterns, and must not put a cluster's keys on one node."""
+    file = write(tmp_path, f"redis_key_prefix = '{prefix}'")
+    with pytest.raises(ConfigError, match="redis_key_prefix: expected 1 to 64 of the characters"):
+        settings_from(env=SECRETS, file=file)
+    assert (
+        settings_from(env=SECRETS | {"REDIS_KEY_PREFIX": "orders:"}).redis_key_prefix == "orders:"
+    )
+
+
 def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
     """The first source that has a setting wins, and is reported as its origin."""
     file = write(
