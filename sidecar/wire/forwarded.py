@@ -129,3 +129,25 @@ class Forwarding:
             if _NODE.match(first):
                 return first.decode("latin-1")
         return self._address.decode("latin-1")
+
+    def caller(self, head: RequestHead) -> str:
+        """Return whom limits apply to: the peer, or the last address that a trusted peer names.
+
+        The addresses before the last one are the client's own words. Of an IPv6 address it is the
+        network of 64 bits, which one client has for itself.
+        """
+        address = self._address.decode("latin-1")
+        if self.trusted and head.forwarded is not None:
+            last = head.forwarded.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip()
+            if _NODE.match(last):
+                address = last.decode("latin-1")
+        if address[0] == "[":
+            address = address[1:].partition("]")[0]
+        if address.count(":") < 2:
+            return address.partition(":")[0]  # some proxies name the port too
+        try:
+            network = ipaddress.IPv6Network((address, 64), strict=False)
+        except ValueError:  # with a scope, or no address at all
+            return address
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+        return str(mapped or network)
