@@ -24,10 +24,11 @@ from sidecar.app.trust import Trust
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
+from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.session_watch import SessionWatcher
-from sidecar.proxy.upstream_pool import InProcessConnector, UpstreamPool, UpstreamPoolLimits
+from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
 from sidecar.sessions.tiered.breaker import State as BreakerState
 from sidecar.settings import merge
 from sidecar.tasks import Tasks, wait_any
@@ -244,7 +245,7 @@ class Sidecar:
         live.start()
         self.trust.on_change = live.look_again
         self._count_routes(components.routes)
-        return DataPlaneContext(
+        context = DataPlaneContext(
             build.make_data_plane_config(settings, components),
             gate=gate,
             store=self._store,
@@ -263,6 +264,8 @@ class Sidecar:
             on_unknown_key=self.trust.refetch_keys,
             session_watcher=live,
         )
+        metrics.body_buffer, metrics.uploads = context.staged, upstreams["upstream"].uploads
+        return context
 
     async def _serve_admin(self, sock: socket.socket) -> None:
         limits = build.make_head_limits(self.settings)

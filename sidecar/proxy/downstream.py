@@ -134,7 +134,7 @@ class Downstream(ClientConnection):
                 return
             self._held = body.rest
             if first:
-                exchange.unsent = [first]
+                exchange.first = first
         exchange.start()
 
     def _wait_for_head(self, data: bytes, limit: int) -> None:

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from sidecar.telemetry.metrics import Histogram, JournalFigures, Metrics, NearCacheFigures
+    from sidecar.telemetry.metrics import (
+        Histogram,
+        JournalFigures,
+        Metrics,
+        NearCacheFigures,
+        ShareFigures,
+        UploadFigures,
+    )
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -154,6 +161,8 @@ class MetricsCollector(Collector):
             "side",
             metrics.connections,
         )
+        if metrics.body_buffer is not None and metrics.uploads is not None:
+            yield from _uploads(metrics.body_buffer, metrics.uploads)
         yield _labelled(
             CounterMetricFamily,
             "sidecar_config_reloads_total",
@@ -195,6 +204,21 @@ class MetricsCollector(Collector):
         )
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
+
+
+def _uploads(body_buffer: ShareFigures, uploads: UploadFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "sidecar_body_buffer_bytes",
+        "Bytes of request bodies that are kept until they can be forwarded.",
+        value=body_buffer.used,
+    )
+    yield _labelled(
+        GaugeMetricFamily,
+        "sidecar_uploads",
+        "Requests with unfinished bodies that have, or wait for, an upstream connection.",
+        "state",
+        {"forwarded": uploads.share.used, "waiting": len(uploads.waiting)},
+    )
 
 
 def _journal(journal: JournalFigures) -> Iterator[Metric]:

@@ -58,6 +58,7 @@ def make_limits(settings: Settings) -> Limits:
         queue_timeout=settings.upstream_queue_timeout,
         connections=settings.max_connections,
         requests=settings.max_requests or sys.maxsize,
+        body_buffer=settings.body_buffer_size,
         body_rate=settings.min_body_rate,
         form_size=BODY_LIMIT,
         form_timeout=BODY_TIMEOUT,

@@ -20,6 +20,7 @@ LIMITS = {
     "upstream_queue_timeout": "queue_timeout",
     "max_connections": "connections",
     "max_requests": "requests",
+    "body_buffer_size": "body_buffer",
     "min_body_rate": "body_rate",
     "min_send_rate": "send_rate",
 }
