@@ -34,6 +34,7 @@ from bench import (
     soak,
     transfer,
     unfinished,
+    uploads,
     usage,
 )
 from bench.children import Children, StartError
@@ -165,17 +166,19 @@ CHECKS: dict[str, Callable[[Subject], list[Outcome]]] = {
 }
 
 
-# Each check has its own Redis, sidecars and section in the results file.
+# Each check has its own sidecars, and a Redis if it needs one, and its section in the results file.
 SHARED: dict[str, Callable[[Lab], Finding]] = {
     "near": near.check,
     "cold": cold.check,
     "many": many.check,
     "revocation": revocation.check,
     "restarts": restarts.check,
+    "uploads": uploads.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-UNPINNED = frozenset({"revocation", "restarts", "soak"})  # more busy programs than CPUs
+TITLES = {"soak": "A long load", "uploads": "Slow clients"}
+UNPINNED = frozenset({"revocation", "restarts", "soak", "uploads"})  # more busy programs than CPUs
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -274,7 +277,7 @@ def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
     sys.stdout.flush()
     if arguments.write_results:
         parts = [outcome_table(outcomes), *details]
-        title = "Shared sessions" if name in SHARED else "A long load"
+        title = TITLES.get(name, "Shared sessions")
         write(arguments.results, f"check {name}", f"{title}: `{name}`", parts)
     return outcomes
 

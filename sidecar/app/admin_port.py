@@ -15,9 +15,10 @@ from sidecar.api.admin import build_admin
 from sidecar.api.serving import Runner
 from sidecar.app import build
 from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneConfig, DataPlaneContext, Limits, make_request_ids
 from sidecar.proxy.listener import Listener
-from sidecar.proxy.upstream_pool import InProcessConnector, UpstreamPool, UpstreamPoolLimits
+from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
 from sidecar.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
 from sidecar.wire.headers import FieldLines, HeaderKinds

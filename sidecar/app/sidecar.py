@@ -22,10 +22,11 @@ from sidecar.app.trust import Trust, end_logins
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
+from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.session_watch import SessionWatcher
-from sidecar.proxy.upstream_pool import InProcessConnector, UpstreamPool, UpstreamPoolLimits
+from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
 from sidecar.sessions.tiered.breaker import State as BreakerState
 from sidecar.settings import merge
 from sidecar.tasks import Tasks, wait_any
@@ -257,7 +258,7 @@ class Sidecar:
         live.start()
         self.trust.on_change = live.look_again
         self._count_routes(components.routes)
-        return DataPlaneContext(
+        context = DataPlaneContext(
             build.make_data_plane_config(settings, components),
             gate=gate,
             store=self._store,
@@ -276,6 +277,8 @@ class Sidecar:
             on_unknown_key=self.trust.refetch_keys,
             session_watcher=live,
         )
+        metrics.body_buffer, metrics.uploads = context.staged, upstreams["upstream"].uploads
+        return context
 
 
 def _bind(address: Address) -> socket.socket:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
+from sidecar.proxy.fair_share import FairShare
 from sidecar.proxy.held import HeldOctets
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from sidecar.wire.replies import ReplyTemplate
     from sidecar.wire.target import TargetParser
 
-# Octets that all client connections together keep of requests that are not complete, and of heads
-# that were complete and may be repeated. One connection may keep 32 KiB and more of either.
+# Octets that all client connections together keep: of heads, logins and pipelined requests that are
+# not complete; of heads that were complete and may be repeated; of request bodies that wait for
+# their session, their rest or an upstream connection.
 UNFINISHED: Final = 4 * 1024 * 1024
 REMEMBERED: Final = 24 * 1024 * 1024
+BUFFERED: Final = 32 * 1024 * 1024
 _SUFFIXES: Final = tuple(b"%03x" % number for number in range(4096))
 
 
@@ -56,6 +59,7 @@ class Limits:
     requests: int = sys.maxsize  # in flight at once
     body_grace: float = 20.0  # for a request's body to begin; it may be this far behind its rate
     body_rate: float = 500.0  # octets a second of a request's body; 0 is no bound
+    body_buffer: int = 64 * 1024  # octets of a body that must arrive before it is forwarded
     backlog: int = 64 * 1024  # octets of pipelined requests kept while one is answered
     form_size: int = 64 * 1024  # octets of a body for the control plane
     form_timeout: float = 10.0  # for a body for the control plane to arrive
@@ -108,6 +112,7 @@ class DataPlaneContext:
     credentials: CredentialFilter = field(
         default_factory=lambda: CredentialFilter(b"__Host-session")
     )
+    staged: FairShare = field(default_factory=lambda: FairShare(BUFFERED))  # octets, by caller
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key

@@ -142,7 +142,7 @@ class Downstream(ClientConnection):
                 return
             self._held = body.rest
             if first:
-                exchange.unsent = [first]
+                exchange.first = first
         exchange.start()
         if self._held:
             self._context.unfinished.put(self, len(self._held))

@@ -10,7 +10,7 @@ import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final
 
-from sidecar.wire.client_address import is_among, parse_address
+from sidecar.wire.client_address import client_of, is_among, named_client, parse_address
 from sidecar.wire.target import is_host
 
 if TYPE_CHECKING:
@@ -123,3 +123,14 @@ class Forwarding:
             if _NODE.match(first):
                 return first.decode("latin-1")
         return self._address.decode("latin-1")
+
+    def caller(self, head: RequestHead, networks: Sequence[Network]) -> str:
+        """Return whom limits apply to: the client that a trusted peer names, or the peer itself.
+
+        `networks` are those of trusted proxies; see `wire.client_address`.
+        """
+        client = ""
+        if self.trusted and head.forwarded is not None:
+            client = named_client(head.forwarded.get(b"x-forwarded-for", b""), networks)
+        address = self._address.decode("latin-1")
+        return client or client_of(parse_address(address)) or address

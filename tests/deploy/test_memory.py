@@ -61,5 +61,5 @@ def test_the_rows_are_those_of_the_defaults() -> None:
     together = {how: mib for how, mib in rows().values() if "together" in how}
     assert together == {
         f"{octets // MIB} MiB together": octets // MIB
-        for octets in (context.UNFINISHED, context.REMEMBERED)
+        for octets in (context.UNFINISHED, context.REMEMBERED, context.BUFFERED)
     }

@@ -27,8 +27,8 @@ from tests.peers.memory_transport import MemoryTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.proxy.connectors import Connector
     from sidecar.proxy.upstream import UpstreamConnection
-    from sidecar.proxy.upstream_pool import Connector
     from sidecar.wire.client_address import Network
 
 PUBLIC: Final = (RouteRule(path="/*", access=Access.PUBLIC),)

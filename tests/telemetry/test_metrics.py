@@ -37,6 +37,8 @@ NAMES = {
     "sidecar_requests_in_flight": "gauge",
     "sidecar_connections": "gauge",
     "sidecar_clients_refused_total": "counter",
+    "sidecar_body_buffer_bytes": "gauge",
+    "sidecar_uploads": "gauge",
     "sidecar_config_reloads_total": "counter",
     "sidecar_config_last_reload_successful": "gauge",
     "sidecar_config_last_reload_success_timestamp_seconds": "gauge",

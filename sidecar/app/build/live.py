@@ -63,6 +63,7 @@ def make_limits(settings: Settings) -> Limits:
         connections=settings.max_connections,
         per_address=settings.max_connections_per_address,
         requests=settings.max_requests or sys.maxsize,
+        body_buffer=settings.body_buffer_size,
         body_rate=settings.min_body_rate,
         form_size=BODY_LIMIT,
         form_timeout=BODY_TIMEOUT,

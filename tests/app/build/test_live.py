@@ -21,6 +21,7 @@ LIMITS = {
     "max_connections": "connections",
     "max_connections_per_address": "per_address",
     "max_requests": "requests",
+    "body_buffer_size": "body_buffer",
     "min_body_rate": "body_rate",
     "min_send_rate": "send_rate",
 }
