@@ -1,12 +1,13 @@
 # The image of the sidecar. Build it with `docker build -t auth-sidecar:0.1.0 .`
 #
 # Both stages use BASE, so that the packages run on the interpreter for which they were installed.
-# To use another registry or a digest:  --build-arg BASE=registry.example.com/python:3.13-slim@sha256:…
+# The digest pins its content. To update it: docker buildx imagetools inspect python:3.13-slim-trixie
+# To use another registry:  --build-arg BASE=registry.example.com/python:3.13-slim@sha256:…
 #
 # RUN is in exec form, which needs no shell in the base image but allows one command only. Consecutive RUN
 # instructions are therefore intended:
 # hadolint global ignore=DL3059
-ARG BASE=python:3.13-slim
+ARG BASE=python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 # ── build stage: installs every package by its hash into a virtual environment without pip ───────────────
 FROM ${BASE} AS build

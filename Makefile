@@ -21,8 +21,8 @@ help: ## Show this list
 	@echo "  PYTHON=/path/to/python3.11 selects the Python for a new environment"
 
 .PHONY: run
-run: $(VENV)/.run ## Start the demo: the sidecar in front of a small application
-	@exec $(BIN)/sidecar demo
+run: $(VENV)/.run ## Start the demo: the sidecar in front of a small application; ARGS="--port 8000"
+	@exec $(BIN)/sidecar demo $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.dev servers lint types unit ## Run everything that CI checks: servers, lint, types, tests

@@ -30,8 +30,9 @@ LOOKED_UP, KNOWN = 0.99, 0.01  # keys read per request: minimum if cold, maximum
 def check(lab: Lab) -> Finding:
     """Run the check."""
     lab.start_redis()
-    pairs = seeding.mint(lab, TOKENS)
-    seeding.insert(lab.redis_port, (one for pair in pairs for one in seeding.commands(pair.grant)))
+    pairs, mac = seeding.mint(lab, TOKENS), seeding.mac_of(lab)
+    written = (each for pair in pairs for each in seeding.commands(pair.grant, mac))
+    seeding.insert(lab.redis_port, written)
     file = seeding.write_tokens(lab.directory / "tokens", (pair.access_token for pair in pairs))
     started = sidecar.start(lab, "sidecar", redis=True)
     meter = Meter(lab, usage.tree(started.child.pid), started.port, CONNECTIONS, asks=True)
@@ -53,7 +54,8 @@ def forgotten(
     lab: Lab, meter: Meter, pairs: list[TokenPair], file: Path, begin: int
 ) -> tuple[Pass, Pass]:
     """Rewrite these sessions, which evicts them from the near cache; run a cold and a warm pass."""
-    again = (seeding.token_command(pair.grant.session) for pair in pairs)
+    mac = seeding.mac_of(lab)
+    again = (seeding.token_command(pair.grant.session, mac) for pair in pairs)
     seeding.insert(lab.redis_port, again)
     meter.settle()
     rotation = load.Rotation(file, begin, len(pairs))

@@ -7,9 +7,11 @@ passwords are involved, because hashing them takes longer than everything else.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 
 from bench.seeding import invented
+from sidecar.auth.value_mac import ValueMac
 from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.store import RedisStore
@@ -20,8 +22,9 @@ TICK = 0.01  # seconds
 
 async def write(port: int, rate: int) -> None:
     """Write logins for ever. Raises RedisUnavailable if a write fails."""
+    mac = ValueMac([secrets.token_bytes(32)], "bench", "bench")  # no sidecar reads these logins
     client = connect(RedisConfig(url=Secret(f"redis://127.0.0.1:{port}/0"), timeout=1.0))
-    store = RedisStore(client, Metrics(), timeout=1.0)
+    store = RedisStore(client, Metrics(), mac, timeout=1.0)
     clock = asyncio.get_running_loop().time
     began, written = clock(), 0
     while True:

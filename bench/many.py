@@ -97,10 +97,11 @@ def check(lab: Lab) -> Finding:
 
 def seed(lab: Lab) -> Path:
     """Write a million sessions to Redis, and return the file of the tokens to use."""
-    pairs = seeding.mint(lab, KNOWN)
-    seeding.insert(lab.redis_port, (one for pair in pairs for one in seeding.commands(pair.grant)))
+    pairs, mac = seeding.mint(lab, KNOWN), seeding.mac_of(lab)
+    written = (one for pair in pairs for one in seeding.commands(pair.grant, mac))
+    seeding.insert(lab.redis_port, written)
     others = seeding.invented(STORED - KNOWN)
-    seeding.insert(lab.redis_port, (seeding.token_command(grant.session) for grant in others))
+    seeding.insert(lab.redis_port, (seeding.token_command(grant.session, mac) for grant in others))
     return write(lab.directory / "shared-tokens", [pair.access_token for pair in pairs])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,10 @@ from sidecar.auth.session import (
     encode_session,
 )
 from sidecar.auth.symmetric import secret_key
+from sidecar.auth.value_mac import Purpose, ValueMac
 from sidecar.sessions.redis import login_hash
-from sidecar.sessions.redis.keyspace import LOGIN, RECORD, REFRESH, TOKEN, USER
+from sidecar.sessions.redis.key_names import DEFAULT_PREFIX, KeyNames
+from sidecar.sessions.redis.keyspace import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,6 +39,7 @@ REFRESH_SECONDS = 7 * 86400
 PER_CHUNK = 5_000
 CLIENT = ClientInfo("bench", "127.0.0.1")
 CLAIMS = {"roles": ["user"]}
+METHOD = "bench"  # these logins need no user in the users file, as those with a password do
 
 
 def mint(lab: Lab, number: int) -> list[TokenPair]:
@@ -49,9 +53,10 @@ def mint(lab: Lab, number: int) -> list[TokenPair]:
         refresh_ttl=REFRESH_SECONDS,
     )
     now, key = time.time(), SessionKey.SHA256
+    logins = (new_login(f"user-{n}", CLAIMS, now) for n in range(number))
     return [
-        issue_pair(issuer, new_login(f"user-{n}", CLAIMS, now), CLIENT, now, session_key=key)
-        for n in range(number)
+        issue_pair(issuer, replace(each, method=METHOD), CLIENT, now, session_key=key)
+        for each in logins
     ]
 
 
@@ -91,28 +96,35 @@ def write_tokens(path: Path, tokens: Iterable[str]) -> Path:
     return path
 
 
-def token_command(session: Session) -> bytes:
+def mac_of(lab: Lab) -> ValueMac:
+    """The MAC that the measured sidecars expect of values in Redis."""
+    return ValueMac([lab.refresh_secret.encode()], ISSUER, AUDIENCE)
+
+
+def token_command(session: Session, mac: ValueMac) -> bytes:
     """The command that writes a session under its token id, the only key that a look-up reads."""
     life = b"%d" % int((session.exp - time.time()) * 1000)
-    return command(b"SET", TOKEN + session.id.encode(), encode_session(session), b"PX", life)
+    key = KeyNames(DEFAULT_PREFIX, mac.realm).token(session.id)
+    value = mac.sign(Purpose.SESSION, key, encode_session(session))
+    return command(b"SET", key, value, b"PX", life)
 
 
-def commands(grant: Grant) -> Iterator[bytes]:
+def commands(grant: Grant, mac: ValueMac) -> Iterator[bytes]:
     """All commands that write a login, in the sidecar's order."""
     session, refresh, refresh_id = grant.session, grant.refresh, grant.refresh_id
     if refresh is None or refresh_id is None:
         raise ValueError("expected a grant with a refresh token")
     now = time.time()
     life = b"%d" % int((refresh.exp - now) * 1000)
-    keys = REFRESH + refresh_id.encode(), LOGIN + session.sid.encode(), USER + session.sub.encode()
-    fields = [
-        part if isinstance(part, bytes) else part.encode()
-        for pair in login_hash.fields_of(grant, now, refresh.exp).items()
-        for part in pair
-    ]
-    yield token_command(session)
-    yield command(b"HSET", keys[0], RECORD.encode(), encode_refresh(refresh, refresh_id))
-    yield command(b"HSET", keys[1], *fields)
+    names = KeyNames(DEFAULT_PREFIX, mac.realm)
+    keys = names.refresh(refresh_id), names.login(session.sid), names.user(session.sub)
+    record = mac.sign(Purpose.REFRESH, keys[0], encode_refresh(refresh, refresh_id))
+    fields = login_hash.fields_of(grant, keys[1], now, refresh.exp, mac.sign)
+    yield token_command(session, mac)
+    yield command(b"HSET", keys[0], RECORD.encode(), record)
+    yield command(
+        b"HSET", keys[1], *(part for name in fields for part in (name.encode(), fields[name]))
+    )
     yield command(b"ZADD", keys[2], repr(refresh.exp).encode(), session.sid.encode())
     for key in keys:
         yield command(b"PEXPIRE", key, life)

@@ -91,8 +91,9 @@ async def soaked(lab: Lab, plan: Plan) -> Seen:
 
 def fill(lab: Lab, started: sidecar.Started) -> list[str]:
     """Write sessions to Redis and use each once, so that bounded caches are full from then on."""
-    pairs = seeding.mint(lab, STORED)
-    seeding.insert(lab.redis_port, [seeding.token_command(pair.grant.session) for pair in pairs])
+    pairs, mac = seeding.mint(lab, STORED), seeding.mac_of(lab)
+    written = [seeding.token_command(pair.grant.session, mac) for pair in pairs]
+    seeding.insert(lab.redis_port, written)
     tokens = [pair.access_token for pair in pairs]
     file = seeding.write_tokens(lab.directory / "tokens", tokens)
     each = load.Rotation(file, 0, STORED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -17,10 +18,10 @@ PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked `needs(program, …)` if one of the programs is missing."""
+    """Skip a test marked `needs(program, …)` if one of the programs or files is missing."""
     for marker in item.iter_markers("needs"):
         for program in marker.args:
-            if shutil.which(program, path=PATH) is None:
+            if shutil.which(program, path=PATH) is None and not Path(program).is_file():
                 pytest.skip(f"{program} is missing")
 
 

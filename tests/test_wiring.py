@@ -349,8 +349,8 @@ CHANGES: Final[Mapping[str, Change]] = {
         True, accepts(lambda: mint(secret="a weak one")), also={"jwt_secret": "a weak one"}
     ),
     "jwt_private_key_file": Change("private.pem", lambda it: live(it).published_keys),
+    "jwt_private_key_previous_file": Change("private.pem", lambda it: live(it).published_keys),
     "jwt_algorithm": Change("HS512", issued, {"jwt_secret": LONG}),
-    "jwt_audience": Change("other", accepts(lambda: mint(aud="other"))),
     "jwks_url": Change("https://127.0.0.1:9/keys", lambda it: "JwksFetcher" in repr(it.trust)),
     "jwt_leeway": Change("60s", accepts(lambda: mint(exp=int(time.time()) - 30))),
     "session_outage": Change("strict", lambda it: context(it).routes.default.outage),
@@ -375,7 +375,14 @@ CHANGES: Final[Mapping[str, Change]] = {
         [{"path": "/x", "name": "x"}], lambda it: [each.name for each in context(it).routes.all]
     ),
     "issuer": Change(
-        [{"issuer": FOREIGN, "key_file": "public.pem", "session_mode": "none"}],
+        [
+            {
+                "issuer": FOREIGN,
+                "audience": "*",
+                "key_file": "public.pem",
+                "session_mode": "none",
+            }
+        ],
         accepts(foreign),
     ),
 }

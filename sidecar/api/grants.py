@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sidecar.auth.session import Grant, RefreshRecord, Session, SessionKey, refresh_id, token_id
+from sidecar.auth.session import (
+    PASSWORD,
+    Grant,
+    RefreshRecord,
+    Session,
+    SessionKey,
+    refresh_id,
+    token_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +35,7 @@ class Login:
     sub: str
     claims: Mapping[str, Any]
     created: float
-    method: str = "password"
+    method: str = PASSWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,9 @@ def issue_pair(
     """A pair of tokens for this login; `replaces` is the id of the access token that it ends."""
     created = login.created
     access = issuer.access(
-        login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16), created=created
+        *(login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16)),
+        created=created,
+        method=login.method,
     )
     refresh = issuer.refresh(login.sub, login.sid, now, secrets.token_urlsafe(16), created=created)
     session = _session(

@@ -16,7 +16,7 @@ from aiohttp import web
 from sidecar.api.callers import find_subject
 from sidecar.api.cookies import set_session_cookie
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
-from sidecar.api.pages import CONTENT_SECURITY_POLICY
+from sidecar.api.pages import SIGN_IN_POLICY
 from sidecar.api.passwords import Verdict
 from sidecar.api.problems import (
     CHALLENGE,
@@ -173,12 +173,15 @@ async def _end_presented(request: web.Request) -> None:
 async def _check(request: web.Request, method: Method, credentials: Credentials) -> User | Result:
     """The user with this name and password, after exactly one password check for any name."""
     services = request.app[SERVICES]
-    users = services.config.current.users
-    verdict = await services.passwords.check(
-        users.hash_of(credentials.username), credentials.password
-    )
-    user = users.find(credentials.username)
-    if verdict is Verdict.RIGHT and user is not None and not user.disabled:
+    expected = services.config.current.users.hash_of(credentials.username)
+    verdict = await services.passwords.check(expected, credentials.password)
+    # A reload meanwhile may have removed or changed the user.
+    user = services.config.current.users.find(credentials.username)
+    if (
+        (verdict is Verdict.RIGHT and user is not None)
+        and not user.disabled
+        and user.password_hash == expected
+    ):
         return user
     result = Result.BUSY if verdict is Verdict.BUSY else Result.REFUSED
     services.metrics.logins[method, result] += 1
@@ -234,7 +237,7 @@ def _page(
     page = request.app[SERVICES].config.current.sign_in
     text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
     response = web.Response(status=status, text=text, content_type="text/html")
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Content-Security-Policy"] = SIGN_IN_POLICY
     if status == 401:
         response.headers["WWW-Authenticate"] = CHALLENGE
     if status == 503:

@@ -37,6 +37,8 @@ from sidecar.auth.strict_json import parse_object
 from sidecar.auth.tokens import SessionMode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sidecar.api.services import Services
     from sidecar.auth.tokens import Verified
 
@@ -113,7 +115,7 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     if isinstance(credentials, Bearer):
         token = credentials.token
         identifier = token_id(token, services.session_key)
-        found.append(_login_of(services, token, verifier.verify_access(token, now), identifier))
+        found.append(_login_of(token, verifier.verify_access, now, identifier))
     elif isinstance(credentials, SessionCookie):
         if not is_same_origin(head):
             raise denied(request, Reason.CROSS_ORIGIN)
@@ -121,8 +123,7 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     elif credentials is not Reason.NO_CREDENTIALS:
         found.append(credentials)
     if refresh_token:
-        verified = verifier.verify_refresh(refresh_token, now)
-        found.append(_login_of(services, refresh_token, verified))
+        found.append(_login_of(refresh_token, verifier.verify_refresh, now))
     logins = [each for each in found if isinstance(each, _Login)]
     for reason in found:
         if isinstance(reason, Reason) and not logins:
@@ -131,20 +132,27 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
 
 
 def _login_of(
-    services: Services, token: bytes, verified: Verified | Reason, identifier: str = ""
+    token: bytes,
+    verify: Callable[[bytes, float], Verified | Reason],
+    now: float,
+    identifier: str = "",
 ) -> _Login | Reason:
-    """The login of a token, even of an expired one: expiry is the last check, so the rest was good.
+    """The login of a token, even of an expired one, which counts as it did before it expired.
 
     The sid of another issuer's token does not name a login here.
     """
-    own = services.config.current.issuer.issuer
+    verified = verify(token, now)
     if verified is Reason.EXPIRED:
         claims = parse_object(urlsafe_b64decode(token.split(b".")[1] + b"==")) or {}
-        return _Login(identifier, claims.get("sid", "") if claims.get("iss") == own else "")
+        before = verify(token, claims["exp"] - 1)  # a date, or it would not have expired
+        return _Login(identifier, "" if isinstance(before, Reason) else _own_sid(before))
     if isinstance(verified, Reason):
         return verified
-    sid = verified.session_id if verified.issuer == own else ""
-    return _Login(identifier, sid, verified, content_digest(token))
+    return _Login(identifier, _own_sid(verified), verified, content_digest(token))
+
+
+def _own_sid(token: Verified) -> str:
+    return token.session_id if token.local else ""
 
 
 async def _end(request: web.Request, login: _Login) -> None:
@@ -166,9 +174,11 @@ async def _end_all(request: web.Request, refresh_token: bytes, token: Verified |
     services = request.app[SERVICES]
     subject = await _refreshable(services, refresh_token)
     if not subject:
-        subject = (await require_caller(request)).subject
-        if token is not None and token.issuer != services.config.current.issuer.issuer:
-            await _revoke_all(request, token)
+        caller = await require_caller(request)
+        subject = caller.subject
+        if not caller.local:
+            if token is not None:
+                await _revoke_all(request, token)
             return
     ended = await services.store.revoke_user(subject)
     extra = {"user": subject, "ended": ended, "request_id": request_id(request)}
@@ -176,17 +186,20 @@ async def _end_all(request: web.Request, refresh_token: bytes, token: Verified |
 
 
 async def _revoke_all(request: web.Request, token: Verified) -> None:
-    """Revoke everything that this issuer gave this user before now.
+    """Revoke everything that this issuer gave this user before now, by the issuer's clock.
 
-    A user here with the same name is another person and keeps their logins.
+    How far that clock is ahead is known as far as tokens showed it. More would refuse the token of
+    a user who logs in again at once. A user here with the same name is another person and keeps
+    their logins.
     """
     services = request.app[SERVICES]
     if token.session_mode is not SessionMode.DENYLIST:
         return
     now = services.clock()
+    before = now + services.config.current.verifier.clock_ahead(token.issuer)
     until = max(now + services.longest, token.expires)
     name = revocation_name(RevocationKind.USER, token.issuer, token.subject)
-    await services.store.revocations.revoke({name: Revocation(now, until)})
+    await services.store.revocations.revoke({name: Revocation(before, until)})
     extra = {"user": token.subject, "issuer": token.issuer, "request_id": request_id(request)}
     logger.info("logout everywhere", extra=extra)
 

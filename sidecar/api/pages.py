@@ -1,4 +1,7 @@
-"""The HTML pages: sign-in and errors. They contain no script, and every value is escaped.
+"""The HTML pages: sign-in and errors. Every value is escaped.
+
+The sign-in page works without scripts. Its one script keeps the `#fragment` of the address to which
+the user returns, which browsers do not send.
 
 Knows no requests and no sessions. Handlers pass plain text; a value without a placeholder, or a
 placeholder without a value, raises ValueError.
@@ -44,14 +47,22 @@ class _Template:
 
 
 _STYLE: Final = (_FOLDER / "style.css").read_text(encoding="utf-8")
-_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_SCRIPT: Final = (_FOLDER / "fragment.js").read_text(encoding="utf-8")
+
+
+def _source(text: str) -> str:
+    """The source expression that allows exactly this style sheet or script (CSP 3)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
 # The only style sheet is allowed by its hash; scripts and frames are not. There is no
 # `form-action`: Chromium (156) applies it to every redirect that follows a form, so a login whose
 # landing page has moved would fail.
 CONTENT_SECURITY_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; "
+    f"default-src 'none'; style-src {_source(_STYLE)}; img-src data:; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+SIGN_IN_POLICY: Final = f"{CONTENT_SECURITY_POLICY}; script-src {_source(_SCRIPT)}"
 _HEAD: Final = _Template("head.html").fill({"style": _STYLE})
 _SIGN_IN: Final = _Template("sign_in.html")
 _SIGNED_IN: Final = _Template("signed_in.html")
@@ -106,6 +117,7 @@ class SignInPage:
             {
                 **self._texts,
                 "head": _HEAD,
+                "script": _SCRIPT,
                 "action": SIGN_IN_PATH,
                 "state": "Error: " if error else "",
                 "message": message,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from sidecar.api.grants import ClientInfo
     from sidecar.api.services import Services
-    from sidecar.api.users import Users
     from sidecar.auth.session import RefreshRecord
 
 logger = logging.getLogger(__name__)
@@ -113,17 +112,21 @@ class Rotation:
         if (record.sid, record.sub) != (verified.session_id, verified.subject):
             return Result.INVALID, None
         self.sid = record.sid
+        claims = self._services.config.current.logins.present_claims(
+            record.method, record.sub, record.claims
+        )
+        if claims is None:
+            return await self._end(Result.USER_GONE)
         if record.used_at is None:
-            return await self._rotate(record)
+            return await self._rotate(record, claims)
         return await self._repeat(record, record.used_at)
 
-    async def _rotate(self, record: RefreshRecord) -> tuple[Result, TokenPair | None]:
+    async def _rotate(
+        self, record: RefreshRecord, claims: Mapping[str, Any]
+    ) -> tuple[Result, TokenPair | None]:
         services, now = self._services, self._now
         if now >= record.created + services.config.current.issuer.max_age:
             return await self._end(Result.TOO_OLD)
-        claims = _claims_now(services.config.current.users, record)
-        if claims is None:
-            return await self._end(Result.USER_GONE)
         pair = self._successor(record, claims)
         sealed = seal(self._token, msgspec.json.encode(pair), secrets.token_bytes(NONCE_BYTES))
         used = msgspec.structs.replace(record, used_at=now, sealed=sealed)
@@ -175,14 +178,3 @@ class Rotation:
             session_key=self._services.session_key,
             replaces=record.token_id,
         )
-
-
-def _claims_now(users: Users, record: RefreshRecord) -> Mapping[str, Any] | None:
-    """The user's present claims; None if the user was disabled or removed after the login.
-
-    Only a login with a password belongs to the users file: another subject may have the same name.
-    """
-    if record.method != "password":
-        return record.claims
-    user = users.find(record.sub)
-    return None if user is None or user.disabled else user.claims

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
+from sidecar.auth.password_logins import PasswordLogins
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -40,6 +42,12 @@ class LiveConfig:
     published_keys: tuple[Key, ...]
     redirect_origins: frozenset[str]
     sign_in: SignInPage
+
+    @property
+    def logins(self) -> PasswordLogins:
+        """What the users file says now about the logins of its users."""
+        users = self.users if self.users.configured else None
+        return PasswordLogins(users, self.issuer.issuer)
 
 
 class ConfigSource(Protocol):

@@ -72,8 +72,11 @@ async def end_session(request: web.Request) -> web.Response:
 async def _logins_of(caller: Allow, request: web.Request) -> list[SessionInfo]:
     """The logins of the caller's subject, if the login of this request is among them.
 
-    Otherwise the caller is a user of another issuer, who may have the same subject as a user here.
+    A user of another issuer has no logins here, but may have the subject and even the session id of
+    a user here.
     """
+    if not caller.local:
+        return []
     found = await request.app[SERVICES].store.sessions_of(caller.subject)
     return found if caller.session_id in {info.sid for info in found} else []
 

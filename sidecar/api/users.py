@@ -42,11 +42,15 @@ class User:
 
 
 class Users:
-    """Users by name. An unknown name gets a decoy hash, as costly to check as a real user's."""
+    """Users by name. An unknown name gets a decoy hash, as costly to check as a real user's.
 
-    __slots__ = ("_by_name", "_decoys")
+    `configured` is false where there is no users file: then the table says nothing about anybody.
+    """
 
-    def __init__(self, users: Iterable[User] = ()) -> None:
+    __slots__ = ("_by_name", "_decoys", "configured")
+
+    def __init__(self, users: Iterable[User] = (), *, configured: bool = True) -> None:
+        self.configured = configured
         self._by_name = MappingProxyType({user.name: user for user in users})
         costs = [user.password_hash for user in self] or [hash_password("")]
         self._decoys = tuple(map(decoy, costs))
@@ -64,6 +68,19 @@ class Users:
         """The user with exactly this name, even a disabled one."""
         return self._by_name.get(name)
 
+    def claims_of(self, name: str) -> Mapping[str, Any] | None:
+        """The user's roles, scopes and other claims; None for a removed or disabled user."""
+        user = self._by_name.get(name)
+        return None if user is None or user.disabled else user.claims
+
+    def ended_by(self, later: Users) -> list[str]:
+        """The names of users whose logins end when the table is replaced by `later`.
+
+        They are removed or disabled there, or have another password: a login with the old one may
+        be a thief's.
+        """
+        return [user.name for user in self if _ends(user, later.find(user.name))]
+
     def hash_of(self, name: str) -> str:
         """The hash to check a password against: the user's, or the decoy of an unknown name."""
         user = self._by_name.get(name)
@@ -71,6 +88,12 @@ class Users:
             return user.password_hash
         digest = hashlib.sha256(name.encode()).digest()
         return self._decoys[int.from_bytes(digest[:8]) % len(self._decoys)]
+
+
+def _ends(user: User, later: User | None) -> bool:
+    if later is None or later.password_hash != user.password_hash:
+        return True
+    return later.disabled and not user.disabled
 
 
 def load_users(path: Path) -> Users:

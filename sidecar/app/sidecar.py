@@ -20,7 +20,7 @@ from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import Services
 from sidecar.api.serving import Runner
 from sidecar.app import build
-from sidecar.app.trust import Trust
+from sidecar.app.trust import Trust, end_logins
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
@@ -67,7 +67,8 @@ class Sidecar:
         components = build.make_components(settings)
         self.trust = Trust(settings, components)
         self.metrics.certificates = components.expiries
-        self._store = build.make_store(settings, self.metrics)
+        self._mac = build.make_value_mac(settings)
+        self._store = build.make_store(settings, self.metrics, self._mac)
         self._started_at = time.monotonic()
         self._listener: Listener | None = None
         self.context: DataPlaneContext | None = None
@@ -94,6 +95,7 @@ class Sidecar:
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
             "started": self.started,
             "draining": self.draining,
+            "realm": self._mac.realm,
             "store": self._store.describe(),
             "breaker": self.metrics.breaker_state,
             "store_transitions": self._store.transitions,
@@ -149,7 +151,9 @@ class Sidecar:
         foreign = await self.trust.prepare(merged, components, self._tasks)
         # From here to the end without an `await`, so that no request sees a mixture.
         # `replace` is first because it may raise.
+        before = self.trust.current.users
         self.trust.replace(merged, components, foreign)
+        self._mac.replace_secrets(build.refresh_secrets(merged))
         self._count_routes(components.routes)
         self.settings, self._waiting = merged, waiting
         self.metrics.certificates = components.expiries
@@ -160,6 +164,9 @@ class Sidecar:
                 self.context.session_watcher.replace_routes(components.routes)
         if self._listener is not None:
             self._listener.identify()
+        gone = before.ended_by(self.trust.current.users)
+        if gone and self.started:
+            self._tasks.spawn(end_logins(self._store, gone), "end of users' logins")
         return waiting
 
     async def stop(self, *, delay: float = 0.0, hurry: asyncio.Event | None = None) -> None:

@@ -1,11 +1,13 @@
 """Whose tokens are accepted: the gate, and the users and keys in use.
 
-Owns the current `LiveConfig` and the fetching of other issuers' keys. A reload replaces everything
-between two turns of the event loop, so no decision sees a mixture of old and new.
+Owns the current `LiveConfig` and the fetching of other issuers' keys, and ends the logins of users
+who are gone. A reload replaces everything between two turns of the event loop, so no decision sees
+a mixture of old and new.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from sidecar.app import build
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from sidecar.app.build import Components
     from sidecar.auth.keys import Key, KeyRing
     from sidecar.issuers.jwks_fetch import JwksEndpoint, JwksFetcher
+    from sidecar.sessions.store import SessionStore
     from sidecar.settings import Settings
     from sidecar.tasks import Tasks
+
+logger = logging.getLogger("sidecar.users")
 
 
 class ForeignKeys:
@@ -88,6 +93,7 @@ class Trust:
         self.gate = Gate(
             self.current.verifier,
             components.identity,
+            self.current.logins,
             cookie_name=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
             cache_size=settings.session_cache_size,
@@ -130,8 +136,25 @@ class Trust:
 
     def _use(self, current: LiveConfig) -> None:
         self.current = current
-        self.gate.replace_verifier(current.verifier)
+        self.gate.replace(current.verifier, current.logins)
         self.on_change()
+
+
+async def end_logins(store: SessionStore, names: Sequence[str]) -> None:
+    """End every login of these users everywhere, and log how many there were.
+
+    The gate here already refuses those who were removed or disabled. In an outage the store keeps
+    the work for later, as it does for a logout.
+    """
+    for name in names:
+        try:
+            ended = await store.revoke_user(name)
+        except Exception:  # the other users' logins must end nevertheless
+            logger.exception("the logins of a user could not be ended", extra={"user": name})
+        else:
+            logger.info(
+                "logins of a removed or changed user ended", extra={"user": name, "ended": ended}
+            )
 
 
 def _nothing() -> None:

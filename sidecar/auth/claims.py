@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ROLES: Final = "roles"
+# Names that a user here may be shown under, the best first.
+DISPLAY_NAMES: Final = ("preferred_username", "name")
 # `scope` is a text (RFC 8693 section 4.2), `scopes` a list (our sessions), and `scp` either (Okta,
 # Entra).
 SCOPES: Final = ("scope", "scopes", "scp")
@@ -33,6 +35,18 @@ def scopes_of(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
         if value is not None:
             return tuple(value.split()) if isinstance(value, str) else _words(value)
     return ()
+
+
+def display_name(claims: Mapping[str, Any], subject: str) -> str:
+    """Return the name under which a user of this sidecar is known, or else the subject.
+
+    Only for claims that the operator wrote: elsewhere, users choose such names themselves.
+    """
+    for name in DISPLAY_NAMES:
+        value = claims.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return subject
 
 
 @lru_cache(4096)

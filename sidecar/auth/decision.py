@@ -20,7 +20,10 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 class Allow(msgspec.Struct, frozen=True, gc=False):
     """The request is allowed, until `expires` if that is set (seconds since the epoch).
 
-    `identity` is the block of identity header lines; `payload` is the JSON of all claims.
+    `identity` is the block of identity header lines; `payload` is the JSON of all claims. Two
+    callers are the same user only if both `issuer` and `subject` are equal. `local` means that this
+    sidecar issued the credential: only then do `subject` and `session_id` name a user and a login
+    here.
     """
 
     identity: bytes
@@ -30,6 +33,8 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     expires: float | None
     roles: frozenset[str] = _NOTHING
     scopes: frozenset[str] = _NOTHING
+    issuer: str = ""  # empty if nobody is signed in
+    local: bool = False
 
     def __repr__(self) -> str:
         return f"<Allow {self.subject!r} until {self.expires}>"

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sidecar.auth.cached_credential import CachedCredential
-from sidecar.auth.claims import claim_matches, interned_set, roles_of, scopes_of
+from sidecar.auth.claims import (
+    claim_matches,
+    display_name,
+    interned_set,
+    roles_of,
+    scopes_of,
+)
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denylist import revocable_token
+from sidecar.auth.identity import Identity
+from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import SessionKey, token_id
@@ -33,19 +41,29 @@ if TYPE_CHECKING:
 class Gate:
     """Decides about requests.
 
-    `replace_verifier` replaces the keys and forgets the tokens verified with the old ones.
+    `replace` replaces the keys and the users, and forgets what was decided by the old ones.
     `cache_size` limits the remembered bearer tokens and, separately, the remembered cookies.
     """
 
     __slots__ = (
-        *("_bearers", "_challenge", "_cookie_mark", "_cookie_name", "_cookies", "_denials"),
-        *("_identity", "_missing", "_revoked", "_session_key", "_verifier", "anonymous"),
+        *(
+            "_basis",
+            "_bearers",
+            "_challenge",
+            "_cookie_mark",
+            "_cookie_name",
+            "_cookies",
+            "_denials",
+        ),
+        *("_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
+        "anonymous",
     )
 
     def __init__(
         self,
         verifier: Verifier,
         identity: IdentityHeaders,
+        logins: PasswordLogins | None = None,
         *,
         cookie_name: str = "__Host-session",
         session_key: SessionKey = SessionKey.SHA256,
@@ -53,6 +71,8 @@ class Gate:
         cache_size: int = DEFAULT_SIZE,
     ) -> None:
         self._verifier = verifier
+        self._logins = PasswordLogins() if logins is None else logins
+        self._basis = object()  # another one for each pair of keys and users
         self._identity = identity
         self._cookie_name = cookie_name.encode("ascii")
         self._cookie_mark = self._cookie_name + b"="
@@ -68,10 +88,15 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate bearers={self._bearers!r} cookies={self._cookies!r}>"
 
-    def replace_verifier(self, verifier: Verifier) -> None:
-        """Verify with another verifier from now on, and forget every remembered token."""
-        self._verifier = verifier
+    def replace(self, verifier: Verifier, logins: PasswordLogins) -> None:
+        """Decide by other keys and users from now on.
+
+        Every remembered credential is forgotten. The next request of each is bound to its session
+        again, so the users cost nothing while they stay the same.
+        """
+        self._verifier, self._logins, self._basis = verifier, logins, object()
         self._bearers.clear()
+        self._cookies.clear()
 
     def deny(self, reason: Reason) -> Deny:
         """Return the prepared denial for a reason that was found outside the gate."""
@@ -82,7 +107,7 @@ class Gate:
         if route.public:
             return self.anonymous
         need = head.remembered
-        if not isinstance(need, CachedCredential) or need.verifier is not self._verifier:
+        if not isinstance(need, CachedCredential) or need.basis is not self._basis:
             need = self._find(head)
         if need is None or not need.not_before <= now < need.expires:
             return self._decide_anew(route, head, now)
@@ -112,12 +137,16 @@ class Gate:
     def trust(self, route: Route, verified: Verified) -> Allow | Deny:
         """Decide by a verified token alone, because its session cannot be looked up."""
         allow = self._allow_token(verified, None)
-        return self._authorise(route, allow) if route.restricted else allow
+        if isinstance(allow, Deny) or not route.restricted:
+            return allow
+        return self._authorise(route, allow)
 
     def admits(self, route: Route, session: Session) -> bool:
-        """Whether the user of this session meets the requirements of the route."""
+        """Whether the user of this session exists and meets the requirements of the route."""
         allow = self._allow_cookie(session)
-        return not (route.restricted and isinstance(self._authorise(route, allow), Deny))
+        if isinstance(allow, Allow) and route.restricted:
+            allow = self._authorise(route, allow)
+        return isinstance(allow, Allow)
 
     def _find(self, head: RequestHead) -> CachedCredential | None:
         """Return what is remembered of the credentials if the headers have the usual form."""
@@ -167,7 +196,7 @@ class Gate:
         # Remembered only in `_bind`, with a session: made-up values must not fill the cache.
         digest = sha256(value).digest()
         return self._cookies.entries.get(digest) or CachedCredential(
-            token_id(value, self._session_key), digest, None, self._verifier
+            token_id(value, self._session_key), digest, None, self._basis
         )
 
     def _need_of_token(self, token: bytes, now: float) -> CachedCredential | Reason:
@@ -179,59 +208,88 @@ class Gate:
                 return verified
             name = token_id(token, self._session_key)
             revocable = revocable_token(verified, name, token)
-            need = CachedCredential(name, digest, verified, self._verifier, revocable)
+            need = CachedCredential(name, digest, verified, self._basis, revocable)
             if need.decided:
-                need.allow = self._allow_token(verified, None)
+                allow = self._allow_token(verified, None)
+                if isinstance(allow, Deny):
+                    return allow.reason
+                need.allow = allow
             self._bearers.put(digest, need, now)
         if now >= need.expires:
             return Reason.EXPIRED
         return Reason.NOT_YET_VALID if now < need.not_before else need
 
     def _bind(self, need: CachedCredential, session: Session, now: float) -> Deny | None:
-        """Bind this session to this credential. Returns a denial if it belongs to another one."""
+        """Bind this session to this credential; a denial if it is another's or its user is gone."""
         verified = need.verified
         if not belongs(session, need.token_id, verified):
             return self._denials[Reason.SESSION_MISMATCH]
-        if session != need.session:  # a store may return an equal object each time
-            need.allow = (
+        # Keys and users may have been replaced while the session was looked up.
+        current = need.basis is self._basis
+        if session != need.session or not current:  # a store may return an equal object each time
+            allow = (
                 self._allow_cookie(session)
                 if verified is None
                 else self._allow_token(verified, session)
             )
+            if isinstance(allow, Deny):
+                return allow
+            need.allow = allow
         need.session = session
         # Share one string: with 100,000 tokens in use, each object less saves memory and cache
         # misses (measured: 130 octets a session).
         need.token_id = session.id
-        if verified is None:
+        if verified is None and current:
             need.until = session.exp
             self._cookies.put(need.digest, need, now)
         return None
 
-    def _allow_token(self, verified: Verified, session: Session | None) -> Allow:
-        """Build the Allow for a token: its own claims, and the login and expiry of its session."""
+    def _allow_token(self, verified: Verified, session: Session | None) -> Allow | Deny:
+        """Build the Allow for a token: its own claims, and the login and expiry of its session.
+
+        The claims about a user of the users file are those in the file now.
+        """
+        stated, payload = verified.claims, verified.payload
+        claims = self._logins.token_claims(verified, stated, session)
+        if claims is None:
+            return self._denials[Reason.USER_GONE]
+        user = verified.user
+        if claims is not stated and (present := msgspec.json.encode(claims)) != payload:
+            payload = present  # otherwise both share one object
+            user = display_name(claims, verified.subject)
         sid, expires = verified.session_id, verified.expires
         if session is not None:
             sid, expires = sid or session.sid, min(expires, session.exp)
+        named = Identity(claims, user, verified.subject, verified.issuer, sid)
         return Allow(
-            identity=self._identity.lines(verified.claims, verified.subject, sid),
+            identity=self._identity.lines(named),
             subject=verified.subject,
             session_id=sid,
-            payload=verified.payload,
+            payload=payload,
             expires=expires,
-            roles=interned_set(verified.roles),
-            scopes=interned_set(verified.scopes),
+            roles=interned_set(roles_of(claims) or ()),
+            scopes=interned_set(scopes_of(claims) or ()),
+            issuer=verified.issuer,
+            local=verified.local,
         )
 
-    def _allow_cookie(self, session: Session) -> Allow:
+    def _allow_cookie(self, session: Session) -> Allow | Deny:
         """Build the Allow for a cookie, from its session alone: the cookie itself is opaque."""
+        claims = self._logins.present_claims(session.method, session.sub, session.claims)
+        if claims is None:
+            return self._denials[Reason.USER_GONE]
+        subject, sid, issuer = session.sub, session.sid, self._verifier.issuer
+        named = Identity(claims, display_name(claims, subject), subject, issuer, sid)
         return Allow(
-            identity=self._identity.lines(session.claims, session.sub, session.sid),
-            subject=session.sub,
-            session_id=session.sid,
-            payload=msgspec.json.encode({**session.claims, "sub": session.sub, "sid": session.sid}),
+            identity=self._identity.lines(named),
+            subject=subject,
+            session_id=sid,
+            payload=msgspec.json.encode({**claims, "sub": subject, "sid": sid}),
             expires=session.exp,
-            roles=interned_set(roles_of(session.claims) or ()),
-            scopes=interned_set(scopes_of(session.claims) or ()),
+            roles=interned_set(roles_of(claims) or ()),
+            scopes=interned_set(scopes_of(claims) or ()),
+            issuer=issuer,
+            local=True,
         )
 
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:

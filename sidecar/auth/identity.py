@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 from sidecar.auth.claims import roles_of, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    Render = Callable[[Mapping[str, Any], str, str], str]
 
 # Of the characters in RFC 9110 section 5.6.2, only those that applications do not rewrite.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -34,8 +32,18 @@ _ITEM: Final = _VISIBLE.replace(",", "")
 _WORD: Final = _VISIBLE.replace(" ", "")
 
 
+class Identity(NamedTuple):
+    """Whom a request comes from. `subject` is unique for each `issuer` only."""
+
+    claims: Mapping[str, Any]
+    user: str  # the name that the application works with: the subject, or a claim
+    subject: str
+    issuer: str
+    session_id: str
+
+
 class IdentityHeaders:
-    """Writes the identity headers: five default ones, and `extra` (header name to claim name).
+    """Writes the identity headers: six default ones, and `extra` (header name to claim name).
 
     An `extra` header with the name of a default one replaces it. Raises ValueError for an `extra`
     name that is invalid, reserved, or given twice.
@@ -59,16 +67,15 @@ class IdentityHeaders:
             raise ValueError("expected header names that differ in more than case, - and _")
         self.names = frozenset(folded.encode() for folded in renders)
         self._renders = tuple((f"{name}: ".encode(), render) for name, render in renders.values())
-        self.anonymous = self.lines({}, "", "")
+        self.anonymous = self.lines(Identity({}, "", "", "", ""))
 
     def __repr__(self) -> str:
         return f"<IdentityHeaders {b' '.join(sorted(self.names)).decode()}>"
 
-    def lines(self, claims: Mapping[str, Any], subject: str, session_id: str) -> bytes:
+    def lines(self, identity: Identity) -> bytes:
         """Return every header as a `Name: value` line with CRLF; a missing claim is empty."""
         return b"".join(
-            b"%b%b\r\n" % (name, render(claims, subject, session_id).encode("ascii"))
-            for name, render in self._renders
+            b"%b%b\r\n" % (name, render(identity).encode("ascii")) for name, render in self._renders
         )
 
 
@@ -86,33 +93,34 @@ def _fold(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _user(claims: Mapping[str, Any], subject: str, _session_id: str) -> str:
-    for name in ("preferred_username", "name"):
-        value = claims.get(name)
-        if isinstance(value, str) and value:
-            return encode_value(value)
-    return encode_value(subject)
+def _user(identity: Identity) -> str:
+    return encode_value(identity.user)
 
 
-def _subject(_claims: Mapping[str, Any], subject: str, _session_id: str) -> str:
-    return encode_value(subject)
+def _subject(identity: Identity) -> str:
+    return encode_value(identity.subject)
 
 
-def _roles(claims: Mapping[str, Any], _subject: str, _session_id: str) -> str:
-    return ",".join(encode_value(role, _ITEM) for role in roles_of(claims) or ())
+def _issuer(identity: Identity) -> str:
+    return encode_value(identity.issuer)
 
 
-def _scopes(claims: Mapping[str, Any], _subject: str, _session_id: str) -> str:
-    return " ".join(encode_value(scope, _WORD) for scope in scopes_of(claims) or ())
+def _roles(identity: Identity) -> str:
+    return ",".join(encode_value(role, _ITEM) for role in roles_of(identity.claims) or ())
 
 
-def _session(_claims: Mapping[str, Any], _subject: str, session_id: str) -> str:
-    return encode_value(session_id)
+def _scopes(identity: Identity) -> str:
+    return " ".join(encode_value(scope, _WORD) for scope in scopes_of(identity.claims) or ())
 
 
-def _of_claim(claim: str) -> Render:
-    def render(claims: Mapping[str, Any], subject: str, session_id: str) -> str:
-        value = {"sub": subject, "sid": session_id}.get(claim) or claims.get(claim)
+def _session(identity: Identity) -> str:
+    return encode_value(identity.session_id)
+
+
+def _of_claim(claim: str) -> Callable[[Identity], str]:
+    def render(identity: Identity) -> str:
+        decided = {"sub": identity.subject, "sid": identity.session_id, "iss": identity.issuer}
+        value = decided.get(claim) or identity.claims.get(claim)
         if isinstance(value, list):
             return ",".join(encode_value(_text(each), _ITEM) for each in value)
         return encode_value(_text(value))
@@ -128,9 +136,10 @@ def _text(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-_DEFAULTS: Final[Mapping[str, Render]] = {
+_DEFAULTS: Final[Mapping[str, Callable[[Identity], str]]] = {
     "X-Auth-User": _user,
     "X-Auth-Subject": _subject,
+    "X-Auth-Issuer": _issuer,
     "X-Auth-Roles": _roles,
     "X-Auth-Scopes": _scopes,
     "X-Auth-Session": _session,

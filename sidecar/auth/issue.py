@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar.auth.claims import SCOPES, scopes_of
+from sidecar.auth.claims import ROLES, SCOPES, scopes_of
 from sidecar.auth.credentials import MAX_TOKEN
+from sidecar.auth.session import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 
     from sidecar.auth.keys import Key
 
-# Claims that only the sidecar sets. A user's claims with these names are dropped.
-RESERVED: Final = frozenset(
-    ("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "typ", *SCOPES)
+AMR: Final = "amr"  # how the user proved who they are (RFC 8176)
+PASSWORD_USED: Final = ["pwd"]  # its value after a login with a password
+
+# Claims about the token or the login, not about the user.
+REGISTERED: Final = frozenset(
+    ("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "typ", AMR)
 )
+# Claims that only the sidecar sets. A user's claims with these names are dropped.
+RESERVED: Final = REGISTERED | frozenset(SCOPES)
 
 NONCE_BYTES: Final = 12
 _SEAL: Final = b"auth-sidecar refresh successor 1"
@@ -86,16 +92,17 @@ class Issuer:
         jti: str,
         *,
         created: float | None = None,
+        method: str = "",
     ) -> str:
         """Issue an access token (RFC 9068); `claims` holds roles, scopes and other claims.
 
-        `created` is the time of the login. Raises ValueError if the token would be longer than the
-        sidecar itself accepts.
+        `created` is the time of the login, and `method` says how it began. Raises ValueError if the
+        token would be longer than the sidecar itself accepts.
         """
-        body = {name: value for name, value in claims.items() if name not in RESERVED}
-        body.setdefault("roles", [])
-        body["scope"] = " ".join(scopes_of(claims) or ())
+        body = user_claims(claims)
         body["client_id"] = self.issuer
+        if method == PASSWORD:
+            body[AMR] = PASSWORD_USED
         body |= self._registered(subject, sid, now, jti, self.access_expires(now, created))
         return _sign(self._signing_key, self._access_header, body)
 
@@ -119,6 +126,14 @@ class Issuer:
         if self._audience:
             body["aud"] = self._audience
         return body | {"iat": int(now), "exp": int(expires)}
+
+
+def user_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a user's claims in the form that access tokens have: with `scope` as one text."""
+    body = {name: value for name, value in claims.items() if name not in RESERVED}
+    body.setdefault(ROLES, [])
+    body["scope"] = " ".join(scopes_of(claims) or ())
+    return body
 
 
 def seal(used_token: bytes, plaintext: bytes, nonce: bytes) -> bytes:

@@ -51,8 +51,6 @@ def jwks_keys(issuer: str, document: bytes, algorithms: Sequence[str] = ()) -> J
         key = _read(issuer, jwk, algorithms)
         if isinstance(key, str):
             refused.append(f"key {number}: {key}")
-        elif key.kid and any((key.kid, key.alg) == (other.kid, other.alg) for other in keys):
-            refused.append(f"key {number}: expected a unique key id")
         else:
             keys.append(key)
     return JwksKeys(tuple(keys), tuple(refused))

@@ -13,9 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
+from sidecar.auth.value_mac import has_mac
+
 VERSION: Final = 1
 _MAX_TIMESTAMPS: Final = 4096
 
+PASSWORD: Final = "password"  # the `method` of a login with a password of the users file
 FOREIGN: Final = "foreign"  # the `method` of a session that another program wrote
 FOREVER: Final = 253402300799.0  # the end of the year 9999, for "until the store's TTL ends it"
 
@@ -66,7 +69,7 @@ class Session(msgspec.Struct, kw_only=True, gc=False):
     claims: dict[str, Any]
     created: float  # time of the login; refreshes do not change it
     exp: float  # when this credential expires
-    method: str = "password"
+    method: str = PASSWORD
     v: int = VERSION
 
 
@@ -83,7 +86,7 @@ class RefreshRecord(msgspec.Struct, kw_only=True, gc=False):
     exp: float
     token_id: str  # the access token issued with it; rotation ends that token
     claims: dict[str, Any]
-    method: str = "password"
+    method: str = PASSWORD
     used_at: float | None = None
     sealed: bytes = b""
     v: int = VERSION
@@ -123,6 +126,7 @@ class Unreadable(StrEnum):
     MALFORMED = "malformed"  # not JSON, not of this shape, or a field has an invalid value
     VERSION = "version"  # written in another version of this format
     MISMATCH = "mismatch"  # bound to another token: the value was copied or swapped
+    BAD_MAC = "bad_mac"  # not signed for this key by a sidecar of this realm
 
 
 class _Bound(msgspec.Struct):
@@ -167,13 +171,18 @@ def decode_session(value: bytes, token_id: str) -> Session | Unreadable:
     return session
 
 
-def adopt_session(value: bytes, token_id: str) -> Session | Unreadable:
+def adopt_session(signed: bytes | None, stored: bytes, token_id: str) -> Session | Unreadable:
     """Decode a value for SESSION_KEY=token, where any value counts as a live session.
 
-    A value that another program wrote becomes a foreign session. Only a session of ours that is
-    bound to another token is refused, because it must have been copied.
+    `signed` is the value whose MAC is valid; None if that of `stored` is not. A value that another
+    program wrote becomes a foreign session, of which nothing is believed. What claims to be a
+    session of ours must have a valid MAC, and must not have been copied from another token.
     """
-    session = decode_session(value, token_id)
+    if signed is None:
+        claimed = decode_session(stored, token_id)
+        ours = isinstance(claimed, Session) or claimed is Unreadable.MISMATCH
+        return Unreadable.BAD_MAC if ours or has_mac(stored) else foreign_session(token_id)
+    session = decode_session(signed, token_id)
     if session is Unreadable.MALFORMED or session is Unreadable.VERSION:
         return foreign_session(token_id)
     return session

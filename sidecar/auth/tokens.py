@@ -6,35 +6,32 @@ the configuration; a token only chooses among them by name.
 
 from __future__ import annotations
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar.auth.claims import roles_of, scopes_of
+from sidecar.auth.claim_checks import check_audience, check_names, is_date, is_text
+from sidecar.auth.claims import display_name, roles_of, scopes_of
+from sidecar.auth.compact import split_token
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
-from sidecar.auth.session import FOREVER, Session, TimestampInterner
+from sidecar.auth.session import Session, TimestampInterner
 from sidecar.auth.strict_json import parse_object, parse_trusted
+from sidecar.auth.token_kind import LOGOUT_TYPE, find_other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sidecar.auth.keys import Key
+
 ACCESS_TYPES: Final = frozenset(("at+jwt",))  # RFC 9068 section 2.1
 REFRESH_TYPES: Final = frozenset(("refresh+jwt",))
-FOREIGN_TYPES: Final = frozenset(
-    ("at+jwt", "jwt", "")
-)  # "" means that `typ` is missing, as in tokens of Okta and Cognito
+# "" means that `typ` is missing, as in tokens of Okta and Cognito.
+FOREIGN_TYPES: Final = frozenset(("at+jwt", "jwt", ""))
 
-MAX_DATE: Final = int(FOREVER)  # a time in milliseconds instead of seconds exceeds it
-
-# The form of sub, sid and jti, which also appear in logs and keys.
-_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 _NO_KEYS: Final = KeyRing()
 
 
@@ -51,7 +48,10 @@ class IssuerConfig:
     """What the tokens of one issuer must satisfy. An empty `issuer` is for tokens without `iss`.
 
     `types` are lower-case `typ` values without `application/`. Empty `audiences` and `algorithms`
-    are not checked, but a token's algorithm must always be that of its key.
+    are not checked, but a token's algorithm must always be that of its key. `foreign` means that
+    another service signs the tokens: it also signs other kinds of tokens, of which only ID tokens
+    can be accepted (`id_tokens`), and its users may choose their own names. The application knows
+    them by their subject, or by `user_claim`, which every token must then have.
     """
 
     issuer: str
@@ -59,6 +59,9 @@ class IssuerConfig:
     algorithms: frozenset[str] = frozenset()
     types: frozenset[str] = ACCESS_TYPES
     session_mode: SessionMode = SessionMode.REQUIRED
+    foreign: bool = False
+    id_tokens: bool = False
+    user_claim: str = ""
 
 
 # gc=False, here and for everything kept for each session: such objects cannot form cycles, and the
@@ -67,7 +70,9 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The contents of a verified token. `expires` and `not_before` already include the leeway."""
 
     issuer: str
+    local: bool  # this sidecar issued it: only such a token names a user and a login here
     subject: str
+    user: str  # the name that the application works with
     session_id: str  # empty when the token has no `sid`
     jti: str  # empty when there is none
     roles: tuple[str, ...]
@@ -85,15 +90,19 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """All claims, decoded from `payload` at each access."""
         return parse_trusted(self.payload)
 
-    def as_session(self, token_id: str) -> Session:
-        """Return a session with the subject, session id and expiry that this token states."""
-        issued = self.claims.get("iat")
+    def as_session(self, token_id: str, now: float) -> Session:
+        """Return a session as this token states it, to ask whether it was ended.
+
+        A date in the future says nothing about when the token was issued, so it counts as older
+        than any logout.
+        """
+        issued = self.claims.get("iat", 0)
         return Session(
             id=token_id,
-            sid=self.session_id,
-            sub=self.subject,
+            sid=self.session_id if self.local else "",
+            sub=self.subject if self.local else "",
             claims={},
-            created=float(issued) if isinstance(issued, int | float) else 0.0,
+            created=float(issued) if issued <= now else 0.0,
             exp=self.expires,
         )
 
@@ -112,10 +121,14 @@ def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
 class Verifier:
     """Verifies access and refresh tokens, with separate keys: neither passes for the other.
 
-    Immutable: new keys need a new verifier. `leeway` allows for clock differences, in seconds.
+    New keys need a new verifier. `leeway` allows for clock differences, in seconds. `issuer` is the
+    sidecar's own, that of refresh tokens.
     """
 
-    __slots__ = ("_access", "_access_keys", "_leeway", "_refresh", "_refresh_keys", "_timestamps")
+    __slots__ = (
+        *("_access", "_access_keys", "_ahead", "_leeway", "_refresh", "_refresh_keys"),
+        *("_timestamps", "issuer"),
+    )
 
     def __init__(
         self,
@@ -132,6 +145,8 @@ class Verifier:
         self._refresh_keys = refresh_keys
         self._leeway = leeway
         self._timestamps = TimestampInterner()
+        self._ahead: dict[str, float] = {}  # by issuer
+        self.issuer = "" if refresh is None else refresh.issuer
 
     def __repr__(self) -> str:
         return f"<Verifier {list(self._access)} {self._access_keys!r}>"
@@ -144,12 +159,16 @@ class Verifier:
         """Verify a refresh token: return its contents, or the reason for refusing it."""
         return self._verify(token, self._refresh, self._refresh_keys, now)
 
+    def clock_ahead(self, issuer: str) -> float:
+        """Return how many seconds the issuer's clock is ahead, by the tokens verified so far."""
+        return self._ahead.get(issuer, 0.0)
+
     def _verify(
         self, token: bytes, issuers: Mapping[str, IssuerConfig], keys: KeyRing, now: float
     ) -> Verified | Reason:
         if len(token) > MAX_TOKEN:
             return Reason.TOKEN_TOO_LONG
-        parts = _split(token)
+        parts = split_token(token)
         if parts is None:
             return Reason.TOKEN_MALFORMED
         header, claims, signature = parse_object(parts[0]), parse_object(parts[1]), parts[2]
@@ -158,20 +177,44 @@ class Verifier:
         config = _issuer_of(claims, issuers)
         if isinstance(config, Reason):
             return config
-        refused = _check_signature(token, signature, header, config, keys)
-        return refused or self._read_claims(claims, parts[1], config, now)
+        key = _check_signature(token, signature, header, config, keys)
+        if isinstance(key, Reason):
+            return key
+        # With `jwks_url`, another service issues tokens under this sidecar's name as well.
+        local = key.can_sign and config.issuer == self.issuer
+        if local and config.foreign:
+            config = replace(config, foreign=False)
+        return self._read_claims(claims, parts[1], config, now, local=local)
 
     def _read_claims(
-        self, claims: Mapping[str, Any], payload: bytes, config: IssuerConfig, now: float
+        self,
+        claims: Mapping[str, Any],
+        payload: bytes,
+        config: IssuerConfig,
+        now: float,
+        *,
+        local: bool,
     ) -> Verified | Reason:
-        refused = _check_texts(claims) or _check_audience(claims, config)
+        if config.foreign:
+            other_kind = find_other_kind(claims, id_tokens=config.id_tokens)
+            if other_kind is not None:
+                return other_kind
+        refused = check_names(claims) or check_audience(claims, config.audiences)
         if refused is not None:
             return refused
+        user = _user_of(claims, config)
+        if isinstance(user, Reason):
+            return user
         if "exp" not in claims:
             return Reason.CLAIM_MISSING
-        expires, begins = claims["exp"], claims.get("nbf", 0)
-        if not (_is_date(expires) and _is_date(begins) and _is_date(claims.get("iat", 0))):
+        expires, begins, issued = claims["exp"], claims.get("nbf", 0), claims.get("iat", 0)
+        if not (is_date(expires) and is_date(begins) and is_date(issued)):
             return Reason.CLAIM_INVALID
+        dated = config.foreign or config.session_mode is not SessionMode.REQUIRED
+        if dated:
+            # Otherwise the token would outlive a revocation of everything issued before now. With a
+            # session of its own it cannot, and a clock that was set back must end no login.
+            begins = max(begins, issued)
         roles, scopes = roles_of(claims), scopes_of(claims)
         if roles is None or scopes is None:
             return Reason.CLAIM_INVALID
@@ -179,9 +222,13 @@ class Verifier:
             return Reason.EXPIRED
         if now < begins - self._leeway:  # RFC 7519 section 4.1.5
             return Reason.NOT_YET_VALID
+        if dated and issued > now:
+            self._ahead[config.issuer] = max(self.clock_ahead(config.issuer), issued - now)
         return Verified(
             issuer=config.issuer,
+            local=local,
             subject=claims["sub"],
+            user=user,
             session_id=claims.get("sid", ""),
             jti=claims.get("jti", ""),
             roles=roles,
@@ -191,27 +238,6 @@ class Verifier:
             not_before=self._timestamps[begins - self._leeway],
             session_mode=config.session_mode,
         )
-
-
-def _split(token: bytes) -> list[bytes] | None:
-    """Decode header, payload and signature (RFC 7515 section 7.1); None if malformed."""
-    if token.count(b".") != 2:
-        return None
-    parts = [raw for part in token.split(b".") if (raw := _decode(part)) is not None]
-    return parts if len(parts) == 3 else None
-
-
-def _decode(part: bytes) -> bytes | None:
-    """Decode unpadded base64url (RFC 7515 section 2); None if it is not the canonical encoding.
-
-    A second encoding of the same token would have another token id, and could escape revocation.
-    """
-    try:
-        raw = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-    except Base64Error:  # wrong length
-        return None
-    # The decoder ignores characters outside base64url, so encode again and compare.
-    return raw if urlsafe_b64encode(raw).rstrip(b"=") == part else None
 
 
 def _issuer_of(
@@ -228,13 +254,18 @@ def _issuer_of(
 
 def _check_signature(
     token: bytes, signature: bytes, header: Mapping[str, Any], config: IssuerConfig, keys: KeyRing
-) -> Reason | None:
-    """Check header and signature (RFC 7515 section 4.1); jwk, jku, x5u and x5c are ignored."""
+) -> Key | Reason:
+    """Check header and signature (RFC 7515 section 4.1); jwk, jku, x5u and x5c are ignored.
+
+    Returns the key that made the signature.
+    """
     # No extension is supported (RFC 7515 section 4.1.11, RFC 7797).
     if "crit" in header or "b64" in header:
         return Reason.TOKEN_MALFORMED
-    if _type_of(header) not in config.types:
-        return Reason.TOKEN_TYPE
+    kind = _type_of(header)
+    if kind not in config.types:
+        foreign_logout = config.foreign and kind == LOGOUT_TYPE
+        return Reason.LOGOUT_TOKEN if foreign_logout else Reason.TOKEN_TYPE
     alg, kid = header.get("alg"), header.get("kid")
     if not isinstance(alg, str) or (config.algorithms and alg not in config.algorithms):
         return Reason.ALGORITHM
@@ -244,7 +275,7 @@ def _check_signature(
     if isinstance(found, Reason):
         return found
     message = token[: token.rindex(b".")]
-    return None if any(key.verify(message, signature) for key in found) else Reason.SIGNATURE
+    return next((key for key in found if key.verify(message, signature)), Reason.SIGNATURE)
 
 
 def _type_of(header: Mapping[str, Any]) -> str | None:
@@ -255,29 +286,17 @@ def _type_of(header: Mapping[str, Any]) -> str | None:
     return kind.lower().removeprefix("application/") or None
 
 
-def _check_texts(claims: Mapping[str, Any]) -> Reason | None:
-    if "sub" not in claims:
+def _user_of(claims: Mapping[str, Any], config: IssuerConfig) -> str | Reason:
+    """Return the name that the application works with.
+
+    Without the chosen claim there is none: the subject could be the name of another user.
+    """
+    subject: str = claims["sub"]
+    if not config.foreign:
+        return display_name(claims, subject)
+    if not config.user_claim:
+        return subject
+    if config.user_claim not in claims:
         return Reason.CLAIM_MISSING
-    for name in ("sub", "sid", "jti"):
-        value = claims.get(name, "-")
-        if not isinstance(value, str) or not _TEXT.fullmatch(value):
-            return Reason.CLAIM_INVALID
-    return None
-
-
-def _check_audience(claims: Mapping[str, Any], config: IssuerConfig) -> Reason | None:
-    """Check `aud`: a string or a list of strings, compared exactly (RFC 7519 section 4.1.3)."""
-    if "aud" not in claims:
-        return Reason.CLAIM_MISSING if config.audiences else None
-    value = claims["aud"]
-    audiences = value if isinstance(value, list) else [value]
-    if not all(isinstance(each, str) for each in audiences):
-        return Reason.CLAIM_INVALID
-    if not config.audiences:
-        return None
-    return Reason.AUDIENCE if config.audiences.isdisjoint(audiences) else None
-
-
-def _is_date(value: object) -> bool:
-    """Whether this is a NumericDate (RFC 7519 section 2) up to the year 9999, and not a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_DATE
+    user = claims[config.user_claim]
+    return user if is_text(user) else Reason.CLAIM_INVALID

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any, Final
 
+from sidecar import __version__
+
 MAIN: Final = """\
 examples:
   sidecar demo                            try it: with users, an application and curl commands
@@ -121,6 +123,22 @@ examples:
 """
 
 
+COMPLETION: Final = """\
+examples:
+  source <(sidecar completion bash)                               in this shell
+  sidecar completion bash > ~/.local/share/bash-completion/completions/sidecar
+  sidecar completion zsh > "${fpath[1]}/_sidecar"
+"""
+SHELLS: Final = ("bash", "zsh")
+
+# The commands, and those below `token` and `sessions`, to recognise a mistyped one
+COMMANDS: Final = {
+    "": ("run", "demo", "check", "hash-password", "token", "sessions", "completion", "version"),
+    "token": ("mint", "inspect"),
+    "sessions": ("list", "show", "revoke", "count"),
+}
+
+
 # The parser stores the text of each flag under the name of its setting; `settings` reads it.
 SETTING_FLAGS: Final = (
     ("--listen", "listen", "ADDRESS", "listen for clients here (default: 0.0.0.0:5005)"),
@@ -145,6 +163,8 @@ def build_parser() -> ArgumentParser:
         formatter_class=_Help,
         allow_abbrev=False,
     )
+    version = f"sidecar {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_settings(_add(commands, "run", "run the sidecar in front of an application", RUN))
     _add_ports(_add(commands, "demo", "run the sidecar in front of a demo application", DEMO))
@@ -152,13 +172,18 @@ def build_parser() -> ArgumentParser:
     _add_settings(check)
     check.add_argument("--print-config", action="store_true", help="print all settings as TOML")
     check.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
+    check.add_argument("--json", action="store_true", help="print the result as one JSON object")
     _add(commands, "hash-password", "hash a password for the users file", HASH_PASSWORD)
     token = _add(commands, "token", "make or inspect a token", TOKEN)
     tokens = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_mint(_add(tokens, "mint", "make an access token", MINT))
     about = "show the contents of a token, and whether it is accepted"
-    _add_config(_add(tokens, "inspect", about, INSPECT))
+    inspect = _add(tokens, "inspect", about, INSPECT)
+    _add_config(inspect)
+    inspect.add_argument("--json", action="store_true", help="print the result as one JSON object")
     _add_sessions(_add(commands, "sessions", "list, show, count or end sessions", SESSIONS))
+    completion = _add(commands, "completion", "print the completion for a shell", COMPLETION)
+    completion.add_argument("shell", choices=SHELLS, help="the shell that reads it")
     _add(commands, "version", "print the version", "")
     return parser
 

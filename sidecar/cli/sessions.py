@@ -18,6 +18,7 @@ from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
 from sidecar.sessions.redis.faults import RedisUnavailable, classify
 from sidecar.sessions.redis.scanner import SessionScanner
+from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -156,9 +157,10 @@ def _with_redis(
         raise UsageError("expected session_store = redis; sessions are in the memory of each pod")
 
     async def run() -> T:
-        client, store = build.make_remote(settings, timeout=_TIMEOUT)
+        mac = build.make_value_mac(settings)
+        client, store = build.make_remote(settings, Metrics(), mac, timeout=_TIMEOUT)
         try:
-            return await work(SessionScanner(client), store)
+            return await work(SessionScanner(client, store.keys), store)
         finally:
             await store.close()
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from sidecar.auth.claim_checks import MAX_DATE
 from sidecar.auth.reason import Reason
-from sidecar.auth.tokens import MAX_DATE, SessionMode
+from sidecar.auth.tokens import SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,16 +25,18 @@ TIMES: Final = ("iat", "nbf", "exp")
 MEANINGS: Final = {
     Reason.TOKEN_TOO_LONG: "it is longer than 8 KiB",
     Reason.TOKEN_MALFORMED: "it is not a JWT in canonical encoding, or has critical headers",
-    Reason.TOKEN_TYPE: 'its "typ" is not that of an access token ("at+jwt")',
+    Reason.TOKEN_TYPE: 'its "typ", or a claim that names its kind, is not that of an access token',
+    Reason.ID_TOKEN: "it is an ID token: it tells a client who logged in, and permits nothing",
+    Reason.LOGOUT_TOKEN: "it is a logout token: it tells a client that a user logged out",
     Reason.ALGORITHM: "its issuer has no key for its algorithm",
     Reason.ISSUER_UNKNOWN: 'its "iss" is not a configured issuer',
     Reason.KEY_UNKNOWN: 'its "kid" is not a known key (this command does not fetch a jwks_url)',
     Reason.SIGNATURE: "the configured key did not sign this header and these claims",
     Reason.AUDIENCE: 'its "aud" is not the configured audience',
-    Reason.CLAIM_MISSING: 'it lacks "iss", "sub", "exp" or "aud"',
+    Reason.CLAIM_MISSING: 'it lacks "iss", "sub", "exp", "aud" or the user_claim of its issuer',
     Reason.CLAIM_INVALID: "a claim has the wrong type or length",
     Reason.EXPIRED: "it has expired",
-    Reason.NOT_YET_VALID: "it is not valid yet",
+    Reason.NOT_YET_VALID: 'its "nbf" or "iat" is in the future',
 }
 
 CONDITIONS: Final = {
@@ -51,12 +54,35 @@ class Verdict:
     accepted: bool
 
 
-def show(token: bytes, now: float) -> list[str]:
-    """Return lines with the header, claims and times of a token, as far as they are readable."""
+def read(token: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return the header and the claims of a token; None if they are unreadable."""
     parts = [_decode(part) for part in token.split(b".")[:2]]
     if len(parts) < 2 or not all(isinstance(part, dict) for part in parts):
+        return None
+    return parts[0], parts[1]
+
+
+def as_json(token: bytes, verdict: Verdict) -> str:
+    """Return what `show` and `judge` say as one JSON object, with times in ISO 8601."""
+    header, claims = read(token) or (None, None)
+    times = {name: _iso(value) for name, value in _dates(claims or {})}
+    return json.dumps(
+        {
+            "header": header,
+            "claims": claims,
+            "times": times,
+            "accepted": verdict.accepted,
+            "verdict": list(verdict.lines),
+        }
+    )
+
+
+def show(token: bytes, now: float) -> list[str]:
+    """Return lines with the header, claims and times of a token, as far as they are readable."""
+    found = read(token)
+    if found is None:
         return ["not a JWT: expected JSON objects, base64url-encoded and separated by dots"]
-    header, claims = parts
+    header, claims = found
     return [
         *("header", _indented(header)),
         *("claims", _indented(claims)),
@@ -68,7 +94,9 @@ def judge(token: bytes, verifier: Verifier, now: float) -> Verdict:
     """Say whether a sidecar with this verifier accepts the token, and the exact reason if not."""
     found = verifier.verify_access(token, now)
     if not isinstance(found, Reason):
-        return Verdict(("accepted" + CONDITIONS[found.session_mode],), accepted=True)
+        accepted = "accepted" + CONDITIONS[found.session_mode]
+        whose = f"user {json.dumps(found.user)} of issuer {json.dumps(found.issuer)}"
+        return Verdict((whose, accepted), accepted=True)
     refused = f"refused, {found.label}: {MEANINGS[found]}"
     other = verifier.verify_refresh(token, now) if found is Reason.TOKEN_TYPE else found
     if not isinstance(other, Reason):
@@ -90,12 +118,19 @@ def _indented(value: Any) -> str:
 
 
 def _times(claims: Mapping[str, Any], now: float) -> Iterator[str]:
-    found = [(name, claims[name]) for name in TIMES if _is_date(claims.get(name))]
+    found = _dates(claims)
     if found:
         yield "times"
     for name, value in found:
-        time = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield f"  {name}  {time}  {_distance(value - now)}"
+        yield f"  {name}  {_iso(value)}  {_distance(value - now)}"
+
+
+def _dates(claims: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return [(name, claims[name]) for name in TIMES if _is_date(claims.get(name))]
+
+
+def _iso(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _is_date(value: object) -> bool:

@@ -16,7 +16,7 @@ from sidecar.auth.keys import KeyRing
 from sidecar.auth.session import Grant, Session, SessionKey, token_id
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
-from sidecar.cli.token_report import judge, show
+from sidecar.cli.token_report import as_json, judge, show
 from sidecar.settings.kinds import seconds
 from sidecar.telemetry.metrics import Metrics
 
@@ -73,18 +73,19 @@ def inspect(arguments: Namespace) -> bool:
     scheme, _, rest = token.partition(b" ")
     token = rest.strip() if scheme.lower() == b"bearer" else token
     now = time.time()
-    say("\n".join(show(token, now)))
+    if not arguments.json:
+        say("\n".join(show(token, now)))
     settings = load_arguments(arguments).settings
     keys = KeyRing(build.read_foreign_keys(settings))
     verdict = judge(token, build.make_verifier(settings, build.Keys(settings), keys), now)
-    say("\n".join(verdict.lines))
+    say(as_json(token, verdict) if arguments.json else "\n".join(verdict.lines))
     return verdict.accepted
 
 
 async def _write(settings: Settings, grant: Grant) -> None:
     """Write a session to Redis. Raises CommandFailed if that is impossible."""
     settings = structs.replace(settings, state_dir="")  # it belongs to the running sidecar
-    store = build.make_store(settings, Metrics(()))
+    store = build.make_store(settings, Metrics(()), build.make_value_mac(settings))
     try:
         await store.start()
         if store.degraded or not await store.write(grant) or store.degraded:

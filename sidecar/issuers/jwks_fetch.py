@@ -12,20 +12,22 @@ import logging
 import math
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from sidecar import __version__
 from sidecar.auth.jwks import jwks_keys
 from sidecar.auth.keys import public_jwks
+from sidecar.issuers.discovery import jwks_url_of, metadata_urls
+from sidecar.issuers.documents import Access, fetch_document
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from sidecar.auth.jwks import JwksKeys
     from sidecar.auth.keys import Key
+    from sidecar.issuers.key_copies import KeyCopies
     from sidecar.tasks import Tasks
 
     Install = Callable[[str, Sequence[Key]], None]
@@ -35,32 +37,31 @@ REFRESH: Final = 300.0  # between fetches: the longest that a withdrawn key rema
 FIRST_RETRY: Final = 1.0  # after a failure; doubles with each further failure
 LAST_RETRY: Final = 60.0
 # Any client can cause a fetch with a token that names an unknown key, so these are limited.
-REFETCH_INTERVAL: Final = 30.0
-REFETCH_BURST: Final = 2
-LONGEST: Final = 512 * 1024  # bytes of a document
-
-_HEADERS: Final = {
-    "Accept": "application/jwk-set+json, application/json",
-    "Accept-Encoding": "identity",  # a compressed document could decompress to any size
-    "User-Agent": f"auth-sidecar/{__version__}",
-}
+# Made-up key ids delay the fetch that a real rotation needs by the interval at most.
+REFETCH_INTERVAL: Final = 10.0
+REFETCH_BURST: Final = 5
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class JwksEndpoint:
-    """Where an issuer publishes its keys; `algorithms` goes to `jwks_keys`."""
+    """Where an issuer publishes its keys; `algorithms` goes to `jwks_keys`.
+
+    With an empty `url`, the issuer's metadata says where.
+    """
 
     issuer: str
     url: str
     algorithms: tuple[str, ...] = ()
+    access: Access = field(default_factory=Access)
 
 
 class JwksFetcher:
     """Keeps the keys of all endpoints current. `install` receives all keys that an issuer has now.
 
-    `timeout` (seconds) limits one fetch. `clock`, `sleep` and `draw`, which returns a number from 0
+    `timeout` (seconds) limits one fetch. `copies` keeps what was fetched for a start while an
+    issuer cannot be reached. `clock`, `sleep` and `draw`, which returns a number from 0
     to 1, can be replaced in tests.
     """
 
@@ -72,6 +73,7 @@ class JwksFetcher:
         install: Install,
         *,
         timeout: float = 5.0,
+        copies: KeyCopies | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
@@ -79,7 +81,9 @@ class JwksFetcher:
         self.endpoints = tuple(endpoints)
         self._tasks: list[asyncio.Task[None]] = []
         self._published = [
-            _Published(each, install, timeout=timeout, clock=clock, sleep=sleep, draw=draw)
+            _Published(
+                each, install, timeout=timeout, copies=copies, clock=clock, sleep=sleep, draw=draw
+            )
             for each in self.endpoints
         ]
 
@@ -116,7 +120,8 @@ class _Published:
     """The keys of one endpoint."""
 
     __slots__ = (
-        *("_clock", "_draw", "_endpoint", "_failures", "_fetching", "_install", "_known"),
+        *("_clock", "_copies", "_draw", "_endpoint", "_failures", "_fetching", "_install"),
+        *("_known",),
         *("_next_refetch", "_sleep", "_timeout", "requested"),
     )
 
@@ -126,6 +131,7 @@ class _Published:
         install: Install,
         *,
         timeout: float,
+        copies: KeyCopies | None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         draw: Callable[[], float],
@@ -133,6 +139,7 @@ class _Published:
         self._endpoint = endpoint
         self._install = install
         self._timeout = timeout
+        self._copies = copies
         self._clock = clock
         self._sleep = sleep
         self._draw = draw
@@ -163,7 +170,10 @@ class _Published:
             await self.fetch()
 
     async def serve_requests(self) -> None:
-        """Fetch on request: `REFETCH_BURST` times at once, then once per `REFETCH_INTERVAL`."""
+        """Fetch on request: `REFETCH_BURST` times at once, then once per `REFETCH_INTERVAL`.
+
+        A fetch that brought other keys does not count, because the unknown key id was real.
+        """
         while True:
             await self.requested.wait()
             now = self._clock()
@@ -172,7 +182,10 @@ class _Published:
                 now = self._clock()
             earliest = now - REFETCH_INTERVAL * (REFETCH_BURST - 1)
             self._next_refetch = max(self._next_refetch, earliest) + REFETCH_INTERVAL
+            known = self._known
             await self.fetch()
+            if self._known != known:
+                self._next_refetch = -math.inf
             self.requested.clear()  # this fetch also serves requests made in the meantime
 
     async def fetch(self) -> None:
@@ -180,7 +193,8 @@ class _Published:
         endpoint = self._endpoint
         async with self._fetching:
             try:
-                document = await fetch_document(endpoint.url, self._timeout)
+                async with asyncio.timeout(self._timeout):
+                    document = await self._document()
                 found = jwks_keys(endpoint.issuer, document, endpoint.algorithms)
             except TimeoutError:
                 self._fail(f"no whole answer within {self._timeout:g} s")
@@ -190,6 +204,50 @@ class _Published:
                 self._fail(str(fault))
             else:
                 self._take(found)
+                self._keep(document)
+
+    async def _document(self) -> bytes:
+        """The key set as it is published now. Raises what `fetch_document` raises."""
+        endpoint = self._endpoint
+        url = endpoint.url
+        if not url:
+            *others, last = metadata_urls(endpoint.issuer)
+            for each in others:
+                try:
+                    metadata = await fetch_document(each, self._timeout, endpoint.access)
+                    break
+                except ValueError:  # not there
+                    continue
+            else:
+                metadata = await fetch_document(last, self._timeout, endpoint.access)
+            url = jwks_url_of(endpoint.issuer, metadata)
+        return await fetch_document(url, self._timeout, endpoint.access)
+
+    def _keep(self, document: bytes) -> None:
+        """Write a copy of a good key set. A fault is only logged: a later start needs the copy."""
+        if self._copies is None:
+            return
+        try:
+            self._copies.write(self.issuer, document)
+        except OSError as fault:
+            logger.warning("the keys of %s cannot be kept: %s", self.issuer, fault.strerror)
+
+    def _recall(self) -> None:
+        """Install the keys of an earlier run, if there is a readable copy of them."""
+        if self._copies is None:
+            return
+        try:
+            document = self._copies.read(self.issuer)
+            if document is None:
+                return
+            found = jwks_keys(self.issuer, document, self._endpoint.algorithms)
+        except (OSError, ValueError) as fault:
+            reason = getattr(fault, "strerror", None) or str(fault)
+            logger.warning("the kept keys of %s cannot be read: %s", self.issuer, reason)
+            return
+        logger.warning("keys of %s: those of an earlier run are in use", self.issuer)
+        self._known = frozenset(public_jwks([key]) for key in found.keys)
+        self._install(self.issuer, found.keys)
 
     def _pause(self) -> float:
         """Seconds until the next fetch, randomised because a deployment's pods start together."""
@@ -201,11 +259,13 @@ class _Published:
     def _fail(self, reason: str) -> None:
         self._failures += 1
         if self._failures == 1:
+            if self._known is None:
+                self._recall()
             kept = "its tokens are refused" if self._known is None else "known keys stay in use"
             logger.warning(
                 "keys of %s cannot be fetched, %s until they can: %s",
                 *(self.issuer, kept, reason),
-                extra={"url": self._endpoint.url},
+                extra={"url": self._endpoint.url or "from the issuer's metadata"},
             )
 
     def _take(self, found: JwksKeys) -> None:
@@ -223,28 +283,3 @@ class _Published:
             extra={"not_used": "; ".join(found.refused)},
         )
         self._install(self.issuer, found.keys)
-
-
-async def fetch_document(url: str, timeout: float) -> bytes:
-    """The document at a URL: a 200 answer without redirects, of at most `LONGEST` bytes.
-
-    Raises ValueError for any other answer, TimeoutError after `timeout` seconds in total, and what
-    aiohttp raises.
-    """
-    session = aiohttp.ClientSession(
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=_HEADERS,
-        timeout=aiohttp.ClientTimeout(total=timeout),
-    )
-    async with session, session.get(url, allow_redirects=False) as answer:
-        if answer.status != 200:
-            raise ValueError(
-                f"expected status 200 (redirects are not followed); got {answer.status}"
-            )
-        document = bytearray()
-        async for part in answer.content.iter_any():
-            document += part
-            if len(document) > LONGEST:
-                raise ValueError(f"expected a document of at most {LONGEST} bytes")
-        return bytes(document)

@@ -85,5 +85,6 @@ class Accounting(msgspec.Struct, gc=False):
             now - self.began,
             self.upstream_time or None,
             allow.subject if allow is not None else "",
+            allow.issuer if allow is not None else "",
             allow.session_id if allow is not None else "",
         )

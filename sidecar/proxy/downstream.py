@@ -15,7 +15,7 @@ from sidecar.proxy.client_connection import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
-from sidecar.wire.head import HEAD_END, Framing
+from sidecar.wire.head import HEAD_END, Framing, has_bare_line_feed
 from sidecar.wire.headers import is_token
 from sidecar.wire.target import oversize
 
@@ -140,6 +140,8 @@ class Downstream(ClientConnection):
     def _wait_for_head(self, data: bytes, limit: int) -> None:
         if len(data) >= limit:
             self.refuse(oversize(data[:limit]))
+        elif has_bare_line_feed(data):
+            self.refuse(PeerError(400, "a line that ends with a bare LF"))
         elif not 0x41 <= data[0] <= 0x5A and not is_token(data[:1]) and data[0] not in b"\r\n":
             # No method begins with this octet: it may be a TLS handshake, whose end never comes.
             self.refuse(PeerError(400, "not an HTTP/1.1 request"))

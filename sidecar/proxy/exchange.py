@@ -237,7 +237,12 @@ class Exchange:
     def _answer_denied(self, deny: Deny) -> None:
         asked = self.head if self.dialect is None else self.asked
         status, headers = refusals.answer_to(
-            deny, asked, self.dialect, self.downstream.forwarding, self.context.login_url
+            deny,
+            asked,
+            self.dialect,
+            self.downstream.forwarding,
+            self.context.login_url,
+            limit=self.context.limits.head.size,
         )
         if status == 302:
             close = not self._may_keep()

@@ -6,7 +6,7 @@ the request and of prepared bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sidecar.wire.replies import RETRY_AFTER
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sidecar.wire.forwarded import Forwarding
     from sidecar.wire.head import RequestHead
 
+# Characters of a target that mean themselves in the value of a query (RFC 3986 section 3.4)
+_UNESCAPED: Final = "/?:@!$'()*,;"
+_REQUEST_LINE: Final = 64  # octets of a request beside its target and its header lines, at most
+
 
 def answer_to(
     deny: Deny,
@@ -24,11 +28,14 @@ def answer_to(
     dialect: Dialect | None,
     forwarding: Forwarding,
     login_url: bytes,
+    *,
+    limit: int,
 ) -> tuple[int, bytes]:
     """The status of the answer to a denied request, and the header lines that it needs.
 
     `asked` is the request that was denied: behind another proxy the original one, None if the proxy
     named none. 302 stands for a redirect to the login page. `login_url` is empty without one.
+    `limit` is the largest request head in octets.
     """
     status = deny.reason.status
     lines = b"WWW-Authenticate: %b\r\n" % deny.challenge if deny.challenge else b""
@@ -36,22 +43,27 @@ def answer_to(
         status = dialect.statuses.get(status, status)
     if status == 401 and login_url and asked is not None:
         if dialect is not None and not dialect.redirects:
-            lines += login_location(login_url, asked.target)
+            lines += login_location(login_url, asked, limit)
         elif is_navigation(asked):
             origin = origin_for(dialect, asked, forwarding)
-            return 302, lines + login_location(login_url, asked.target, origin)
+            return 302, lines + login_location(login_url, asked, limit, origin)
     return status, lines + (RETRY_AFTER if status == 503 else b"")
 
 
-def login_location(login_url: bytes, target: bytes, origin: bytes = b"") -> bytes:
-    """The Location line that leads to the login page and back to `target` afterwards.
+def login_location(login_url: bytes, asked: RequestHead, limit: int, origin: bytes = b"") -> bytes:
+    """The Location line that leads to the login page and back to what was `asked` afterwards.
 
-    It is escaped here because nginx does not escape `$request_uri`: a redirect built from that
-    breaks on query strings. `origin` is put in front of a login page that is only a path.
+    The target is escaped here because nginx does not escape `$request_uri`: a redirect built from
+    that breaks on query strings. Escaping triples some octets. The way back is left out if the
+    request for the login page would exceed `limit`. `origin` is put in front of a login page that
+    is only a path.
     """
     mark = b"&" if b"?" in login_url else b"?"
     start = origin + login_url if login_url[:1] == b"/" else login_url
-    return b"Location: %b%brd=%b\r\n" % (start, mark, quote(target, safe="").encode())
+    back = quote(asked.target, safe=_UNESCAPED).encode()
+    if len(start) + len(back) + len(asked.lines) > limit - _REQUEST_LINE:
+        return b"Location: %b\r\n" % start
+    return b"Location: %b%brd=%b\r\n" % (start, mark, back)
 
 
 def origin_for(dialect: Dialect | None, asked: RequestHead, forwarding: Forwarding) -> bytes:

@@ -13,9 +13,11 @@ from itertools import count
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from sidecar.auth.decision import Allow, NeedSession
 from sidecar.auth.reason import Reason
-from sidecar.auth.session import FOREVER
+from sidecar.auth.session import FOREVER, foreign_session
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.check import authenticate
 from sidecar.tasks import wait_any
@@ -56,7 +58,7 @@ class WatchedStream:
         self.route = route
         self.head = head
         self.end = end
-        self.sid = allow.session_id
+        self.sid = allow.session_id if allow.local else ""  # of the login here
         self.expires = allow.expires or 0.0
         self.token = ""  # the id of its session's current token
         self.listed = False  # in the heap of expiry times
@@ -250,7 +252,7 @@ class SessionWatcher:
             return self._prolong(watched, watched.token, expires)
         watched.deny = decision
         if decision.reason is Reason.STORE_UNAVAILABLE:
-            return watched.expires > now  # unknown: allowed until it expires, and no longer
+            return watched.expires > now and not self._is_known_to_end(watched)
         if not watched.sid or decision.reason not in _TOKEN_ENDED:
             return False
         try:
@@ -263,6 +265,22 @@ class SessionWatcher:
         if not self._gate.admits(watched.route, session):
             return False
         return self._prolong(watched, session.id, session.exp)
+
+    def _is_known_to_end(self, watched: WatchedStream) -> bool:
+        """Whether this process knows enough to end a stream although the store cannot answer.
+
+        Otherwise the stream continues until it expires: an outage alone ends nothing.
+        """
+        login = replace(foreign_session(watched.token), sid=watched.sid)
+        if self._store.is_ended(login):
+            return True
+        session = self._store.last_known(watched.token)
+        # Of a session without a subject, only the token says what it permits.
+        return (
+            session is not None
+            and bool(session.sub)
+            and not self._gate.admits(watched.route, session)
+        )
 
     def _prolong(self, watched: WatchedStream, token_id: str, expires: float) -> bool:
         if watched.registry is not None and (

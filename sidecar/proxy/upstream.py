@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from sidecar.errors import PeerError, UpstreamBroken
 from sidecar.proxy.flow import HIGH_WATER, Flow
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody, UntilCloseBody
-from sidecar.wire.head import HEAD_END, Framing
+from sidecar.wire.head import HEAD_END, Framing, has_bare_line_feed
 
 if TYPE_CHECKING:
     from sidecar.errors import UpstreamError
@@ -216,11 +216,7 @@ class UpstreamConnection(asyncio.Protocol):
         while True:
             end = data.find(HEAD_END) + 4
             if end < 4 or end > self._limits.size:
-                if len(data) > self._limits.size:
-                    raise UpstreamBroken(f"response head over {self._limits.size} octets")
-                if not data.startswith(_VERSION[: len(data)]):  # no need to wait for its end
-                    raise UpstreamBroken("the answer is not HTTP/1.x")
-                self._held = data
+                self._wait_for_head(data)
                 return
             if self._held:
                 self._held = b""
@@ -242,6 +238,16 @@ class UpstreamConnection(asyncio.Protocol):
             if not data:
                 return
         self._begin_body(exchange, head, data)
+
+    def _wait_for_head(self, data: bytes) -> None:
+        """Keep the part of a head that has arrived. Raises UpstreamBroken if none can follow."""
+        if len(data) > self._limits.size:
+            raise UpstreamBroken(f"response head over {self._limits.size} octets")
+        if not data.startswith(_VERSION[: len(data)]):
+            raise UpstreamBroken("the answer is not HTTP/1.x")
+        if has_bare_line_feed(data):
+            raise UpstreamBroken("a line of the response head ends with a bare LF")
+        self._held = data
 
     def _begin_body(self, exchange: ResponseReceiver, head: ResponseHead, data: bytes) -> None:
         self._head_seen = True

@@ -40,7 +40,7 @@ def decide(
     elif need.revocable is not None and need.verified is not None and _trusts(mode, store):
         decision = gate.trust(route, need.verified)
     elif mode is Outage.SIGNATURE and need.verified is not None:
-        revocable = need.verified.as_session(need.token_id)
+        revocable = need.verified.as_session(need.token_id, now)
         if store.is_ended(revocable):
             return gate.deny(Reason.SESSION_MISSING)
         decision = gate.trust(route, need.verified)

@@ -143,7 +143,8 @@ class Durations(Protocol):
 class LookupMetrics(Protocol):
     """Counters of look-ups by (source, result), and their durations by source.
 
-    A result is `hit`, `miss`, `unreadable`, or the `Fault` that kept Redis from answering.
+    A result is `hit`, `miss`, `unreadable`, `bad_mac`, or the `Fault` that kept Redis from
+    answering.
     """
 
     lookups: dict[tuple[str, str], int]
@@ -174,8 +175,22 @@ class LookupObserver(Protocol):
         """The look-up is complete, or has failed."""
 
 
+class ReadableNames(Protocol):
+    """Reads what a key of the shared store is about."""
+
+    def token_in(self, key: bytes) -> str | None:
+        """The token id in the key of a session, or None."""
+
+    def revocation_in(self, key: bytes) -> str | None:
+        """The name in the key of a revocation, or None."""
+
+
 class SharedStore(SessionStore, Protocol):
     """A store that all pods share and that may be unavailable. It raises RedisUnavailable."""
+
+    @property
+    def names(self) -> ReadableNames:
+        """The names of its keys."""
 
     async def ping(self) -> None:
         """Check that the store answers a look-up."""

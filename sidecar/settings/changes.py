@@ -35,6 +35,7 @@ FIXED: Final = frozenset(
         "upstream_max_connections",
         # tokens
         "jwt_issuer",
+        "jwt_audience",
         "access_token_expiry",
         "refresh_token_expiry",
         "refresh_grace",
@@ -59,6 +60,7 @@ FIXED: Final = frozenset(
         "redis_cert_file",
         "redis_key_file",
         "redis_timeout",
+        "redis_key_prefix",
         # requests and logs
         "paths_ambiguous",
         "max_head_size",
@@ -89,8 +91,11 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
 
 
 def files_of(settings: Settings) -> Iterator[str]:
-    """Yield the path of every file that the settings name."""
+    """Yield the path of every file that the settings name and that is read with them.
+
+    An issuer's `token_file` is read whenever its keys are fetched.
+    """
     for table in (settings, *settings.issuer):
         for name in table.__struct_fields__:
-            if name.endswith("_file") and getattr(table, name):
+            if name.endswith("_file") and name != "token_file" and getattr(table, name):
                 yield getattr(table, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from sidecar.settings.model import SECRET_BYTES
+from sidecar.settings.model import ANY_AUDIENCE, SECRET_BYTES
 from sidecar.settings.net import LOOPBACK, WILDCARD
 from sidecar.settings.routes import TRUST
 
@@ -127,6 +127,15 @@ def _own_issuer(settings: Settings) -> str | None:
     return None
 
 
+def _foreign_audience(settings: Settings) -> str | None:
+    if settings.jwks_url and not settings.jwt_audience:
+        return (
+            'expected the name of this application in the issuer\'s tokens (their "aud"), because '
+            f'jwks_url is set; or "{ANY_AUDIENCE}" to accept tokens for any application'
+        )
+    return None
+
+
 def _redis_certificate(settings: Settings) -> str | None:
     return _pair("redis", settings.redis_cert_file, settings.redis_key_file)
 
@@ -197,4 +206,5 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("admin_listen", "listen"), _listeners),
     (("upstream_url", "listen", "admin_listen"), _loop),
     (("issuer", "jwt_issuer"), _own_issuer),
+    (("jwt_audience", "jwks_url"), _foreign_audience),
 )

@@ -26,6 +26,11 @@ ASYMMETRIC: Final = (
     "EdDSA",
 )
 NO_SECRET: Final = Secret("")
+ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
+# No characters of a pattern, because ACL rules and scans use the prefix in patterns. No braces: in
+# a cluster, they would put every key on one node.
+KEY_PREFIX: Final = r"[A-Za-z0-9_.:/@-]{1,64}"
+KEY_PREFIX_EXPECTED: Final = "1 to 64 of the characters A–Z a–z 0–9 _ . : / @ -"  # noqa: RUF001
 
 Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -37,16 +42,29 @@ SessionMode = Annotated[
 
 
 class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One `[[issuer]]`: a foreign issuer, its keys from `jwks_url` or from `key_file` (PEM)."""
+    """One `[[issuer]]`: a foreign issuer. Its keys come from `jwks_url` or `key_file` (PEM).
+
+    With neither, its metadata says where they are.
+    """
 
     issuer: Annotated[str, kinds.text()]
-    audience: Annotated[str, kinds.text("a string on one line", empty=True)] = ""  # empty: any
+    audience: Annotated[
+        str,
+        kinds.text(
+            'the name of this application in the issuer\'s tokens (their "aud"), '
+            f'or "{ANY_AUDIENCE}" to accept tokens for any application'
+        ),
+    ]
     jwks_url: Annotated[str, net.web_url()] = ""
     key_file: File = ""
+    ca_file: File = ""  # authorities of the certificate at jwks_url; empty: the system's
+    token_file: File = ""  # a bearer token to send when the keys are fetched
     algorithms: Annotated[
         tuple[str, ...], kinds.listed(kinds.choice(*ASYMMETRIC), "a list of algorithms")
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
+    id_tokens: Annotated[bool, kinds.switch()] = False
+    user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_secret_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     allow_weak_secrets: Annotated[bool, kinds.switch()] = False
     jwt_private_key_file: File = ""
+    jwt_private_key_previous_file: Annotated[str, kinds.file_path(absent=True)] = ""
     jwt_algorithm: Annotated[str, kinds.choice("", *SECRET_BYTES, *ASYMMETRIC)] = ""
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
     jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"
@@ -117,6 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_cert_file: File = ""
     redis_key_file: File = ""
     redis_timeout: Seconds = 0.1
+    redis_key_prefix: Annotated[str, kinds.matching(KEY_PREFIX, KEY_PREFIX_EXPECTED)] = "session:"
 
     # Login
     users_file: File = ""

@@ -130,6 +130,14 @@ def web_url(*, empty: bool = True) -> ValueKind:
     return ValueKind("a URL that begins with https:// or http://", read)
 
 
+def is_web_url(text: str) -> bool:
+    """Whether this is an http or https URL."""
+    try:
+        return bool(web_url(empty=False).read(text))
+    except InvalidValue:
+        return False
+
+
 def origin() -> ValueKind:
     """An origin, `scheme://host[:port]`, as browsers send it: lower case, no default port."""
 

@@ -9,6 +9,7 @@ import msgspec
 
 from sidecar.settings.kinds import shown
 from sidecar.settings.model import IssuerSettings, kinds_of
+from sidecar.settings.net import is_web_url
 from sidecar.settings.reader import RawValue
 from sidecar.settings.routes import RouteSettings, check_routes
 
@@ -26,6 +27,7 @@ _RESERVED: Final = frozenset(
     {
         "x-auth-user",
         "x-auth-subject",
+        "x-auth-issuer",
         "x-auth-roles",
         "x-auth-scopes",
         "x-auth-session",
@@ -66,15 +68,23 @@ def read_routes(reader: Reader, raw: object, path: str, folder: Path) -> tuple[R
 def read_issuers(
     reader: Reader, raw: object, path: str, folder: Path
 ) -> tuple[IssuerSettings, ...]:
-    """Read every foreign issuer: each must have one source of keys and a unique name."""
+    """Read every foreign issuer: each has a unique name and at most one explicit source of keys."""
     issuers = _rows(reader, raw, IssuerSettings, (f"{path}: issuer", folder))
     seen: set[str] = set()
     for position, issuer in enumerate(issuers, 1):
         if issuer is None:
             continue
         where = f"{path}: issuer[{position}]"
-        if bool(issuer.jwks_url) == bool(issuer.key_file):
-            reader.report(where, "expected either jwks_url or key_file")
+        if issuer.jwks_url and issuer.key_file:
+            reader.report(where, "expected either jwks_url or key_file, not both")
+        if not (issuer.jwks_url or issuer.key_file) and not is_web_url(issuer.issuer):
+            reader.report(
+                where,
+                "expected jwks_url or key_file, because the issuer is no URL at which its metadata"
+                " could be",
+            )
+        if issuer.key_file and (issuer.ca_file or issuer.token_file):
+            reader.report(where, "expected ca_file and token_file without key_file")
         if issuer.issuer in seen:
             reader.report(f"{where}.issuer", "expected each issuer once; this one is listed before")
         seen.add(issuer.issuer)

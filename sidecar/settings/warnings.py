@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from sidecar.errors import ConfigWarning
 from sidecar.settings.entropy import ENOUGH, estimate_bits
 from sidecar.settings.kinds import show_seconds
+from sidecar.settings.model import ANY_AUDIENCE
 from sidecar.settings.net import LOOPBACK
 
 if TYPE_CHECKING:
@@ -71,10 +72,11 @@ def _proxies(settings: Settings) -> Iterator[ConfigWarning]:
 
 def _plain_jwks(settings: Settings) -> Iterator[ConfigWarning]:
     urls = [("jwks_url", settings.jwks_url)]
-    urls += [
-        (f"issuer[{number}].jwks_url", each.jwks_url)
-        for number, each in enumerate(settings.issuer, 1)
-    ]
+    for number, each in enumerate(settings.issuer, 1):
+        if each.jwks_url:
+            urls.append((f"issuer[{number}].jwks_url", each.jwks_url))
+        elif not each.key_file:  # found by the issuer's metadata
+            urls.append((f"issuer[{number}].issuer", each.issuer))
     for where, url in urls:
         parts = urlsplit(url)
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -87,19 +89,24 @@ def _plain_jwks(settings: Settings) -> Iterator[ConfigWarning]:
 
 
 def _audience(settings: Settings) -> Iterator[ConfigWarning]:
-    audiences = [("jwt_audience", settings.jwt_audience)]
-    audiences += [
-        (f"issuer[{number}].audience", each.audience)
-        for number, each in enumerate(settings.issuer, 1)
-    ]
-    for where, audience in audiences:
-        if not audience:
-            yield ConfigWarning(
-                where,
-                "tokens are accepted whatever application they were issued for, because no "
-                "audience is set",
-                "set it to the name of this application in the issuer's tokens",
-            )
+    if not settings.jwt_audience:
+        yield ConfigWarning(
+            "jwt_audience",
+            "tokens are accepted whatever application they were issued for, because no "
+            "audience is set",
+            "set it to the name of this application in the issuer's tokens, "
+            f'or to "{ANY_AUDIENCE}" if all applications may share tokens',
+        )
+
+
+def _namesakes(settings: Settings) -> Iterator[ConfigWarning]:
+    if settings.jwks_url and settings.users_file:
+        yield ConfigWarning(
+            "jwks_url",
+            "the application takes users of this issuer and of users_file with equal names for the "
+            f'same people, because the tokens of both have the issuer "{settings.jwt_issuer}"',
+            "move the other service into an [[issuer]] table with its own name",
+        )
 
 
 def _weak_secrets(settings: Settings) -> Iterator[ConfigWarning]:
@@ -148,6 +155,7 @@ FINDERS: Final[tuple[Callable[[Settings], Iterator[ConfigWarning]], ...]] = (
     _proxies,
     _plain_jwks,
     _audience,
+    _namesakes,
     _weak_secrets,
     _max_age,
     _plain_sign_in,

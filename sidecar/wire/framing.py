@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.errors import PeerError
+from sidecar.wire.head import has_bare_line_feed
 from sidecar.wire.headers import filter_trailers
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ class ChunkedBody:
         if end < 0:
             if len(data) - at >= _MAX_SIZE_LINE:
                 raise PeerError(400, "chunk-size line too long")
+            if b"\n" in data[at:]:
+                raise PeerError(400, "malformed chunk-size line")
             return at
         match = _SIZE_LINE.match(data[at:end])
         if match is None:
@@ -192,6 +195,8 @@ class ChunkedBody:
             if blank < 0:
                 if len(data) - at >= _MAX_TRAILERS:
                     raise PeerError(400, "trailer section too long")
+                if has_bare_line_feed(data[at:]):
+                    raise PeerError(400, "malformed trailer section")
                 return at
             section, end = data[at : blank + 2], blank + 4
         trailers = filter_trailers(section, self._fields) if section else b""

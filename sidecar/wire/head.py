@@ -22,6 +22,11 @@ class HeadLimits:
     headers: int = 100
 
 
+def has_bare_line_feed(data: bytes) -> bool:
+    """Whether a line ends with LF alone. What waits for its CRLF would then wait in vain."""
+    return data.count(b"\n") != data.count(b"\r\n")
+
+
 class Framing(IntEnum):
     """How a message's body is delimited (RFC 9112 section 6.3)."""
 

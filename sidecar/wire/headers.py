@@ -39,7 +39,10 @@ class HeaderKind(IntEnum):
 
 
 HOP_BY_HOP: Final = frozenset(
-    (b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"te")
+    (
+        *(b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate"),
+        *(b"te", b"http2-settings"),  # RFC 7540 section 3.2.1; obsolete, but still sent
+    )
 )
 
 # An application that honours one of these would use another path than the one that was authorised.

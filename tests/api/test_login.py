@@ -10,9 +10,10 @@ import pytest
 
 from sidecar.api import passwords
 from sidecar.api.passwords import PasswordChecker
+from sidecar.api.users import Users
 from sidecar.auth.session import token_id
 from sidecar.sessions.memory.local import LocalStore
-from tests.api.control_plane import BROWSER, START, bearer, problem, with_cookie
+from tests.api.control_plane import BROWSER, START, bearer, problem, users_of, with_cookie
 
 if TYPE_CHECKING:
     from sidecar.auth.session import Grant
@@ -134,6 +135,30 @@ async def test_other_content_types(api: Api, kind: str) -> None:
     )
     assert answer.status == 415
     assert "application/json" in (await problem(answer))["detail"]
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        pytest.param(Users(), id="removed"),
+        pytest.param(users_of("alice"), id="disabled"),
+        pytest.param(users_of(), id="other-hash"),
+    ],
+)
+async def test_a_user_who_changes_during_the_check(
+    api: Api, monkeypatch: pytest.MonkeyPatch, users: Users
+) -> None:
+    """A password that was right when its check began is refused if the user has changed since."""
+    verify = passwords.verify
+
+    def reload_meanwhile(encoded: str, given: str) -> bool:
+        api.change(users=users)
+        return verify(encoded, given)
+
+    monkeypatch.setattr(passwords, "verify", reload_meanwhile)
+    assert (await api.client.post("/auth/login", json=GOOD)).status == 401
+    assert await api.store.sessions_of("alice") == []
+    assert api.logins("password", "refused") == 1
 
 
 async def test_busy(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +324,7 @@ async def test_errors_lead_to_the_page(api: Api) -> None:
 
 
 async def test_the_page(api: Api) -> None:
-    """The page keeps an allowed redirect target, drops a foreign one, and allows no scripts."""
+    """The page keeps an allowed redirect target, and drops a foreign one."""
     answer = await api.client.get("/auth/login?rd=/x%3Fy", headers=BROWSER)
     page = await answer.text()
     assert answer.status == 200

@@ -1,4 +1,4 @@
-"""The HTML pages are accessible, contain no scripts, and escape everything that is inserted."""
+"""The HTML pages are accessible, need no script, and escape everything that is inserted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.api import pages
-from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, SIGN_IN_POLICY, SignInPage, error_page
 from tests.api.control_plane import sign_in_page
 
 if TYPE_CHECKING:
@@ -112,28 +112,35 @@ def test_everything_is_escaped(text: str) -> None:
     assert shape(made) == shape(error_page(status=400, title="x", detail="x", request_id="x"))
 
 
+def source(text: str) -> str:
+    """The expression in a policy that allows exactly this text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
 @pytest.mark.parametrize(
-    "make",
+    ("make", "policy"),
     [
-        pytest.param(lambda: sign_in_page().render(rd="/"), id="sign-in"),
+        pytest.param(lambda: sign_in_page().render(rd="/"), SIGN_IN_POLICY, id="sign-in"),
         pytest.param(
-            lambda: error_page(status=500, title="x", detail="x", request_id="x"), id="error"
+            lambda: error_page(status=500, title="x", detail="x", request_id="x"),
+            CONTENT_SECURITY_POLICY,
+            id="error",
         ),
     ],
 )
-def test_policy_allows_just_the_style(make: Callable[[], str]) -> None:
-    """The policy allows the only style sheet by its hash, and nothing else is inline."""
+def test_policy_allows_just_what_the_page_has(make: Callable[[], str], policy: str) -> None:
+    """The policy allows the style sheet and the script by their hashes, and nothing else."""
     page = make()
     [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = CONTENT_SECURITY_POLICY
-    assert f"style-src 'sha256-{digest}';" in policy
+    assert f"style-src {source(style)};" in policy
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert [f"script-src {source(script)}" for script in scripts] == policy.split("; ")[5:]
     assert policy.startswith("default-src 'none';")
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert "form-action" not in policy  # it would apply to the application's own redirects too
     for tag, attributes in _Reader(page).elements:
-        assert tag != "script"
+        assert tag != "script" or not attributes
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
 
 

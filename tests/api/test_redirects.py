@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from sidecar.api.redirects import MAX_LENGTH, parse_origin, safe_redirect
+from sidecar.api.redirects import parse_origin, safe_redirect
+from sidecar.errors import PeerError
+from sidecar.wire.target import TargetParser
 
 OWN = "https://app.example"
 ALLOWED = frozenset({"https://other.example", "http://localhost:8443"})
@@ -26,6 +28,16 @@ ALLOWED = frozenset({"https://other.example", "http://localhost:8443"})
         pytest.param("/q?next=https://evil.example/", id="foreign-url-in-the-query"),
         pytest.param("/q?path=a%5Cb&dir=..", id="backslash-and-dots-in-the-query"),
         pytest.param("/mail/@alice:home", id="at-and-colon-in-the-path"),
+        pytest.param("/search?q=a|b^c`d", id="characters-outside-rfc-3986"),
+        pytest.param('/explore?left={"ds":"<x>"}', id="json-in-the-query"),
+        pytest.param("/a|b/{id}", id="characters-outside-rfc-3986-in-the-path"),
+        pytest.param("/compose?body=one%0Atwo%00", id="encoded-controls-in-the-query"),
+        pytest.param("/old?name=M%FCller", id="latin-1-in-the-query"),
+        pytest.param("/x?y=%25.pdf&z=\\", id="percent-and-backslash-in-the-query"),
+        pytest.param("/app#/users/1?tab=%2f..", id="route-in-the-fragment"),
+        pytest.param("/%20/x", id="encoded-space-segment"),
+        pytest.param("/%c2%a0/x", id="encoded-no-break-space"),
+        pytest.param("/report?ids=" + "10000," * 5000, id="as-long-as-a-head"),
         pytest.param("https://app.example", id="own-origin"),
         pytest.param("https://app.example/x", id="own-origin-and-path"),
         pytest.param("https://APP.example:443/x", id="own-origin-other-spelling"),
@@ -56,18 +68,13 @@ def test_accepted(rd: str) -> None:
         pytest.param("/\t/evil.example", id="tab"),
         pytest.param("/%09/evil.example", id="encoded-tab"),
         pytest.param("/%2509/evil.example", id="twice-encoded-tab"),
-        pytest.param("/%20/evil.example", id="encoded-space-segment"),
         pytest.param("/ /evil.example", id="space-segment"),
-        pytest.param("/%c2%a0/evil.example", id="encoded-no-break-space"),
-        pytest.param("/%e3%80%80/evil.example", id="encoded-ideographic-space"),
         pytest.param(" /x", id="leading-space"),
         pytest.param("\x00/x", id="leading-nul"),
         pytest.param("/x\r\nSet-Cookie: a=b", id="line-break"),
         pytest.param("/x%0d%0aSet-Cookie:%20a=b", id="encoded-line-break"),
-        pytest.param("/x?y=%0a", id="encoded-line-break-in-query"),
         pytest.param("/x%00", id="encoded-nul"),
         pytest.param("/x%7f", id="encoded-delete"),
-        pytest.param("/%c2%85", id="encoded-c1-control"),
         pytest.param("/%ff", id="not-utf-8"),
         pytest.param("/./x", id="dot-segment"),
         pytest.param("/a/..//evil.example", id="dot-dot-segment"),
@@ -96,7 +103,6 @@ def test_accepted(rd: str) -> None:
         pytest.param("javascript:alert(1)", id="javascript"),
         pytest.param("data:text/html,x", id="data"),
         pytest.param("ftp://app.example/", id="ftp"),
-        pytest.param("/" + "a" * MAX_LENGTH, id="too-long"),
     ],
 )
 def test_refused(rd: str) -> None:
@@ -153,6 +159,24 @@ def test_an_accepted_target_stays(rd: str) -> None:
         parts = urlsplit(joined)
         assert parse_origin(f"{parts.scheme}://{parts.netloc}") in {OWN, *ALLOWED}
         assert str(URL(joined).origin()) in {OWN, *ALLOWED}
+
+
+_TARGETS = st.text(
+    st.sampled_from("/abcAZ019-._~%2fFcCa0Ee8;:@!$&'()*+,=|^{}<>`\"[]?\\ \t#"), max_size=20
+).map("/{}".format) | st.binary(max_size=12).map(lambda raw: "/" + quote(raw, safe="/?%"))
+
+
+@settings(deadline=None)
+@given(_TARGETS)
+@example("/%c2%85")
+@example("/%EF%BF%BD")
+def test_every_forwarded_target_is_accepted(target: str) -> None:
+    """A page that the sidecar would forward is a page to which a login may return."""
+    try:
+        TargetParser().parse(target.encode())
+    except PeerError:
+        return
+    assert safe_redirect(target, OWN, ()) == target
 
 
 @pytest.mark.parametrize(

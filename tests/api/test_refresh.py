@@ -321,6 +321,25 @@ async def test_a_user_who_is_gone(api: Api, users: Users) -> None:
     assert api.logins("refresh", "user_gone") == 1
 
 
+async def test_a_repeat_by_a_user_who_is_gone(api: Api) -> None:
+    """A used token buys nothing within its grace period either, once its user is gone."""
+    tokens = await api.login()
+    assert (await api.refresh(tokens["refresh_token"])).status == 200
+    api.change(users=Users())
+    assert await refused(await api.refresh(tokens["refresh_token"]))
+    assert await api.store.sessions_of("alice") == []
+    assert api.logins("refresh", "user_gone") == 1
+
+
+async def test_without_a_users_file(api: Api) -> None:
+    """Where no users file is configured, logins from elsewhere continue with their claims."""
+    tokens = await api.login()
+    api.change(users=Users(configured=False))
+    tokens = await (await api.refresh(tokens["refresh_token"])).json()
+    user = await (await api.user_of(tokens["access_token"])).json()
+    assert (user["sub"], user["roles"]) == ("alice", ["user"])
+
+
 async def test_roles_are_read_anew(api: Api) -> None:
     """A refreshed token has the roles that are in the users file at that time."""
     tokens = await api.login()

@@ -192,6 +192,40 @@ def test_load_users(tmp_path: Path) -> None:
         load_users(tmp_path / "missing.toml")
 
 
+def test_claims_of() -> None:
+    """A removed and a disabled user have no claims."""
+    users = Users([User("alice", HASH, {"roles": ["a"]}), User("bob", HASH, {}, disabled=True)])
+    assert users.claims_of("alice") == {"roles": ["a"]}
+    assert users.claims_of("bob") is users.claims_of("carol") is None
+
+
+OTHER = HASH[:-1] + ("A" if HASH[-1] != "A" else "B")
+BEFORE = User("alice", HASH, {"roles": ["a"]})
+DISABLED = User("alice", HASH, {"roles": ["a"]}, disabled=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ended"),
+    [
+        pytest.param(BEFORE, BEFORE, False, id="same"),
+        pytest.param(BEFORE, User("alice", HASH, {"roles": ["b"]}), False, id="other-roles"),
+        pytest.param(BEFORE, None, True, id="removed"),
+        pytest.param(BEFORE, DISABLED, True, id="disabled"),
+        pytest.param(BEFORE, User("alice", OTHER, {"roles": ["a"]}), True, id="other-password"),
+        pytest.param(DISABLED, DISABLED, False, id="disabled-before"),
+        pytest.param(DISABLED, BEFORE, False, id="enabled"),
+        pytest.param(DISABLED, None, True, id="disabled-then-removed"),
+        pytest.param(None, BEFORE, False, id="added"),
+    ],
+)
+def test_whose_logins_end(before: User | None, after: User | None, *, ended: bool) -> None:
+    """Logins end when their user is removed or disabled, or gets another password."""
+    kept = User("bob", HASH, {})
+    earlier = Users([kept, *([before] if before else [])])
+    later = Users([*([after] if after else []), kept])
+    assert earlier.ended_by(later) == (["alice"] if ended else [])
+
+
 def test_reprs_show_no_hash() -> None:
     """The `repr` of a user and of all users shows no hash."""
     user = User("alice", HASH, {"roles": []})

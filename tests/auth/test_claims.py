@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from sidecar.auth.claims import claim_matches, interned_set, roles_of, scopes_of
+from sidecar.auth.claims import (
+    claim_matches,
+    display_name,
+    interned_set,
+    roles_of,
+    scopes_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,19 @@ def test_interned_set() -> None:
     """Equal names give the same set object."""
     assert interned_set(("a", "b")) == {"a", "b"}
     assert interned_set(("a", "b")) is interned_set(("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("claims", "user"),
+    [
+        pytest.param({}, "sub", id="subject"),
+        pytest.param({"name": "n"}, "n", id="name"),
+        pytest.param({"preferred_username": "p"}, "p", id="preferred"),
+        pytest.param({"name": "n", "preferred_username": "p"}, "p", id="preferred-before-name"),
+        pytest.param({"name": "", "preferred_username": ""}, "sub", id="empty"),
+        pytest.param({"name": 7, "preferred_username": ["p"]}, "sub", id="other-types"),
+    ],
+)
+def test_display_name(claims: dict[str, Any], user: str) -> None:
+    """A user here is known by the name in the claims, or else by the subject."""
+    assert display_name(claims, "sub") == user

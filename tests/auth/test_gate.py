@@ -14,13 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.gate import Gate
-from sidecar.auth.identity import IdentityHeaders
+from sidecar.auth.identity import Identity, IdentityHeaders
 from sidecar.auth.keys import KeyRing
+from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, Requirement, Route
 from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import IssuerConfig, SessionMode, Verifier
+from sidecar.auth.tokens import IssuerConfig, SessionMode, Verified, Verifier
 from tests.auth.forge import (
     AUDIENCE,
     CLAIMS,
@@ -47,6 +48,7 @@ VERIFIER = Verifier(
         IssuerConfig(issuer="sessionless", session_mode=SessionMode.NONE),
     ],
     KeyRing([secret_key(ISSUER, SECRET), secret_key("sessionless", SECRET)]),
+    IssuerConfig(issuer=ISSUER),
 )
 
 TOKEN = token()
@@ -123,13 +125,15 @@ def test_bearer_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == CLAIMS
     assert allowed == Allow(
-        identity=IDENTITY.lines(CLAIMS, "alice", "s1"),
+        identity=IDENTITY.lines(Identity(CLAIMS, "alice", "alice", ISSUER, "s1")),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
         expires=NOW + 500,
         roles=frozenset(("user",)),
         scopes=frozenset(("read", "write")),
+        issuer=ISSUER,
+        local=True,
     )
     later = decided(gate(), REQUIRED, request(BEARER), session(exp=NOW + 5000))
     assert isinstance(later, Allow)
@@ -143,13 +147,15 @@ def test_cookie_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == {**live.claims, "sub": "alice", "sid": "s1"}
     assert allowed == Allow(
-        identity=IDENTITY.lines(live.claims, "alice", "s1"),
+        identity=IDENTITY.lines(Identity(live.claims, "alice", "alice", ISSUER, "s1")),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
         expires=NOW + 900,
         roles=frozenset(("user",)),
         scopes=frozenset(("read",)),
+        issuer=ISSUER,
+        local=True,
     )
 
 
@@ -593,12 +599,96 @@ def test_new_keys() -> None:
     """After a change of keys every token is verified again; those of old keys are refused."""
     on = gate()
     assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
-    on.replace_verifier(
-        Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)]))
+    on.replace(
+        Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)])),
+        PasswordLogins(),
     )
     assert why(decided(on, REQUIRED, request(BEARER), session())) is Reason.SIGNATURE
-    on.replace_verifier(VERIFIER)
+    on.replace(VERIFIER, PasswordLogins())
     assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
+
+
+class Users:
+    """The users of a users file; `held` are the roles of alice, None if she is removed."""
+
+    def __init__(self, held: list[str] | None) -> None:
+        self._held = held
+
+    def claims_of(self, _: str) -> dict[str, Any] | None:
+        """Return the claims of alice."""
+        return None if self._held is None else {"roles": self._held}
+
+
+def logins(*held: str) -> PasswordLogins:
+    """The logins of alice, who has these roles now; none if she is removed."""
+    return PasswordLogins(Users(list(held) or None), ISSUER)
+
+
+ADMINS = Route("admins", requirement=Requirement(roles=frozenset(("admin",))))
+
+
+@pytest.mark.parametrize("cookie", [False, True])
+def test_users_who_change(*, cookie: bool) -> None:
+    """A credential that is remembered follows the users, whatever its session says."""
+    head = request(cookie=COOKIE) if cookie else request(BEARER)
+    live = session(VALUE if cookie else TOKEN, claims={"roles": ["admin"]})
+    on = gate(logins=logins("admin"))
+    for present, reason in (
+        (logins("user"), Reason.ROLE),
+        (logins(), Reason.USER_GONE),
+        (logins("admin"), None),
+        (PasswordLogins(), None if cookie else Reason.ROLE),
+    ):
+        assert why(decided(on, ADMINS, head, live)) is None
+        on.replace(VERIFIER, present)
+        for _ in range(2):
+            assert why(decided(on, ADMINS, head, live)) is reason
+        on.replace(VERIFIER, logins("admin"))
+
+
+@pytest.mark.parametrize("cookie", [False, True])
+def test_users_who_change_during_a_look_up(*, cookie: bool) -> None:
+    """A request whose session was looked up meanwhile is decided by the new users, as are later."""
+    head = request(cookie=COOKIE) if cookie else request(BEARER)
+
+    def stored() -> Session:
+        return session(VALUE if cookie else TOKEN, claims={})
+
+    on = gate(logins=logins("admin"))
+    assert why(decided(on, ADMINS, head, stored())) is None
+    need = on.decide(ADMINS, head, NOW)
+    assert isinstance(need, NeedSession)
+    on.replace(VERIFIER, logins("user"))
+    assert why(on.resume(ADMINS, need, stored(), NOW)) is Reason.ROLE
+    assert on.decide(ADMINS, head, NOW) is not need
+    assert why(decided(on, ADMINS, head, stored())) is Reason.ROLE
+
+
+def test_users_and_streams() -> None:
+    """A stream whose login has a new token may continue if its user may."""
+    live = session(VALUE, claims={"roles": ["admin"]})
+    assert gate(logins=logins("admin")).admits(ADMINS, live)
+    assert gate(logins=logins("user")).admits(REQUIRED, live)
+    assert not gate(logins=logins("user")).admits(ADMINS, live)
+    assert not gate(logins=logins()).admits(REQUIRED, live)
+
+
+def test_users_and_tokens_without_sessions() -> None:
+    """A token that needs no session follows the users too, if it is that of a password login."""
+    issuer = "sessionless"
+    config = IssuerConfig(issuer=issuer, session_mode=SessionMode.NONE)
+    own = Verifier([config], KeyRing([secret_key(issuer, SECRET)]), config)
+    claims = {"iss": issuer, "client_id": issuer, "amr": ["pwd"], "roles": ["admin"]}
+    head = request(b"Bearer " + token(claims))
+    free = request(b"Bearer " + token({"iss": issuer, "roles": ["admin"]}))
+    for held, reason in ((["admin"], None), (["user"], Reason.ROLE), (None, Reason.USER_GONE)):
+        on = Gate(own, IDENTITY, logins=PasswordLogins(Users(held), issuer))
+        for _ in range(2):
+            assert why(decided(on, ADMINS, head)) is reason
+        assert why(decided(on, ADMINS, free)) is None
+        verified = own.verify_access(token(claims), NOW)
+        assert isinstance(verified, Verified)
+        assert why(on.trust(ADMINS, verified)) is reason
 
 
 def test_same_head_again() -> None:
@@ -621,8 +711,9 @@ def test_same_head_again_with_other_keys() -> None:
     on, head = gate(), request(BEARER)
     for _ in range(2):
         assert isinstance(decided(on, REQUIRED, head, session()), Allow)
-    on.replace_verifier(
-        Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)]))
+    on.replace(
+        Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)])),
+        PasswordLogins(),
     )
     assert why(decided(on, REQUIRED, head, session())) is Reason.SIGNATURE
     assert why(decided(gate(), REQUIRED, head, session(id="x"))) is Reason.SESSION_MISMATCH
@@ -741,7 +832,7 @@ class Crowd(RuleBasedStateMachine):
     @rule()
     def reload(self) -> None:
         """Replace the verifier with an equal one."""
-        self.gate.replace_verifier(VERIFIER)
+        self.gate.replace(VERIFIER, PasswordLogins())
 
     @rule(
         user=st.sampled_from(USERS),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.identity import IdentityHeaders, encode_value
+from sidecar.auth.identity import Identity, IdentityHeaders, encode_value
 from tests.auth.forge import unhurried
 
 DEFAULT = IdentityHeaders()
@@ -23,48 +23,45 @@ def fields(lines: bytes) -> dict[str, str]:
     return dict(found)
 
 
+def of_alice(claims: dict[str, Any]) -> Identity:
+    """Return an identity with these claims."""
+    return Identity(claims, "alice", "alice", "here", "s1")
+
+
 def test_names() -> None:
     """The header names to strip from requests are in lower case with hyphens, all included."""
-    five = {b"x-auth-user", b"x-auth-subject", b"x-auth-roles", b"x-auth-scopes", b"x-auth-session"}
-    assert DEFAULT.names == five
-    assert IdentityHeaders({"X_Auth-Email": "email"}).names == five | {b"x-auth-email"}
+    six = {
+        *(b"x-auth-user", b"x-auth-subject", b"x-auth-issuer"),
+        *(b"x-auth-roles", b"x-auth-scopes", b"x-auth-session"),
+    }
+    assert DEFAULT.names == six
+    assert IdentityHeaders({"X_Auth-Email": "email"}).names == six | {b"x-auth-email"}
     assert "x-auth-user" in repr(DEFAULT)
 
 
 def test_anonymous() -> None:
     """An anonymous request has every header, each of them empty."""
     extra = IdentityHeaders({"X-Email": "email"})
-    names = ["X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"]
+    names = [
+        *("X-Auth-User", "X-Auth-Subject", "X-Auth-Issuer"),
+        *("X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"),
+    ]
     assert fields(DEFAULT.anonymous) == dict.fromkeys(names, "")
     assert fields(extra.anonymous) == dict.fromkeys([*names, "X-Email"], "")
 
 
 def test_all_headers() -> None:
     """Each header contains its part of the identity."""
-    claims = {"name": "Alice A.", "roles": ["user", "admin"], "scope": "read  write"}
-    assert fields(DEFAULT.lines(claims, "alice", "s1")) == {
+    claims = {"name": "not used", "roles": ["user", "admin"], "scope": "read  write"}
+    identity = Identity(claims, "Alice A.", "alice", "https://id.example", "s1")
+    assert fields(DEFAULT.lines(identity)) == {
         "X-Auth-User": "Alice A.",
         "X-Auth-Subject": "alice",
+        "X-Auth-Issuer": "https://id.example",
         "X-Auth-Roles": "user,admin",
         "X-Auth-Scopes": "read write",
         "X-Auth-Session": "s1",
     }
-
-
-@pytest.mark.parametrize(
-    ("claims", "user"),
-    [
-        pytest.param({}, "sub", id="subject"),
-        pytest.param({"name": "n"}, "n", id="name"),
-        pytest.param({"preferred_username": "p"}, "p", id="preferred"),
-        pytest.param({"name": "n", "preferred_username": "p"}, "p", id="preferred-before-name"),
-        pytest.param({"name": "", "preferred_username": ""}, "sub", id="empty"),
-        pytest.param({"name": 7, "preferred_username": ["p"]}, "sub", id="other-types"),
-    ],
-)
-def test_user(claims: dict[str, Any], user: str) -> None:
-    """The user header has the name that the issuer states, or else the subject."""
-    assert fields(DEFAULT.lines(claims, "sub", ""))["X-Auth-User"] == user
 
 
 @pytest.mark.parametrize(
@@ -91,14 +88,14 @@ def test_encoding(value: str, written: str) -> None:
 def test_items_cannot_be_forged() -> None:
     """A role with a comma stays one role, and a scope with a space stays one scope."""
     claims = {"roles": ["user,admin", "a b", " c"], "scope": ["read write", "x,y"]}
-    seen = fields(DEFAULT.lines(claims, "alice", "s1"))
+    seen = fields(DEFAULT.lines(of_alice(claims)))
     assert seen["X-Auth-Roles"] == "user%2Cadmin,a b,%20c"
     assert seen["X-Auth-Scopes"] == "read%20write x,y"
 
 
 def test_unusable_roles() -> None:
     """Roles and scopes of an invalid type count as none."""
-    seen = fields(DEFAULT.lines({"roles": 7, "scope": {"a": 1}}, "alice", "s1"))
+    seen = fields(DEFAULT.lines(of_alice({"roles": 7, "scope": {"a": 1}})))
     assert (seen["X-Auth-Roles"], seen["X-Auth-Scopes"]) == ("", "")
 
 
@@ -120,21 +117,21 @@ def test_unusable_roles() -> None:
 def test_configured_header(claim: object, written: str) -> None:
     """Any claim can have its own header, whatever its type."""
     headers = IdentityHeaders({"X-Extra": "extra"})
-    assert fields(headers.lines({"extra": claim}, "alice", "s1"))["X-Extra"] == written
+    assert fields(headers.lines(of_alice({"extra": claim})))["X-Extra"] == written
 
 
 def test_configured_subject() -> None:
-    """Subject and session can have another header, and no claim replaces them."""
-    headers = IdentityHeaders({"Remote-User": "sub", "X-Sid": "sid"})
-    seen = fields(headers.lines({"sub": "mallory"}, "alice", "s1"))
-    assert (seen["Remote-User"], seen["X-Sid"]) == ("alice", "s1")
+    """Subject, session and issuer can have another header, and no claim replaces them."""
+    headers = IdentityHeaders({"Remote-User": "sub", "X-Sid": "sid", "X-Iss": "iss"})
+    seen = fields(headers.lines(of_alice({"sub": "mallory", "iss": "https://evil.example"})))
+    assert (seen["Remote-User"], seen["X-Sid"], seen["X-Iss"]) == ("alice", "s1", "here")
 
 
 def test_default_replaced() -> None:
     """A configured header replaces the default one of the same name, in any spelling."""
     headers = IdentityHeaders({"x_auth_user": "email"})
-    seen = fields(headers.lines({"email": "a@example.org"}, "alice", "s1"))
-    assert len(seen) == 5
+    seen = fields(headers.lines(of_alice({"email": "a@example.org"})))
+    assert len(seen) == 6
     assert seen["x_auth_user"] == "a@example.org"
 
 
@@ -164,11 +161,13 @@ def test_bad_name(extra: dict[str, str]) -> None:
 @unhurried
 @given(st.text(), st.lists(st.text(min_size=1)), st.lists(st.text(min_size=1)))
 def test_any_values_come_back(subject: str, roles: list[str], scopes: list[str]) -> None:
-    """Any claims give exactly five header lines, which decode to the same claims."""
-    lines = DEFAULT.lines({"roles": roles, "scope": scopes}, subject, "s1")
+    """Any claims give exactly six header lines, which decode to the same claims."""
+    identity = Identity({"roles": roles, "scope": scopes}, subject, subject, subject, "s1")
+    lines = DEFAULT.lines(identity)
     assert set(lines) <= set(range(0x20, 0x7F)) | set(b"\r\n")
     seen = fields(lines)
-    assert unquote(seen["X-Auth-Subject"]) == unquote(seen["X-Auth-User"]) == subject
+    names = ("X-Auth-User", "X-Auth-Subject", "X-Auth-Issuer")
+    assert [unquote(seen[name]) for name in names] == [subject] * 3
     assert [unquote(role) for role in seen["X-Auth-Roles"].split(",") if role] == roles
     assert [unquote(scope) for scope in seen["X-Auth-Scopes"].split(" ") if scope] == scopes
     assert all(value == value.strip() for value in seen.values())

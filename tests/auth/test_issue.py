@@ -67,6 +67,17 @@ def test_access_token() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "amr"),
+    [pytest.param("password", ["pwd"], id="password"), pytest.param("oidc", None, id="other")],
+)
+def test_how_the_login_began(method: str, amr: list[str] | None) -> None:
+    """The token of a login with a password says so (RFC 8176), and no claim of a user can."""
+    claims = {"amr": ["otp"]}
+    _, body = parts(issuer().access("alice", "s1", claims, NOW, "t1", method=method))
+    assert body.get("amr") == amr
+
+
 def test_refresh_token() -> None:
     """A refresh token names its user, and has no role, scope or other claim."""
     header, body = parts(issuer(refresh_ttl=3600).refresh("alice", "s1", NOW, "t1"))
@@ -91,7 +102,7 @@ def test_no_audience_no_claims() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "typ", "scp"],
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "typ", "scp", "amr"],
 )
 def test_reserved_claims(name: str) -> None:
     """A user's claim cannot override one that the sidecar sets."""

@@ -28,7 +28,9 @@ from sidecar.auth.session import (
     refresh_id,
     token_id,
 )
+from sidecar.auth.value_mac import Purpose
 from tests.auth.forge import unhurried
+from tests.peers.signed import MAC
 
 SESSION = Session(id="i1", sid="s1", sub="alice", claims={"roles": ["a"]}, created=1.5, exp=2.5)
 RECORD = RefreshRecord(
@@ -152,9 +154,10 @@ def test_copied_record() -> None:
 @pytest.mark.parametrize(
     "value", [*NOT_JSON, pytest.param(changed(encode_session(SESSION), v=2), id="other-version")]
 )
-def test_adopted_value(value: bytes) -> None:
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_adopted_value(value: bytes, *, is_signed: bool) -> None:
     """With SESSION_KEY=token, any foreign value is a live session of an unknown user."""
-    adopted = adopt_session(value, "i1")
+    adopted = adopt_session(value if is_signed else None, value, "i1")
     assert adopted == foreign_session("i1")
     assert isinstance(adopted, Session)
     assert (adopted.sid, adopted.sub, adopted.exp, adopted.method) == ("", "", FOREVER, FOREIGN)
@@ -162,8 +165,18 @@ def test_adopted_value(value: bytes) -> None:
 
 def test_adopted_session() -> None:
     """With SESSION_KEY=token, our own values stay bound to their tokens."""
-    assert adopt_session(encode_session(SESSION), "i1") == SESSION
-    assert adopt_session(encode_session(SESSION), "i2") is Unreadable.MISMATCH
+    value = encode_session(SESSION)
+    assert adopt_session(value, value, "i1") == SESSION
+    assert adopt_session(value, value, "i2") is Unreadable.MISMATCH
+
+
+@pytest.mark.parametrize("token_id", ["i1", "i2"])
+def test_a_value_that_claims_to_be_ours(token_id: str) -> None:
+    """With SESSION_KEY=token, nothing that claims to be ours is adopted without a valid MAC."""
+    value = encode_session(SESSION)
+    assert adopt_session(None, value, token_id) is Unreadable.BAD_MAC
+    stored = MAC.sign(Purpose.SESSION, b"another key", b"anything")
+    assert adopt_session(None, stored, token_id) is Unreadable.BAD_MAC
 
 
 JSON = st.recursive(
@@ -198,7 +211,7 @@ def test_never_raises(value: bytes) -> None:
     """Any bytes decode to a session or to the reason why not."""
     assert isinstance(decode_session(value, "i1"), Unreadable)
     assert isinstance(decode_refresh(value, "r1"), Unreadable)
-    assert isinstance(adopt_session(value, "i1"), Session)
+    assert isinstance(adopt_session(value, value, "i1"), Session)
 
 
 def test_equal_timestamps_are_one_object() -> None:

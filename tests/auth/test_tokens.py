@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.auth.asymmetric import pem_key
+from sidecar.auth.claim_checks import MAX_DATE
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import ALGORITHMS, KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import (
     FOREIGN_TYPES,
-    MAX_DATE,
     REFRESH_TYPES,
     IssuerConfig,
     SessionMode,
@@ -80,7 +80,9 @@ def test_good_token() -> None:
     assert found.claims == CLAIMS
     assert found == Verified(
         issuer=ISSUER,
+        local=True,
         subject="alice",
+        user="alice",
         session_id="s1",
         jti="t1",
         roles=("user",),
@@ -151,13 +153,109 @@ def test_several_secrets() -> None:
         pytest.param({"nbf": NOW + 6}, NOW, Reason.NOT_YET_VALID, id="not-before"),
         pytest.param({"nbf": MAX_DATE}, NOW, Reason.NOT_YET_VALID, id="not-before-latest"),
         pytest.param({"nbf": GONE}, NOW - 1000, None, id="no-not-before"),
-        pytest.param({"iat": NOW + 1000}, NOW, None, id="issued-later-is-no-matter"),
+        pytest.param({"iat": NOW + 1000}, NOW, None, id="issued-later-with-a-session"),
     ],
 )
 def test_dates(claims: dict[str, Any], now: float, reason: Reason | None) -> None:
     """A token is valid from `nbf` to `exp`, plus the leeway on both sides."""
     found = verify(token(claims), now)
     assert (found if isinstance(found, Reason) else None) is reason
+
+
+@pytest.mark.parametrize(
+    ("foreign", "mode", "checked"),
+    [
+        pytest.param(False, SessionMode.REQUIRED, False, id="own-with-session"),
+        pytest.param(False, SessionMode.DENYLIST, True, id="own-denylist"),
+        pytest.param(False, SessionMode.NONE, True, id="own-none"),
+        pytest.param(True, SessionMode.REQUIRED, True, id="foreign-with-session"),
+        pytest.param(True, SessionMode.DENYLIST, True, id="foreign-denylist"),
+        pytest.param(True, SessionMode.NONE, True, id="foreign-none"),
+    ],
+)
+def test_issued_in_the_future(foreign: bool, mode: SessionMode, checked: bool) -> None:  # noqa: FBT001
+    """A token is valid from its `iat` on, except an own one whose session says when it began."""
+    config = IssuerConfig(issuer=ISSUER, foreign=foreign, session_mode=mode)
+    verifier = Verifier([config], KeyRing([secret_key(ISSUER, SECRET)]), leeway=5)
+    late = token({"iat": NOW + 5.5})
+    refused = Reason.NOT_YET_VALID if checked else None
+    found = verifier.verify_access(late, NOW)
+    assert (found if isinstance(found, Reason) else None) is refused
+    soon = verifier.verify_access(late, NOW + 0.5)
+    assert isinstance(soon, Verified)
+    assert soon.not_before == (NOW + 0.5 if checked else NOW - 5)
+    earlier = verifier.verify_access(token({"nbf": NOW - 60}), NOW)
+    assert isinstance(earlier, Verified)
+    assert earlier.not_before == (NOW - 5 if checked else NOW - 65)
+
+
+def test_a_clock_that_is_ahead() -> None:
+    """How far an issuer's clock is ahead is the most that its tokens showed, by issuer."""
+    verifier = Verifier(
+        [
+            IssuerConfig(issuer=name, foreign=True, session_mode=SessionMode.DENYLIST)
+            for name in (ISSUER, "other")
+        ],
+        KeyRing([secret_key(name, SECRET) for name in (ISSUER, "other")]),
+        leeway=5,
+    )
+    for iat, ahead in ((NOW - 60, 0), (GONE, 0), (NOW + 2.5, 2.5), (NOW + 1, 2.5), (NOW + 6, 2.5)):
+        verifier.verify_access(token({"iat": iat}), NOW)
+        assert verifier.clock_ahead(ISSUER) == ahead
+    verifier.verify_access(token({"iat": NOW + 4}, key=b"forged" * 6), NOW)
+    assert (verifier.clock_ahead(ISSUER), verifier.clock_ahead("other")) == (2.5, 0)
+
+
+NAMED = {"preferred_username": "root", "name": "Root", "email": "a@example.org"}
+
+
+@pytest.mark.parametrize(
+    ("config", "claims", "user"),
+    [
+        pytest.param({}, NAMED, "root", id="own"),
+        pytest.param({}, {}, "alice", id="own-without-a-name"),
+        pytest.param({"foreign": True}, NAMED, "alice", id="foreign"),
+        pytest.param({"foreign": True, "user_claim": "email"}, NAMED, "a@example.org", id="chosen"),
+        pytest.param({"foreign": True, "user_claim": "sub"}, NAMED, "alice", id="subject-chosen"),
+        pytest.param(
+            {"foreign": True, "user_claim": "email"}, {}, Reason.CLAIM_MISSING, id="missing"
+        ),
+        *(
+            pytest.param(
+                {"foreign": True, "user_claim": "email"},
+                {"email": value},
+                Reason.CLAIM_INVALID,
+                id=f"chosen-{value!r:.20}",
+            )
+            for value in (None, "", 7, True, ["a"], {"a": 1}, "a\nb", "x" * 256)
+        ),
+    ],
+)
+def test_user(config: dict[str, Any], claims: dict[str, Any], user: str | Reason) -> None:
+    """A foreign user is known by the subject or the chosen claim, never by a name for display."""
+    verifier = Verifier(
+        [IssuerConfig(issuer=ISSUER, **config)], KeyRing([secret_key(ISSUER, SECRET)])
+    )
+    found = verifier.verify_access(token(claims), NOW)
+    assert (found.user if isinstance(found, Verified) else found) == user
+
+
+@pytest.mark.parametrize(
+    ("claims", "alg", "expected"),
+    [
+        pytest.param({}, "HS256", ("s1", "alice", NOW), id="own"),
+        pytest.param({"iss": "foreign"}, "ES256", ("", "", NOW), id="foreign"),
+        pytest.param({"iat": GONE, "sid": GONE}, "HS256", ("", "alice", 0.0), id="least"),
+        pytest.param({"iat": NOW + 1}, "HS256", ("s1", "alice", 0.0), id="from-the-future"),
+    ],
+)
+def test_as_session(claims: dict[str, Any], alg: str, expected: tuple[str, str, float]) -> None:
+    """Only an own token names a user and a login here; a future date says nothing."""
+    found = verify(token(claims, alg=alg))
+    assert isinstance(found, Verified)
+    session = found.as_session("id", NOW)
+    assert (session.sid, session.sub, session.created) == expected
+    assert (session.id, session.exp) == ("id", found.expires)
 
 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])

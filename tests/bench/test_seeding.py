@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-TIMES = (b"seen", b"exp")  # set by the store at the time of writing
+TIMES = (b"seen", b"current")  # contain the time of writing
 
 
 def test_command_is_in_redis_wire_form() -> None:
@@ -38,13 +38,14 @@ def test_tokens_stand_one_a_line(tmp_path: Path) -> None:
 
 async def test_inserted_logins_are_those_the_store_writes(tmp_path: Path) -> None:
     """The sidecar's store finds, lists and completely revokes the inserted logins."""
-    pairs = seeding.mint(Lab(Children(tmp_path)), 3)
+    lab = Lab(Children(tmp_path))
+    pairs, mac = seeding.mint(lab, 3), seeding.mac_of(lab)
     session = pairs[0].grant.session
     with RedisServer() as server:
-        written = [one for pair in pairs for one in seeding.commands(pair.grant)]
+        written = [one for pair in pairs for one in seeding.commands(pair.grant, mac)]
         assert seeding.insert(server.port, written) == len(written)
         url = Secret(f"redis://127.0.0.1:{server.port}/0")
-        store = RedisStore(connect(RedisConfig(url=url, timeout=1.0)), Metrics(), timeout=1.0)
+        store = RedisStore(connect(RedisConfig(url=url, timeout=1.0)), Metrics(), mac, timeout=1.0)
         try:
             assert await store.get(session.id) == session
             (info,) = await store.sessions_of(session.sub)
@@ -58,13 +59,14 @@ async def test_inserted_logins_are_those_the_store_writes(tmp_path: Path) -> Non
 
 async def test_inserted_keys_are_those_of_a_write(tmp_path: Path) -> None:
     """Inserted keys have the same types and values as those the store writes, and a TTL."""
-    (pair,) = seeding.mint(Lab(Children(tmp_path)), 1)
+    lab = Lab(Children(tmp_path))
+    (pair,), mac = seeding.mint(lab, 1), seeding.mac_of(lab)
     with RedisServer() as server:
-        seeding.insert(server.port, seeding.commands(pair.grant))
+        seeding.insert(server.port, seeding.commands(pair.grant, mac))
         inserted = contents(server)
         server.admin.flushall()
         url = Secret(f"redis://127.0.0.1:{server.port}/0")
-        store = RedisStore(connect(RedisConfig(url=url, timeout=1.0)), Metrics(), timeout=1.0)
+        store = RedisStore(connect(RedisConfig(url=url, timeout=1.0)), Metrics(), mac, timeout=1.0)
         try:
             assert await store.write(pair.grant)
         finally:

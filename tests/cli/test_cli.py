@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import re
@@ -10,15 +11,18 @@ import socket
 import subprocess
 import sys
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import shtab
 
 import sidecar
 from sidecar.api.passwords import verify
 from sidecar.cli import main
-from sidecar.cli.parser import SETTING_FLAGS, build_parser
+from sidecar.cli.parser import COMMANDS as COMMANDS_OF_PARSER
+from sidecar.cli.parser import SETTING_FLAGS, SHELLS, build_parser
 from sidecar.settings.model import Settings, kinds_of
 from sidecar.settings.sources import FLAGS
 
@@ -35,7 +39,7 @@ RANDOM = {
     "JWT_SECRET": "h1JcM5O0jVb8mYxq2T7uWn4ZrKs9Pd3LgEaQiXf6vRyBtUoC8wNkHpDzS0eGlMj1",
     "REFRESH_SECRET": "Zk4rX8eVq1LwTn7Bc0YhJm3PsGd5UoFa9RiQy2EvKxWtMz6NbCjHpDlS8uOgI7fA",
 }
-COMMANDS = ("run", "demo", "check", "hash-password", "token", "sessions", "version")
+COMMANDS = ("run", "demo", "check", "hash-password", "token", "sessions", "completion", "version")
 
 
 def command(
@@ -105,7 +109,7 @@ def test_every_example_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[s
             main([*arguments, "--help"])
         shown = capsys.readouterr().out.partition("examples:\n")[2]
         examples |= set(
-            re.findall(r"(?m)^  [^\n]*?\bsidecar ([a-z][^\n<]*?)(?:  .*| <.*)?$", shown)
+            re.findall(r"(?m)^  [^\n]*?\bsidecar ([a-z][^\n<]*?)(?:  .*| [<>].*|\).*)?$", shown)
         )
     assert len(examples) > 10
     for example in examples:
@@ -117,7 +121,6 @@ def test_every_example_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[s
     [
         pytest.param([], "required: COMMAND", id="nothing"),
         pytest.param(["token"], "required: COMMAND", id="half"),
-        pytest.param(["serve"], "invalid choice: 'serve'", id="unknown"),
         pytest.param(["run", "--lis", ":1"], "unrecognized arguments: --lis", id="abbreviated"),
         pytest.param(["demo", "--port", "x"], 'expected a port 0-65535; got "x"', id="port-text"),
         pytest.param(["demo", "--port", "65536"], "expected a port 0-65535", id="port-large"),
@@ -418,3 +421,106 @@ def test_demo_needs_three_ports(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         capsys.readouterr().err == "sidecar: expected three different ports; got 8080, 9105, 8080\n"
     )
+
+
+# ── Mistyped commands, completion, JSON ──
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["chek"], 'unknown command "chek"; did you mean "check"?', id="one-letter"),
+        pytest.param(["hash_password"], 'did you mean "hash-password"?', id="underscore"),
+        pytest.param(["token", "mnt"], 'unknown command "token mnt"; did you mean "mint"?', id="2"),
+        pytest.param(["xyzzy"], "expected one of run, demo, check,", id="nothing-near"),
+    ],
+)
+def test_a_mistyped_command(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the command that was probably meant, or else all of them."""
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_table_of_commands_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command in the help is known to the check for mistyped ones, and the reverse."""
+    for above, names in COMMANDS_OF_PARSER.items():
+        with pytest.raises(SystemExit):
+            main([*above.split(), "--help"])
+        found = re.findall(r"(?m)^    ([a-z-]+)(?: |$)", capsys.readouterr().out)
+        assert tuple(found) == names
+
+
+def test_version_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` prints what `version` prints."""
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"sidecar {sidecar.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_completion_is_that_of_the_parser(shell: str) -> None:
+    """The script in the package is what `scripts/completions` makes from the parser now."""
+    made = shtab.complete(build_parser(), shell)
+    text = "\n".join(line.rstrip() for line in made.splitlines()).rstrip() + "\n"
+    assert command("completion", shell).stdout == text, "run scripts/completions"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        pytest.param(["che"], "check", id="command"),
+        pytest.param(["sessions", "re"], "revoke", id="command-below"),
+        pytest.param(["check", "--st"], "--strict", id="flag"),
+    ],
+)
+def test_bash_completes(words: list[str], offered: str) -> None:
+    """bash offers the only word that fits."""
+    line = " ".join(["sidecar", *words])
+    script = f"""
+        source sidecar/cli/completion.bash
+        COMP_WORDS=({line}) COMP_CWORD={len(words)} COMP_LINE='{line}'
+        $(complete -p sidecar | sed 's/.*-F \\([^ ]*\\).*/\\1/') sidecar '{words[-1]}'
+        echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, check=True, timeout=30
+    )
+    assert done.stdout.strip() == offered
+
+
+def test_check_as_json(
+    environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Problems and warnings are one JSON object on standard output, with their places."""
+    assert main(["check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["usable"] is True
+    assert found["problems"] == []
+    assert all(each.keys() == {"where", "message", "remedy"} for each in found["warnings"])
+    assert any("nobody can log in" in each["message"] for each in found["warnings"])
+    environment.setenv("LISTEN", "nowhere")
+    assert main(["check", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["usable"] is False
+    assert [each["where"] for each in found["problems"]] == ["environment LISTEN"]
+
+
+def test_inspect_as_json(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The contents, the times in ISO 8601 and the verdict are one JSON object."""
+    assert main(["token", "mint", "--sub", "alice"]) == 0
+    feed(environment, capsys.readouterr().out.encode())
+    assert main(["token", "inspect", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["header"]["typ"] == "at+jwt"
+    assert found["claims"]["sub"] == "alice"
+    assert found["accepted"] is True
+    assert datetime.fromisoformat(found["times"]["exp"]).timestamp() == found["claims"]["exp"]
+    feed(environment, b"not.a.token")
+    assert main(["token", "inspect", "--json"]) == 1
+    refused = json.loads(capsys.readouterr().out)
+    assert (refused["header"], refused["claims"], refused["accepted"]) == (None, None, False)

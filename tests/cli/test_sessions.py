@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from sidecar.auth.denylist import EVERYTHING, RevocationKind, decode_revocation, revocation_name
+from sidecar.auth.denylist import (
+    EVERYTHING,
+    Revocation,
+    RevocationKind,
+    decode_revocation,
+    revocation_name,
+)
 from sidecar.auth.session import token_id
+from sidecar.auth.value_mac import Purpose
 from sidecar.cli import main
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.store import RedisStore
 from sidecar.settings.model import Settings, kinds_of
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.redis_server import RedisServer, free_port
+from tests.peers.signed import MAC, NAMES, REFRESH_SECRET, unsigned
 from tests.sessions.contract import new_login
 
 if TYPE_CHECKING:
@@ -45,7 +53,7 @@ def redis(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
     for name in kinds_of(Settings):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("JWT_SECRET", "access-secret-0123456789abcdefghijklmnop")
-    monkeypatch.setenv("REFRESH_SECRET", "refresh-secret-0123456789abcdefghijklmn")
+    monkeypatch.setenv("REFRESH_SECRET", REFRESH_SECRET)
     monkeypatch.setenv("REDIS_HOST", "127.0.0.1")
     monkeypatch.setenv("REDIS_PORT", str(server.port))
     return server
@@ -56,12 +64,18 @@ def log_in(server: RedisServer, grants: Sequence[Grant]) -> None:
 
     async def write() -> None:
         client = connect(RedisConfig(host="127.0.0.1", port=server.port, timeout=5.0))
-        store = RedisStore(client, Metrics(), clock=lambda: NOW, timeout=5.0)
+        store = RedisStore(client, Metrics(), MAC, clock=lambda: NOW, timeout=5.0)
         for start in range(0, len(grants), 200):
             await asyncio.gather(*map(store.write, grants[start : start + 200]))
         await store.close()
 
     asyncio.run(write())
+
+
+def revocation_in(server: RedisServer, name: str) -> Revocation:
+    """Return a revocation from Redis."""
+    key = NAMES.revocation(name)
+    return decode_revocation(unsigned(Purpose.REVOCATION, key, server.value(key.decode())))
 
 
 def test_the_list(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,10 +124,45 @@ def test_a_hostile_user_agent(redis: RedisServer, capsys: pytest.CaptureFixture[
 
 def test_what_is_not_ours(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
     """Values of another program under similar keys are ignored."""
-    redis.admin.set("session:sid:text", "x")
-    redis.admin.hset("session:sid:hash", "a", "b")
+    redis.admin.set(NAMES.login("text"), "x")
+    redis.admin.hset(NAMES.login("hash").decode(), "a", "b")
     assert main(["sessions", "list"]) == 1
     assert capsys.readouterr().err == "no sessions\n"
+
+
+def test_another_application(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sessions of another prefix, audience or secret are neither listed nor ended."""
+    grant = new_login(NOW)
+    log_in(redis, [grant])
+    for name, value in (
+        ("REDIS_KEY_PREFIX", "orders:"),
+        ("JWT_AUDIENCE", "orders"),
+        ("REFRESH_SECRET", REFRESH_SECRET[::-1]),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            assert main(["sessions", "list"]) == 1
+            assert main(["sessions", "show", grant.session.sid]) == 1
+            assert main(["sessions", "count"]) == 0
+            assert capsys.readouterr().out == "0\n"
+    assert main(["sessions", "revoke", "--user", "alice"]) == 0
+
+
+def test_a_prefix(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With REDIS_KEY_PREFIX, every key begins with it, and all commands use it."""
+    monkeypatch.setenv("REDIS_KEY_PREFIX", "orders:")
+    assert main(["token", "mint", "--sub", "alice", "--store"]) == 0
+    assert all(key.startswith("orders:") for key in redis.lives())
+    assert len(redis.lives()) >= 3
+    capsys.readouterr()
+    assert main(["sessions", "list"]) == 0
+    sid = capsys.readouterr().out.splitlines()[1].split()[0]
+    assert main(["sessions", "revoke", "--sid", sid]) == 0
+    assert redis.lives() == {}
 
 
 def test_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +242,7 @@ def test_what_cannot_be_meant(
     log_in(redis, [new_login(NOW)])
     assert main(["sessions", *arguments]) == 2
     assert capsys.readouterr().err == said + "\n"
-    assert redis.admin.zcard("session:user:alice") == 1
+    assert redis.admin.zcard(NAMES.user("alice")) == 1
 
 
 def test_without_redis(
@@ -222,11 +271,13 @@ def test_a_wrong_password(
 ISSUERS = """
 [[issuer]]
 issuer = "https://id.example"
+audience = "app"
 jwks_url = "https://id.example/keys"
 session_mode = "denylist"
 
 [[issuer]]
 issuer = "https://other.example"
+audience = "app"
 jwks_url = "https://other.example/keys"
 session_mode = "none"
 """
@@ -259,9 +310,8 @@ def test_revoking_a_foreign_one(
     """A revocation is one key that every pod reads; our sessions with that id stay live."""
     log_in(redis, [new_login(NOW)])
     assert main(["sessions", "revoke", "--issuer", issuers, *arguments]) == 0
-    key = f"session:denied:{revocation_name(kind, issuers, 'alice')}"
-    assert decode_revocation(redis.value(key)).before == before
-    assert redis.admin.zcard("session:user:alice") == 1
+    assert revocation_in(redis, revocation_name(kind, issuers, "alice")).before == before
+    assert redis.admin.zcard(NAMES.user("alice")) == 1
 
 
 def test_revoking_all_of_a_foreign_user(redis: RedisServer, issuers: str) -> None:
@@ -269,7 +319,7 @@ def test_revoking_all_of_a_foreign_user(redis: RedisServer, issuers: str) -> Non
     began = time.time()
     assert main(["sessions", "revoke", "--issuer", issuers, "--user", "alice"]) == 0
     name = revocation_name(RevocationKind.USER, issuers, "alice")
-    found = decode_revocation(redis.value(f"session:denied:{name}"))
+    found = revocation_in(redis, name)
     assert began <= found.before <= time.time()
     assert found.until > found.before + 86400
 

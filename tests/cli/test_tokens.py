@@ -23,6 +23,7 @@ from sidecar.cli.token_report import MEANINGS, judge, show
 from sidecar.cli.tokens import NO_SESSION
 from sidecar.settings import Settings, settings_from
 from sidecar.settings.model import kinds_of
+from tests.auth import forge
 from tests.peers import stack
 from tests.peers.redis_server import RedisServer, free_port
 
@@ -130,7 +131,7 @@ def test_a_stored_session_is_in_redis_for_as_long_as_the_token(
         key = f"session:token:{sha256(found.out.strip().encode()).hexdigest()}"
         value, ttl = server.admin.get(key), server.admin.ttl(key)
         assert isinstance(value, bytes)
-        assert json.loads(value)["sub"] == "alice"
+        assert json.JSONDecoder().raw_decode(value.decode())[0]["sub"] == "alice"
         assert isinstance(ttl, int)
         assert 290 < ttl <= 301
 
@@ -195,6 +196,27 @@ def test_a_refused_token_exits_with_1(capsys: Output, environment: pytest.Monkey
     assert f"refused, signature: {MEANINGS[Reason.SIGNATURE]}" in text
 
 
+def test_whose_token_it_is_is_said(tmp_path: Path) -> None:
+    """An accepted token is shown with its user and issuer, an ID token with what it is."""
+    (tmp_path / "id.pem").write_bytes(forge.public_pem(forge.private_key("ES256")))
+    (tmp_path / "sidecar.toml").write_text(
+        '[[issuer]]\nissuer = "https://id.example"\naudience = "app"\nkey_file = "id.pem"\n'
+        'session_mode = "denylist"\nuser_claim = "email"\n'
+    )
+    settings = settings_from(env=SECRETS, file=tmp_path / "sidecar.toml")
+    keys = KeyRing(build.read_foreign_keys(settings))
+    foreign = build.make_verifier(settings, build.Keys(settings), keys)
+    claims = {"iss": "https://id.example", "aud": "app", "email": "a@example.org"}
+    shown = forge.token(claims, alg="ES256")
+    assert judge(shown, foreign, NOW).lines == (
+        'user "a@example.org" of issuer "https://id.example"',
+        "accepted, unless it was revoked (this command does not look that up)",
+    )
+    shown = forge.token({**claims, "at_hash": "h"}, alg="ES256")
+    meaning = MEANINGS[Reason.ID_TOKEN]
+    assert judge(shown, foreign, NOW).lines == (f"refused, id_token: {meaning}",)
+
+
 REFRESH_NOTE = "it is a valid refresh token, which only POST /auth/refresh accepts"
 
 
@@ -245,7 +267,8 @@ def test_a_refresh_token_is_recognised() -> None:
 def test_every_reason_of_a_verifier_has_its_meaning() -> None:
     """Every reason that a verifier can give has a sentence."""
     source = "".join(
-        (ROOT / "sidecar/auth" / name).read_text() for name in ("tokens.py", "keys.py")
+        (ROOT / "sidecar/auth" / name).read_text()
+        for name in ("tokens.py", "claim_checks.py", "token_kind.py", "keys.py")
     )
     assert {Reason[name] for name in re.findall(r"Reason\.([A-Z_]+)", source)} == set(MEANINGS)
 

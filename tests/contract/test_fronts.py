@@ -9,7 +9,7 @@ import asyncio
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import pytest
 import yaml
@@ -19,7 +19,7 @@ from tests.deploy.manifests import ROOT
 from tests.peers.raw_client import Response, build, connect, fetch
 from tests.peers.redis_server import free_port
 from tests.peers.scripted_upstream import OK, ScriptedUpstream, reply
-from tests.peers.stack import Stack, stack
+from tests.peers.stack import Stack, mint, stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,8 +34,8 @@ ROUTES: Final = (
     {"path": "/shared", "methods": ["DELETE"], "preflight": "pass"},
 )
 IDENTITY: Final = (
-    *("X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"),
-    "X-Auth-Degraded",
+    *("X-Auth-User", "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Roles", "X-Auth-Scopes"),
+    *("X-Auth-Session", "X-Auth-Degraded"),
 )
 NAVIGATION: Final = (
     "Sec-Fetch-Mode: navigate",
@@ -113,10 +113,27 @@ async def test_allowed(site: Site) -> None:
     fields = site.seen.fields
     assert fields.one("X-Auth-User") == b"admin"
     assert fields.one("X-Auth-Subject") == b"admin"
+    assert fields.one("X-Auth-Issuer") == b"auth-sidecar"
     assert fields.members("X-Auth-Roles") == [b"user", b"admin"]
     assert len(fields.one("X-Auth-Session")) >= 22
     assert fields.one("X-Forwarded-For") == b"127.0.0.1"
     assert fields.one("Host") == b"sidecar.test"
+
+
+@pytest.mark.parametrize("front", fronts())
+async def test_many_roles(front: Front) -> None:
+    """A user whose roles almost fill the longest token passes, with every role."""
+    roles = [f"team-{number:03}-project-maintainer-eu" for number in range(155)]
+    token = mint(roles=roles)
+    assert len(token) > 7_000
+    async with (
+        ScriptedUpstream() as application,
+        stack(application.url, session_mode="none", trusted_proxies=["127.0.0.1/32"]) as sidecar,
+        front.start(sidecar.port, application.port) as port,
+    ):
+        assert (await fetch(port, build("GET", "/", token=token))).status == 200
+        fields = application.requests[-1].fields
+        assert fields.members("X-Auth-Roles") == [role.encode() for role in roles]
 
 
 @every_front
@@ -331,7 +348,8 @@ async def test_to_the_login_page_and_back(site: Site) -> None:
     answer = await site.get(target, *NAVIGATION)
     assert answer.status == 302
     location = answer.fields.one("Location").decode()
-    assert location.removeprefix(HOST) == f"/auth/login?rd={quote(target, safe='')}"
+    path, _, query = location.removeprefix(HOST).partition("?")
+    assert (path, parse_qs(query)) == ("/auth/login", {"rd": [target]})
     page = await site.get(location.removeprefix(HOST), *NAVIGATION)
     assert (page.status, b"<form" in page.body) == (200, True)
     form = (f"Origin: {HOST}", "Content-Type: application/x-www-form-urlencoded")

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 IDENTITY = {
     "X-Auth-User": "alice",
     "X-Auth-Subject": "alice",
+    "X-Auth-Issuer": "auth-sidecar",
     "X-Auth-Roles": "user, admin",
     "X-Auth-Scopes": "",
     "X-Auth-Session": "s1",

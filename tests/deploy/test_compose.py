@@ -11,7 +11,7 @@ import yaml
 import sidecar
 from sidecar.demo.__main__ import HOST, PORT
 from sidecar.settings import Settings, settings_from
-from tests.deploy.manifests import ROOT
+from tests.deploy.manifests import ROOT, build, container, one
 
 GIVEN: Final = {
     "JWT_SECRET": "Zm9yIHRlc3RzIG9ubHk6IGFjY2VzcyB0b2tlbnMsIG5vdCBzZWNyZXQ=",
@@ -90,14 +90,19 @@ def test_only_the_sidecar_is_published(compose: dict[str, Any], services: dict[s
 def test_redis_keeps_sessions(services: dict[str, Any]) -> None:
     """Redis has a password, a volume, an append-only file, no eviction and a health check."""
     redis = services["redis"]
-    command = redis["command"]
-    options = dict(zip(command[1::2], command[2::2], strict=True))
-    assert REFERENCE.fullmatch(options["--requirepass"])
-    assert options["--appendonly"] == "yes"
-    assert options["--maxmemory-policy"] == "noeviction"
-    assert redis["volumes"] == ["redis-data:/data"]
+    assert redis["command"] == ["sh", "/etc/redis/start.sh"]  # run in test_redis_deployments
+    data, *files = redis["volumes"]
+    assert data == "redis-data:/data"
+    for name, file in zip(("redis.conf", "sidecar.acl", "start.sh"), files, strict=True):
+        assert file == f"./k8s/components/redis/{name}:/etc/redis/{name}:ro"
     assert redis["healthcheck"]["test"] == ["CMD", "redis-cli", "-e", "ping"]
-    assert redis["environment"] == {"REDISCLI_AUTH": "${REDIS_PASSWORD}"}
+    given, *others = redis["environment"].items()
+    assert given[0] == "REDIS_PASSWORD"
+    assert REFERENCE.fullmatch(given[1])
+    assert others == [
+        ("REDISCLI_AUTH", "${REDIS_PASSWORD}"),
+        ("OPERATOR_PASSWORD", "${OPERATOR_PASSWORD:-}"),
+    ]
     assert services["sidecar"]["depends_on"] == {"redis": {"condition": "service_healthy"}}
 
 
@@ -126,7 +131,10 @@ def test_images_are_pinned(services: dict[str, Any]) -> None:
     """Sidecar and application use the image of this version, and the Redis image is pinned."""
     own = f"auth-sidecar:{sidecar.__version__}"
     assert services["sidecar"]["image"] == services["application"]["image"] == own
-    assert services["redis"]["image"] == "redis:7.4-alpine"
+    manifests = build("overlays/in-cluster-redis")
+    redis = container(one(manifests, "StatefulSet", "redis")["spec"]["template"], "redis")
+    assert services["redis"]["image"] == redis["image"]
+    assert re.fullmatch(r"redis:7\.4\.\d+-alpine@sha256:[0-9a-f]{64}", redis["image"])
 
 
 def test_the_sidecar_would_start(services: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from sidecar.api import login, refresh
 from sidecar.auth.reason import Reason
+from sidecar.auth.session import Unreadable
 from sidecar.telemetry.exposition import MetricsCollector, render
 from tests.deploy.manifests import ROOT
 from tests.peers.all_metrics import all_metrics
@@ -155,7 +156,7 @@ def test_alerts_are_about_metrics_that_exist() -> None:
 def test_alerts_are_about_values_that_exist() -> None:
     """All label values in the alerts are values that the sidecar uses."""
     known = {*login.Method, *login.Result, *refresh.Result, refresh.METHOD}
-    known |= {"deny", "redis", "auth-sidecar", "502|503|504", "waiting"}
+    known |= {*Unreadable, "deny", "redis", "auth-sidecar", "502|503|504", "waiting"}
     named = {value for rule in _rules() for value in re.findall(r'=~?"([^"]+)"', rule["expr"])}
     assert named
     assert named - known == set()

@@ -132,6 +132,9 @@ def test_network_policy_of_the_application(name: str) -> None:
     traffic, metrics = spec["ingress"]
     assert traffic["ports"] == [{"port": "traffic", "protocol": "TCP"}]
     assert metrics["ports"] == [{"port": "admin", "protocol": "TCP"}]
+    controller, clients = traffic["from"]  # nobody else
+    assert controller["namespaceSelector"]["matchLabels"].keys() == {"kubernetes.io/metadata.name"}
+    assert clients == {"podSelector": {"matchLabels": {"auth-sidecar/client": "true"}}}
     (peer,) = metrics["from"]
     assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
     redis, dns = spec["egress"]

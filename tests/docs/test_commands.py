@@ -17,6 +17,7 @@ import pytest
 from tests.deploy.manifests import ROOT
 from tests.docs.pages import blocks
 from tests.peers.redis_server import RedisServer, free_port
+from tests.peers.signed import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -181,13 +182,13 @@ def test_a_login_is_found(printed: dict[str, str]) -> None:
     """The commands count, list and show a user's logins."""
     tokens, logins, *fields, ttl = _of(printed, "redis ZCARD").splitlines()
     assert int(tokens) == int(logins) == 1
-    assert "created" in fields
+    assert "current" in fields
     assert 0 < int(ttl) <= 7 * 86400
 
 
 def test_the_diagnosis_is_of_a_healthy_sidecar(printed: dict[str, str]) -> None:
     """The diagnostic commands report a healthy sidecar that uses Redis."""
-    text = _of(printed, '"$ADMIN/status"')
+    text = _of(printed, 'curl -sf "$ADMIN/status"\n')
     assert '"degraded":false' in text
     assert "sidecar_degraded 0.0" in text
     assert 'sidecar_breaker_state{state="closed"} 1.0' in text
@@ -228,7 +229,7 @@ def test_the_rights_are_enough(place: Place, printed: dict[str, str]) -> None:
         """
     )
     assert place.redis.admin.acl_log() == []
-    assert place.redis.admin.exists("session:user:admin") == 0
+    assert place.redis.admin.exists(NAMES.user("admin")) == 0
     metrics = place.run('curl -sf "$ADMIN/metrics"')
     assert "sidecar_degraded 0.0" in metrics
     assert "sidecar_near_cache_coherent 1.0" in metrics

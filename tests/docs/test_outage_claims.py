@@ -10,6 +10,7 @@ from tests.peers.patience import until
 from tests.peers.raw_client import build, fetch
 from tests.peers.redis_server import RedisServer
 from tests.peers.scripted_upstream import ScriptedUpstream
+from tests.peers.signed import NAMES
 from tests.peers.stack import Stack, stack
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ async def test_logins_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]
     await _up(redis, pods)
     assert [await _status(pod, tokens.access) for pod in pods] == [200, 401]
     assert await _refresh(one, tokens.refresh) == 200
-    assert redis.admin.zcard("session:user:alice") == 1
+    assert redis.admin.zcard(NAMES.user("alice")) == 1
 
 
 async def test_logouts_in_an_outage(redis: RedisServer, pods: tuple[Stack, Stack]) -> None:

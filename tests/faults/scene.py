@@ -23,6 +23,7 @@ from tests.peers.patience import until
 from tests.peers.raw_client import build
 from tests.peers.redis_server import RedisServer
 from tests.peers.scripted_upstream import ScriptedUpstream
+from tests.peers.signed import NAMES
 from tests.peers.stack import Stack, configure, mint, stack
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Clock:
 def key_of(line: str) -> str:
     """Return the Redis key of the session of this header line's credential."""
     value = line.partition("__Host-session=")[2] or line.rpartition(" ")[2]
-    return f"session:token:{token_id(value.encode())}"
+    return NAMES.token(token_id(value.encode())).decode()
 
 
 @dataclass(slots=True)

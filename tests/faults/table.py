@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tests.faults.driver import claims_of
 from tests.faults.scene import PASSWORD, key_of
 from tests.peers.patience import until
+from tests.peers.signed import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -150,12 +151,12 @@ async def scribble(scene: Scene) -> None:
         else:
             admin.rpush(key_of(line), theirs)
     for line in [line for line in traffic.spare if "Bearer" in line]:
-        key = f"session:sid:{claims_of(line)['sid']}"
+        key = NAMES.login(claims_of(line)["sid"])
         admin.delete(key)
         admin.set(key, b"not a hash", ex=60)
     for name in ("alice", "scout"):
-        admin.delete(f"session:user:{name}")
-        admin.set(f"session:user:{name}", b"not a sorted set", ex=60)
+        admin.delete(NAMES.user(name))
+        admin.set(NAMES.user(name), b"not a sorted set", ex=60)
     damaged = [line for line in traffic.known if line not in (*traffic.spare, *scene.scouts)][:4]
     for line, value in zip(damaged, (*GARBAGE[:3], theirs), strict=True):
         scene.damaged[line] = scene.redis.value(key_of(line))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 IDENTITY = {
     b"x-auth-user",
     b"x-auth-subject",
+    b"x-auth-issuer",
     b"x-auth-roles",
     b"x-auth-scopes",
     b"x-auth-session",

@@ -32,14 +32,16 @@ def check(data: bytes) -> None:
         assert decode_session(data, "other") is Unreadable.MISMATCH
     else:
         assert isinstance(session, Unreadable)
-    adopted = adopt_session(data, ID)
+    adopted = adopt_session(data, data, ID)
+    foreign = adopt_session(None, data, ID)
     if session is Unreadable.MISMATCH:
-        assert adopted is Unreadable.MISMATCH
+        assert (adopted, foreign) == (Unreadable.MISMATCH, Unreadable.BAD_MAC)
     elif isinstance(session, Unreadable):
         assert isinstance(adopted, Session)
         assert (adopted.method, adopted.sub, adopted.claims) == (FOREIGN, "", {})
+        assert foreign in (adopted, Unreadable.BAD_MAC)
     else:
-        assert adopted == session
+        assert (adopted, foreign) == (session, Unreadable.BAD_MAC)
     record = decode_refresh(data, ID)
     if isinstance(record, RefreshRecord):
         assert record.sid

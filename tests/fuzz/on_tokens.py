@@ -26,7 +26,9 @@ FOREIGN: Final = "https://foreign.test"
 EDDSA: Final = forge.private_key("EdDSA")
 CONFIGS: Final = {
     forge.ISSUER: IssuerConfig(issuer=forge.ISSUER, audiences=frozenset((forge.AUDIENCE,))),
-    FOREIGN: IssuerConfig(issuer=FOREIGN, types=FOREIGN_TYPES, algorithms=frozenset(("EdDSA",))),
+    FOREIGN: IssuerConfig(
+        issuer=FOREIGN, types=FOREIGN_TYPES, algorithms=frozenset(("EdDSA",)), foreign=True
+    ),
 }
 VERIFIER: Final = Verifier(
     CONFIGS.values(),
@@ -122,8 +124,14 @@ def check_accepted(token: bytes, found: Verified) -> None:
     kind = header.get("typ", "").lower().removeprefix("application/")
     assert kind in CONFIGS[found.issuer].types
     assert "crit" not in header
-    session = found.as_session("id")
+    session = found.as_session("id", forge.NOW)
     assert session.exp == found.expires
+    assert session.sub == ("" if foreign else found.subject)
+    if foreign:
+        assert found.user == claims["sub"]
+        assert claims.get("iat", 0) <= forge.NOW + LEEWAY
+        assert "at_hash" not in claims
+        assert claims.get("token_use") != "id"
     json.dumps(claims, ensure_ascii=False).encode()
     for other in (token + b"=", token + b".", token[:-1], b" " + token, token + b"\n"):
         assert isinstance(VERIFIER.verify_access(other, forge.NOW), Reason)

@@ -62,7 +62,10 @@ class Cluster:
         )
         issuers = tuple(
             IssuerSettings(
-                issuer=issuer, key_file=str(self._key_file(issuer)), session_mode="denylist"
+                issuer=issuer,
+                audience="*",
+                key_file=str(self._key_file(issuer)),
+                session_mode="denylist",
             )
             for issuer in ALGORITHMS
         )
@@ -220,6 +223,28 @@ async def test_everything_of_a_user(pair: tuple[Stack, Stack]) -> None:
     assert await status(two, bobs) == 200
     assert await status(two, token(iat=int(time.time()) + 1)) == 200
     assert await status(two, token(iat=forge.GONE)) == 401
+
+
+async def test_a_clock_that_is_ahead(pair: tuple[Stack, Stack]) -> None:
+    """A token from an issuer whose clock is ahead does not outlive a revocation of everything.
+
+    How far ahead it is, the pod knows from the tokens that it has seen. The user's next token is
+    as far ahead, and counts.
+    """
+    one, two = pair
+    ahead = int(time.time()) + 4
+    early, shown = token(iat=ahead), token()
+    for each in (early, shown):
+        assert [await status(pod, each) for pod in pair] == [200, 200]
+    assert await revoke(one, shown, "?all=true") == 204
+    assert await status(one, early) == 401
+    await is_refused(two, early, shown)
+
+    async def counts() -> bool:
+        next_one = token(iat=int(time.time()) + 4)
+        return [await status(pod, next_one) for pod in pair] == [200, 200]
+
+    await until(counts, SOON)
 
 
 async def test_issuers_do_not_meet(pair: tuple[Stack, Stack]) -> None:

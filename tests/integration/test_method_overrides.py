@@ -1,17 +1,24 @@
-"""A real Werkzeug application acts on the method that the sidecar decided on, and on no other.
+"""Real WSGI applications act on the method that the sidecar decided on, and on no other.
 
-Werkzeug converts methods to upper case, and the middleware below honours overrides as Werkzeug's
-own documentation shows it. The first test shows that both get by a proxy that does not care.
+Werkzeug and Django convert methods to upper case, and the middleware below honours overrides as
+Werkzeug's own documentation shows it. The first test shows that both get by a proxy that does not
+care.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Final
 
+import django
+import django.conf
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, HttpResponse
+from django.urls import re_path
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -20,7 +27,7 @@ from tests.peers.stack import stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 OVERRIDE: Final = "X-HTTP-Method-Override"
 ROUTES: Final = (
@@ -40,18 +47,43 @@ class Quiet(WSGIRequestHandler):
         """Drop the message."""
 
 
-def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+def with_werkzeug(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
     """Answer with the name of the handler that a Werkzeug application runs."""
+    return Response(f"ran {Request(environ).method}")(environ, start)
+
+
+def run_by_django(request: HttpRequest) -> HttpResponse:
+    """Answer with the name of the handler that a Django view of `request` runs."""
+    return HttpResponse(f"ran {request.method}")
+
+
+urlpatterns = [re_path("", run_by_django)]
+
+
+@functools.cache
+def with_django() -> WSGIHandler:
+    """The WSGI application of a Django project whose only view is `run_by_django`."""
+    django.conf.settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[])
+    django.setup(set_prefix=False)
+    return WSGIHandler()
+
+
+def overriding(
+    application: WSGIApplication, environ: WSGIEnvironment, start: StartResponse
+) -> Iterable[bytes]:
+    """Run the application on the method that a header asks for."""
     for name in ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD"):
         asked = environ.get(name, "").upper()
         if asked in {"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"}:
             environ["REQUEST_METHOD"] = asked
-    return Response(f"ran {Request(environ).method}")(environ, start)
+    return application(environ, start)
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    """The port of a running Werkzeug server."""
+@pytest.fixture(params=["werkzeug", "django"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of a running WSGI server with an application of this framework."""
+    framework = with_werkzeug if request.param == "werkzeug" else with_django()
+    application = functools.partial(overriding, framework)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

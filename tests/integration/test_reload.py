@@ -156,7 +156,7 @@ async def test_where_people_sign_in(tmp_path: Path) -> None:
         token = (await one.proxy.login()).access
         await one.change(routes=routes, login_url="https://sso.example/")
         answer = await one.proxy.get("/", *lines)
-        assert answer.fields.one("location") == b"https://sso.example/?rd=%2F"
+        assert answer.fields.one("location") == b"https://sso.example/?rd=/"
         answer = await one.proxy.get("/admin/", *lines, token=token)
         assert answer.status == 403
         assert b'href="https://sso.example/"' in answer.body
@@ -288,7 +288,7 @@ async def test_issuers(tmp_path: Path) -> None:
     async with KeyServer() as server, changing(tmp_path) as one:
         server.publish(rsa="RS256")
         url = server.url
-        issuer = IssuerSettings(issuer=FOREIGN, jwks_url=url, session_mode="none")
+        issuer = IssuerSettings(issuer=FOREIGN, audience="*", jwks_url=url, session_mode="none")
         request = build("GET", "/", token=foreign())
         assert (await one.proxy.ask(request)).status == 401
         one.issuers = [issuer]
@@ -384,8 +384,9 @@ async def test_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
     async with changing(tmp_path, jwt_secret=random, refresh_secret=random[::-1]) as one:
         assert warnings() == []
-        await one.change(jwt_secret=random, refresh_secret=random[::-1], jwt_audience="")
-        assert warnings() == ["jwt_audience"]
+        everyone = ("0.0.0.0/0",)
+        await one.change(jwt_secret=random, refresh_secret=random[::-1], trusted_proxies=everyone)
+        assert warnings() == ["trusted_proxies"]
         await one.change(jwt_secret=OTHER_SECRET, refresh_secret=random[::-1], users=())
         assert warnings() == ["jwt_secret", f"users_file {tmp_path}/users.toml"]
         assert OTHER_SECRET not in caplog.text
@@ -456,7 +457,12 @@ async def test_a_file_that_comes_later(tmp_path: Path, caplog: pytest.LogCapture
     """A missing file is retried without a request and logged only once."""
     async with changing(tmp_path) as one:
         later = tmp_path / "later.pem"
-        issuer = {"issuer": FOREIGN, "key_file": str(later), "session_mode": "none"}
+        issuer = {
+            "issuer": FOREIGN,
+            "audience": "*",
+            "key_file": str(later),
+            "session_mode": "none",
+        }
         text = (tmp_path / "sidecar.toml").read_text()
         lines = "".join(f'{name} = "{value}"\n' for name, value in issuer.items())
         (tmp_path / "sidecar.toml").write_text(f"{text}\n[[issuer]]\n{lines}")
@@ -473,7 +479,9 @@ async def test_a_key_that_is_withdrawn(tmp_path: Path) -> None:
     """A stream ends when the issuer no longer publishes the key of its token."""
     async with KeyServer() as server:
         server.publish(rsa="RS256")
-        issuer = IssuerSettings(issuer=FOREIGN, jwks_url=server.url, session_mode="none")
+        issuer = IssuerSettings(
+            issuer=FOREIGN, audience="*", jwks_url=server.url, session_mode="none"
+        )
         async with changing(tmp_path, issuers=[issuer]) as one, one.proxy.client() as client:
             one.upstream.scripts = [[EVENTS, WATCH]]
             await client.send(build("GET", "/", token=foreign()))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
+from sidecar.issuers.documents import LONGEST
 from sidecar.issuers.jwks_fetch import (
     LAST_RETRY,
-    LONGEST,
     REFETCH_BURST,
     REFETCH_INTERVAL,
     REFRESH,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from sidecar.auth.keys import Key
+    from sidecar.issuers.key_copies import KeyCopies
 
 ISSUER = "https://id.example"
 
@@ -35,7 +36,9 @@ ISSUER = "https://id.example"
 class Reader:
     """A consumer of keys: the fetcher, and a record of the keys that it installed."""
 
-    def __init__(self, *places: JwksEndpoint, timeout: float = 5.0) -> None:
+    def __init__(
+        self, *places: JwksEndpoint, timeout: float = 5.0, copies: KeyCopies | None = None
+    ) -> None:
         self.clock = Clock()
         self.installed: list[tuple[str, list[str]]] = []
         self.pauses: list[float] = []
@@ -44,6 +47,7 @@ class Reader:
             places,
             self._install,
             timeout=timeout,
+            copies=copies,
             clock=self.clock,
             sleep=self._sleep,
             draw=lambda: 1.0,
@@ -165,6 +169,25 @@ async def test_asked_by_everybody(reader: Reader, server: KeyServer) -> None:
     await reader.clock.turn(1)
     await until(lambda: reader.kids == ["two"])
     assert server.fetches == 2 + REFETCH_BURST
+
+
+async def test_a_real_rotation_restores_the_burst(reader: Reader, server: KeyServer) -> None:
+    """A fetch that brings other keys does not count, so made-up key ids gain nothing from it."""
+
+    async def made_up_until(fetches: int) -> None:
+        while server.fetches < fetches:
+            reader.source.refetch()
+            await asyncio.sleep(0.001)
+
+    await made_up_until(REFETCH_BURST)
+    server.publish(two="EdDSA")
+    await made_up_until(2 * REFETCH_BURST + 1)  # the last of the first burst brought new keys
+    assert reader.kids == ["two"]
+    await reader.clock.turn(REFETCH_INTERVAL - 1)
+    for _ in range(20):
+        reader.source.refetch()
+        await asyncio.sleep(0.001)
+    assert server.fetches == 2 * REFETCH_BURST + 1
 
 
 async def test_two_places() -> None:

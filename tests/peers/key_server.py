@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
@@ -11,6 +11,7 @@ from sidecar.auth.keys import public_jwks
 from tests.auth.forge import private_key, public_pem
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
 
     Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -22,10 +23,13 @@ class KeyServer:
     `fetches` counts the requests. `stop` and `begin` end and resume serving at the same address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.fetches = 0
         self.answer: Answer = self._show
         self._document = public_jwks([])
+        self.metadata: dict[str, Any] | None = None  # served as OpenID Connect and OAuth metadata
+        self.requests: list[web.Request] = []
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -40,9 +44,18 @@ class KeyServer:
         await self.stop()
 
     @property
+    def origin(self) -> str:
+        """The origin at which the server listens; certificates name `localhost`."""
+        return (
+            f"http://127.0.0.1:{self._port}"
+            if self._tls is None
+            else f"https://localhost:{self._port}"
+        )
+
+    @property
     def url(self) -> str:
         """The URL of the key set."""
-        return f"http://127.0.0.1:{self._port}/keys"
+        return f"{self.origin}/keys"
 
     def publish(self, **algs: str) -> None:
         """Publish exactly these keys, each as `kid=alg`."""
@@ -56,9 +69,12 @@ class KeyServer:
         app = web.Application()
         app.router.add_get("/keys", self._serve)
         app.router.add_get("/elsewhere", self._show)
+        app.router.add_get("/{path:.*}", self._describe)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self._port, reuse_address=True, ssl_context=self._tls
+        )
         await site.start()
         self._port = self._runner.addresses[0][1]
 
@@ -70,7 +86,15 @@ class KeyServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.fetches += 1
+        self.requests.append(request)
         return await self.answer(request)
 
     async def _show(self, _: web.Request) -> web.StreamResponse:
         return web.Response(body=self._document, content_type="application/jwk-set+json")
+
+    async def _describe(self, request: web.Request) -> web.StreamResponse:
+        """Serve the metadata at its well-known paths, and count nothing."""
+        self.requests.append(request)
+        if self.metadata is None or request.path not in self.metadata:
+            raise web.HTTPNotFound
+        return web.json_response(self.metadata[request.path])

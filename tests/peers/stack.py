@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import hmac
 import json
 import tempfile
@@ -45,22 +46,31 @@ class User:
     roles: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     claims: tuple[tuple[str, str], ...] = ()
+    disabled: bool = False
+    other_password: str = ""
 
     @property
     def password(self) -> str:
         """The user's password."""
-        return f"pw-{self.name}"
+        return self.other_password or f"pw-{self.name}"
 
     def toml(self) -> str:
         """Return the user's TOML table."""
         table = {
             "name": self.name,
-            "password_hash": CHEAP.hash(self.password),
+            "password_hash": _hash_of(self.password),
             "roles": list(self.roles),
             "scopes": list(self.scopes),
             "claims": dict(self.claims),
+            "disabled": self.disabled,
         }
         return "[[user]]\n" + _table(table)
+
+
+@functools.cache
+def _hash_of(password: str) -> str:
+    """Return one hash for each password, because another hash means another password."""
+    return CHEAP.hash(password)
 
 
 ALICE: Final = User("alice", roles=("user",), claims=(("email", "alice@example.org"),))

@@ -26,7 +26,10 @@ ROUTES = (
     {"path": "/open/*", "access": "public"},
     {"path": "/maybe/*", "access": "optional"},
 )
-NAMES = ("X-Auth-User", "X-Auth-Subject", "X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session")
+NAMES = (
+    *("X-Auth-User", "X-Auth-Subject", "X-Auth-Issuer"),
+    *("X-Auth-Roles", "X-Auth-Scopes", "X-Auth-Session"),
+)
 
 
 @pytest.fixture
@@ -59,11 +62,12 @@ async def test_identity_reaches_the_upstream(upstream: ScriptedUpstream, guarded
     assert (await guarded.get("/", token=tokens.access)).status == 200
     seen = identity((await upstream.arrived()).fields)
     assert seen["x-auth-user"] == seen["x-auth-subject"] == [b"alice"]
+    assert seen["x-auth-issuer"] == [b"auth-sidecar"]
     assert seen["x-auth-roles"] == [b"user"]
     assert seen["x-auth-scopes"] == [b""]
     assert seen["x-auth-email"] == [b"alice@example.org"]
     assert len(seen["x-auth-session"][0]) >= 16
-    assert len(seen) == 6
+    assert len(seen) == 7
 
 
 async def test_several_roles_and_scopes(upstream: ScriptedUpstream, guarded: Stack) -> None:

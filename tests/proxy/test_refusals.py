@@ -18,12 +18,21 @@ from tests.wire.readers import read_request
 
 if TYPE_CHECKING:
     from sidecar.proxy.verify import Dialect
+    from sidecar.wire.head import RequestHead
 
 TABLE: Final = RouteTable(())
 TRUSTED: Final = Forwarding("10.0.0.1", "http", trusted=True)
 SAYS: Final = (b"X-Forwarded-Uri: /open/a?b", b"X-Forwarded-Method: GET", b"X-Forwarded-Host: o")
 PAGE: Final = b"Sec-Fetch-Mode: navigate"
 LOGIN: Final = b"/login"
+LIMIT: Final = 4096
+
+
+def asking(target: bytes, *lines: bytes) -> RequestHead:
+    """A request for this target."""
+    head = read_request(*lines)
+    head.target = target
+    return head
 
 
 @pytest.mark.parametrize(
@@ -45,7 +54,7 @@ def test_answer(
     """The status that the asker understands, with the challenge, a redirect or a time to retry."""
     deny = Deny(reason, None if reason is Reason.OVERLOADED else b"Bearer")
     asked = read_request(line)
-    status, lines = refusals.answer_to(deny, asked, dialect, TRUSTED, LOGIN)
+    status, lines = refusals.answer_to(deny, asked, dialect, TRUSTED, LOGIN, limit=LIMIT)
     names = [each.partition(b":")[0] for each in lines.splitlines()]
     assert all(names)
     assert (status, b"".join(name[:1] for name in names)) == expected
@@ -55,22 +64,22 @@ def test_no_redirect_without_a_page_to_come_back_to() -> None:
     """Without an original request, or without a login page, the answer is a plain 401."""
     deny = Deny(Reason.EXPIRED, b"Bearer")
     asked = read_request(PAGE)
-    assert refusals.answer_to(deny, None, verify.CADDY, TRUSTED, LOGIN)[0] == 401
-    assert refusals.answer_to(deny, asked, None, TRUSTED, b"")[0] == 401
+    assert refusals.answer_to(deny, None, verify.CADDY, TRUSTED, LOGIN, limit=LIMIT)[0] == 401
+    assert refusals.answer_to(deny, asked, None, TRUSTED, b"", limit=LIMIT)[0] == 401
 
 
 @pytest.mark.parametrize(
     ("login", "origin", "expected"),
     [
-        pytest.param(b"/login", b"", b"/login?rd=%2Fa%3Fb%3Dc%26d", id="path"),
-        pytest.param(b"https://sso/x?y=z", b"", b"https://sso/x?y=z&rd=%2Fa%3Fb%3Dc%26d", id="url"),
-        pytest.param(b"/login", b"http://h", b"http://h/login?rd=%2Fa%3Fb%3Dc%26d", id="completed"),
-        pytest.param(b"https://sso/", b"http://h", b"https://sso/?rd=%2Fa%3Fb%3Dc%26d", id="whole"),
+        pytest.param(b"/login", b"", b"/login?rd=/a?b%3Dc%26d", id="path"),
+        pytest.param(b"https://sso/x?y=z", b"", b"https://sso/x?y=z&rd=/a?b%3Dc%26d", id="url"),
+        pytest.param(b"/login", b"http://h", b"http://h/login?rd=/a?b%3Dc%26d", id="completed"),
+        pytest.param(b"https://sso/", b"http://h", b"https://sso/?rd=/a?b%3Dc%26d", id="whole"),
     ],
 )
 def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
     """Location leads to the login page with the way back, absolute where the proxy needs it."""
-    line = refusals.login_location(login, b"/a?b=c&d", origin)
+    line = refusals.login_location(login, asking(b"/a?b=c&d"), LIMIT, origin)
     assert line == b"Location: %b\r\n" % expected
 
 
@@ -101,11 +110,20 @@ def test_origin(dialect: Dialect | None, lines: tuple[bytes, ...], expected: byt
 @given(st.binary(max_size=30))
 def test_a_target_survives_the_login_page(target: bytes) -> None:
     """Any target survives the Location header's encoding unchanged, on a single line."""
-    line = refusals.login_location(b"https://sso/login?a=b", target)
+    line = refusals.login_location(b"https://sso/login?a=b", asking(target), LIMIT)
     assert line.count(b"\r\n") == 1
     url = line.removeprefix(b"Location: ").removesuffix(b"\r\n").decode("ascii")
     query = parse_qs(urlsplit(url).query, keep_blank_values=True, encoding="latin-1")
     assert query == {"a": ["b"], "rd": [target.decode("latin-1")]}
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1000, True), (1320, True), (1400, False)])
+def test_a_way_back_that_would_not_fit_is_left_out(length: int, kept: bool) -> None:  # noqa: FBT001
+    """The request for the login page, with the same header lines, fits into the limit."""
+    asked = asking(b"/" + b"%" * length, b"Accept: text/html")
+    line = refusals.login_location(LOGIN, asked, LIMIT)
+    assert (b"rd=" in line) is kept
+    assert len(b"GET " + line[10:-2] + b" HTTP/1.1\r\n" + asked.lines + b"\r\n") <= LIMIT
 
 
 @pytest.mark.parametrize(

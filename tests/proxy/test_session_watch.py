@@ -51,7 +51,8 @@ class Lasting:
     def __init__(self, clock: Clock) -> None:
         key = secret_key(ISSUER, SECRET)
         issuer = Issuer(key, secret_key(ISSUER, REFRESH_SECRET), issuer=ISSUER, access_ttl=TTL)
-        gate = Gate(Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([key])), IdentityHeaders())
+        own = IssuerConfig(issuer=ISSUER)
+        gate = Gate(Verifier([own], KeyRing([key]), own), IdentityHeaders())
         store = LocalStore(clock)
         login = new_login("alice", {}, clock.now)
         client = ClientInfo("", "")
@@ -63,7 +64,12 @@ class Lasting:
         self.tasks = Tasks()
         self.live = SessionWatcher(gate, store, self.tasks, clock=clock, sleep=clock.sleep)
         self.store, self.sid = store, login.sid
-        self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp)
+        self.next = issue_pair(
+            *(issuer, login, client, clock.now + 1),
+            session_key=SessionKey.SHA256,
+            replaces=pair.grant.session.id,
+        ).grant
+        self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp, local=True)
         self.ended: list[str] = []
 
     def watch(
@@ -136,6 +142,15 @@ async def test_a_logout_before_an_answer_began(lasting: Lasting, clock: Glimpse)
     lasting.watch("late", began=began)
     await clock.turn()
     assert lasting.ended == ["tunnel", "late"]
+
+
+async def test_a_login_continues_only_its_own_streams(lasting: Lasting, clock: Glimpse) -> None:
+    """After a refresh the login's streams continue, and those of another issuer's user end."""
+    lasting.allow = replace(lasting.allow, issuer="https://other.test", local=False)
+    lasting.watch("namesake")
+    assert await lasting.store.write(lasting.next)
+    await clock.turn()
+    assert lasting.ended == ["namesake"]
 
 
 async def test_rules_that_ask_nothing_for_a_while(lasting: Lasting, clock: Glimpse) -> None:

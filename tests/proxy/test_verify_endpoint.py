@@ -28,7 +28,10 @@ ROUTES = (
     {"path": "/hosted/*", "hosts": ["public.example"], "access": "public"},
     {"path": "/shared/*", "methods": ["PUT"], "preflight": "pass"},
 )
-IDENTITY = ("x-auth-user", "x-auth-subject", "x-auth-roles", "x-auth-scopes", "x-auth-session")
+IDENTITY = (
+    *("x-auth-user", "x-auth-subject", "x-auth-issuer"),
+    *("x-auth-roles", "x-auth-scopes", "x-auth-session"),
+)
 VERIFY = "/auth/verify"
 
 UNREADABLE = (
@@ -374,7 +377,7 @@ async def test_who_is_sent_to_the_login_page(
             found = answer.fields.all("location")
             if navigates or dialect == "nginx":
                 start = b"https://app.example" if dialect == "traefik" else b""
-                assert found == [start + b"/auth/login?rd=%2Fapp%3Fx%3D1%26y"]
+                assert found == [start + b"/auth/login?rd=/app?x%3D1%26y"]
             else:
                 assert found == []
 

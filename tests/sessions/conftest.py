@@ -17,6 +17,7 @@ from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
 from tests.peers.redis_server import RedisServer, free_port
+from tests.peers.signed import MAC
 from tests.sessions.contract import Subject
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def local_subject(clock: Clock) -> AsyncIterator[Subject]:
 @asynccontextmanager
 async def redis_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
     """A Redis store on a client."""
-    store = RedisStore(client, Metrics(), clock=clock, timeout=PATIENT)
+    store = RedisStore(client, Metrics(), MAC, clock=clock, timeout=PATIENT)
 
     async def forward(seconds: float) -> None:
         await let_pass(seconds, clock, client)
@@ -101,7 +102,7 @@ async def redis_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
 @asynccontextmanager
 async def tiered_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
     """A tiered store over a Redis store on a client."""
-    remote = RedisStore(client, Metrics(), clock=clock, timeout=PATIENT)
+    remote = RedisStore(client, Metrics(), MAC, clock=clock, timeout=PATIENT)
     store = TieredStore(
         remote, Breaker(), Metrics(), clock=clock, monotonic=clock, sleep=clock.sleep
     )

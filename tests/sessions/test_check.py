@@ -23,6 +23,7 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.wire.head import RequestHead
 from tests.auth.forge import AUDIENCE, ISSUER, NOW, SECRET, token
 from tests.peers.redis_server import free_port
+from tests.peers.signed import MAC
 
 TOKEN = token()
 SESSION = Session(
@@ -98,7 +99,7 @@ async def test_some_requests_need_no_session(gate: Gate) -> None:
 async def test_a_store_that_cannot_answer_is_a_denial(gate: Gate, *, degraded: bool) -> None:
     """401 in an outage in the default mode; 503 if a retry may help."""
     client = connect(RedisConfig(host="127.0.0.1", port=free_port()))
-    store = RedisStore(client, Metrics())
+    store = RedisStore(client, Metrics(), MAC)
     store.degraded = degraded
     for mode, reason in (
         (Outage.LOCAL, Reason.SESSION_MISSING if degraded else Reason.STORE_UNAVAILABLE),

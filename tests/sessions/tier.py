@@ -15,6 +15,7 @@ from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
 from tests.peers.patience import until
+from tests.peers.signed import MAC
 from tests.sessions.contract import Subject
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Tier:
 
     def __post_init__(self) -> None:
         remote = self.remote_class(
-            FakeAsyncRedis(server=self.server), self.metrics, clock=self.clock, timeout=1.0
+            FakeAsyncRedis(server=self.server), self.metrics, MAC, clock=self.clock, timeout=1.0
         )
         self.remote = remote
         self.store = TieredStore(

@@ -46,7 +46,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     """A change that is invalid together with a setting that needs a restart is refused."""
     (tmp_path / "one.toml").write_text("")
     (tmp_path / "two.toml").write_text(
-        'jwt_issuer = "other"\n[[issuer]]\nissuer = "auth-sidecar"\njwks_url = "https://x/keys"\n'
+        'jwt_issuer = "other"\n[[issuer]]\nissuer = "auth-sidecar"\naudience = "a"\njwks_url = "https://x/keys"\n'
     )
     old, new = (
         settings_from(env=SECRETS, file=tmp_path / name) for name in ("one.toml", "two.toml")
@@ -61,7 +61,7 @@ def test_every_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "k.pem").touch()
     (tmp_path / "u").touch()
     (tmp_path / "c.toml").write_text(
-        'jwt_secret_file = "s"\n[[issuer]]\nissuer = "x"\nkey_file = "k.pem"\n'
+        'jwt_secret_file = "s"\n[[issuer]]\nissuer = "x"\naudience = "a"\nkey_file = "k.pem"\n'
     )
     refresh = {"REFRESH_SECRET": SECRETS["REFRESH_SECRET"], "USERS_FILE": f"{tmp_path}/u"}
     found = settings_from(env=refresh, file=tmp_path / "c.toml")

@@ -70,6 +70,30 @@ def test_two_secrets_are_enough() -> None:
     assert settings == Settings(jwt_secret=Secret(ACCESS), refresh_secret=Secret(REFRESH))
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        pytest.param("", id="empty"),  # in the file; an empty variable is not set
+        pytest.param("a b:", id="space"),
+        pytest.param("a*", id="pattern"),
+        pytest.param("a?", id="any-character"),
+        pytest.param("[ab]:", id="class"),
+        pytest.param("a\\", id="escape"),
+        pytest.param("{a}:", id="hash-tag"),
+        pytest.param("é:", id="not-ascii"),
+        pytest.param("a" * 65, id="long"),
+    ],
+)
+def test_a_prefix_that_is_a_pattern(prefix: str, tmp_path: Path) -> None:
+    """The prefix of keys is part of patterns, and must not put a cluster's keys on one node."""
+    file = write(tmp_path, f"redis_key_prefix = '{prefix}'")
+    with pytest.raises(ConfigError, match="redis_key_prefix: expected 1 to 64 of the characters"):
+        settings_from(env=SECRETS, file=file)
+    assert (
+        settings_from(env=SECRETS | {"REDIS_KEY_PREFIX": "orders:"}).redis_key_prefix == "orders:"
+    )
+
+
 def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
     """The first source that has a setting wins, and is reported as its origin."""
     file = write(
@@ -649,27 +673,59 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         pytest.param("issuer = 'x'", "issuer: expected tables under [[issuer]]", id="issuer-text"),
         pytest.param(
-            "[[issuer]]\nkey_file = ''",
+            "[[issuer]]\naudience = 'a'\nkey_file = ''",
             "issuer[1].issuer: expected a non-empty string",
             id="issuer-none",
         ),
         pytest.param(
-            "[[issuer]]\nissuer = 'a'",
-            "issuer[1]: expected either jwks_url or key_file",
+            "[[issuer]]\nissuer = 'a'\njwks_url = 'https://a'",
+            "issuer[1].audience: expected the name of this application in the issuer's tokens "
+            '(their "aud"), or "*" to accept tokens for any application; not set',
+            id="issuer-without-audience",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\njwks_url = 'https://a'\naudience = ''",
+            "issuer[1].audience: expected the name of this application in the issuer's tokens "
+            '(their "aud"), or "*" to accept tokens for any application; got ""',
+            id="issuer-with-empty-audience",
+        ),
+        pytest.param(
+            "jwks_url = 'https://a'\njwt_audience = ''",
+            "jwt_audience: expected the name of this application in the issuer's tokens (their "
+            '"aud"), because jwks_url is set; or "*" to accept tokens for any application',
+            id="published-keys-without-audience",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'",
+            "issuer[1]: expected jwks_url or key_file, because the issuer is no URL at which its "
+            "metadata could be",
             id="no-keys",
         ),
         pytest.param(
-            "[[issuer]]\nissuer = 'a'\nkey_file = 'absent.pem'",
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'\n"
+            "jwks_url = 'https://a/k'\nkey_file = '/dev/null'",
+            "issuer[1]: expected either jwks_url or key_file, not both",
+            id="two-sources-of-keys",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'\n"
+            "key_file = '/dev/null'\nca_file = '/dev/null'",
+            "issuer[1]: expected ca_file and token_file without key_file",
+            id="nothing-to-fetch",
+        ),
+        pytest.param(
+            "[[issuer]]\nissuer = 'a'\naudience = 'b'\nkey_file = 'absent.pem'",
             "issuer[1].key_file: cannot be read: No such file or directory",
             id="issuer-file",
         ),
         pytest.param(
-            "[[issuer]]\nissuer='a'\njwks_url='https://a'\n[[issuer]]\nissuer='a'\njwks_url='https://b'",
+            "[[issuer]]\nissuer='a'\naudience='b'\njwks_url='https://a'\n"
+            "[[issuer]]\nissuer='a'\naudience='b'\njwks_url='https://b'",
             "issuer[2].issuer: expected each issuer once",
             id="issuer-twice",
         ),
         pytest.param(
-            "[[issuer]]\nissuer='auth-sidecar'\njwks_url='https://a'",
+            "[[issuer]]\nissuer='auth-sidecar'\naudience='b'\njwks_url='https://a'",
             'issuer: expected issuers other than jwt_issuer ("auth-sidecar")',
             id="issuer-own",
         ),
@@ -792,6 +848,8 @@ def test_tables_are_read(tmp_path: Path) -> None:
         key_file = "idp.pem"
         algorithms = ["RS256"]
         session_mode = "none"
+        id_tokens = true
+        user_claim = "email"
         """,
     )
     settings = settings_from(env=SECRETS, file=file)
@@ -803,3 +861,4 @@ def test_tables_are_read(tmp_path: Path) -> None:
     (issuer,) = settings.issuer
     assert issuer.key_file == str(tmp_path / "idp.pem")
     assert (issuer.algorithms, issuer.session_mode) == (("RS256",), "none")
+    assert (issuer.audience, issuer.id_tokens, issuer.user_claim) == ("app", True, "email")

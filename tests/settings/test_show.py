@@ -46,6 +46,7 @@ path = "/y"
 access = "public"
 [[issuer]]
 issuer = "https://id.example"
+audience = "*"
 jwks_url = "https://id.example/jwks"
 algorithms = ["RS256", "ES256"]
 """

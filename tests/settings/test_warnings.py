@@ -68,7 +68,7 @@ def networks(*texts: str) -> tuple[Any, ...]:
             id="everybody-in-ipv6",
         ),
         pytest.param(
-            {"jwks_url": "http://id.example/keys"},
+            {"jwks_url": "http://id.example/keys", "users_file": ""},
             "jwks_url",
             "the keys are fetched over plain HTTP",
             "use the https:// address",
@@ -89,11 +89,11 @@ def networks(*texts: str) -> tuple[Any, ...]:
             id="no-audience",
         ),
         pytest.param(
-            {"issuer": issuer(audience="")},
-            "issuer[2].audience",
-            "tokens are accepted whatever application they were issued for",
-            "set it to the name of this application",
-            id="no-audience-of-an-issuer",
+            {"jwks_url": "https://id.example/keys"},
+            "jwks_url",
+            "the application takes users of this issuer and of users_file with equal names",
+            "move the other service into an [[issuer]] table",
+            id="namesakes",
         ),
         *(
             pytest.param(
@@ -157,7 +157,10 @@ def test_a_warning_names_place_and_way_out(
             {"trusted_proxies": networks("10.0.0.0/8", "fc00::/7", "127.0.0.1/32")},
             id="private-networks",
         ),
-        pytest.param({"jwks_url": "http://127.0.0.1:8081/keys"}, id="keys-from-the-same-pod"),
+        pytest.param(
+            {"jwks_url": "http://127.0.0.1:8081/keys", "users_file": ""},
+            id="keys-from-the-same-pod",
+        ),
         pytest.param({"session_max_age": 7 * 86400.0}, id="max-age-equal"),
         pytest.param(
             {"tls_cert_file": "", "listen": Address("127.0.0.1", 5005)}, id="plain-on-loopback"
@@ -179,6 +182,11 @@ def test_the_eight_variables_alone_let_nobody_in() -> None:
     """The settings that the project began with are not enough to log in."""
     settings = Settings(jwt_secret=Secret(ACCESS), refresh_secret=Secret(REFRESH))
     assert [each.where for each in find_warnings(settings)] == ["users_file"]
+
+
+def test_any_audience_said_aloud() -> None:
+    """Accepting tokens for any application gives no warning if the configuration says so."""
+    assert places(jwt_audience="*", issuer=issuer(audience="*")) == []
 
 
 def test_all_at_once() -> None:

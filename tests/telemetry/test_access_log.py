@@ -96,7 +96,7 @@ def record(log: AccessLog, path: str = "/things", *, status: int = 200, reason: 
     """Record one request."""
     log.record(
         *(1769903999.5, b"req-1", "192.0.2.7", b"GET", path, "api", status, reason),
-        *(0.0123456, None if reason else 0.0101, "alice", "sid-1"),
+        *(0.0123456, None if reason else 0.0101, "alice", "auth-sidecar", "sid-1"),
     )
 
 
@@ -119,6 +119,7 @@ def test_a_line_has_every_field(log: AccessLog, pipe: Pipe, timer: Timer) -> Non
         "duration_ms": 12.346,
         "upstream_ms": 10.1,
         "subject": "alice",
+        "issuer": "auth-sidecar",
         "sid": "sid-1",
     }
     assert (denied["status"], denied["reason"], denied["upstream_ms"]) == (401, "expired", None)

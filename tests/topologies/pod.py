@@ -11,6 +11,7 @@ from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.patience import until
+from tests.peers.signed import MAC
 from tests.sessions.contract import new_login
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class Pod:
     def __init__(self, **where: Any) -> None:
         config = RedisConfig(timeout=PATIENT, **where)
         self.client = connect(config)
-        remote = RedisStore(self.client, Metrics(), timeout=PATIENT)
-        self.store = TieredStore(remote, Breaker(), Metrics(), connect=tracked(config))
+        self.remote = RedisStore(self.client, Metrics(), MAC, timeout=PATIENT)
+        self.store = TieredStore(self.remote, Breaker(), Metrics(), connect=tracked(config))
 
     async def __aenter__(self) -> Self:
         await self.store.start()

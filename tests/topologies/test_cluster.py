@@ -21,6 +21,7 @@ from sidecar.settings import settings_from
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.patience import until
 from tests.peers.redis_server import RedisServer, free_port
+from tests.peers.signed import MAC
 from tests.sessions.contract import new_login, successor_of
 from tests.topologies.pod import SOON, Pod
 
@@ -97,7 +98,7 @@ async def test_every_operation(nodes: list[Node]) -> None:
         left = [each.session for each in grants if each.session.sub != "user0"]
         found = await asyncio.gather(*(pod.store.get(each.session.id) for each in grants))
         assert [session for session in found if session is not None] == left
-        listed = [info.sid async for info in SessionScanner(pod.client).logins()]
+        listed = [info.sid async for info in SessionScanner(pod.client, pod.remote.keys).logins()]
         assert sorted(listed) == sorted(session.sid for session in left)
         for user in ("user1", "user2"):
             await pod.store.revoke_user(user)
@@ -113,7 +114,7 @@ async def test_a_store_from_settings(nodes: list[Node], caplog: pytest.LogCaptur
         "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmnop",
     }
     with caplog.at_level(logging.INFO):
-        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics())
+        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics(), MAC)
     assert caplog.messages == [NOT_TRACKING]
     assert isinstance(store, TieredStore)
     await store.start()

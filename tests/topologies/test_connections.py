@@ -11,6 +11,7 @@ from sidecar.secret import Secret
 from sidecar.settings import read_secret
 from tests.peers.certificates import certificate
 from tests.peers.redis_server import RedisServer, free_port, valkey
+from tests.peers.signed import NAMES
 from tests.topologies.pod import Pod
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def test_a_new_password(tmp_path: Path) -> None:
                 server.admin.client_kill_filter(_type=kind, skipme=True)
             grant = await pod.login()
             assert await pod.store.get(grant.session.id) == grant.session
-            assert server.admin.exists(f"session:token:{grant.session.id}")
+            assert server.admin.exists(NAMES.token(grant.session.id))
             assert not pod.store.degraded
             file.unlink()  # the password read last is still used
             for kind in ("normal", "pubsub"):

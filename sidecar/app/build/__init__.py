@@ -14,7 +14,13 @@ from sidecar.app.build.components import (
     make_upstream_pool_limits,
 )
 from sidecar.app.build.live import make_data_plane_config, make_limits, make_live_config
-from sidecar.app.build.stores import longest, make_remote, make_store
+from sidecar.app.build.stores import (
+    longest,
+    make_remote,
+    make_store,
+    make_value_mac,
+    refresh_secrets,
+)
 from sidecar.app.build.trust import (
     Keys,
     make_issuer,
@@ -41,6 +47,8 @@ __all__ = [
     "make_remote",
     "make_store",
     "make_upstream_pool_limits",
+    "make_value_mac",
     "make_verifier",
     "read_foreign_keys",
+    "refresh_secrets",
 ]

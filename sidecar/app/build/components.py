@@ -107,7 +107,9 @@ def _make_signing(settings: Settings) -> tuple[Keys, Issuer]:
 
 def _make_users(settings: Settings) -> Users:
     """The users of the users file; no users without a file."""
-    return load_users(Path(settings.users_file)) if settings.users_file else Users()
+    if not settings.users_file:
+        return Users(configured=False)
+    return load_users(Path(settings.users_file))
 
 
 def make_routes(settings: Settings) -> RouteTable:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.auth.session import SessionKey
+from sidecar.auth.value_mac import ValueMac
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.sessions.revocation.denylist import OwnTokens
 from sidecar.settings import read_secret
-from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -23,21 +23,33 @@ if TYPE_CHECKING:
     from sidecar.sessions.revocation.journal_file import JournalFile
     from sidecar.sessions.tiered.store import TieredStore
     from sidecar.settings import Settings
+    from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger("sidecar.sessions")
 
 
-def make_store(settings: Settings, metrics: Metrics) -> LocalStore | TieredStore:
+def make_value_mac(settings: Settings) -> ValueMac:
+    """The MAC of values in Redis, in the realm of this issuer and its audience."""
+    return ValueMac(refresh_secrets(settings), settings.jwt_issuer, settings.jwt_audience)
+
+
+def refresh_secrets(settings: Settings) -> list[bytes]:
+    """The refresh secrets in use; the first is the present one."""
+    found = (settings.refresh_secret, settings.refresh_secret_previous)
+    return [secret.reveal().encode() for secret in found if secret]
+
+
+def make_store(settings: Settings, metrics: Metrics, mac: ValueMac) -> LocalStore | TieredStore:
     """The session store: local memory, or Redis with memory as a fallback. Raises ConfigError."""
     if settings.session_store == "local":
         return LocalStore(
             time.time, settings.session_cache_size, lookups=metrics.lookups, own=_own(settings)
         )
-    return _make_shared(settings, metrics)
+    return _make_shared(settings, metrics, mac)
 
 
 def make_remote(
-    settings: Settings, metrics: Metrics | None = None, *, timeout: float | None = None
+    settings: Settings, metrics: Metrics, mac: ValueMac, *, timeout: float | None = None
 ) -> tuple[Redis, RedisStore]:
     """The Redis client and the shared store on it. Close the store; that closes the client.
 
@@ -51,7 +63,9 @@ def make_remote(
     client = connect(_redis_config(settings, timeout))
     store = RedisStore(
         client,
-        Metrics() if metrics is None else metrics,
+        metrics,
+        mac,
+        prefix=settings.redis_key_prefix,
         timeout=timeout,
         max_ttl=longest(settings),
         session_key=SessionKey(settings.session_key),
@@ -60,7 +74,7 @@ def make_remote(
     return client, store
 
 
-def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
+def _make_shared(settings: Settings, metrics: Metrics, mac: ValueMac) -> TieredStore:
     from sidecar.sessions.redis.connect import tracked  # noqa: PLC0415
     from sidecar.sessions.redis.tracking import NOT_TRACKING  # noqa: PLC0415
     from sidecar.sessions.revocation.journal import Journal  # noqa: PLC0415
@@ -72,7 +86,7 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
         logger.info(NOT_TRACKING)
     journal = Journal(_journal_file(settings.state_dir))
     store = TieredStore(
-        make_remote(settings, metrics)[1],
+        make_remote(settings, metrics, mac)[1],
         Breaker(),
         metrics,
         max_sessions=settings.session_cache_size,
@@ -83,6 +97,7 @@ def _make_shared(settings: Settings, metrics: Metrics) -> TieredStore:
         migrate=settings.session_recovery == "migrate",
         own=_own(settings),
     )
+    mac.set_removal_listener(store.near.clear)
     metrics.near, metrics.journal = store.near, journal
     return store
 

@@ -10,6 +10,7 @@ from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import Key, KeyRing
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
+from sidecar.settings import ANY_AUDIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,11 @@ def _access_keys(settings: Settings) -> list[Key]:
         "jwt_secret": settings.jwt_secret,
         "jwt_secret_previous": settings.jwt_secret_previous,
     }
-    return keys + _secret_keys(settings, algorithm or "HS256", secrets)
+    keys += _secret_keys(settings, algorithm or "HS256", secrets)
+    previous = settings.jwt_private_key_previous_file
+    if previous and Path(previous).exists():
+        keys.append(_read_key("jwt_private_key_previous_file", settings.jwt_issuer, previous, ""))
+    return keys
 
 
 def _secret_keys(settings: Settings, algorithm: str, secrets: Mapping[str, Secret]) -> list[Key]:
@@ -80,7 +85,7 @@ def make_issuer(settings: Settings, keys: Keys) -> Issuer:
             keys.access[0],
             keys.refresh[0],
             issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
+            audience="" if settings.jwt_audience == ANY_AUDIENCE else settings.jwt_audience,
             access_ttl=settings.access_token_expiry,
             refresh_ttl=settings.refresh_token_expiry,
             max_age=settings.session_max_age,
@@ -94,6 +99,7 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
         audiences=_audiences(settings.jwt_audience),
         types=FOREIGN_TYPES if settings.jwks_url else ACCESS_TYPES,
         session_mode=SessionMode(settings.session_mode),
+        foreign=bool(settings.jwks_url),
     )
     others = [
         IssuerConfig(
@@ -102,6 +108,9 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
             algorithms=frozenset(each.algorithms),
             types=FOREIGN_TYPES,
             session_mode=SessionMode(each.session_mode),
+            foreign=True,
+            id_tokens=each.id_tokens,
+            user_claim=each.user_claim,
         )
         for each in settings.issuer
     ]
@@ -120,7 +129,8 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
 
 
 def _audiences(audience: str) -> frozenset[str]:
-    return frozenset((audience,)) if audience else frozenset()
+    """The audiences to accept; empty means all."""
+    return frozenset() if audience in {"", ANY_AUDIENCE} else frozenset((audience,))
 
 
 def read_foreign_keys(settings: Settings) -> list[Key]:
@@ -142,12 +152,22 @@ def make_jwks_fetcher(
     settings: Settings, install: Callable[[str, Sequence[Key]], None]
 ) -> JwksFetcher | None:
     """The fetcher of keys that issuers publish by URL; None if no URL is configured."""
-    published = [(each.issuer, each.jwks_url, each.algorithms) for each in settings.issuer]
-    published.append((settings.jwt_issuer, settings.jwks_url, ()))
-    if not any(url for _, url, _ in published):
+    if not settings.jwks_url and all(each.key_file for each in settings.issuer):
         return None
     # Reading the keys takes a library of 9 MiB.
+    from sidecar.issuers.documents import Access  # noqa: PLC0415
     from sidecar.issuers.jwks_fetch import JwksEndpoint, JwksFetcher  # noqa: PLC0415
+    from sidecar.issuers.key_copies import KeyCopies  # noqa: PLC0415
 
-    endpoints = [JwksEndpoint(*each) for each in published if each[1]]
-    return JwksFetcher(endpoints, install)
+    endpoints = []
+    for each in settings.issuer:
+        if each.key_file:
+            continue
+        access = Access(each.ca_file, each.token_file)
+        with config_errors_at(f"ca_file {each.ca_file}"):
+            access.tls()
+        endpoints.append(JwksEndpoint(each.issuer, each.jwks_url, each.algorithms, access))
+    if settings.jwks_url:
+        endpoints.append(JwksEndpoint(settings.jwt_issuer, settings.jwks_url))
+    copies = KeyCopies(Path(settings.state_dir) / "keys") if settings.state_dir else None
+    return JwksFetcher(endpoints, install, copies=copies)

@@ -198,6 +198,10 @@ class NearCache:
     def on_flushed(self) -> None:
         """Redis reports that all keys are gone."""
         self.invalidations += 1
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every session: nothing that Redis confirmed is certain any more."""
         self.store.clear()
         self._revocation_index.clear()
         if self.coherent:

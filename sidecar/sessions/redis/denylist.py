@@ -1,7 +1,8 @@
 """Revocations in Redis: one key each, looked up by one MGET per loop tick.
 
 Raises RedisUnavailable for every fault. A revocation only grows: whatever the order of writes, the
-key holds the latest `before` and the latest `until` of them all.
+key holds the latest `before` and the latest `until` of them all. A value that is not valid refuses
+everything: if it were ignored, a revoked token could be accepted.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from sidecar.auth.denylist import (
     encode_revocation,
     is_revoked,
 )
+from sidecar.auth.session import Unreadable
+from sidecar.auth.value_mac import Purpose
 from sidecar.sessions.redis.batches import LookupBatcher
 from sidecar.sessions.redis.faults import RedisUnavailable
-from sidecar.sessions.redis.keyspace import REVOKED, checked
+from sidecar.sessions.redis.keyspace import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 
     from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Session
+    from sidecar.sessions.redis.key_names import KeyNames
     from sidecar.sessions.redis.link import RedisLink
+    from sidecar.sessions.redis.stored_values import StoredValues
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 _BATCH: Final = 500
@@ -42,8 +47,17 @@ class RedisRevocations:
     link's own.
     """
 
-    def __init__(self, link: RedisLink, metrics: LookupMetrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        names: KeyNames,
+        values: StoredValues,
+        metrics: LookupMetrics,
+        clock: Callable[[], float],
+    ) -> None:
         self._link = link
+        self._names = names
+        self._values = values
         self._metrics = metrics
         self._clock = clock
         self.observer: LookupObserver | None = None
@@ -80,23 +94,23 @@ class RedisRevocations:
         missing: dict[str, Revocation] = {}
         weaker: dict[str, Revocation] = {}
         values: list[Any] = (
-            await redis.mget([_key(name) for name in revocations]) if revocations else []
+            await redis.mget(list(map(self._names.revocation, revocations))) if revocations else []
         )
         for (name, revocation), value in zip(revocations.items(), values, strict=True):
-            if value is None:
+            stored = self._decode(self._names.revocation(name), value)
+            if stored is None:
                 missing[name] = revocation
-            elif decode_revocation(value).joined(revocation) != decode_revocation(value):
+            elif stored.joined(revocation) != stored:
                 weaker[name] = revocation
         async with redis.pipeline(transaction=False) as pipe:
             for name, revocation in missing.items():
-                pipe.set(
-                    _key(name), encode_revocation(revocation), px=self._life(revocation), nx=True
-                )
+                key = self._names.revocation(name)
+                pipe.set(key, self._encode(key, revocation), px=self._life(revocation), nx=True)
             created = checked(await pipe.execute(raise_on_error=False))
         late = {name for name, done in zip(missing, created, strict=True) if not done}
         for name, revocation in revocations.items():
             if name in weaker or name in late:  # another writer was first
-                await self._strengthen(_key(name), revocation, redis)
+                await self._strengthen(self._names.revocation(name), revocation, redis)
 
     def close(self) -> None:
         """Refuse further look-ups."""
@@ -107,9 +121,10 @@ class RedisRevocations:
         while True:
             async with redis.pipeline(transaction=True) as pipe:  # one key, so a cluster accepts it
                 pipe.mget([key])
-                pipe.set(key, encode_revocation(revocation), px=self._life(revocation))
+                pipe.set(key, self._encode(key, revocation), px=self._life(revocation))
                 ((value,), _) = checked(await pipe.execute(raise_on_error=False))
-            joined = revocation if value is None else decode_revocation(value).joined(revocation)
+            stored = self._decode(key, value)
+            joined = revocation if stored is None else stored.joined(revocation)
             if joined == revocation:
                 return
             revocation = joined
@@ -140,29 +155,43 @@ class RedisRevocations:
         waited = time.perf_counter() - since
         try:
             values: list[Any] = await self._link.run(
-                partial(_read, names), waited=waited, client=self.reader
+                partial(self._read, names), waited=waited, client=self.reader
             )
         except RedisUnavailable as unavailable:
-            self._count(len(revocables), unavailable.fault)
+            self._values.count(len(revocables), unavailable.fault)
             raise
         finally:
             took = time.perf_counter() - since
             for _ in revocables:
                 self._metrics.lookup_duration["redis"].observe(took)
         found = {
-            name: None if value is None else decode_revocation(value)
+            name: self._decode(self._names.revocation(name), value)
             for name, value in zip(names, values, strict=True)
         }
         hits = sum(_session(revocable, found) is not None for revocable in revocables)
-        self._count(hits, "hit")
-        self._count(len(revocables) - hits, "miss")
-        self._count(sum(revocation is UNREADABLE for revocation in found.values()), "unreadable")
+        self._values.count(hits, "hit")
+        self._values.count(len(revocables) - hits, "miss")
         return found
 
-    def _count(self, number: int, result: str) -> None:
-        if number:
-            lookups, key = self._metrics.lookups, ("redis", result)
-            lookups[key] = lookups.get(key, 0) + number
+    def _encode(self, key: bytes, revocation: Revocation) -> bytes:
+        return self._values.sign(Purpose.REVOCATION, key, encode_revocation(revocation))
+
+    def _decode(self, key: bytes, stored: bytes | None) -> Revocation | None:
+        """The revocation under a key, or None. A value that is not valid refuses everything."""
+        if stored is None:
+            return None
+        value = self._values.verify(Purpose.REVOCATION, key, stored)
+        if value is None:
+            return UNREADABLE
+        revocation = decode_revocation(value)
+        if revocation is UNREADABLE:
+            self._values.reject(Purpose.REVOCATION, Unreadable.MALFORMED)
+        return revocation
+
+    async def _read(self, names: Iterable[str], redis: Redis) -> list[Any]:
+        """The values under these names. A key of another type counts as absent."""
+        values: list[Any] = await redis.mget(list(map(self._names.revocation, names)))
+        return values
 
     def _life(self, revocation: Revocation) -> int:
         """The time to live in milliseconds. It has no upper bound."""
@@ -175,13 +204,3 @@ def _session(revocable: RevocableToken, found: Mapping[str, Revocation | None]) 
         if is_revoked(revocable, (found[name] for name in revocable.names))
         else revocable.session
     )
-
-
-async def _read(names: Iterable[str], redis: Redis) -> list[Any]:
-    """The values under these names. A key of another type counts as absent."""
-    values: list[Any] = await redis.mget([_key(name) for name in names])
-    return values
-
-
-def _key(name: str) -> bytes:
-    return REVOKED + name.encode("ascii")

@@ -13,6 +13,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from sidecar.auth.session import encode_refresh, encode_session
+from sidecar.auth.value_mac import Purpose
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.faults import Fault, classify
 
@@ -22,18 +23,17 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
+    from sidecar.sessions.redis.key_names import KeyNames
+    from sidecar.sessions.redis.login_hash import CurrentGrant
+    from sidecar.sessions.redis.stored_values import StoredValues
 
 T = TypeVar("T")
-
-TOKEN: Final = b"session:token:"
-REFRESH: Final = b"session:refresh:"
-LOGIN: Final = b"session:sid:"
-USER: Final = b"session:user:"
-REVOKED: Final = b"session:denied:"
 
 # The fields of a refresh token's hash. HSETNX on `used` is the claim.
 RECORD: Final = "record"
 USED: Final = "used"
+
+_LOGIN_AND_CURRENT: Final = [login_hash.LOGIN, login_hash.CURRENT]
 
 # How many of a user's logins a listing returns, and one step of a logout of all sessions ends.
 LISTED: Final = 500
@@ -42,12 +42,17 @@ LISTED: Final = 500
 class Keyspace:
     """Operations on keys through a client. No key outlives `max_ttl` seconds.
 
-    `clock` returns seconds since the epoch.
+    `names` makes the keys, and `values` signs and verifies what is stored under them. `clock`
+    returns seconds since the epoch.
     """
 
-    __slots__ = ("_clock", "_max_ttl")
+    __slots__ = ("_clock", "_max_ttl", "_values", "names")
 
-    def __init__(self, clock: Callable[[], float], max_ttl: float) -> None:
+    def __init__(
+        self, names: KeyNames, values: StoredValues, clock: Callable[[], float], max_ttl: float
+    ) -> None:
+        self.names = names
+        self._values = values
         self._clock = clock
         self._max_ttl = max_ttl
 
@@ -56,14 +61,14 @@ class Keyspace:
 
     async def read_tokens(self, token_ids: Sequence[str], redis: Redis) -> list[bytes | None]:
         """The values under these token ids. A key of another type counts as absent."""
-        answers: list[Any] = await redis.mget([TOKEN + octets(token_id) for token_id in token_ids])
+        answers: list[Any] = await redis.mget(list(map(self.names.token, token_ids)))
         return answers
 
     async def write(self, grant: Grant, redis: Redis) -> bool:
         """Write a grant. If the login it continues was ended, delete it again and return False."""
-        session = grant.session
-        login, user = LOGIN + octets(session.sid), USER + octets(session.sub)
-        refresh = REFRESH + octets(grant.refresh_id or "")
+        session, names = grant.session, self.names
+        login, user = names.login(session.sid), names.user(session.sub)
+        refresh = names.refresh(grant.refresh_id or "")
         try:
             live = await self._put(grant, login, user, refresh, redis)
         except ResponseError as error:
@@ -73,7 +78,7 @@ class Keyspace:
             live = await self._put(grant, login, user, refresh, redis)
         if not live:
             async with redis.pipeline(transaction=False) as pipe:
-                for key in (TOKEN + octets(session.id), refresh, login):
+                for key in (names.token(session.id), refresh, login):
                     pipe.delete(key)
                 pipe.zrem(user, session.sid)
                 checked(await pipe.execute(raise_on_error=False))
@@ -85,18 +90,19 @@ class Keyspace:
         """Write all of a grant. True if its login was live after the login's hash was written.
 
         The credentials are written before the hash that names them. A logout deletes the hash's
-        `created` field: if it does so after the check here, it finds the credentials in the hash;
+        `login` field: if it does so after the check here, it finds the credentials in `current`;
         if it did so before, the check here notices.
         """
         session, now = grant.session, self._clock()
+        sign, token = self._values.sign, self.names.token(session.id)
         until = min((grant.refresh or session).exp, now + self._max_ttl)
-        fields: dict[Any, Any] = {**login_hash.fields_of(grant, now, until)}
-        value = encode_session(session)
+        fields: dict[Any, Any] = {**login_hash.fields_of(grant, login, now, until, sign)}
+        value = sign(Purpose.SESSION, token, encode_session(session))
         async with redis.pipeline(transaction=False) as pipe:
-            pipe.set(TOKEN + octets(session.id), value, px=self._life(session.exp))
+            pipe.set(token, value, px=self._life(session.exp))
             if grant.refresh is not None and grant.refresh_id is not None:
                 record = encode_refresh(grant.refresh, grant.refresh_id)
-                pipe.hset(refresh, RECORD, record)
+                pipe.hset(refresh, RECORD, sign(Purpose.REFRESH, refresh, record))
                 pipe.pexpire(refresh, self._life(until))
             checked(await _flush_in_cluster(pipe, redis))
             pipe.hset(login, mapping=fields)
@@ -106,22 +112,22 @@ class Keyspace:
             # It must live as long as its longest-lived member, which may have begun at any time.
             pipe.pexpire(user, self._life(now + self._max_ttl))
             if grant.replaces is not None:
-                pipe.delete(TOKEN + octets(grant.replaces))
-            pipe.hexists(login, login_hash.CREATED)
+                pipe.delete(self.names.token(grant.replaces))
+            pipe.hexists(login, login_hash.LOGIN)
             return bool(checked(await pipe.execute(raise_on_error=False))[-1])
 
     async def read_refresh(
         self, refresh_id: str, redis: Redis
     ) -> tuple[bytes | None, bytes | None]:
         """A refresh token's record, and its used record with the claim's mark."""
-        fields: list[Any] = await redis.hmget(REFRESH + octets(refresh_id), [RECORD, USED])
+        fields: list[Any] = await redis.hmget(self.names.refresh(refresh_id), [RECORD, USED])
         return fields[0], fields[1]
 
     async def claim(
         self, refresh_id: str, value: bytes, exp: float, redis: Redis
     ) -> tuple[bytes | None, bytes | None]:
         """Set the used record unless there is one. Returns the record and the used record now."""
-        key = REFRESH + octets(refresh_id)
+        key = self.names.refresh(refresh_id)
         async with redis.pipeline(transaction=True) as pipe:  # one key, so a cluster accepts it
             pipe.hsetnx(key, USED, value)
             pipe.hmget(key, [RECORD, USED])
@@ -133,40 +139,47 @@ class Keyspace:
 
     async def end(
         self, sids: Sequence[bytes], user: bytes | None, redis: Redis
-    ) -> list[dict[str, bytes]]:
-        """End these logins. Returns their hashes' fields. A second call completes the work."""
+    ) -> list[CurrentGrant | None]:
+        """End these logins; safe to repeat. Returns what the last grant of each had issued.
+
+        Only the keys that a signed value names are deleted with a login.
+        """
+        names = self.names
+        keys = [names.login(sid) for sid in sids]
         async with redis.pipeline(transaction=False) as pipe:
-            for sid in sids:
+            for key in keys:
                 # From now on no refresh continues it, and its hash still names its credentials.
-                pipe.hdel(LOGIN + sid, login_hash.CREATED)
-                pipe.hgetall(LOGIN + sid)
+                pipe.hdel(key, login_hash.LOGIN)
+                pipe.hmget(key, _LOGIN_AND_CURRENT)
             answers = await pipe.execute(raise_on_error=False)
-            logins = [_fields(answer) for answer in answers[1::2]]
-            for sid, fields in zip(sids, logins, strict=True):
-                if refresh := fields.get(login_hash.REFRESH):
-                    pipe.delete(REFRESH + refresh)
-                if token := fields.get(login_hash.TOKEN):
-                    pipe.delete(TOKEN + token)
-                if sub := fields.get(login_hash.SUB):
-                    pipe.zrem(USER + sub, sid)
+            logins = [
+                self._login_in(answer, key)[1]
+                for key, answer in zip(keys, answers[1::2], strict=True)
+            ]
+            for sid, login in zip(sids, logins, strict=True):
+                if login is not None:
+                    if login.refresh:
+                        pipe.delete(names.refresh(login.refresh))
+                    pipe.delete(names.token(login.token))
+                    pipe.zrem(names.user(login.sub), sid)
                 if user is not None:  # even if the hash is empty
                     pipe.zrem(user, sid)
             answers = await _flush_in_cluster(pipe, redis)
-            for sid in sids:
-                pipe.delete(LOGIN + sid)
+            for key in keys:
+                pipe.delete(key)
             for answer in answers + await pipe.execute(raise_on_error=False):
                 is_of_another_kind(answer)  # raises any other error
         return logins
 
-    async def token_of(self, sid: bytes, redis: Redis) -> bytes | None:
+    async def token_of(self, sid: bytes, redis: Redis) -> str | None:
         """The current token id of a login, or None if it has ended."""
-        fields = [login_hash.CREATED, login_hash.TOKEN]
-        found: list[Any] = await redis.hmget(LOGIN + sid, fields)
-        return None if found[0] is None else found[1]
+        key = self.names.login(sid)
+        live, current = self._login_in(await redis.hmget(key, _LOGIN_AND_CURRENT), key)
+        return current.token if live and current is not None else None
 
     async def drop_token(self, token_id: str, redis: Redis) -> None:
         """Delete the value under a token id."""
-        await redis.delete(TOKEN + octets(token_id))
+        await redis.delete(self.names.token(token_id))
 
     async def next_sids(self, user: bytes, before: float | None, redis: Redis) -> list[bytes]:
         """Up to LISTED of a user's sids; with `before`, only logins that began before that time."""
@@ -179,34 +192,41 @@ class Keyspace:
             batch = everything[start : start + LISTED]
             async with redis.pipeline(transaction=False) as pipe:
                 for sid in batch:
-                    pipe.hget(LOGIN + sid, login_hash.CREATED)
+                    pipe.hmget(self.names.login(sid), _LOGIN_AND_CURRENT)
                 answers = await pipe.execute(raise_on_error=False)
             old += [
                 sid
                 for sid, answer in zip(batch, answers, strict=True)
-                if is_of_another_kind(answer) or login_hash.began_before(answer, before)
+                if self._began_before(before, answer, self.names.login(sid))
             ]
             if len(old) >= LISTED:
                 break
         return old[:LISTED]
 
-    async def listing(self, user: bytes, redis: Redis) -> list[SessionInfo]:
+    async def listing(self, sub: str, redis: Redis) -> list[SessionInfo]:
         """A user's live logins, newest first. Of more than LISTED, those that expire last."""
-        now = self._clock()
+        user, now = self.names.user(sub), self._clock()
         sids: list[Any] = await redis.zrevrangebyscore(user, "+inf", now, start=0, num=LISTED)
+        infos = await self.read_logins(sids, redis)
+        mine = [info for info in infos if info.sub == sub]  # the set itself carries no MAC
+        return sorted(mine, key=lambda info: info.created, reverse=True)
+
+    async def read_logins(self, sids: Sequence[bytes], redis: Redis) -> list[SessionInfo]:
+        """Those of these logins that are live and readable."""
+        keys = [self.names.login(sid) for sid in sids]
         async with redis.pipeline(transaction=False) as pipe:
-            for sid in sids:
-                pipe.hgetall(LOGIN + sid)
+            for key in keys:
+                pipe.hgetall(key)
             answers = await pipe.execute(raise_on_error=False)
-        infos = [
-            login_hash.info_of(login_hash.text_of(sid), _fields(answer))
-            for sid, answer in zip(sids, answers, strict=True)
-        ]
-        return sorted(filter(None, infos), key=lambda info: info.created, reverse=True)
+        infos = (
+            login_hash.info_of(login_hash.text_of(sid), key, _fields(answer), self._values.verify)
+            for sid, key, answer in zip(sids, keys, answers, strict=True)
+        )
+        return [info for info in infos if info is not None]
 
     async def write_seen(self, sids: Sequence[str], now: float, redis: Redis) -> None:
         """Record `now` as the time at which these logins were last seen."""
-        keys = [LOGIN + octets(sid) for sid in sids]
+        keys = list(map(self.names.login, sids))
         async with redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hset(key, login_hash.SEEN, repr(now))
@@ -216,14 +236,21 @@ class Keyspace:
                     pipe.delete(key)
             await pipe.execute()
 
+    def _began_before(self, before: float, answer: object, key: bytes) -> bool:
+        """Whether a login began before a time. True if it has ended or cannot be read."""
+        live, current = self._login_in(answer, key)
+        return not live or current is None or current.created < before
+
+    def _login_in(self, answer: object, key: bytes) -> tuple[bool, CurrentGrant | None]:
+        """Whether a login is live, and what its last grant issued; `answer` is HMGET's."""
+        if is_of_another_kind(answer) or not isinstance(answer, list):
+            return False, None
+        live, stored = answer
+        return live is not None, login_hash.current_in(stored, key, self._values.verify)
+
     def _life(self, until: float) -> int:
         """The time to live in milliseconds. Relative, because the pods' clocks differ."""
         return max(1, int(min(until - self._clock(), self._max_ttl) * 1000))
-
-
-def octets(text: str) -> bytes:
-    """Encode a part of a key. Never fails: a token id may be any text from a client."""
-    return text.encode("utf-8", "surrogatepass")
 
 
 def checked(answers: list[T]) -> list[T]:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sidecar.sessions.redis import login_hash
-from sidecar.sessions.redis.keyspace import LISTED, LOGIN, USER, is_of_another_kind, octets
+from sidecar.sessions.redis.key_names import octets
+from sidecar.sessions.redis.keyspace import LISTED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
     from redis.asyncio import Redis
 
     from sidecar.auth.session import SessionInfo
+    from sidecar.sessions.redis.keyspace import Keyspace
 
 _STEP: Final = 1000
 
 
 class SessionScanner:
-    """Reads logins through a client. Raises the client library's errors."""
+    """Reads the logins of one realm through a client. Raises the client library's errors."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, keys: Keyspace) -> None:
         self._client = client
+        self._keys = keys
 
     def __repr__(self) -> str:
         return "<SessionScanner>"
@@ -35,36 +37,26 @@ class SessionScanner:
         async for sid in self._sids(sub):
             batch.append(sid)
             if len(batch) == LISTED:
-                for info in await self._read(batch):
+                for info in await self._read(batch, sub):
                     yield info
                 batch.clear()
-        for info in await self._read(batch):
+        for info in await self._read(batch, sub):
             yield info
 
     async def login(self, sid: str) -> SessionInfo | None:
         """The login under this sid, or None."""
-        found = await self._read([octets(sid)])
+        found = await self._keys.read_logins([octets(sid)], self._client)
         return found[0] if found else None
 
     async def _sids(self, sub: str | None) -> AsyncIterator[bytes]:
+        names = self._keys.names
         if sub is None:
-            async for key in self._client.scan_iter(match=LOGIN + b"*", count=_STEP):
-                yield key[len(LOGIN) :]
+            async for key in self._client.scan_iter(match=names.logins, count=_STEP):
+                yield names.sid_in(key)
         else:
-            async for member, _ in self._client.zscan_iter(USER + octets(sub), count=_STEP):
+            async for member, _ in self._client.zscan_iter(names.user(sub), count=_STEP):
                 yield member
 
-    async def _read(self, sids: Sequence[bytes]) -> list[SessionInfo]:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for sid in sids:
-                pipe.hgetall(LOGIN + sid)
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
-        found = []
-        for sid, answer in zip(sids, answers, strict=True):
-            if is_of_another_kind(answer):
-                continue
-            fields = {login_hash.text_of(name): value for name, value in answer.items()}
-            info = login_hash.info_of(login_hash.text_of(sid), fields)
-            if info is not None:
-                found.append(info)
-        return found
+    async def _read(self, sids: list[bytes], sub: str | None) -> list[SessionInfo]:
+        infos = await self._keys.read_logins(sids, self._client)
+        return [info for info in infos if sub is None or info.sub == sub]

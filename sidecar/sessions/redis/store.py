@@ -6,28 +6,21 @@ Raises RedisUnavailable for every fault. `tiered` decides what to answer instead
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sidecar.auth.session import (
-    RefreshRecord,
-    Session,
-    SessionKey,
-    Unreadable,
-    adopt_session,
-    decode_refresh,
-    decode_session,
-    encode_refresh,
-)
+from sidecar.auth.session import SessionKey, Unreadable
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.batches import LookupBatcher
+from sidecar.sessions.redis.credential_values import CredentialValues
 from sidecar.sessions.redis.denylist import RedisRevocations
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
-from sidecar.sessions.redis.keyspace import LISTED, USER, Keyspace, octets
+from sidecar.sessions.redis.key_names import DEFAULT_PREFIX, KeyNames, octets
+from sidecar.sessions.redis.keyspace import LISTED, Keyspace
 from sidecar.sessions.redis.last_seen import LastSeenWriter
 from sidecar.sessions.redis.link import RedisLink
+from sidecar.sessions.redis.stored_values import StoredValues
 from sidecar.sessions.revocation.denylist import OwnTokens
 
 if TYPE_CHECKING:
@@ -35,12 +28,12 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from sidecar.auth.session import Grant, SessionInfo
+    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.auth.value_mac import ValueMac
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 T = TypeVar("T")
 
-_MARK: Final = 8  # bytes of a claim's mark, before the record in `used`
 _NO_FIELDS: Final[tuple[bytes | None, bytes | None]] = (None, None)
 
 logger = logging.getLogger("sidecar.sessions")
@@ -49,6 +42,7 @@ logger = logging.getLogger("sidecar.sessions")
 class RedisStore:
     """A `SessionStore` on a Redis client that returns bytes. It owns the client, and closes it.
 
+    `mac` signs and verifies every value that decides something. `prefix` precedes every key.
     `timeout` is the total for each operation, in seconds. No key outlives `max_ttl` seconds. With
     `SessionKey.TOKEN`, any value under a token's key is a live session. The time at which a login
     was last seen is written at most every `touch_every` seconds. `own` gives the revocations that
@@ -63,7 +57,9 @@ class RedisStore:
         self,
         client: Redis,
         metrics: LookupMetrics,
+        mac: ValueMac,
         *,
+        prefix: str = DEFAULT_PREFIX,
         clock: Callable[[], float] = time.time,
         timeout: float = 0.1,
         max_ttl: float = 7 * 86400.0,
@@ -75,12 +71,14 @@ class RedisStore:
         self._metrics = metrics
         self._clock = clock
         self._session_key = session_key
-        self._read = adopt_session if session_key is SessionKey.TOKEN else decode_session
-        self._keys = Keyspace(clock, max_ttl)
+        self.names = KeyNames(prefix, mac.realm)
+        self._values = StoredValues(mac, metrics, clock)
+        self.keys = Keyspace(self.names, self._values, clock, max_ttl)
+        self._credentials = CredentialValues(self.names, self._values, mac, session_key)
         self._link = RedisLink(client, timeout=timeout, slots=slots)
-        self._last_seen = LastSeenWriter(self._link, self._keys, clock, touch_every)
+        self._last_seen = LastSeenWriter(self._link, self.keys, clock, touch_every)
         self._own = OwnTokens() if own is None else own
-        self.revocations = RedisRevocations(self._link, metrics, clock)
+        self.revocations = RedisRevocations(self._link, self.names, self._values, metrics, clock)
         self._observer: LookupObserver | None = None
         self._reader: Redis | None = None
         # If there are several slots, look-ups leave one to logins and logouts.
@@ -122,9 +120,9 @@ class RedisStore:
 
     async def token_of(self, sid: str) -> str | None:
         """The current token id of a login, or None."""
-        work = partial(self._keys.token_of, octets(sid))
-        found = await self._run_on_hash(work, "login look-up", None)
-        return None if found is None else login_hash.text_of(found)
+        work = partial(self.keys.token_of, octets(sid))
+        nothing: str | None = None
+        return await self._run_on_hash(work, "login look-up", nothing)
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None."""
@@ -132,12 +130,12 @@ class RedisStore:
 
     async def ping(self) -> None:
         """Send a look-up like any other. Raises RedisUnavailable."""
-        await self._run(partial(self._keys.read_tokens, [""]), "redis probe")
+        await self._run(partial(self.keys.read_tokens, [""]), "redis probe")
 
     async def write(self, grant: Grant) -> bool:
         """Write everything that one login or refresh grants, then end the token it replaces."""
         try:
-            return await self._run(partial(self._keys.write, grant), "session write")
+            return await self._run(partial(self.keys.write, grant), "session write")
         finally:
             self._last_seen.mark_written(grant.session.sid)
             self._lookups.invalidate(grant.session.id)
@@ -145,17 +143,16 @@ class RedisStore:
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None."""
-        work = partial(self._keys.read_refresh, refresh_id)
+        work = partial(self.keys.read_refresh, refresh_id)
         record, used = await self._run_on_hash(work, "refresh look-up", _NO_FIELDS)
-        return self._record(refresh_id, record, used)
+        return self._credentials.record(refresh_id, record, used)
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
         """Replace a live record by `used`, in one atomic step. Returns the previous record."""
-        # The mark recognises this claim when it is sent twice because the first answer was lost.
-        value = secrets.token_bytes(_MARK) + encode_refresh(used, refresh_id)
-        work = partial(self._keys.claim, refresh_id, value, used.exp)
+        value = self._credentials.used(refresh_id, used)
+        work = partial(self.keys.claim, refresh_id, value, used.exp)
         record, current = await self._run_on_hash(work, "refresh claim", _NO_FIELDS)
-        return self._record(refresh_id, record, None if current == value else current)
+        return self._credentials.record(refresh_id, record, None if current == value else current)
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login. True if it existed."""
@@ -180,13 +177,13 @@ class RedisStore:
         await self.revocations.revoke(
             self._own.of_user(sub, now if before is None else before, now)
         )
-        work = self._end_user(USER + octets(sub), before, list(map(octets, also)))
+        work = self._end_user(self.names.user(sub), before, list(map(octets, also)))
         return await self._link.detached(work, "logout of all")
 
     async def sessions_of(self, sub: str) -> list[SessionInfo]:
         """The user's live logins, newest first."""
         nothing: list[SessionInfo] = []
-        work = partial(self._keys.listing, USER + octets(sub))
+        work = partial(self.keys.listing, sub)
         return await self._run_on_hash(work, "session listing", nothing)
 
     async def close(self) -> None:
@@ -206,7 +203,7 @@ class RedisStore:
         except RedisUnavailable as unavailable:
             if unavailable.fault is not Fault.WRONG_TYPE:
                 raise
-            self._count(1, "unreadable")
+            self._values.count(1, "unreadable")
             return absent
 
     async def _fetch(self, token_ids: Sequence[str], since: float) -> list[Session | None]:
@@ -223,65 +220,45 @@ class RedisStore:
         return sessions
 
     async def _look_up(self, token_ids: Sequence[str], since: float) -> list[Session | None]:
-        work = partial(self._keys.read_tokens, token_ids)
+        work = partial(self.keys.read_tokens, token_ids)
         waited = time.perf_counter() - since
         try:
             values = await self._link.run(work, waited=waited, client=self._reader)
         except RedisUnavailable as unavailable:
-            self._count(len(token_ids), unavailable.fault)
+            self._values.count(len(token_ids), unavailable.fault)
             raise
         finally:
             took = time.perf_counter() - since
             observe = self._metrics.lookup_duration["redis"].observe
             for _ in token_ids:
                 observe(took)
-        sessions = [
-            None if value is None else self._session(token_id, value)
+        found = [
+            None if value is None else self._credentials.session(token_id, value)
             for token_id, value in zip(token_ids, values, strict=True)
         ]
-        missed = values.count(None)
-        unreadable = sessions.count(None) - missed
-        self._count(missed, "miss")
-        self._count(unreadable, "unreadable")
-        self._count(len(values) - missed - unreadable, "hit")
+        sessions = [None if isinstance(each, Unreadable) else each for each in found]
+        self._values.count(values.count(None), "miss")
+        self._values.count(len(values) - sessions.count(None), "hit")
         self._last_seen.add({session.sid for session in sessions if session is not None})
         return sessions
-
-    def _session(self, token_id: str, value: bytes) -> Session | None:
-        session = self._read(value, token_id)
-        return None if isinstance(session, Unreadable) else session
-
-    def _record(
-        self, refresh_id: str, record: bytes | None, used: bytes | None
-    ) -> RefreshRecord | None:
-        """The used record, or else the live one. None if there was never a live one."""
-        if record is None:
-            return None
-        found = decode_refresh(record if used is None else used[_MARK:], refresh_id)
-        if isinstance(found, Unreadable):
-            self._count(1, "unreadable")
-            return None
-        return found
-
-    def _count(self, number: int, result: str) -> None:
-        if number:
-            lookups, key = self._metrics.lookups, ("redis", result)
-            lookups[key] = lookups.get(key, 0) + number
 
     async def _end(self, sids: Sequence[bytes], user: bytes | None, redis: Redis) -> int:
         own = self._own.of_logins(map(login_hash.text_of, sids), self._clock())
         await self.revocations.write_all(own, redis)
-        logins = await self._keys.end(sids, user, redis)
-        for fields in logins:
-            self._lookups.invalidate(login_hash.text_of(fields.get(login_hash.TOKEN, b"")))
-        return sum(login_hash.TOKEN in fields for fields in logins)
+        logins = await self.keys.end(sids, user, redis)
+        for login in logins:
+            self._lookups.invalidate("" if login is None else login.token)
+        return len(logins) - logins.count(None)
 
     async def _end_token(self, token_id: str, redis: Redis) -> bool:
-        (value,) = await self._keys.read_tokens([token_id], redis)
-        session = None if value is None else self._session(token_id, value)
+        (value,) = await self.keys.read_tokens([token_id], redis)
+        found = None if value is None else self._credentials.session(token_id, value)
+        if found is Unreadable.BAD_MAC:  # not valid here, and perhaps another realm's
+            return False
+        session = None if isinstance(found, Unreadable) else found
         if session is not None and session.sid:
             await self._end([octets(session.sid)], None, redis)
-        await self._keys.drop_token(token_id, redis)
+        await self.keys.drop_token(token_id, redis)
         return session is not None
 
     async def _end_user(self, user: bytes, before: float | None, sids: list[bytes]) -> int:
@@ -291,11 +268,11 @@ class RedisStore:
                 ended += await self._link.run(partial(self._end, sids[:LISTED], user))
                 sids = sids[LISTED:]
             try:
-                sids = await self._link.run(partial(self._keys.next_sids, user, before))
+                sids = await self._link.run(partial(self.keys.next_sids, user, before))
             except RedisUnavailable as unavailable:
                 if unavailable.fault is not Fault.WRONG_TYPE:
                     raise
-                self._count(1, "unreadable")
+                self._values.count(1, "unreadable")
                 return ended
             if not sids:
                 return ended

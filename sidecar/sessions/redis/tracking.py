@@ -18,7 +18,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from sidecar.sessions.redis.faults import Fault, classify
-from sidecar.sessions.redis.keyspace import REVOKED, TOKEN
 from sidecar.tasks import patient_timeout
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from sidecar.sessions.coherence import TrackingEpoch
     from sidecar.sessions.memory.near import NearCache
+    from sidecar.sessions.store import ReadableNames
 
     OnConnect = Callable[[Any], Awaitable[None]]
     Connect = Callable[[OnConnect, int], Redis]
@@ -52,8 +52,8 @@ class Tracking:
     """Keeps `near` coherent while `run` runs.
 
     `connect(on_connect, connections)` makes a client that calls `on_connect` on each new
-    connection. `read_through` receives the client that look-ups must use, or None for any. `sleep`
-    is in seconds.
+    connection. `read_through` receives the client that look-ups must use, or None for any. `names`
+    reads the names of changed keys. `sleep` is in seconds.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class Tracking:
         near: NearCache,
         connect: Connect,
         read_through: Callable[[Redis | None], None],
+        names: ReadableNames,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._near = near
         self._connect = connect
         self._read_through = read_through
+        self._names = names
         self._sleep = sleep
         self._wanted = asyncio.Event()
         self._fault = ""  # the last one logged: each is logged once
@@ -161,10 +163,12 @@ class Tracking:
             near.on_flushed()
             return
         for key in keys:
-            if isinstance(key, bytes) and key.startswith(TOKEN):
-                near.on_session_changed(key[len(TOKEN) :].decode("utf-8", "surrogatepass"))
-            elif isinstance(key, bytes) and key.startswith(REVOKED):
-                near.on_revocation_changed(key[len(REVOKED) :].decode("ascii", "replace"))
+            if not isinstance(key, bytes):
+                continue
+            if (token_id := self._names.token_in(key)) is not None:
+                near.on_session_changed(token_id)
+            elif (name := self._names.revocation_in(key)) is not None:
+                near.on_revocation_changed(name)
 
     def _end_epoch(self) -> None:
         self._near.end_epoch()

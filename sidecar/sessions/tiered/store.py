@@ -80,7 +80,7 @@ class TieredStore:
         self.set_change_listener = self._known.set_change_listener
         self._near_peek = self.near.peek
         self._tracking = (
-            Tracking(self.near, connect, remote.read_through, sleep=sleep)
+            Tracking(self.near, connect, remote.read_through, remote.names, sleep=sleep)
             if connect is not None
             else None
         )

@@ -49,8 +49,8 @@ def changed(settings: Settings, folder: Path, **changes: Any) -> Settings:
 def foreign(file: Path, *algorithms: str) -> tuple[IssuerSettings, ...]:
     """A valid issuer, followed by one with this key file and these algorithms."""
     return (
-        IssuerSettings(issuer="one", jwks_url="https://one.example/keys"),
-        IssuerSettings(issuer="two", key_file=str(file), algorithms=algorithms),
+        IssuerSettings(issuer="one", audience="app", jwks_url="https://one.example/keys"),
+        IssuerSettings(issuer="two", audience="app", key_file=str(file), algorithms=algorithms),
     )
 
 

@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from sidecar.auth.session import SessionKey
+from sidecar.auth.value_mac import Purpose
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.store import RedisStore
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
+from tests.peers.signed import MAC, NAMES, signed, unsigned
 from tests.sessions.conftest import PATIENT
 from tests.sessions.contract import ACCESS_TTL, REFRESH_TTL, new_login, successor_of
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def store(server: RedisServer, metrics: Metrics, clock: Clock) -> AsyncIterator[RedisStore]:
     """A store on the real server."""
-    made = RedisStore(connect(RedisConfig(port=server.port)), metrics, clock=clock, timeout=PATIENT)
+    client = connect(RedisConfig(port=server.port))
+    made = RedisStore(client, metrics, MAC, clock=clock, timeout=PATIENT)
     yield made
     await made.close()
 
@@ -38,6 +41,7 @@ async def shared(server: RedisServer, metrics: Metrics, clock: Clock) -> AsyncIt
     made = RedisStore(
         connect(RedisConfig(port=server.port)),
         metrics,
+        MAC,
         clock=clock,
         timeout=PATIENT,
         session_key=SessionKey.TOKEN,
@@ -51,20 +55,21 @@ async def test_the_keys_of_a_login(store: RedisStore, server: RedisServer, clock
     grant = new_login(clock.now)
     await store.write(grant)
     assert server.lives() == {
-        f"session:token:{grant.session.id}": pytest.approx(ACCESS_TTL, abs=1),
-        f"session:refresh:{grant.refresh_id}": pytest.approx(REFRESH_TTL, abs=1),
-        f"session:sid:{grant.session.sid}": pytest.approx(REFRESH_TTL, abs=1),
-        "session:user:alice": pytest.approx(REFRESH_TTL, abs=1),
+        NAMES.token(grant.session.id).decode(): pytest.approx(ACCESS_TTL, abs=1),
+        NAMES.refresh(grant.refresh_id or "").decode(): pytest.approx(REFRESH_TTL, abs=1),
+        NAMES.login(grant.session.sid).decode(): pytest.approx(REFRESH_TTL, abs=1),
+        NAMES.user("alice").decode(): pytest.approx(REFRESH_TTL, abs=1),
     }
-    value = server.value(f"session:token:{grant.session.id}")
+    key = NAMES.token(grant.session.id)
+    value = unsigned(Purpose.SESSION, key, server.value(key.decode()))
     assert msgspec.json.decode(value) == msgspec.to_builtins(grant.session)
-    assert server.admin.zscore("session:user:alice", grant.session.sid) == clock.now + REFRESH_TTL
+    assert server.admin.zscore(NAMES.user("alice"), grant.session.sid) == clock.now + REFRESH_TTL
 
 
 async def test_no_key_outlives_max_ttl(server: RedisServer, metrics: Metrics, clock: Clock) -> None:
     """`max_ttl` caps a token that claims to live longer."""
     client = connect(RedisConfig(port=server.port))
-    store = RedisStore(client, metrics, clock=clock, timeout=PATIENT, max_ttl=60.0)
+    store = RedisStore(client, metrics, MAC, clock=clock, timeout=PATIENT, max_ttl=60.0)
     await store.write(new_login(clock.now))
     assert set(server.lives().values()) <= {59.0, 60.0}
     await store.close()
@@ -102,10 +107,10 @@ async def test_a_refresh_of_an_ended_login_leaves_no_key(
 async def test_an_interrupted_logout_can_be_repeated(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """A login without `created` cannot be continued, and its tokens can still be found."""
+    """A login without `login` cannot be continued, and its tokens can still be found."""
     grant = new_login(clock.now)
     await store.write(grant)
-    server.admin.hdel(f"session:sid:{grant.session.sid}", "created")
+    server.admin.hdel(NAMES.login(grant.session.sid).decode(), "login")
     assert await store.sessions_of("alice") == []
     assert await store.revoke_session(grant.session.sid)
     assert await store.get(grant.session.id) is None
@@ -158,7 +163,7 @@ async def test_an_unreadable_value_is_no_session(
     value: bytes, store: RedisStore, server: RedisServer, metrics: Metrics
 ) -> None:
     """It counts as unreadable, and is not a session."""
-    server.admin.set("session:token:t", value)
+    server.admin.set(NAMES.token("t"), signed(Purpose.SESSION, NAMES.token("t"), value))
     assert await store.get("t") is None
     assert metrics.lookups["redis", "unreadable"] == 1
     assert metrics.lookups["redis", "hit"] == 0
@@ -170,7 +175,8 @@ async def test_an_unreadable_refresh_record(
     """It can neither be read nor claimed."""
     record = new_login().refresh
     assert record is not None
-    server.admin.hset("session:refresh:r", "record", "not ours")
+    key = NAMES.refresh("r")
+    server.admin.hset(key.decode(), "record", signed(Purpose.REFRESH, key, b"not ours"))
     assert await store.get_refresh("r") is None
     assert await store.claim_refresh("r", record) is None
     assert metrics.lookups["redis", "unreadable"] == 2
@@ -182,17 +188,17 @@ async def test_a_copied_value_is_no_session(
     """A session is bound to its token, so a copy under another key is worthless."""
     grant = new_login(clock.now)
     await store.write(grant)
-    server.admin.copy(f"session:token:{grant.session.id}", "session:token:another")
+    server.admin.copy(NAMES.token(grant.session.id).decode(), NAMES.token("another").decode())
     assert await store.get("another") is None
-    assert metrics.lookups["redis", "unreadable"] == 1
+    assert metrics.lookups["redis", "bad_mac"] == 1
 
 
 async def test_values_of_another_type_are_no_sessions(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
     """Keys of an unexpected type are misses, never errors."""
-    for key in ("session:token:t", "session:refresh:r", "session:sid:s", "session:user:alice"):
-        server.admin.rpush(key, "not ours")
+    for key in (NAMES.token("t"), NAMES.refresh("r"), NAMES.login("s"), NAMES.user("alice")):
+        server.admin.rpush(key.decode(), "not ours")
     record = new_login(clock.now).refresh
     assert record is not None
     assert await store.get("t") is None
@@ -208,7 +214,7 @@ async def test_a_login_replaces_values_of_another_type(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
     """If a user's list could not be written, no logout would find the login."""
-    server.admin.set("session:user:alice", "not ours")
+    server.admin.set(NAMES.user("alice"), "not ours")
     grant = new_login(clock.now)
     assert await store.write(grant)
     assert await store.revoke_user("alice") == 1
@@ -222,8 +228,8 @@ async def test_logins_that_are_not_listed(
     grants = [new_login(clock.now) for _ in range(3)]
     for grant in grants:
         assert await store.write(grant)
-    server.admin.delete("session:user:alice")
-    server.admin.set("session:user:alice", "not ours")
+    server.admin.delete(NAMES.user("alice"))
+    server.admin.set(NAMES.user("alice"), "not ours")
     assert await store.revoke_session(grants[0].session.sid)
     also = [grant.session.sid for grant in grants]
     assert await store.revoke_user("alice", also=also) == 2
@@ -234,7 +240,7 @@ async def test_any_value_is_a_session_under_the_token_itself(
     shared: RedisStore, server: RedisServer, metrics: Metrics
 ) -> None:
     """With `SESSION_KEY=token`, a value of another service only says that the token is live."""
-    server.admin.set("session:token:a.b.c", '{"userId": 7}', ex=60)
+    server.admin.set(NAMES.token("a.b.c"), '{"userId": 7}', ex=60)
     session = await shared.get("a.b.c")
     assert session is not None
     assert (session.id, session.sub, session.method) == ("a.b.c", "", "foreign")
@@ -252,12 +258,12 @@ async def test_a_look_up_after_a_logout_shares_no_earlier_answer(
     async with FaultProxy(server.port) as proxy:
         client = connect(RedisConfig(host="127.0.0.1", port=proxy.port, timeout=PATIENT))
         key = SessionKey.TOKEN if how == "foreign" else SessionKey.SHA256
-        store = RedisStore(client, metrics, clock=clock, timeout=PATIENT, session_key=key)
+        store = RedisStore(client, metrics, MAC, clock=clock, timeout=PATIENT, session_key=key)
         grant = new_login(clock.now)
         await store.write(grant)
         token = grant.session.id
         if how == "foreign":
-            server.admin.set(f"session:token:{token}", "not ours")
+            server.admin.set(NAMES.token(token), "not ours")
         server.forget_calls()
         proxy.stall(1)
         before = asyncio.ensure_future(store.get(token))
@@ -281,7 +287,7 @@ async def test_expired_logins_leave_the_users_list(
     await store.write(new_login(clock.now))
     clock.advance(REFRESH_TTL + 1)
     await store.write(new_login(clock.now))
-    assert server.admin.zcard("session:user:alice") == 1
+    assert server.admin.zcard(NAMES.user("alice")) == 1
 
 
 async def test_seen_is_written_when_the_clock_was_set_back(
@@ -314,11 +320,11 @@ async def test_seen_is_written_rarely(store: RedisStore, server: RedisServer, cl
 
     await until(seen)
     assert server.calls()["hset"] == 1
-    server.admin.delete(f"session:sid:{grant.session.sid}")
+    server.admin.delete(NAMES.login(grant.session.sid))
     clock.advance(301)
     await store.get(grant.session.id)
     await until(lambda: server.calls()["hset"] == 2)
-    await until(lambda: not server.admin.exists(f"session:sid:{grant.session.sid}"))
+    await until(lambda: not server.admin.exists(NAMES.login(grant.session.sid)))
 
 
 async def test_no_command_looks_through_all_keys(
@@ -347,7 +353,7 @@ async def test_a_user_with_very_many_logins(
 
 async def test_repr_shows_no_secret(server: RedisServer, metrics: Metrics) -> None:
     """Neither the store nor its link shows a password."""
-    store = RedisStore(connect(RedisConfig(port=server.port)), metrics)
+    store = RedisStore(connect(RedisConfig(port=server.port)), metrics, MAC)
     assert repr(store) == (
         f"<RedisStore by sha256 on <RedisLink localhost:{server.port}/0, 0 operations>>"
     )
@@ -356,7 +362,7 @@ async def test_repr_shows_no_secret(server: RedisServer, metrics: Metrics) -> No
 
 async def test_look_up_after_close(server: RedisServer, metrics: Metrics) -> None:
     """A look-up after `close` raises RuntimeError."""
-    store = RedisStore(connect(RedisConfig(port=server.port)), metrics)
+    store = RedisStore(connect(RedisConfig(port=server.port)), metrics, MAC)
     await store.close()
     with pytest.raises(RuntimeError, match="after close"):
         await store.get("t")
@@ -375,9 +381,9 @@ async def test_writes_complete_although_the_caller_is_cancelled(
         await asyncio.gather(task, return_exceptions=True)
 
     def written() -> int:
-        return sum(server.admin.exists(f"session:token:{g.session.id}") for g in grants)
+        return sum(server.admin.exists(NAMES.token(g.session.id)) for g in grants)
 
     def whole() -> int:
-        return sum(server.admin.hexists(f"session:sid:{g.session.sid}", "token") for g in grants)
+        return sum(server.admin.exists(NAMES.login(g.session.sid)) for g in grants)
 
     await until(lambda: written() == whole() >= 9)

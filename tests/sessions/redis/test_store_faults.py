@@ -16,6 +16,7 @@ from sidecar.sessions.redis.store import RedisStore
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
 from tests.peers.redis_server import RedisServer, free_port
+from tests.peers.signed import MAC, NAMES
 from tests.sessions.conftest import PATIENT
 from tests.sessions.contract import new_login
 
@@ -36,7 +37,7 @@ async def open_store(
 ) -> AsyncIterator[RedisStore]:
     """A store on the Redis at this port."""
     client = connect(RedisConfig(host="127.0.0.1", port=port, timeout=timeout, **config))
-    store = RedisStore(client, metrics, clock=clock, timeout=timeout)
+    store = RedisStore(client, metrics, MAC, clock=clock, timeout=timeout)
     try:
         yield store
     finally:
@@ -85,7 +86,7 @@ async def test_a_closed_port(metrics: Metrics, clock: Clock) -> None:
 async def test_an_unknown_host(metrics: Metrics, clock: Clock) -> None:
     """A name that does not resolve counts as unreachable."""
     client = connect(RedisConfig(host="redis.invalid", timeout=PATIENT))
-    store = RedisStore(client, metrics, clock=clock, timeout=PATIENT)
+    store = RedisStore(client, metrics, MAC, clock=clock, timeout=PATIENT)
     with fails(Fault.UNREACHABLE, within=PATIENT):
         await store.get("t")
     await store.close()
@@ -170,7 +171,7 @@ async def test_a_master_that_moved(
         proxy.target = server.port
         grant = new_login(clock.now)
         assert await store.write(grant)
-        assert server.admin.exists(f"session:token:{grant.session.id}")
+        assert server.admin.exists(NAMES.token(grant.session.id))
 
 
 async def test_a_frozen_server(metrics: Metrics, clock: Clock, own_server: RedisServer) -> None:
@@ -343,7 +344,7 @@ async def test_a_pool_without_a_free_connection(
 ) -> None:
     """Pings that occupy every connection delay look-ups, and make none fail."""
     client = connect(RedisConfig(port=server.port, max_connections=1))
-    store = RedisStore(client, metrics, clock=clock, timeout=PATIENT)
+    store = RedisStore(client, metrics, MAC, clock=clock, timeout=PATIENT)
     pool = client.connection_pool
     taken = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's gap
     waiting = asyncio.ensure_future(store.get("t"))

@@ -11,7 +11,6 @@ from redis.asyncio.client import PubSub
 
 from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
-from sidecar.sessions.redis.keyspace import TOKEN
 from sidecar.sessions.redis.store import RedisStore
 from sidecar.sessions.redis.tracking import NOT_TRACKING, TRACKING
 from sidecar.sessions.tiered.breaker import Breaker
@@ -20,6 +19,7 @@ from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
+from tests.peers.signed import MAC, NAMES
 from tests.sessions.contract import new_login, successor_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Pod:
     def __init__(self, port: int, **credentials: object) -> None:
         config = RedisConfig(host="127.0.0.1", port=port, timeout=PATIENT, **credentials)  # type: ignore[arg-type]
         self.metrics = Metrics()
-        remote = RedisStore(connect(config), self.metrics, timeout=PATIENT)
+        remote = RedisStore(connect(config), self.metrics, MAC, timeout=PATIENT)
         self.store = TieredStore(remote, Breaker(), self.metrics, connect=tracked(config))
 
     async def coherent(self) -> None:
@@ -247,7 +247,7 @@ async def test_many_logouts_under_load(pod: Pod, other: Pod, server: RedisServer
         for grant in grants:
             group.create_task(ask(grant.session.id))
             group.create_task(other.store.revoke_session(grant.session.sid))
-    assert server.admin.exists(*(TOKEN + grant.session.id.encode() for grant in grants)) == 0
+    assert server.admin.exists(*(NAMES.token(grant.session.id) for grant in grants)) == 0
     for grant in grants:
         await until(lambda token=grant.session.id: pod.store.peek(token) is None)  # type: ignore[misc]
         assert await pod.store.get(grant.session.id) is None
@@ -262,7 +262,7 @@ async def on_clock(server: RedisServer, clock: Clock) -> tuple[RedisStore, Tiere
     """A Redis store, and a tiered store that tracks the same Redis, both on this clock."""
     config = RedisConfig(host="127.0.0.1", port=server.port, timeout=PATIENT)
     metrics = Metrics()
-    remote = RedisStore(connect(config), metrics, clock=clock, timeout=PATIENT)
+    remote = RedisStore(connect(config), metrics, MAC, clock=clock, timeout=PATIENT)
     store = TieredStore(
         *(remote, Breaker(), metrics), clock=clock, sleep=clock.sleep, connect=tracked(config)
     )

@@ -18,9 +18,9 @@ from sidecar.auth.denylist import (
     decode_revocation,
     revocation_name,
 )
+from sidecar.auth.value_mac import Purpose
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
-from sidecar.sessions.redis.keyspace import REVOKED
 from sidecar.sessions.redis.store import RedisStore
 from sidecar.sessions.revocation.denylist import OwnTokens
 from sidecar.sessions.revocation.entry import Entry, EntryKind
@@ -31,6 +31,7 @@ from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.patience import until
 from tests.peers.redis_server import RedisServer
+from tests.peers.signed import MAC, NAMES, unsigned
 from tests.sessions.test_denylist import new_token
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Pod:
         config = RedisConfig(host="127.0.0.1", port=port, timeout=PATIENT)
         self.metrics = Metrics()
         own = OwnTokens("us", LIFE)
-        remote = RedisStore(connect(config), self.metrics, timeout=PATIENT, own=own)
+        remote = RedisStore(connect(config), self.metrics, MAC, timeout=PATIENT, own=own)
         self.store = TieredStore(
             remote,
             Breaker(interval=0.05, longest=0.2),
@@ -122,10 +123,8 @@ def token(*more: str) -> RevocableToken:
 
 def keys(server: RedisServer) -> Mapping[str, float]:
     """The revocations in Redis, and their time to live."""
-    mark = REVOKED.decode()
-    return {
-        key.removeprefix(mark): life for key, life in server.lives().items() if key.startswith(mark)
-    }
+    named = ((NAMES.revocation_in(key.encode()), life) for key, life in server.lives().items())
+    return {name: life for name, life in named if name is not None}
 
 
 async def test_an_unrevoked_token_costs_redis_one_command(
@@ -179,17 +178,17 @@ async def test_keys_expire(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     ((found, life),) = keys(server).items()
     assert found == name
     assert LIFE - 60 < life <= LIFE
-    assert b"alice" not in server.value(REVOKED.decode() + name)
+    assert b"alice" not in server.value(NAMES.revocation(name).decode())
 
 
 async def test_an_unreadable_value(pods: tuple[Pod, Pod], server: RedisServer) -> None:
     """It revokes, and is counted. A later revocation replaces it."""
     mine = token()
-    server.admin.set(REVOKED + mine.names[0].encode(), "rubbish")
+    server.admin.set(NAMES.revocation(mine.names[0]), "rubbish")
     assert not await pods[0].counts(mine)
-    assert pods[0].metrics.lookups["redis", "unreadable"] == 1
+    assert pods[0].metrics.lookups["redis", "bad_mac"] == 1
     await pods[0].revoke(mine.names[0])
-    assert server.value(REVOKED.decode() + mine.names[0]).startswith(b"{")
+    assert server.value(NAMES.revocation(mine.names[0]).decode()).startswith(b"{")
 
 
 async def test_an_emptied_redis(pods: tuple[Pod, Pod], server: RedisServer) -> None:
@@ -295,7 +294,7 @@ async def test_logouts_in_a_journal(mortal: RedisServer) -> None:
 async def test_the_strongest_of_many_writers(server: RedisServer) -> None:
     """Whatever the order of writes, the strongest revocation and the longest life remain."""
     stores = [
-        RedisStore(connect(RedisConfig(port=server.port)), Metrics(), timeout=PATIENT)
+        RedisStore(connect(RedisConfig(port=server.port)), Metrics(), MAC, timeout=PATIENT)
         for _ in range(4)
     ]
     now = time.time()
@@ -311,6 +310,7 @@ async def test_the_strongest_of_many_writers(server: RedisServer) -> None:
     )
     for store in stores:
         await store.close()
-    found = decode_revocation(server.value(REVOKED.decode() + "user"))
+    key = NAMES.revocation("user")
+    found = decode_revocation(unsigned(Purpose.REVOCATION, key, server.value(key.decode())))
     assert found == Revocation(now + 39, now + LIFE + 39)
     assert keys(server)["user"] > LIFE

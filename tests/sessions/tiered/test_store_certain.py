@@ -30,6 +30,7 @@ from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
+from tests.peers.signed import NAMES
 from tests.sessions.contract import ACCESS_TTL, new_login
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Shared:
     degraded = False
     reports_changes = False
     transitions = ()
+    names = NAMES
 
     def __init__(self, clock: Clock) -> None:
         self.truth = LocalStore(clock)

@@ -16,6 +16,7 @@ from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
+from tests.peers.signed import MAC, NAMES
 from tests.sessions.conftest import PATIENT
 from tests.sessions.contract import Subject
 
@@ -35,7 +36,7 @@ async def pod(port: int, *, timeout: float = PATIENT) -> AsyncIterator[Subject]:
     clock = Clock(time.time())
     metrics = Metrics()
     client = connect(RedisConfig(host="127.0.0.1", port=port, timeout=timeout))
-    remote = RedisStore(client, metrics, timeout=timeout)
+    remote = RedisStore(client, metrics, MAC, timeout=timeout)
     store = TieredStore(remote, Breaker(interval=0.05, longest=0.2), metrics)
     await store.start()
     try:
@@ -111,8 +112,8 @@ async def test_redis_dies_and_comes_back_under_load(
         await asyncio.sleep(0.05)
         ended.set()
         await asyncio.gather(*askers)
-        assert own_server.admin.exists(f"session:token:{later.session.id}")
-        assert not own_server.admin.exists(f"session:token:{during.session.id}")
+        assert own_server.admin.exists(NAMES.token(later.session.id))
+        assert not own_server.admin.exists(NAMES.token(during.session.id))
     assert asked > 100
     # A killed server refuses at once, so no look-up waits for its deadline.
     assert slowest < PATIENT / 2
