@@ -28,17 +28,21 @@ ROUND_SECONDS = 0.1
 QUIET_NANOSECONDS = 5_000_000  # in one round; the sweep of 10,000 connections takes 2 ms
 WARM_UP = 200  # connections whose memory is not counted: buffers and caches that all share
 HOST = b" HTTP/1.1\r\nHost: bench\r\n"
-LONG = b"X-Padding: " + b"a" * 31 * KIB
+LONG = b"X-Padding: " + b"a" * 30 * KIB
 LOGIN = b"POST /auth/login" + HOST + b"Content-Type: application/json\r\n"
+BEARER = b"Authorization: Bearer @TOKEN@\r\n"
 
 # What each connection sends, and then it sends nothing more.
 PARTS = {
     "nothing": b"",
     "part of a small head": b"GET /" + HOST,
-    "part of a head, 31 KiB": b"GET /" + HOST + LONG,
+    "part of a head, 30 KiB": b"GET /" + HOST + LONG,
     "login without its body": LOGIN + b"Content-Length: 60\r\n\r\n",
     "login with a long head": LOGIN + LONG + b"\r\nContent-Length: 60\r\n\r\n",
-    "login, 31 KiB of its body": LOGIN + b"Content-Length: 40000\r\n\r\n" + b"a" * 31 * KIB,
+    "login, 30 KiB of its body": LOGIN + b"Content-Length: 40000\r\n\r\n" + b"a" * 30 * KIB,
+    "upload with a long head": (
+        b"POST /sink" + HOST + BEARER + LONG + b"\r\nContent-Length: 60\r\n\r\n"
+    ),
     "a request of 8 KiB, then idle": (
         b"GET /" + HOST + b"Authorization: Bearer " + b"a" * 7900 + b"\r\n\r\n"
     ),
@@ -74,9 +78,10 @@ def wait_quiet(pids: list[int]) -> None:
 def measure(lab: Lab, count: int) -> list[Outcome]:
     """The growth of RSS by each connection; each kind has a new sidecar, which reuses nothing."""
     outcomes = []
-    for number, (name, part) in enumerate(PARTS.items()):
+    for number, (name, template) in enumerate(PARTS.items()):
         started = sidecar.start(lab, f"sidecar-memory-{number}")
         pids = usage.tree(started.child.pid)
+        part = template.replace(b"@TOKEN@", sidecar.login(started.port).encode())
         with (
             opened(started.port, WARM_UP, part),
             RssSampler(pids) as sampler,

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = b"OPTIONS"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SMALL_HEAD: Final = 1024  # octets, which count as part of the connection
+_COPIES: Final = 3  # of a head that waits with its body: read, as it is sent, and in between
 _NO_UPGRADE: Final[frozenset[bytes]] = frozenset()
 
 
@@ -324,7 +326,8 @@ class Exchange:
         """Keep more of the body until it can be sent; returns all that is kept."""
         staged = self._staged
         if staged is None:
-            staged = self._staged = StagedBody(self.first)
+            beside = _COPIES * max(0, len(self.head.lines) - _SMALL_HEAD)
+            staged = self._staged = StagedBody(self.first, beside)
             self.first = b""
         staged.add(data)
         return staged
@@ -336,8 +339,9 @@ class Exchange:
 
     def keep_unsent(self) -> bool:
         """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
-        staged = self.stage(b"") if self.first else self._staged
-        return staged is None or staged.charge(self.context.staged, self.caller)
+        if self.body is None:
+            return True
+        return self.stage(b"").charge(self.context.staged, self.caller)
 
     def unsent_behind(self, head: bytes) -> bytes:
         """Return this head and behind it what is kept of the body, which is kept no longer."""

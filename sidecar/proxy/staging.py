@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 class StagedBody:
     """The first part of one request's body. `size` is in octets.
 
+    What waits with it, `beside` octets of the request's head, takes room in the buffer as well.
     Later parts are copied into one array: as objects, single octets would take forty times as much.
     """
 
-    __slots__ = ("_buffer", "_caller", "_charged", "_first", "_rest", "size")
+    __slots__ = ("_beside", "_buffer", "_caller", "_charged", "_first", "_rest", "size")
 
-    def __init__(self, first: bytes = b"") -> None:
+    def __init__(self, first: bytes = b"", beside: int = 0) -> None:
+        self._beside = beside
         self._first = first
         self._rest: bytearray | None = None
         self.size = len(first)
@@ -44,9 +46,10 @@ class StagedBody:
     def charge(self, buffer: FairShare, caller: str) -> bool:
         """Count all that is kept in `buffer`; False if the caller has no room there for it."""
         self._buffer, self._caller = buffer, caller
-        if not buffer.take(caller, self.size - self._charged):
+        kept = self._beside + self.size
+        if not buffer.take(caller, kept - self._charged):
             return False
-        self._charged = self.size
+        self._charged = kept
         return True
 
     def free(self) -> tuple[bytes, bytes | bytearray]:
