@@ -21,6 +21,7 @@ from bench import (
     cold,
     compare,
     holding,
+    listings,
     live,
     load,
     machine,
@@ -165,12 +166,14 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "many": many.check,
     "revocation": revocation.check,
     "restarts": restarts.check,
+    "listings": listings.check,
     "uploads": uploads.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
 TITLES = {"soak": "A long load", "uploads": "Slow clients"}
-UNPINNED = frozenset({"revocation", "restarts", "soak", "uploads"})  # more busy programs than CPUs
+# More busy programs than CPUs
+UNPINNED = frozenset({"revocation", "restarts", "listings", "soak", "uploads"})
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.lab import Lab
 
 USER = "alice"
+OTHER_USER = "bob"
 PASSWORD = "bench-alice"
 PYTHON_MODULE = ("-m", "sidecar")
 
@@ -47,7 +48,10 @@ def start(
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler."""
     users = lab.directory / "users.toml"
     users.write_text(
-        f'[[user]]\nname = "{USER}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
+        "".join(
+            f'[[user]]\nname = "{name}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
+            for name in (USER, OTHER_USER)
+        )
     )
     port, admin_port = free_port(), free_port()
     values = {
@@ -77,10 +81,10 @@ def login(port: int) -> str:
     return token
 
 
-def logins(port: int, number: int) -> list[str]:
+def logins(port: int, number: int, user: str = USER) -> list[str]:
     """Log in this many times on one connection. Raises StartError if a login fails."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    body = msgspec.json.encode({"username": USER, "password": PASSWORD})
+    body = msgspec.json.encode({"username": user, "password": PASSWORD})
     headers = {"Content-Type": "application/json"}
     tokens = []
     try:

@@ -8,31 +8,75 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
+    from types import TracebackType
 
 T = TypeVar("T")
+
+_SLICES: Final = 10  # more than connecting to a server and asking it takes turns of the loop
+_TURNS: Final = 8  # of the loop: reading and processing an answer of several pieces takes three
 
 logger = logging.getLogger(__name__)
 
 
-@asynccontextmanager
-async def patient_timeout(seconds: float, grace: float = 0.002) -> AsyncIterator[None]:
-    """Raise TimeoutError if the block inside takes longer than `seconds`.
+class PatientTimeout:
+    """Raises TimeoutError if its block takes longer than `seconds` in which the loop was free.
 
-    After a pause of this process the loop runs timers before it reads sockets, so an answer that
-    arrived in time may still be unread. The block therefore gets `grace` seconds more to read it.
+    After a pause, the loop runs timers before it reads sockets, so an answer that arrived in time
+    may still be unread. The time is therefore counted in slices. A slice for which the loop is late
+    counts as one slice, however long the loop was busy, and the loop reads between two slices.
+    After the last one, the block gets a few more turns of the loop to process what has arrived.
     """
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as limit:
-        timer = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + grace))
-        try:
-            yield
-        finally:
-            timer.cancel()
+
+    __slots__ = ("_handle", "_limit", "_loop", "_slice", "_slices", "_turns")
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limit = asyncio.timeout(None)
+        self._slice = max(0.0, seconds) / _SLICES
+        self._slices = _SLICES
+        self._turns = _TURNS
+        self._handle: asyncio.Handle | None = None
+
+    def __repr__(self) -> str:
+        return f"<PatientTimeout {self.left:.3f} s left>"
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        self._handle = self._loop.call_later(self._slice, self._end_slice)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left."""
+        return self._slice * self._slices
+
+    def _end_slice(self) -> None:
+        self._slices -= 1
+        if self._slices:
+            self._handle = self._loop.call_later(self._slice, self._end_slice)
+        else:
+            self._handle = self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turns -= 1
+        if self._turns:
+            self._handle = self._loop.call_soon(self._end_turn)
+        else:
+            self._limit.reschedule(self._loop.time())
 
 
 async def wait_any(seconds: float, *events: asyncio.Event | None) -> None:

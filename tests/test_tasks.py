@@ -8,7 +8,8 @@ import logging
 
 import pytest
 
-from sidecar.tasks import Tasks, wait_any
+from sidecar.tasks import PatientTimeout, Tasks, wait_any
+from tests.peers.busy_loop import busy_loop
 
 
 async def forever() -> None:
@@ -99,3 +100,46 @@ async def test_waiting_for_events() -> None:
     await waiting
     await wait_any(0.0, None)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_timeout_ends() -> None:
+    """A block that waits for an answer that never arrives ends with TimeoutError."""
+    with pytest.raises(TimeoutError):
+        async with PatientTimeout(0.01):
+            await forever()
+    with pytest.raises(TimeoutError):
+        async with PatientTimeout(-1.0):
+            await forever()
+
+
+async def test_a_timeout_with_a_busy_loop() -> None:
+    """Turns of the loop that are as long as half of the limit do not use it up."""
+    ended = asyncio.Event()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with busy_loop(0.005):
+            async with PatientTimeout(0.01) as timeout:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                for _ in range(2):
+                    writer.write(b"hello\n")
+                    assert await reader.readline() == b"hello\n"
+        writer.close()
+        await writer.wait_closed()
+        await ended.wait()
+    assert timeout.left < 0.01
+
+
+async def test_a_timeout_shows_what_is_left() -> None:
+    """It has all of its time until a slice has passed, and stops with its block."""
+    async with PatientTimeout(5.0) as timeout:
+        assert repr(timeout) == "<PatientTimeout 5.000 s left>"
+    await asyncio.sleep(0)
+    assert timeout.left == 5.0

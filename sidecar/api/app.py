@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from sidecar.api import jwks, login, logout, refresh, userinfo
+from sidecar.api.listing_queue import LISTING_QUEUE, ListingQueue
 from sidecar.api.pages import SIGN_IN_PATH
 from sidecar.api.problems import SIGN_IN, problem_middleware
 from sidecar.api.requests import BODY_LIMIT
@@ -28,6 +29,7 @@ def build_api(services: Services) -> web.Application:
     """
     app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
     app[SERVICES] = services
+    app[LISTING_QUEUE] = ListingQueue()
     app[SIGN_IN] = SIGN_IN_PATH
     app.router.add_get(SIGN_IN_PATH, login.show_login)
     app.router.add_post(SIGN_IN_PATH, login.log_in)

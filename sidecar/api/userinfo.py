@@ -6,25 +6,31 @@ Never shows or ends a login of another user.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from math import isfinite
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from aiohttp import web
 
 from sidecar.api.callers import require_caller
 from sidecar.api.cookies import clear_cache, clear_session_cookie
+from sidecar.api.listing_queue import LISTING_QUEUE
 from sidecar.api.problems import Refusal, json_response, request_id
 from sidecar.api.requests import request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.claims import ROLES, roles_of, scopes_of
 from sidecar.auth.credentials import find_cookies
 from sidecar.auth.issue import RESERVED
+from sidecar.auth.session import SessionInfo
+from sidecar.sessions.listing import PAGE, position_of
 from sidecar.telemetry.logs import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sidecar.auth.decision import Allow
-    from sidecar.auth.session import SessionInfo
+    from sidecar.sessions.listing import Position
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +50,22 @@ async def show_user(request: web.Request) -> web.Response:
 
 
 async def list_sessions(request: web.Request) -> web.Response:
-    """The caller's logins, newest first; `current` marks the one of this request."""
+    """A page of the caller's logins, newest first; `current` marks the one of this request.
+
+    If more follow, the Link header (RFC 8288) has the address of the next page.
+    """
     caller = await require_caller(request)
-    found = await _logins_of(caller, request)
-    return json_response({"sessions": [_session(info, caller.session_id) for info in found]})
+    after = _parse_cursor(request.query.get("cursor", ""))
+    store, found = request.app[SERVICES].store, list[SessionInfo]()
+    async with request.app[LISTING_QUEUE].turn(caller.subject):
+        if await _has_login(caller, request):
+            found = await store.sessions_of(caller.subject, after, PAGE + 1)
+    headers = {}
+    if len(found) > PAGE:
+        found.remove(min(found, key=position_of))
+        headers["Link"] = f'<{request.path}?cursor={_cursor(found)}>; rel="next"'
+    page = {"sessions": [_session(info, caller.session_id) for info in found]}
+    return json_response(page, headers=headers)
 
 
 async def end_session(request: web.Request) -> web.Response:
@@ -55,8 +73,8 @@ async def end_session(request: web.Request) -> web.Response:
     caller = await require_caller(request)
     services = request.app[SERVICES]
     sid = request.match_info["sid"]
-    found = await _logins_of(caller, request)
-    if sid not in {info.sid for info in found}:
+    own = await _has_login(caller, request)
+    if not own or await services.store.login_of(caller.subject, sid) is None:
         raise Refusal(404, "You have no such session.")
     await services.store.revoke_session(sid)
     logger.info("session ended", extra={"sid": sid, "request_id": request_id(request)})
@@ -69,16 +87,33 @@ async def end_session(request: web.Request) -> web.Response:
     return response
 
 
-async def _logins_of(caller: Allow, request: web.Request) -> list[SessionInfo]:
-    """The logins of the caller's subject, if the login of this request is among them.
+async def _has_login(caller: Allow, request: web.Request) -> bool:
+    """Whether the login of this request is one of the caller's subject here.
 
     A user of another issuer has no logins here, but may have the subject and even the session id of
     a user here.
     """
     if not caller.local:
-        return []
-    found = await request.app[SERVICES].store.sessions_of(caller.subject)
-    return found if caller.session_id in {info.sid for info in found} else []
+        return False
+    store = request.app[SERVICES].store
+    return await store.login_of(caller.subject, caller.session_id) is not None
+
+
+def _cursor(page: Iterable[SessionInfo]) -> str:
+    """The position that this page reaches, as a parameter of a URL."""
+    expires, sid = min(map(position_of, page))
+    return f"{expires!r}~{quote(sid, safe='')}"
+
+
+def _parse_cursor(cursor: str) -> Position | None:
+    """The position after which a page begins. Raises Refusal for a cursor that is not ours."""
+    if not cursor:
+        return None
+    expires, _, sid = cursor.partition("~")
+    with suppress(ValueError):
+        if isfinite(position := float(expires)):
+            return position, sid
+    raise Refusal(400, "The cursor is not one of ours.")
 
 
 def _session(info: SessionInfo, current: str) -> dict[str, Any]:

@@ -132,6 +132,7 @@ _shtab_sidecar_sessions_revoke_options=(
   "--sid[the session with this id]:SID:"
   "--user[all sessions of this user]:SUBJECT:"
   "--token[the session of the token on standard input]"
+  "--all[every session of every user]"
   "--jti[the token with this id\; needs --issuer]:JTI:"
   "--before[with --user\: only sessions that began before this time]:TIME:"
   "--issuer[revoke tokens of this issuer, whose session_mode is denylist, instead of sessions]:ISSUER:"

@@ -117,6 +117,7 @@ machine can see the arguments of a command.
 examples:
   sidecar sessions revoke --sid 2hFvq0Nq3bQnZ8m4r1JpXw
   sidecar sessions revoke --user alice --before 2026-01-31T12:00:00Z
+  sidecar sessions revoke --all
   echo "$TOKEN" | sidecar sessions revoke --token
   sidecar sessions revoke --issuer https://id.example.com --jti 7f0c52d1
   sidecar sessions revoke --issuer https://id.example.com --user alice --before 2026-01-31T12:00:00Z
@@ -262,6 +263,7 @@ def _add_sessions(parser: ArgumentParser) -> None:
     which.add_argument(
         "--token", action="store_true", help="the session of the token on standard input"
     )
+    which.add_argument("--all", action="store_true", help="every session of every user")
     which.add_argument("--jti", metavar="JTI", help="the token with this id; needs --issuer")
     before = "with --user: only sessions that began before this time"
     revoke.add_argument("--before", metavar="TIME", help=before)

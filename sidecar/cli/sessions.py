@@ -91,7 +91,10 @@ def sessions_revoke(arguments: Namespace) -> bool:
         raise UsageError("--jti: expected --issuer with it")
     token = read_line("token").strip() if arguments.token else ""
 
-    async def work(_: SessionScanner, store: RedisStore) -> int:
+    async def work(browser: SessionScanner, store: RedisStore) -> int:
+        if arguments.all:
+            users = {info.sub async for info in browser.logins()}
+            return sum([await store.revoke_user(sub) for sub in users])
         if arguments.user is not None:
             return await store.revoke_user(arguments.user, before)
         if arguments.sid is not None:
@@ -115,7 +118,7 @@ def _revoke_tokens(arguments: Namespace, before: float | None) -> bool:
         raise UsageError(
             f'--issuer: expected one with session_mode = denylist ({known}); got "{issuer}"'
         )
-    if arguments.token:
+    if arguments.token or arguments.all:
         raise UsageError("--issuer: expected --jti, --sid or --user with it")
     now = time.time()
     if arguments.user is not None:
@@ -196,6 +199,7 @@ def _row(values: list[str]) -> str:
 
 def _json(info: SessionInfo) -> str:
     fields: dict[str, Any] = msgspec.to_builtins(info)
+    fields |= {name: _time(fields[name]) for name in ("created", "seen", "exp")}
     return msgspec.json.encode(fields).decode()
 
 

@@ -1,9 +1,10 @@
 """What a request gets when the shared store cannot answer: the four outage modes. Pure.
 
 `strict` denies. `local` and `stale` allow what this process knows; `signature` also allows a valid
-token that was not ended here. Anything unknown gets 503, or 401 from `local` while the store is
-degraded: a single failed look-up is not an outage, and a retry may find the session. A token that
-only the denylist can revoke needs no session, so `local` also allows it while degraded.
+token that was not ended here. Anything unknown gets 503, or 401 from `local` in a confirmed outage:
+after a failed look-up, or while the store is only slow, a retry may find the session, unless it was
+ended here. A token that only the denylist can revoke needs no session, so `local` also allows it in
+a confirmed outage.
 """
 
 from __future__ import annotations
@@ -40,11 +41,10 @@ def decide(
     elif need.revocable is not None and need.verified is not None and _trusts(mode, store):
         decision = gate.trust(route, need.verified)
     elif mode is Outage.SIGNATURE and need.verified is not None:
-        revocable = need.verified.as_session(need.token_id, now)
-        if store.is_ended(revocable):
+        if _ended_here(need, store, now):
             return gate.deny(Reason.SESSION_MISSING)
         decision = gate.trust(route, need.verified)
-    elif mode is Outage.LOCAL and store.degraded:
+    elif mode is Outage.LOCAL and (store.outage_confirmed or _ended_here(need, store, now)):
         return gate.deny(Reason.SESSION_MISSING)
     else:
         return gate.deny(Reason.STORE_UNAVAILABLE)
@@ -53,6 +53,12 @@ def decide(
     return decision
 
 
+def _ended_here(need: NeedSession, store: SessionStore, now: float) -> bool:
+    """Whether this process knows that the token's session was ended. No retry will find it."""
+    verified = need.verified
+    return verified is not None and store.is_ended(verified.as_session(need.token_id, now))
+
+
 def _trusts(mode: Outage, store: SessionStore) -> bool:
     """Whether the mode accepts a token that another pod may have revoked."""
-    return mode is Outage.SIGNATURE or (mode is Outage.LOCAL and store.degraded)
+    return mode is Outage.SIGNATURE or (mode is Outage.LOCAL and store.outage_confirmed)

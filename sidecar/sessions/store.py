@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sidecar.sessions.listing import PAGE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sidecar.auth.denylist import RevocableToken, Revocation
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.coherence import PendingLookup
+    from sidecar.sessions.listing import Position
 
 
 class RevocationStore(Protocol):
@@ -59,6 +62,10 @@ class SessionStore(Protocol):
     @property
     def degraded(self) -> bool:
         """Whether the shared store is known to be unusable. Calling `get` is then pointless."""
+
+    @property
+    def outage_confirmed(self) -> bool:
+        """Whether the shared store is known to be away, and not just slow for a moment."""
 
     @property
     def transitions(self) -> Sequence[Mapping[str, Any]]:
@@ -126,8 +133,16 @@ class SessionStore(Protocol):
     async def revoke_user(self, sub: str) -> int:
         """End every login of a user. Returns how many there were."""
 
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first."""
+    async def login_of(self, sub: str, sid: str) -> SessionInfo | None:
+        """The login under this sid if it is one of the user's live logins. Cheap."""
+
+    async def sessions_of(
+        self, sub: str, after: Position | None = None, limit: int = PAGE
+    ) -> list[SessionInfo]:
+        """The first `limit` of the user's live logins after this position, newest first.
+
+        Fewer than `limit` means that no more follow.
+        """
 
     async def close(self) -> None:
         """Close connections and end background work."""

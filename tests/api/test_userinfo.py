@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from yarl import URL
 
+from sidecar.api.listing_queue import LISTING_QUEUE, ListingQueue
+from sidecar.api.problems import RETRY_AFTER, Refusal
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
+from sidecar.sessions.listing import PAGE
 from sidecar.sessions.memory.local import LocalStore
 from tests.api.control_plane import bearer, problem, with_cookie
+from tests.peers.patience import until
+from tests.sessions.contract import new_login
 
 if TYPE_CHECKING:
-    from sidecar.auth.session import Session
+    from sidecar.auth.session import Session, SessionInfo
+    from sidecar.sessions.listing import Position
     from tests.api.control_plane import Api, Clock, Starter
 
 
@@ -112,6 +120,105 @@ async def test_listing(api: Api, clock: Clock) -> None:
     assert found[1]["created"] == "2023-11-14T22:13:20.000Z"
     assert found[0]["address"] == "192.0.2.7"
     assert found[0]["user_agent"].startswith("Python/")
+
+
+async def pages(api: Api, token: str) -> list[list[dict[str, Any]]]:
+    """Every page of the session list, by the links from one to the next."""
+    found, path = [], "/auth/sessions"
+    while path:
+        answer = await api.client.get(path, headers=bearer(token))
+        assert answer.status == 200
+        found.append((await answer.json())["sessions"])
+        path = str(URL(answer.links["next"]["url"]).relative()) if "next" in answer.links else ""
+    return found
+
+
+async def test_a_long_listing_has_pages(api: Api, clock: Clock) -> None:
+    """The Link header leads to the next page. A list of one page has none."""
+    token = (await api.login())["access_token"]
+    clock.now += 1
+    for _ in range(PAGE - 1):
+        await api.store.write(new_login(clock.now))
+    assert [len(page) for page in await pages(api, token)] == [PAGE]
+    clock.now += 1
+    for _ in range(PAGE):
+        await api.store.write(new_login(clock.now))
+    found = await pages(api, token)
+    assert [len(page) for page in found] == [PAGE, PAGE]
+    assert len({each["sid"] for page in found for each in page}) == 2 * PAGE
+    assert [each["current"] for page in found for each in page].count(True) == 1
+    [current] = [each["sid"] for each in found[1] if each["current"]]
+    answer = await api.client.delete(f"/auth/sessions/{current}", headers=bearer(token))
+    assert answer.status == 204
+
+
+@pytest.mark.parametrize("cursor", ["x", "~", "nan~x", "inf~x", "1e999~x", "0x10~x"])
+async def test_a_cursor_of_somebody_elses(api: Api, cursor: str) -> None:
+    """It is a fault of the client."""
+    token = (await api.login())["access_token"]
+    answer = await api.client.get(f"/auth/sessions?cursor={cursor}", headers=bearer(token))
+    assert answer.status == 400
+    await problem(answer)
+
+
+class SlowStore(LocalStore):
+    """A store that counts the listings that it reads at the same time."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.going = asyncio.Event()
+        self.reading = 0
+        self.most = 0
+        listing = self.sessions_of
+
+        async def slowly(
+            sub: str, after: Position | None = None, limit: int = PAGE
+        ) -> list[SessionInfo]:
+            self.reading += 1
+            self.most = max(self.most, self.reading)
+            await self.going.wait()
+            self.reading -= 1
+            return await listing(sub, after, limit)
+
+        self.sessions_of = slowly
+
+
+async def test_parallel_listings(start: Starter, clock: Clock) -> None:
+    """One is read at a time, some wait, the rest get 503, and other users get theirs."""
+    store = SlowStore(clock)
+    api = await start(store)
+    mine, other = [(await api.login(name))["access_token"] for name in ("alice", "admin")]
+
+    async def ask(token: str) -> tuple[int, str]:
+        answer = await api.client.get("/auth/sessions", headers=bearer(token))
+        return answer.status, answer.headers.get("Retry-After", "")
+
+    queue = api.client.app[LISTING_QUEUE]
+    asked = [asyncio.ensure_future(ask(mine)) for _ in range(40)]
+    await until(lambda: sum(each.done() for each in asked) == 8)
+    assert repr(queue) == "<ListingQueue 32 of 64>"
+    others = asyncio.ensure_future(ask(other))
+    await until(lambda: repr(queue) == "<ListingQueue 33 of 64>")
+    store.going.set()
+    answers = await asyncio.gather(*asked)
+    assert answers.count((200, "")) == 32
+    assert answers.count((503, RETRY_AFTER)) == 8
+    assert await others == (200, "")
+    assert store.most == 1
+    assert repr(queue) == "<ListingQueue 0 of 64>"
+
+
+async def test_all_users_together(start: Starter, clock: Clock) -> None:
+    """The number of listings that wait is limited over all users."""
+    queue = ListingQueue(waiting=2)
+    async with queue.turn("alice"):
+        waiting = asyncio.ensure_future(queue.turn("bob").__aenter__())
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal, match="Too many"):
+            await queue.turn("carol").__aenter__()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert repr(queue) == "<ListingQueue 0 of 2>"
 
 
 async def test_end_one(api: Api) -> None:

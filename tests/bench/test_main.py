@@ -25,7 +25,7 @@ def test_named_peers_and_scenarios_are_taken() -> None:
     assert [scenario.name for scenario in compare.chosen_scenarios(arguments)] == ["1m"]
 
 
-@pytest.mark.parametrize("name", ["near", "cold", "many", "revocation"])
+@pytest.mark.parametrize("name", ["near", "cold", "many", "revocation", "restarts", "listings"])
 def test_checks_of_shared_sessions_can_be_run_alone(name: str) -> None:
     """Each check of shared sessions can be selected by name."""
     assert build_parser().parse_args(["checks", "--only", name]).only == [name]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
-from bench import cold, many, near, revocation
+from bench import cold, listings, many, near, revocation
 from bench.counters import Counters
+from bench.load import Load
 from bench.outcome import Outcome, at_most, outcome_table
 from bench.passes import Pass
 from bench.polling import Revoked
@@ -107,3 +111,34 @@ def test_revocation_bars() -> None:
     bad = revocation.Stretch(late, bystander=0.01, logins=500)
     assert held(revocation.judge(good, good)) == [True, True, True, True]
     assert held(revocation.judge(good, bad)) == [True, False, False, False]
+
+
+def listed(requests: int, failed: int = 0) -> Load:
+    """The load of listings on one sidecar."""
+    return Load(requests, 15_000_000, 0, 0, 0, 0, 0, 0, 0, failed)
+
+
+@pytest.mark.parametrize(
+    ("seen", "loads", "ends", "missed"),
+    [
+        pytest.param({}, (), {}, [], id="harmless"),
+        pytest.param({"good": {401: 1, 200: 9}}, (), {}, [0, 1], id="denied"),
+        pytest.param({"good": {503: 1, 200: 9}}, (), {}, [1], id="unavailable"),
+        pytest.param({"alive": 1}, (), {}, [2], id="alive"),
+        pytest.param({"ended": []}, (), {}, [2], id="nothing-ended"),
+        pytest.param({}, (), {"transitions": 1}, [3], id="opened"),
+        pytest.param({}, (), {"closed": 1}, [3], id="open"),
+        pytest.param({}, (listed(9), listed(9, failed=9)), {}, [4], id="no-load"),
+    ],
+)
+def test_listings_harm_nobody(
+    seen: dict[str, Any], loads: tuple[Load, ...], ends: dict[str, int], missed: list[int]
+) -> None:
+    """Each kind of harm misses its bar."""
+    defaults: dict[str, Any] = {"good": {200: 10}, "ended": ["token"], **seen}
+    found = listings.judge(
+        listings.Seen(**{**defaults, "good": Counter(defaults["good"])}),
+        list(loads or (listed(9), listed(9))),
+        listings.Ends(**{"transitions": 0, "closed": 2, **ends}),
+    )
+    assert [number for number, each in enumerate(held(found)) if not each] == missed

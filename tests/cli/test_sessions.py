@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,7 +99,10 @@ def test_the_list_as_json(redis: RedisServer, capsys: pytest.CaptureFixture[str]
     assert main(["sessions", "list", "--json", "--user", "bob"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
-    assert (found["sub"], found["created"], found["address"]) == ("bob", NOW, "192.0.2.1")
+    assert (found["sub"], found["address"]) == ("bob", "192.0.2.1")
+    for name in ("created", "seen", "exp"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found[name]), name
+    assert datetime.fromisoformat(found["created"]).timestamp() == int(NOW)
 
 
 def test_many(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,6 +193,15 @@ def test_revoking_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) ->
     assert redis.admin.keys("*") == []
     assert main(["sessions", "revoke", "--sid", grant.session.sid]) == 1
     assert capsys.readouterr().out == "0 sessions ended\n"
+
+
+def test_revoking_all(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every session of every user ends; repeating it finds none."""
+    log_in(redis, [new_login(NOW, f"user-{number % 40}") for number in range(100)])
+    assert main(["sessions", "revoke", "--all"]) == 0
+    assert capsys.readouterr().out == "100 sessions ended\n"
+    assert redis.admin.keys("*") == []
+    assert main(["sessions", "revoke", "--all"]) == 1
 
 
 def test_revoking_by_token(
@@ -338,6 +352,11 @@ def test_revoking_all_of_a_foreign_user(redis: RedisServer, issuers: str) -> Non
             ["--issuer", "https://id.example", "--token"],
             "--issuer: expected --jti, --sid or --user with it",
             id="token",
+        ),
+        pytest.param(
+            ["--issuer", "https://id.example", "--all"],
+            "--issuer: expected --jti, --sid or --user with it",
+            id="all",
         ),
     ],
 )

@@ -15,13 +15,12 @@ from sidecar.api import login, refresh
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import Unreadable
 from sidecar.telemetry.exposition import MetricsCollector, render
+from sidecar.telemetry.metrics import Metrics
 from tests.deploy.manifests import ROOT
 from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from sidecar.telemetry.metrics import Metrics
 
 CONFIG: Final = ROOT / "config"
 TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
@@ -156,7 +155,8 @@ def test_alerts_are_about_metrics_that_exist() -> None:
 def test_alerts_are_about_values_that_exist() -> None:
     """All label values in the alerts are values that the sidecar uses."""
     known = {*login.Method, *login.Result, *refresh.Result, refresh.METHOD}
-    known |= {*Unreadable, "deny", "redis", "auth-sidecar", "502|503|504", "waiting"}
+    known |= {*Unreadable, *Metrics().transitions}
+    known |= {"deny", "redis", "auth-sidecar", "502|503|504", "waiting"}
     named = {value for rule in _rules() for value in re.findall(r'=~?"([^"]+)"', rule["expr"])}
     assert named
     assert named - known == set()

@@ -189,9 +189,11 @@ class Traffic:
     def _judge(self, role: Role, line: str, status: int, began: float) -> None:
         now = time.monotonic()
         self._took.append((now, now - began))
+        if line not in self._lines(role):  # its role changed while it was asked
+            return
         self.statuses[role, status] += 1
         right = {200} if role is Role.KNOWN else REFUSALS
-        if status not in right and line in self._lines(role):
+        if status not in right:
             self.wrong[role] += 1
             self.details.append(f"{role} {line[:14]} got {status} at {now:.3f}")
 

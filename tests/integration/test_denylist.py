@@ -302,6 +302,21 @@ async def test_an_outage(cluster: Cluster, mode: str) -> None:
         assert await status(other, unseen) == 200
 
 
+async def test_a_slow_redis_is_no_outage(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
+    """A token revoked at another pod is not let in while Redis is only silent for a moment."""
+    one, two = pair
+    ended = token()
+    assert await status(two, ended) == 200
+    assert await revoke(two, ended) == 204
+    redis.freeze()
+    while not one.sidecar.degraded:
+        assert await status(one, token()) == 503
+    assert await status(one, ended) == 503
+    redis.thaw()
+    await until(lambda: not one.sidecar.degraded, SOON)
+    assert await status(one, ended) == 401
+
+
 async def test_redis_comes_back_empty(pair: tuple[Stack, Stack], redis: RedisServer) -> None:
     """When Redis loses its data in a quick restart, known revocations are written again."""
     one, two = pair

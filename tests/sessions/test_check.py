@@ -95,14 +95,23 @@ async def test_some_requests_need_no_session(gate: Gate) -> None:
     assert denied.reason is Reason.NO_CREDENTIALS
 
 
-@pytest.mark.parametrize("degraded", [False, True])
-async def test_a_store_that_cannot_answer_is_a_denial(gate: Gate, *, degraded: bool) -> None:
-    """401 in an outage in the default mode; 503 if a retry may help."""
+@pytest.mark.parametrize(
+    ("degraded", "confirmed"),
+    [
+        pytest.param(False, False, id="a failed look-up"),
+        pytest.param(True, False, id="slow for a moment"),
+        pytest.param(True, True, id="away"),
+    ],
+)
+async def test_a_store_that_cannot_answer_is_a_denial(
+    gate: Gate, *, degraded: bool, confirmed: bool
+) -> None:
+    """401 in a confirmed outage in the default mode; 503 if a retry may help."""
     client = connect(RedisConfig(host="127.0.0.1", port=free_port()))
     store = RedisStore(client, Metrics(), MAC)
-    store.degraded = degraded
+    store.degraded, store.outage_confirmed = degraded, confirmed
     for mode, reason in (
-        (Outage.LOCAL, Reason.SESSION_MISSING if degraded else Reason.STORE_UNAVAILABLE),
+        (Outage.LOCAL, Reason.SESSION_MISSING if confirmed else Reason.STORE_UNAVAILABLE),
         (Outage.STALE, Reason.STORE_UNAVAILABLE),
         (Outage.STRICT, Reason.STORE_UNAVAILABLE),
     ):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from sidecar.sessions.listing import position_of
 from tests.sessions.contract import ACCESS_TTL, REFRESH_TTL, new_login, successor_of
 
 if TYPE_CHECKING:
@@ -184,6 +185,49 @@ async def test_the_listing_shows_live_logins_newest_first(subject: Subject) -> N
     assert (listed[1].created, listed[1].address) == (first.session.created, "192.0.2.1")
     await subject.forward(REFRESH_TTL / 2 + 1)
     assert [info.sid for info in await subject.store.sessions_of("alice")] == [second.session.sid]
+
+
+async def test_the_listing_has_pages(subject: Subject) -> None:
+    """Pages hold each login once, those that expire last first, also if some expire together."""
+    sids = []
+    for number in range(23):
+        if number % 5 == 0:
+            await subject.forward(1.0)
+        sids.append((await subject.login()).session.sid)
+    await subject.login("bob")
+    pages = [await subject.store.sessions_of("alice", limit=4)]
+    while len(pages[-1]) == 4:
+        after = min(map(position_of, pages[-1]))
+        pages.append(await subject.store.sessions_of("alice", after, 4))
+    assert [len(page) for page in pages] == [4, 4, 4, 4, 4, 3]
+    assert sorted(info.sid for page in pages for info in page) == sorted(sids)
+    ends = [[info.exp for info in page] for page in pages]
+    assert all(min(ends[n]) >= max(ends[n + 1]) for n in range(5))
+
+
+async def test_a_page_continues_after_a_login_that_ended(subject: Subject) -> None:
+    """No login is left out because the last one of the previous page was ended."""
+    sids = {(await subject.login()).session.sid for _ in range(6)}
+    page = await subject.store.sessions_of("alice", limit=3)
+    after = min(map(position_of, page))
+    await subject.store.revoke_session(after[1])
+    rest = await subject.store.sessions_of("alice", after, 6)
+    assert {info.sid for info in (*page, *rest)} == sids
+    assert len(rest) == 3
+
+
+async def test_one_login_of_a_user(subject: Subject) -> None:
+    """It is found by its sid, while it is live, and only for its own user."""
+    grant = await subject.login()
+    sid = grant.session.sid
+    info = await subject.store.login_of("alice", sid)
+    assert info is not None
+    assert (info.sid, info.sub, info.address) == (sid, "alice", "192.0.2.1")
+    assert await subject.store.login_of("bob", sid) is None
+    for other in ("", "unknown", "\ud800"):
+        assert await subject.store.login_of("alice", other) is None
+    await subject.store.revoke_session(sid)
+    assert await subject.store.login_of("alice", sid) is None
 
 
 async def test_a_cookie_session_has_no_refresh_token(subject: Subject) -> None:

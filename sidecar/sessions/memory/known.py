@@ -18,7 +18,7 @@ from sidecar.sessions.revocation.entry import EntryKind
 from sidecar.sessions.revocation.tombstones import Tombstones
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
@@ -224,17 +224,15 @@ class KnownSessions:
         self.revoke(self._own.of_user(sub, now, now) | self._own.of_logins(known, now))
         return known, unshared
 
-    def listing(self, sub: str, *, cached: bool) -> list[SessionInfo]:
-        """A user's `local_only` logins, and with `cached` also those from Redis; newest first."""
-        infos = {info.sid: info for info in self.cached.listing(sub)} if cached else {}
-        infos |= {info.sid: info for info in self.local_only.listing(sub)}
-        return sorted(infos.values(), key=lambda info: info.created, reverse=True)
+    def listing(self, sub: str) -> list[SessionInfo]:
+        """A user's logins without Redis: those from before, and those of this process alone."""
+        infos = {info.sid: info for info in self.cached.listing(sub)}
+        return list((infos | {info.sid: info for info in self.local_only.listing(sub)}).values())
 
-    def merged(self, sub: str, shared: list[SessionInfo]) -> list[SessionInfo]:
-        """The user's logins in the `shared` listing, with those of this process; newest first."""
+    def merged(self, sub: str, shared: Iterable[SessionInfo]) -> list[SessionInfo]:
+        """These logins in Redis that were not ended here, and those of this process alone."""
         infos = {info.sid: info for info in shared if not self.is_listed_login_ended(info)}
-        infos |= {info.sid: info for info in self.listing(sub, cached=False)}
-        return sorted(infos.values(), key=lambda info: info.created, reverse=True)
+        return list((infos | {info.sid: info for info in self.local_only.listing(sub)}).values())
 
     def _bury(self, identity: str) -> None:
         """Add a tombstone for a sid or a token id."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sidecar.sessions.coherence import ignore_change
 from sidecar.sessions.memory.by_user import ByUser
 from sidecar.sessions.memory.expiry import ExpiryQueue
+from sidecar.sessions.memory.listings import LocalListings
 from sidecar.sessions.memory.login import Login
 from sidecar.sessions.memory.refresh_records import RefreshRecords
 from sidecar.sessions.revocation.denylist import LocalRevocations, OwnTokens, RevocationTable
@@ -20,7 +21,7 @@ from sidecar.sessions.revocation.denylist import LocalRevocations, OwnTokens, Re
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.auth.session import Grant, RefreshRecord, Session
 
 HIT: Final = ("local", "hit")
 MISS: Final = ("local", "miss")
@@ -38,12 +39,14 @@ class LocalStore:
     """
 
     degraded: Final = False
+    outage_confirmed: Final = False
     reports_changes: Final = True  # no other process can change these sessions
     transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
     __slots__ = (
         *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_own"),
         *("_listener", "_refresh", "_tokens", "_users", "revocations"),
+        *("info_of", "listing", "login_of", "sessions_of"),
     )
 
     def __init__(
@@ -67,6 +70,9 @@ class LocalStore:
         self._logins: dict[str, Login] = {}  # oldest first
         self._tokens: dict[str, Login] = {}
         self._users = ByUser()
+        listings = LocalListings(self._logins, self._users, clock)
+        self.info_of, self.login_of = listings.info_of, listings.login_of
+        self.listing, self.sessions_of = listings.listing, listings.sessions_of
         self._refresh = RefreshRecords(max_sessions * (_USED_KEPT + 1))
         self._ends = ExpiryQueue()  # of logins
 
@@ -250,17 +256,6 @@ class LocalStore:
     def drop_user(self, sub: str) -> list[str]:
         """Remove every login of a user. Returns the sids of those that were live."""
         return [login.key for login in self._users.of(sub) if self.drop(login.key)]
-
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first."""
-        return self.listing(sub)
-
-    def listing(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first; without waiting."""
-        now = self._clock()
-        logins = self._users.of(sub)
-        infos = [login.info() for login in logins if login.until > now and login.session.sid]
-        return sorted(infos, key=lambda info: info.created, reverse=True)
 
     async def close(self) -> None:
         """Do nothing: the store holds no connections."""

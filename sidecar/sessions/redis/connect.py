@@ -54,7 +54,7 @@ class RedisConfig:
     key_file: str = ""
     read_password: Callable[[], Secret] | None = field(default=None, repr=False)
     timeout: float = 0.1
-    max_connections: int = 8
+    max_connections: int = 9  # one more than a store's slots, for probes
 
 
 def tracked(config: RedisConfig) -> Connect | None:

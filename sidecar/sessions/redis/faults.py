@@ -25,9 +25,9 @@ class Fault(StrEnum):
     UNREACHABLE = "unreachable"  # no route, unknown host, or another error while connecting
     TLS = "tls"  # the handshake failed, or the certificate is invalid
     BROKEN = "broken"  # the connection closed before the answer
-    TIMEOUT = "timeout"  # no answer before the deadline
+    TIMEOUT = "timeout"  # Redis had the whole deadline and did not answer
     PROTOCOL = "protocol"  # the answer is not Redis' protocol
-    BUSY = "busy"  # no pooled connection became free before the deadline
+    BUSY = "busy"  # this process left Redis too little of the deadline: no free slot, or no CPU
     MAX_CLIENTS = "max_clients"  # the server accepts no more connections
     AUTH = "auth"  # missing or wrong password
     PERMISSION = "permission"  # the ACL forbids the command or the key
@@ -56,10 +56,10 @@ CERTAIN: Final = frozenset(
     }
 )
 
-# The command was not sent, or was refused before it had any effect.
+# Redis is away, and the command was not sent or was refused before it had any effect.
 UNSENT: Final = frozenset(
     {
-        *(Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS, Fault.BUSY, Fault.MAX_CLIENTS),
+        *(Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS, Fault.MAX_CLIENTS),
         *(Fault.AUTH, Fault.LOADING, Fault.MASTER_DOWN),
     }
 )

@@ -35,8 +35,8 @@ USED: Final = "used"
 
 _LOGIN_AND_CURRENT: Final = [login_hash.LOGIN, login_hash.CURRENT]
 
-# How many of a user's logins a listing returns, and one step of a logout of all sessions ends.
-LISTED: Final = 500
+# How many of a user's logins one step of a logout of all sessions ends.
+LISTED: Final = 100
 
 
 class Keyspace:
@@ -202,14 +202,6 @@ class Keyspace:
             if len(old) >= LISTED:
                 break
         return old[:LISTED]
-
-    async def listing(self, sub: str, redis: Redis) -> list[SessionInfo]:
-        """A user's live logins, newest first. Of more than LISTED, those that expire last."""
-        user, now = self.names.user(sub), self._clock()
-        sids: list[Any] = await redis.zrevrangebyscore(user, "+inf", now, start=0, num=LISTED)
-        infos = await self.read_logins(sids, redis)
-        mine = [info for info in infos if info.sub == sub]  # the set itself carries no MAC
-        return sorted(mine, key=lambda info: info.created, reverse=True)
 
     async def read_logins(self, sids: Sequence[bytes], redis: Redis) -> list[SessionInfo]:
         """Those of these logins that are live and readable."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.asyncio.cluster import RedisCluster
@@ -20,14 +21,17 @@ from sidecar.sessions.redis.faults import (
     RedisUnavailable,
     classify,
 )
-from sidecar.tasks import Tasks, patient_timeout
+from sidecar.tasks import PatientTimeout, Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from redis.asyncio import Redis
 
 T = TypeVar("T")
+
+_WHOLE: Final = 0.85  # share of the deadline that Redis must have had to count as silent
 
 # What the library raises; the last is uvloop's, for a write to a connection reset just before.
 _FAULTS: Final = (RedisError, RedisClusterException, OSError, RuntimeError)
@@ -36,15 +40,19 @@ logger = logging.getLogger("sidecar.sessions")
 
 
 class RedisLink:
-    """Runs at most `slots` operations at a time, each within `timeout` seconds in total."""
+    """Runs at most `slots` operations at a time, each within `timeout` seconds in total.
+
+    A fault says `timeout` only if Redis had the whole time and this process was free to read an
+    answer. If an operation waited for a slot, or this process was too busy, the fault is `busy`.
+    """
 
     __slots__ = ("_client", "_free", "_nodes", "_operations", "_slots", "_tasks", "_timeout")
 
     def __init__(self, client: Redis, *, timeout: float, slots: int) -> None:
-        # No more than the pool has: waiting for a connection is better than a refusal.
+        # Fewer than the pool has, so that a probe always gets a connection.
         self._nodes = client.nodes_manager if isinstance(client, RedisCluster) else None
         if self._nodes is None:
-            slots = min(slots, client.connection_pool.max_connections)
+            slots = min(slots, client.connection_pool.max_connections - 1)
         self._slots = max(1, slots)
         self._free = asyncio.Semaphore(self._slots)
         self._client = client
@@ -81,18 +89,14 @@ class RedisLink:
         `waited` seconds of the deadline have already passed. `client` replaces the link's own.
         Raises RedisUnavailable. Call it only in tasks that no caller can cancel: see `detached`.
         """
-        self._operations += 1
-        number = self._operations
-        fault = Fault.BUSY
-        try:
-            async with patient_timeout(self._timeout - waited), self._free:
-                fault = Fault.TIMEOUT
-                return await self._with_retry(work, self._client if client is None else client)
-        except TimeoutError:
-            # The library has closed the connection, so a late answer reaches no other caller.
-            raise RedisUnavailable(fault, number) from None
-        except _FAULTS as error:
-            raise RedisUnavailable(classify(error), number) from None
+        return await self._run(work, self._client if client is None else client, self._free, waited)
+
+    async def probe(self, work: Callable[[Redis], Awaitable[T]]) -> T:
+        """The outcome of `work`, which needs no slot: no other operation delays it.
+
+        Call it for one probe at a time. Otherwise like `run`.
+        """
+        return await self._run(work, self._client, nullcontext(), 0.0)
 
     async def detached(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Run `work` in its own task: cancelling the caller does not cancel it."""
@@ -108,6 +112,31 @@ class RedisLink:
             await self._client.aclose()
         except _FAULTS as error:
             logger.debug("redis connection not closed cleanly", extra={"fault": classify(error)})
+
+    async def _run(
+        self,
+        work: Callable[[Redis], Awaitable[T]],
+        client: Redis,
+        slot: AbstractAsyncContextManager[object],
+        waited: float,
+    ) -> T:
+        self._operations += 1
+        number = self._operations
+        fault = Fault.BUSY
+        try:
+            async with PatientTimeout(self._timeout - waited) as deadline, slot:
+                if deadline.left >= _WHOLE * self._timeout:
+                    fault = Fault.TIMEOUT
+                return await self._with_retry(work, client)
+        except TimeoutError:
+            # The library has closed the connection, so a late answer reaches no other caller.
+            raise RedisUnavailable(fault, number) from None
+        except _FAULTS as error:
+            found = classify(error)
+            # The library's own timer does not know whether it is late.
+            raise RedisUnavailable(
+                Fault.BUSY if found is Fault.TIMEOUT else found, number
+            ) from None
 
     async def _with_retry(self, work: Callable[[Redis], Awaitable[T]], client: Redis) -> T:
         try:

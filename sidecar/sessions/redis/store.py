@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sidecar.auth.session import SessionKey, Unreadable
+from sidecar.sessions.listing import PAGE
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.batches import LookupBatcher
 from sidecar.sessions.redis.credential_values import CredentialValues
@@ -20,6 +21,7 @@ from sidecar.sessions.redis.key_names import DEFAULT_PREFIX, KeyNames, octets
 from sidecar.sessions.redis.keyspace import LISTED, Keyspace
 from sidecar.sessions.redis.last_seen import LastSeenWriter
 from sidecar.sessions.redis.link import RedisLink
+from sidecar.sessions.redis.listings import RedisListings
 from sidecar.sessions.redis.stored_values import StoredValues
 from sidecar.sessions.revocation.denylist import OwnTokens
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.auth.value_mac import ValueMac
+    from sidecar.sessions.listing import Position
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 T = TypeVar("T")
@@ -50,6 +53,7 @@ class RedisStore:
     """
 
     degraded: bool = False
+    outage_confirmed: bool = False
     reports_changes: bool = False  # `Tracking` reports them, to the near cache
     transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
@@ -76,6 +80,7 @@ class RedisStore:
         self.keys = Keyspace(self.names, self._values, clock, max_ttl)
         self._credentials = CredentialValues(self.names, self._values, mac, session_key)
         self._link = RedisLink(client, timeout=timeout, slots=slots)
+        self._listings = RedisListings(self.keys, clock)
         self._last_seen = LastSeenWriter(self._link, self.keys, clock, touch_every)
         self._own = OwnTokens() if own is None else own
         self.revocations = RedisRevocations(self._link, self.names, self._values, metrics, clock)
@@ -129,8 +134,9 @@ class RedisStore:
         return await self._lookups.ask(token_id)
 
     async def ping(self) -> None:
-        """Send a look-up like any other. Raises RedisUnavailable."""
-        await self._run(partial(self.keys.read_tokens, [""]), "redis probe")
+        """Send a small look-up, which no other operation delays. Raises RedisUnavailable."""
+        work = partial(self.keys.read_tokens, [""])
+        await self._link.detached(self._link.probe(work), "redis probe")
 
     async def write(self, grant: Grant) -> bool:
         """Write everything that one login or refresh grants, then end the token it replaces."""
@@ -180,10 +186,17 @@ class RedisStore:
         work = self._end_user(self.names.user(sub), before, list(map(octets, also)))
         return await self._link.detached(work, "logout of all")
 
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first."""
+    async def login_of(self, sub: str, sid: str) -> SessionInfo | None:
+        """The login under this sid if it is one of the user's live logins."""
+        work = partial(self._listings.login, sub, sid)
+        return await self._run_on_hash(work, "login look-up", None)
+
+    async def sessions_of(
+        self, sub: str, after: Position | None = None, limit: int = PAGE
+    ) -> list[SessionInfo]:
+        """The first `limit` of the user's live logins after this position, newest first."""
         nothing: list[SessionInfo] = []
-        work = partial(self.keys.listing, sub)
+        work = partial(self._listings.page, sub, after, limit)
         return await self._run_on_hash(work, "session listing", nothing)
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from sidecar.sessions.redis.faults import Fault, classify
-from sidecar.tasks import patient_timeout
+from sidecar.tasks import PatientTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -123,7 +123,7 @@ class Tracking:
 
         Raises the client library's errors, or TimeoutError, when a connection is lost.
         """
-        async with patient_timeout(_SILENCE, _LATE):
+        async with PatientTimeout(_SILENCE + _LATE):
             await connection.open()
         self._read_through(connection.reader)
         epoch = self._near.begin_epoch()
@@ -136,7 +136,7 @@ class Tracking:
                 # If this whole process was paused, the answer may have arrived but not been read.
                 if pinged > connection.alive_at and not await self._read(connection, epoch, _LATE):
                     raise RedisConnectionError("no answer on the link")
-                async with patient_timeout(_SILENCE, _LATE):
+                async with PatientTimeout(_SILENCE + _LATE):
                     await connection.ping()
                 pinged = clock()
                 due = pinged + _PING_INTERVAL
@@ -231,11 +231,15 @@ class TrackingConnection:
     async def _on_reader(self, connection: Any) -> None:
         if connection in self._readers:  # changes to what it read before are no longer reported
             self._on_broken()
+            return  # the epoch is over, so what it reads for running look-ups need not be tracked
         self._readers.add(connection)
         await connection.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", str(self._id))
-        answer = await connection.read_response()
-        if isinstance(answer, ResponseError):
-            raise answer
+        try:
+            await connection.read_response()
+        except ResponseError:
+            if not self.alive_at:  # the server refuses tracking
+                raise
+            self._on_broken()  # the link is gone; running look-ups get their answers untracked
 
 
 async def _close(client: Redis) -> None:

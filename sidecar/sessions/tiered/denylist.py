@@ -28,6 +28,13 @@ NEAR_HIT: Final = ("near", "hit")
 NEAR_MISS: Final = ("near", "miss")
 
 
+class LookUp(Protocol):
+    """Runs a look-up in Redis."""
+
+    async def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        """The outcome of `work`. Raises StoreUnavailable, at once while Redis is not in use."""
+
+
 class RunOnRedis(Protocol):
     """Runs an operation on Redis."""
 
@@ -42,8 +49,8 @@ class TieredRevocations:
     """
 
     __slots__ = (
-        *("_backlog", "_known", "_lookups", "_remote", "_request_replay", "_run_on_redis"),
-        "_tasks",
+        *("_backlog", "_known", "_look_up", "_lookups", "_remote", "_request_replay"),
+        *("_run_on_redis", "_tasks"),
     )
 
     def __init__(
@@ -54,6 +61,7 @@ class TieredRevocations:
         tasks: Tasks,
         lookups: dict[tuple[str, str], int],
         *,
+        look_up: LookUp,
         run_on_redis: RunOnRedis,
         request_replay: Callable[[], None],
     ) -> None:
@@ -62,6 +70,7 @@ class TieredRevocations:
         self._backlog = backlog
         self._tasks = tasks
         self._lookups = lookups
+        self._look_up = look_up
         self._run_on_redis = run_on_redis
         self._request_replay = request_replay
         known.near.set_revocation_listener(self._on_revocations_changed)
@@ -89,7 +98,7 @@ class TieredRevocations:
             return session
         if self._known.near.coherent:
             self._lookups[NEAR_MISS] += 1
-        session = await self._run_on_redis(self._remote.get(revocable))
+        session = await self._look_up(self._remote.get(revocable))
         return None if self.is_revoked(revocable) else session
 
     async def revoke(self, revocations: Mapping[str, Revocation]) -> None:
@@ -110,8 +119,8 @@ class TieredRevocations:
                 self._backlog.mark_incomplete()
                 self._request_replay()
         elif not self.is_revoked(revocables[0]):
-            self._tasks.spawn(self._look_up(revocables[0]), "revocation look-up")
+            self._tasks.spawn(self._refresh(revocables[0]), "revocation look-up")
 
-    async def _look_up(self, revocable: RevocableToken) -> None:
+    async def _refresh(self, revocable: RevocableToken) -> None:
         with suppress(StoreUnavailable):
             await self.get(revocable)

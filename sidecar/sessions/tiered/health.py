@@ -1,7 +1,10 @@
 """Decides when Redis is in use. Logs one line per change.
 
-Owns the breaker's clock and the task that probes, so that no request has to. It is given the
+Owns the breaker's clock and the tasks that probe, so that no request has to. It is given the
 replay that must succeed before Redis is trusted again. Knows nothing of sessions.
+
+Only look-ups and probes are small enough for their duration to say something about Redis. If any
+other operation is slow, a probe decides.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ ACCEPTS_WRITES: Final = "Redis accepts writes again"
 
 _TRANSITIONS_KEPT: Final = 32
 _REPLAY_INTERVAL: Final = 1.0  # seconds, while Redis is in use and the backlog is not empty
+_CHECK_INTERVAL: Final = 0.1  # seconds before each probe, while Redis is in use but in doubt
+_CONFIRMED_AFTER: Final = 2.0  # seconds after which a failed probe confirms an outage
+# Faults of the server as a whole, which no operation can cause.
+_SERVER: Final = CERTAIN - WRITES_ONLY
 
 logger = logging.getLogger("sidecar.sessions")
 
@@ -56,6 +63,9 @@ class RedisHealth:
     is left. Both raise RedisUnavailable. `on_change` is called after `degraded` changed. `clock`
     returns seconds since the epoch; `monotonic` and `sleep` are in seconds; `jitter` returns
     numbers in [0, 1).
+
+    `confirmed` says that Redis is away, not just slow for a moment: nothing listens on its port, or
+    it has been out of use for some seconds and probes still fail.
     """
 
     def __init__(
@@ -72,6 +82,7 @@ class RedisHealth:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.degraded = False
+        self.confirmed = False
         self.transitions: deque[dict[str, Any]] = deque(maxlen=_TRANSITIONS_KEPT)  # oldest first
         self._clock = clock
         self._breaker = breaker
@@ -84,7 +95,9 @@ class RedisHealth:
         self._jitter = jitter
         self._refuses_writes = False
         self._last_failed = 0  # the operation counted last: its callers share one failure
+        self._degraded_at = 0.0
         self._work_to_do = asyncio.Event()
+        self._doubt = asyncio.Event()
         self._tasks = Tasks()
 
     def __repr__(self) -> str:
@@ -92,29 +105,41 @@ class RedisHealth:
 
     async def start(self) -> None:
         """Probe Redis, and watch it from now on. An unreachable Redis is not an error."""
+        answered = False
         try:
             await self._probe()
+            answered = True
             await self._replay()
         except RedisUnavailable as unavailable:
-            if unavailable.fault in WRITES_ONLY:
+            if answered and unavailable.fault in WRITES_ONLY:
                 self.failed(unavailable, writing=True)
                 self._work_to_do.set()
             elif self._breaker.failed(self._monotonic(), self._jitter(), certain=True):
                 self._degrade(unavailable.fault)
         self._tasks.spawn(self._watch(), "redis health")
+        self._tasks.spawn(self._check(), "redis check")
 
     async def close(self) -> None:
         """Stop watching Redis and probing it."""
         await self._tasks.close()
 
-    async def run(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
-        """The outcome of `work`, an operation on Redis, which also updates the breaker.
+    async def look_up(self, work: Coroutine[Any, Any, T]) -> T:
+        """The outcome of `work`, a look-up, which also updates the breaker.
 
         Raises StoreUnavailable, at once while Redis is not in use.
         """
-        if not self._breaker.closed:
-            work.close()
-            raise StoreUnavailable("redis is known to be unavailable")
+        self._require(work)
+        try:
+            outcome = await work
+        except RedisUnavailable as unavailable:
+            self._count(unavailable)
+            raise
+        self._breaker.succeeded()
+        return outcome
+
+    async def run(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T:
+        """The outcome of `work`, any other operation on Redis. Otherwise like `look_up`."""
+        self._require(work)
         try:
             outcome = await work
         except RedisUnavailable as unavailable:
@@ -134,29 +159,55 @@ class RedisHealth:
             logger.info(ACCEPTS_WRITES)
 
     def failed(self, unavailable: RedisUnavailable, *, writing: bool = False) -> None:
-        """An operation failed.
+        """An operation other than a look-up failed.
 
-        A refused write does not mean that reads fail, and a busy pool does not mean that Redis is
-        unavailable: neither counts as a failure.
+        It counts only if the whole server is at fault. A refused write does not mean that reads
+        fail, and a large operation may be slow although Redis is not: a probe finds out.
         """
         fault = unavailable.fault
-        if writing and fault in WRITES_ONLY:
+        if fault in _SERVER:
+            self._count(unavailable)
+        elif writing and fault in WRITES_ONLY:
             if not self._refuses_writes:
                 self._refuses_writes = True
                 logger.warning(REFUSES_WRITES, extra={"fault": str(fault)})
-            return
-        if fault is Fault.BUSY or unavailable.operation == self._last_failed:
-            return
-        self._last_failed = unavailable.operation
-        if self._breaker.failed(self._monotonic(), self._jitter(), certain=fault in CERTAIN):
-            self._degrade(fault)
+        else:
+            self._doubt.set()
 
     def request_replay(self) -> None:
         """Redis has missed something: replay it soon."""
         self._work_to_do.set()
 
+    def _require(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Discard `work` and raise StoreUnavailable while Redis is not in use."""
+        if not self._breaker.closed:
+            work.close()
+            raise StoreUnavailable("redis is known to be unavailable")
+
+    def _count(self, unavailable: RedisUnavailable) -> None:
+        """Count one failure, however many callers share the operation.
+
+        If this process was busy, the failure says nothing about Redis.
+        """
+        fault = unavailable.fault
+        if fault is Fault.BUSY:
+            self._doubt.set()
+            return
+        if unavailable.operation == self._last_failed:
+            return
+        self._last_failed = unavailable.operation
+        if self._breaker.failed(self._monotonic(), self._jitter(), certain=fault in CERTAIN):
+            self._degrade(fault)
+
+    def _confirm(self, fault: Fault) -> None:
+        """Redis was found unusable, again or for the first time: this may confirm an outage."""
+        lasted = self._monotonic() - self._degraded_at
+        self.confirmed |= fault is Fault.REFUSED or lasted >= _CONFIRMED_AFTER
+
     def _degrade(self, fault: Fault) -> None:
         self.degraded = True
+        self._degraded_at = self._monotonic()
+        self._confirm(fault)
         self._metrics.degraded = 1
         self._metrics.breaker_state = self._breaker.state
         self._work_to_do.set()
@@ -165,7 +216,7 @@ class RedisHealth:
         self._on_change()
 
     def _recover(self) -> None:
-        self.degraded = False
+        self.degraded = self.confirmed = False
         self._metrics.degraded = 0
         self._note("shared", "")
         logger.info(AVAILABLE)
@@ -174,6 +225,27 @@ class RedisHealth:
     def _note(self, state: str, fault: str) -> None:
         self._metrics.transitions[state] += 1
         self.transitions.append({"at": round(self._clock(), 3), "to": state, "fault": fault})
+
+    async def _check(self) -> None:
+        """When Redis is in doubt, probe it until it answers or the breaker opens."""
+        while True:
+            await self._doubt.wait()
+            await self._sleep(_CHECK_INTERVAL)
+            if not self._breaker.closed or await self._answers():
+                self._doubt.clear()
+
+    async def _answers(self) -> bool:
+        """Whether Redis answers a probe. A probe that fails counts."""
+        try:
+            await self._probe()
+        except RedisUnavailable as unavailable:
+            self._count(unavailable)
+            return False
+        except Exception:
+            logger.exception("probing Redis failed")
+        else:
+            self._breaker.succeeded()
+        return True
 
     async def _watch(self) -> None:
         while True:
@@ -190,17 +262,20 @@ class RedisHealth:
         if not probing and not self._breaker.closed:
             return  # woken too early
         self._metrics.breaker_state = self._breaker.state
-        well, replayed = False, False
+        answered, well, replayed = False, False, False
         try:
             if probing:
                 await self._probe()
+                answered = True
             replayed = await self._replay()
             well = True
         except RedisUnavailable as unavailable:
             # Reads work, because the probe was one.
-            well = probing and unavailable.fault in WRITES_ONLY
+            well = answered and unavailable.fault in WRITES_ONLY
             if not probing or well:
                 self.failed(unavailable, writing=True)
+            elif not answered:
+                self._confirm(unavailable.fault)
         except Exception:
             logger.exception("probing Redis failed")
         if probing:

@@ -23,12 +23,13 @@ from sidecar.sessions.tiered.backlog import Backlog
 from sidecar.sessions.tiered.denylist import NEAR_HIT, NEAR_MISS, TieredRevocations
 from sidecar.sessions.tiered.health import RedisHealth
 from sidecar.sessions.tiered.last_seen import record_last_seen
+from sidecar.sessions.tiered.listings import TieredListings
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.auth.session import Grant, RefreshRecord, Session
     from sidecar.sessions.redis.tracking import Connect
     from sidecar.sessions.revocation.denylist import OwnTokens
     from sidecar.sessions.store import SharedStore
@@ -97,8 +98,11 @@ class TieredStore:
             sleep=sleep,
             jitter=jitter,
         )
+        listings = TieredListings(remote, self._known, self._health.run)
+        self.login_of, self.sessions_of = listings.login_of, listings.sessions_of
         self.revocations = TieredRevocations(
             *(remote.revocations, self._known, self._backlog, self._tasks, self._lookups),
+            look_up=self._health.look_up,
             run_on_redis=self._health.run,
             request_replay=self._health.request_replay,
         )
@@ -107,6 +111,11 @@ class TieredStore:
         return (
             f"<TieredStore {self._breaker.state}, {self._known!r}, {len(self._backlog)} unreplayed>"
         )
+
+    @property
+    def outage_confirmed(self) -> bool:
+        """Whether Redis is known to be away, and not just slow for a moment."""
+        return self._health.confirmed
 
     @property
     def transitions(self) -> Sequence[Mapping[str, Any]]:
@@ -180,7 +189,8 @@ class TieredStore:
             return session
         if self.near.coherent:
             self._lookups[NEAR_MISS] += 1
-        return self._known.session_unless_ended(await self._health.run(self._remote.get(token_id)))
+        session = await self._health.look_up(self._remote.get(token_id))
+        return self._known.session_unless_ended(session)
 
     async def write(self, grant: Grant) -> bool:
         """Write a grant to Redis, or to memory while Redis accepts no writes."""
@@ -270,14 +280,6 @@ class TieredStore:
             await asyncio.gather(*(self._enqueue(EntryKind.SESSION, sid) for sid in known))
             return len(known)
         return revoked + len(unshared)
-
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
-        """The user's live logins, newest first. Without Redis, those known here."""
-        try:
-            shared = await self._health.run(self._remote.sessions_of(sub))
-        except StoreUnavailable:
-            return self._known.listing(sub, cached=True)
-        return self._known.merged(sub, shared)
 
     def _on_health_change(self) -> None:
         """Redis became unusable, or is in use again."""

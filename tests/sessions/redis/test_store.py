@@ -10,6 +10,7 @@ import pytest
 
 from sidecar.auth.session import SessionKey
 from sidecar.auth.value_mac import Purpose
+from sidecar.sessions.listing import PAGE, position_of
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.store import RedisStore
 from tests.peers.fault_proxy import FaultProxy
@@ -343,10 +344,15 @@ async def test_no_command_looks_through_all_keys(
 async def test_a_user_with_very_many_logins(
     store: RedisStore, server: RedisServer, clock: Clock
 ) -> None:
-    """The listing is bounded. A logout of all sessions is not."""
+    """A listing reads one page of them. A logout of all sessions ends all."""
     for _ in range(1200):
         await store.write(new_login(clock.now, cookie=True))
-    assert len(await store.sessions_of("alice")) == 500
+    server.forget_calls()
+    page = await store.sessions_of("alice")
+    assert len(page) == PAGE
+    assert server.calls()["hgetall"] == PAGE
+    await store.sessions_of("alice", min(map(position_of, page)))
+    assert server.calls()["hgetall"] == 2 * PAGE
     assert await store.revoke_user("alice") == 1200
     assert server.lives() == {}
 

@@ -158,6 +158,27 @@ async def test_a_lost_reader(pod: Pod, server: RedisServer) -> None:
     await pod.warm(grant.session.id)
 
 
+@pytest.mark.parametrize("readers", [False, True])
+async def test_a_look_up_just_after_the_loss(
+    pod: Pod, server: RedisServer, *, readers: bool
+) -> None:
+    """It is answered, on a connection that is not tracked, and its session is not certain."""
+    seen, unseen = new_login(now()), new_login(now())
+    for grant in (seen, unseen):
+        assert await pod.store.write(grant)
+    await pod.warm(seen.session.id)
+    server.admin.client_kill_filter(_type="pubsub")
+    if readers:
+        server.admin.client_kill_filter(_type="normal", skipme=True)
+    looking = [asyncio.ensure_future(pod.store.get(unseen.session.id))]
+    await asyncio.sleep(0)
+    looking.append(asyncio.ensure_future(pod.store.get("unknown")))  # needs another connection
+    assert await asyncio.gather(*looking) == [unseen.session, None]
+    assert pod.store.peek(unseen.session.id) is None
+    await pod.coherent()
+    await pod.warm(unseen.session.id)
+
+
 async def test_a_silent_server(server: RedisServer) -> None:
     """Connections stay open but nothing arrives. This is noticed, and nothing is certain."""
     async with FaultProxy(server.port) as proxy:

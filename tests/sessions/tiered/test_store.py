@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.errors import StoreUnavailable
+from sidecar.sessions.listing import position_of
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis.store import RedisStore
 from tests.sessions.contract import ACCESS_TTL, new_login, successor_of
@@ -376,6 +377,20 @@ async def test_a_login_whose_answer_was_lost_is_replayed(
     assert await frail.look(successor.session.id) is None
 
 
+async def test_a_login_that_got_no_time_is_written_soon(
+    frail: Tier, remote: Unreliable, beyond: Tier
+) -> None:
+    """This pod was busy while Redis was there, so the login is not left to this pod alone."""
+    remote.fault = Fault.BUSY
+    grant = await frail.subject.login()
+    assert frail.store.peek(grant.session.id) == grant.session
+    remote.fault = None
+    await beyond.remote.revoke_session(grant.session.sid)  # it must not have been written before
+    assert not frail.store.degraded
+    await frail.clock.turn(10.0)
+    assert await beyond.look(grant.session.id) == grant.session
+
+
 async def test_reads_recover_before_writes(
     frail: Tier, remote: Unreliable, beyond: Tier, lines: pytest.LogCaptureFixture
 ) -> None:
@@ -462,6 +477,45 @@ async def test_a_logout_while_a_login_is_written(
     remote.gate.set()
     assert await pending is None
     assert await beyond.store.sessions_of("alice") == []
+
+
+class Deaf(RedisStore):
+    """A store that ends no login, because its answers are late."""
+
+    async def revoke_session(self, sid: str) -> bool:
+        """End nothing."""
+        raise RedisUnavailable(Fault.TIMEOUT, 1)
+
+
+async def test_a_page_without_the_logins_that_ended_here(clock: Clock) -> None:
+    """A page is full although Redis still has logins that were ended here, and shows none."""
+    async with Tier(clock, remote_class=Deaf) as here:
+        sids = []
+        for _ in range(7):
+            await clock.turn(1.0)
+            sids.append((await here.subject.login()).session.sid)
+        for sid in sids[3:6]:
+            await here.store.revoke_session(sid)
+        assert not here.store.degraded
+        page = await here.store.sessions_of("alice", limit=3)
+        assert [info.sid for info in page] == [sids[6], sids[2], sids[1]]
+        after = min(map(position_of, page))
+        assert [info.sid for info in await here.store.sessions_of("alice", after, 3)] == [sids[0]]
+        assert await here.store.login_of("alice", sids[4]) is None
+        assert await here.store.login_of("alice", sids[2]) is not None
+
+
+async def test_one_login_in_an_outage(here: Tier, there: Tier) -> None:
+    """It is found if this pod knows it, and was not ended here."""
+    mine, ended, other = [await at.subject.login() for at in (here, here, there)]
+    await here.lose_redis()
+    local = await here.subject.login()
+    await here.store.revoke_session(ended.session.sid)
+    found = [
+        await here.store.login_of("alice", grant.session.sid)
+        for grant in (mine, local, ended, other)
+    ]
+    assert [info is not None for info in found] == [True, True, False, False]
 
 
 class Broken(RedisStore):

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from sidecar.errors import StoreUnavailable
+from sidecar.sessions.listing import PAGE, page_of
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.revocation.journal import Journal
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
+    from sidecar.sessions.listing import Position
     from sidecar.sessions.memory.near import NearCache
     from sidecar.sessions.store import LookupObserver
 
@@ -62,6 +64,7 @@ class Shared:
     """A `SharedStore` whose `truth` outlives every fault."""
 
     degraded = False
+    outage_confirmed = False
     reports_changes = False
     transitions = ()
     names = NAMES
@@ -192,9 +195,15 @@ class Shared:
 
         return await self._do(end, writing=True)
 
-    async def sessions_of(self, sub: str) -> list[SessionInfo]:
+    async def login_of(self, sub: str, sid: str) -> SessionInfo | None:
+        """One of the user's live logins, depending on `fate`."""
+        return await self._do(lambda: self.truth.info_of(sub, sid))
+
+    async def sessions_of(
+        self, sub: str, after: Position | None = None, limit: int = PAGE
+    ) -> list[SessionInfo]:
         """The user's live logins, depending on `fate`."""
-        return await self._do(lambda: self.truth.listing(sub))
+        return await self._do(lambda: page_of(self.truth.listing(sub), after, limit))
 
     async def close(self) -> None:
         """Do nothing."""
