@@ -193,6 +193,9 @@ class ForwardedExchange(Protocol):
     def on_upload(self) -> None:
         """The request's body is unfinished."""
 
+    def on_uploaded(self) -> None:
+        """The upstream has been sent the whole body."""
+
     def on_slow_reader(self) -> None:
         """The client reads the answer more slowly than the limits allow."""
 

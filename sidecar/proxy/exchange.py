@@ -301,10 +301,6 @@ class Exchange:
             return
         if self._leg is not None:
             self._leg.send_body(data)
-            stream, body = self._stream, self.body
-            if stream is not None and body is not None and body.done and not self.accounting.status:
-                self._stream = None  # the upstream has the whole request: no longer an upload
-                stream.release()
             return
         staged = self.stage(data)
         if self._gathering is not None:
@@ -360,6 +356,13 @@ class Exchange:
     def on_upload(self) -> None:
         """The request's body is unfinished: it continues no longer than the session."""
         self._stream = self._watch(self._on_session_over)
+
+    def on_uploaded(self) -> None:
+        """The upstream has been sent the whole request: only an answer ends with the session."""
+        stream = self._stream
+        if stream is not None and not self.accounting.status:
+            self._stream = None
+            stream.release()
 
     def on_stream(self) -> None:
         """The answer has begun and continues: no longer than the session."""

@@ -67,7 +67,7 @@ class Upload:
             self._exchange.downstream.expect(now, self.patience(now))
             connection.send_body(data)
             if self._body.done:
-                self.end()
+                self._end_body()
             return
         self._exchange.stage(data)
         if not self._exchange.downstream.flow.held & NO_PEER:
@@ -101,6 +101,8 @@ class Upload:
             self._await_body(now)
         exchange.downstream.expect(now, self.patience(now))
         exchange.downstream.flow.release(NO_PEER)
+        if self._body.done:
+            self._end_body()
 
     def on_continue(self, now: float) -> None:
         """The upstream has asked for the body with 100 (Continue): it is the client's turn."""
@@ -124,6 +126,10 @@ class Upload:
         if self._body.done:
             return NEVER if self._exchange.accounting.status else timeout
         return min(timeout, self._due - now)
+
+    def _end_body(self) -> None:
+        self.end()
+        self._exchange.on_uploaded()
 
     def end(self) -> None:
         """The body is sent or given up."""

@@ -16,7 +16,7 @@ from tests.integration.test_reload import changing, rule
 from tests.peers.patience import until
 from tests.peers.raw_client import RawClient, build
 from tests.peers.redis_server import RedisServer
-from tests.peers.scripted_upstream import EARLY, WATCH, ScriptedUpstream, reply
+from tests.peers.scripted_upstream import EARLY, STALL, WATCH, ScriptedUpstream, reply
 from tests.peers.stack import PUBLIC, Stack, stack
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def watched(proxy: Stack) -> int:
     return len(context.session_watcher)
 
 
-async def begin(proxy: Stack, client: RawClient, token: str, part: str, path: str = "/up") -> None:
+async def begin(proxy: Stack, client: RawClient, token: str, part: str, size: int = SIZE) -> None:
     """Begin an upload, of which this part has arrived at the sidecar."""
-    line = f"Content-Length: {SIZE}"
-    await client.send(build("POST", path, line, token=token) + b"x" * PARTS[part])
+    line = f"Content-Length: {size}"
+    await client.send(build("POST", "/up", line, token=token) + b"x" * PARTS[part])
     metrics = proxy.sidecar.metrics
     await until(lambda: metrics.in_flight > 0 and metrics.allowed > 0)
     if part == "forwarded":
@@ -141,6 +141,30 @@ async def test_a_refresh_and_a_rest(upstream: ScriptedUpstream, part: str) -> No
         assert (await client.response("POST")).status == 200
         assert watched(proxy) == 0
         assert len(upstream.requests[0].body) == SIZE
+
+
+async def test_a_whole_upload_that_waits_for_a_connection(upstream: ScriptedUpstream) -> None:
+    """An upload that is whole, but not forwarded yet, ends with its session as well."""
+    upstream.scripts = [[STALL, reply(b"first")]]
+    async with (
+        stack(upstream.url, upstream_max_connections=1) as proxy,
+        proxy.client() as first,
+        proxy.client() as client,
+    ):
+        tokens, other = await proxy.login(), await proxy.login()
+        await first.send(build("GET", "/", token=other.access))
+        await upstream.arrived()
+        await begin(proxy, client, tokens.access, "buffered", size=2000)
+        await client.send(b"x" * 1000)
+        assert proxy.sidecar.context is not None
+        pool = proxy.sidecar.context.upstreams["upstream"]
+        await until(lambda: len(pool.pool.waiting) == 1)
+        await proxy.logout(tokens.access)
+        assert (await client.response("POST")).status == 401
+        upstream.release.set()
+        assert (await first.response()).body == b"first"
+        assert len(pool.pool.waiting) == 0
+        assert len(upstream.requests) == 1
 
 
 @PART
