@@ -109,7 +109,7 @@ def logins(port: int, number: int, user: str = USER) -> list[str]:
 
 
 def metric(started: Started, name: str) -> float | None:
-    """The sidecar's metric with this name and no labels, or None if there is none."""
+    """The sidecar's metric with this name and labels, or None if there is none."""
     connection = http.client.HTTPConnection("127.0.0.1", started.admin_port, timeout=10)
     try:
         connection.request("GET", "/metrics")
@@ -119,9 +119,9 @@ def metric(started: Started, name: str) -> float | None:
 
 
 def metric_in(text: str, name: str) -> float | None:
-    """The sample with this name and no labels in Prometheus' text format, or None."""
+    """The sample with this name and labels in Prometheus' text format, or None."""
     for line in text.splitlines():
-        found, _, value = line.partition(" ")
+        found, _, value = line.rpartition(" ")
         if found == name:
             return float(value)
     return None

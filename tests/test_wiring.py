@@ -22,8 +22,9 @@ from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import RouteRule
 from sidecar.auth.tokens import IssuerConfig
+from sidecar.proxy.connectors import TcpConnector
 from sidecar.proxy.context import DataPlaneContext, Limits
-from sidecar.proxy.upstream_pool import TcpConnector, UpstreamPoolLimits
+from sidecar.proxy.upstream_pool import UpstreamPoolLimits
 from sidecar.sessions.redis.connect import RedisConfig
 from sidecar.settings import IssuerSettings, RouteSettings, Settings, load
 from sidecar.settings.changes import FIXED
@@ -367,7 +368,9 @@ CHANGES: Final[Mapping[str, Change]] = {
     "header_timeout": Change("7s", limit("header_timeout")),
     "idle_timeout": Change("7s", limit("idle_timeout")),
     "max_connections": Change(7, limit("connections")),
+    "max_connections_per_address": Change(7, limit("per_address")),
     "max_requests": Change(7, limit("requests")),
+    "body_buffer_size": Change(7, limit("body_buffer")),
     "min_body_rate": Change(7, limit("body_rate")),
     "min_send_rate": Change(7, limit("send_rate")),
     # `serve` and `Reloader` read these from the sidecar when they need them.

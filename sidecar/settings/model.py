@@ -168,7 +168,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0
     max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000
+    max_connections_per_address: Annotated[int, kinds.integer(0, 1_000_000)] = 5000
     max_requests: Annotated[int, kinds.integer(0, 1_000_000)] = 5000
+    body_buffer_size: Annotated[int, kinds.size(0, 1 << 20)] = 65536
     min_body_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
     min_send_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
 

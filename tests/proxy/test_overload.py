@@ -106,7 +106,7 @@ async def test_a_flood_of_connections() -> None:
 # Slow request bodies
 
 
-SLOW: Final = Limits(body_rate=500.0, body_grace=20.0, upstream_timeout=60.0)
+SLOW: Final = Limits(body_buffer=0, body_rate=500.0, body_grace=20.0, upstream_timeout=60.0)
 
 
 async def uploading(plane: Plane) -> tuple[MemoryTransport, MemoryTransport]:
@@ -179,7 +179,7 @@ async def test_an_upstream_that_takes_nothing(crank: Crank) -> None:
 
 async def test_no_rate_is_asked_for(crank: Crank) -> None:
     """With a rate of 0, only the time without any octet counts."""
-    plane = Plane(limits=Limits(body_rate=0.0, upstream_timeout=60.0))
+    plane = Plane(limits=Limits(body_buffer=0, body_rate=0.0, upstream_timeout=60.0))
     wire, _ = await uploading(plane)
     for _ in range(10):
         crank.turn(plane, 55.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from sidecar.api.redirects import parse_origin
@@ -13,6 +14,7 @@ from sidecar.api.session_limit import SessionLimit
 from sidecar.app.build.components import make_head_limits
 from sidecar.app.build.pages import error_pages, login_url, make_sign_in_page
 from sidecar.app.build.trust import make_verifier
+from sidecar.app.process import connections_within_files
 from sidecar.proxy.context import DataPlaneConfig, Limits
 
 if TYPE_CHECKING:
@@ -48,9 +50,11 @@ def make_live_config(settings: Settings, components: Components, foreign: KeyRin
 
 def make_data_plane_config(settings: Settings, components: Components) -> DataPlaneConfig:
     """The configuration of the data plane."""
+    limits = make_limits(settings)
+    most = connections_within_files(limits.connections, settings.upstream_max_connections)
     return DataPlaneConfig(
         routes=components.routes,
-        limits=make_limits(settings),
+        limits=replace(limits, connections=most),
         trusted_proxies=settings.trusted_proxies,
         tls=components.tls,
         login_url=login_url(settings),
@@ -68,7 +72,9 @@ def make_limits(settings: Settings) -> Limits:
         upstream_timeout=settings.upstream_timeout,
         queue_timeout=settings.upstream_queue_timeout,
         connections=settings.max_connections,
+        per_address=settings.max_connections_per_address,
         requests=settings.max_requests or sys.maxsize,
+        body_buffer=settings.body_buffer_size,
         body_rate=settings.min_body_rate,
         form_size=BODY_LIMIT,
         form_timeout=BODY_TIMEOUT,
