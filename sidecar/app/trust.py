@@ -62,11 +62,15 @@ class ForeignKeys:
             self.fetcher.refetch()
 
     def inherit(self, previous: ForeignKeys) -> None:
-        """Where the first fetch failed, keep the keys fetched from the same endpoint before."""
+        """Where the first fetch failed, keep the keys in use, if they are from the same endpoint.
+
+        The copy that an earlier run kept may be older: it could not be written if the disk is full.
+        """
         for endpoint in self._missing():
             if previous.fetcher is not None and endpoint in previous.fetcher.endpoints:
                 keys = [key for key in previous.ring.keys if key.issuer == endpoint.issuer]
-                self.ring = self.ring.replaced(endpoint.issuer, keys)
+                if keys:
+                    self.ring = self.ring.replaced(endpoint.issuer, keys)
 
     def _install(self, issuer: str, keys: Sequence[Key]) -> None:
         """Replace all keys of this issuer."""

@@ -126,7 +126,8 @@ class Gate:
             return self._missing if need.revocable is None else self._revoked
         if not isinstance(need, CachedCredential):
             raise TypeError(f"expected an answer of this gate; got {need!r}")
-        if session is not need.session:
+        # A look-up that a reload overtook may return the session that is bound already.
+        if session is not need.session or need.basis is not self._basis:
             denied = self._bind(need, session, now)
             if denied is not None:
                 return denied

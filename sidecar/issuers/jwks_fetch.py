@@ -172,8 +172,10 @@ class _Published:
     async def serve_requests(self) -> None:
         """Fetch on request: `REFETCH_BURST` times at once, then once per `REFETCH_INTERVAL`.
 
-        A fetch that brought other keys does not count, because the unknown key id was real.
+        A fetch that brought other keys does not count, because the unknown key id was real. This
+        holds once per interval: the servers of an issuer may disagree, and answer in turn.
         """
+        next_restored = -math.inf
         while True:
             await self.requested.wait()
             now = self._clock()
@@ -184,8 +186,9 @@ class _Published:
             self._next_refetch = max(self._next_refetch, earliest) + REFETCH_INTERVAL
             known = self._known
             await self.fetch()
-            if self._known != known:
+            if self._known != known and now >= next_restored:
                 self._next_refetch = -math.inf
+                next_restored = now + REFETCH_INTERVAL
             self.requested.clear()  # this fetch also serves requests made in the meantime
 
     async def fetch(self) -> None:
@@ -228,26 +231,26 @@ class _Published:
         if self._copies is None:
             return
         try:
-            self._copies.write(self.issuer, document)
+            self._copies.write(self.issuer, self._endpoint.url, document)
         except OSError as fault:
             logger.warning("the keys of %s cannot be kept: %s", self.issuer, fault.strerror)
 
-    def _recall(self) -> None:
+    def _recall(self) -> bool:
         """Install the keys of an earlier run, if there is a readable copy of them."""
         if self._copies is None:
-            return
+            return False
         try:
-            document = self._copies.read(self.issuer)
+            document = self._copies.read(self.issuer, self._endpoint.url)
             if document is None:
-                return
+                return False
             found = jwks_keys(self.issuer, document, self._endpoint.algorithms)
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or str(fault)
             logger.warning("the kept keys of %s cannot be read: %s", self.issuer, reason)
-            return
+            return False
         logger.warning("keys of %s: those of an earlier run are in use", self.issuer)
-        self._known = frozenset(public_jwks([key]) for key in found.keys)
         self._install(self.issuer, found.keys)
+        return True
 
     def _pause(self) -> float:
         """Seconds until the next fetch, randomised because a deployment's pods start together."""
@@ -259,9 +262,8 @@ class _Published:
     def _fail(self, reason: str) -> None:
         self._failures += 1
         if self._failures == 1:
-            if self._known is None:
-                self._recall()
-            kept = "its tokens are refused" if self._known is None else "known keys stay in use"
+            known = self._known is not None or self._recall()
+            kept = "known keys stay in use" if known else "its tokens are refused"
             logger.warning(
                 "keys of %s cannot be fetched, %s until they can: %s",
                 *(self.issuer, kept, reason),

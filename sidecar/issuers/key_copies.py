@@ -14,7 +14,11 @@ from sidecar.issuers.documents import LONGEST
 
 
 class KeyCopies:
-    """One file for each issuer in `folder`, which is made when the first copy is written."""
+    """One file for each endpoint in `folder`, which is made when the first copy is written.
+
+    An endpoint is an issuer and the URL of its keys, empty if its metadata names the URL: the keys
+    of an earlier URL may be those of a service that is no longer trusted.
+    """
 
     __slots__ = ("_folder",)
 
@@ -24,15 +28,15 @@ class KeyCopies:
     def __repr__(self) -> str:
         return f"<KeyCopies in {str(self._folder)!r}>"
 
-    def read(self, issuer: str) -> bytes | None:
-        """The copy of an issuer's key set; None if there is none. Raises OSError."""
+    def read(self, issuer: str, url: str) -> bytes | None:
+        """The copy of an endpoint's key set; None if there is none. Raises OSError."""
         try:
-            with self._file(issuer).open("rb") as file:
+            with self._file(issuer, url).open("rb") as file:
                 return file.read(LONGEST)
         except FileNotFoundError:
             return None
 
-    def write(self, issuer: str, document: bytes) -> None:
+    def write(self, issuer: str, url: str, document: bytes) -> None:
         """Replace the copy, so that a reader sees the old one or the new one. Raises OSError."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._folder)
@@ -41,10 +45,10 @@ class KeyCopies:
                 file.write(document)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self._file(issuer))
+            Path(name).replace(self._file(issuer, url))
         except OSError:
             Path(name).unlink(missing_ok=True)
             raise
 
-    def _file(self, issuer: str) -> Path:
-        return self._folder / f"{sha256(issuer.encode()).hexdigest()[:32]}.json"
+    def _file(self, issuer: str, url: str) -> Path:
+        return self._folder / f"{sha256(f'{issuer} {url}'.encode()).hexdigest()[:32]}.json"

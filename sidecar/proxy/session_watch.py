@@ -275,11 +275,13 @@ class SessionWatcher:
         if self._store.is_ended(login):
             return True
         session = self._store.last_known(watched.token)
-        # Of a session without a subject, only the token says what it permits.
-        return (
-            session is not None
-            and bool(session.sub)
-            and not self._gate.admits(watched.route, session)
+        if session is not None and session.sub:
+            return not self._gate.admits(watched.route, session)
+        # Otherwise only the token says what it permits.
+        need = self._gate.decide(watched.route, watched.head, self._clock())
+        verified = need.verified if isinstance(need, NeedSession) else None
+        return verified is not None and not isinstance(
+            self._gate.trust(watched.route, verified), Allow
         )
 
     def _prolong(self, watched: WatchedStream, token_id: str, expires: float) -> bool:

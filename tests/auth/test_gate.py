@@ -15,6 +15,7 @@ from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import Identity, IdentityHeaders
+from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.reason import Reason
@@ -662,6 +663,25 @@ def test_users_who_change_during_a_look_up(*, cookie: bool) -> None:
     assert why(on.resume(ADMINS, need, stored(), NOW)) is Reason.ROLE
     assert on.decide(ADMINS, head, NOW) is not need
     assert why(decided(on, ADMINS, head, stored())) is Reason.ROLE
+
+
+def test_users_who_change_during_a_look_up_on_the_denylist() -> None:
+    """The same for a token that counts unless revoked, which has one session object for good."""
+    key = secret_key(ISSUER, SECRET)
+    own = Issuer(key, secret_key(ISSUER, REFRESH_SECRET), issuer=ISSUER)
+    raw = own.access("alice", "s1", {"roles": ["admin"]}, NOW, "t1", method="password").encode()
+    config = IssuerConfig(issuer=ISSUER, session_mode=SessionMode.DENYLIST)
+    verifier = Verifier([config], KeyRing([key]), config)
+    on = Gate(verifier, IDENTITY, logins("admin"))
+    for present, reason in ((logins("user"), Reason.ROLE), (logins(), Reason.USER_GONE)):
+        on.replace(verifier, logins("admin"))
+        need = on.decide(ADMINS, request(b"Bearer " + raw), NOW)
+        assert isinstance(need, NeedSession)
+        assert need.revocable is not None
+        live = need.revocable.session
+        assert why(on.resume(ADMINS, need, live, NOW)) is None
+        on.replace(verifier, present)
+        assert why(on.resume(ADMINS, need, live, NOW)) is reason
 
 
 def test_users_and_streams() -> None:

@@ -319,10 +319,12 @@ async def test_during_an_outage(pods: Pods, mode: str, users: Sequence[User]) ->
             assert open_streams(here) == 2
 
 
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_demotion_during_an_outage(pods: Pods, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "session_mode"), [*((mode, "required") for mode in MODES), ("strict", "denylist")]
+)
+async def test_a_demotion_during_an_outage(pods: Pods, mode: str, session_mode: str) -> None:
     """Roles are those of the file in every outage mode, and open streams are checked by them."""
-    pods.settings["session_outage"] = mode
+    pods.settings |= {"session_outage": mode, "session_mode": session_mode}
     strict = (503, 503) if mode == "strict" else None
     async with pods.pod("a") as pod:
         admin = await log_in(pod, "admin")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import structs
@@ -36,7 +36,7 @@ async def server() -> AsyncIterator[KeyServer]:
 
 
 @contextlib.asynccontextmanager
-async def believing(server: KeyServer, folder: Path) -> AsyncIterator[Stack]:
+async def believing(server: KeyServer, folder: Path, **changed: Any) -> AsyncIterator[Stack]:
     """Run a sidecar that accepts a foreign issuer's tokens without a session."""
     async with ScriptedUpstream() as upstream:
         settings = structs.replace(
@@ -46,6 +46,7 @@ async def believing(server: KeyServer, folder: Path) -> AsyncIterator[Stack]:
                     issuer=FOREIGN, audience=ISSUER, jwks_url=server.url, session_mode="none"
                 ),
             ),
+            **changed,
         )
         sidecar = Sidecar(settings)
         await sidecar.start()
@@ -118,6 +119,26 @@ async def test_many_unknown_keys(sidecar: Stack, server: KeyServer, target: str)
     await until(lambda: server.fetches > 1)
     assert server.fetches <= 1 + REFETCH_BURST
     assert await status(sidecar, token("RS256", "rsa")) == 200
+
+
+async def test_away_during_a_reload(server: KeyServer, tmp_path: Path) -> None:
+    """The keys in use stay, although an older copy of them is in the folder: the disk was full."""
+    kept = tmp_path / "state" / "keys"
+    async with believing(server, tmp_path, state_dir=str(tmp_path / "state")) as sidecar:
+        (file,) = kept.iterdir()
+        older = file.read_bytes()
+        server.publish(new="ES256")
+        await sidecar.sidecar.reload(sidecar.settings)
+        new, old = token("ES256", "new"), token("EdDSA", "ed")
+        assert [await status(sidecar, each) for each in (new, old)] == [200, 401]
+        file.write_bytes(older)
+        await server.stop()
+        await sidecar.sidecar.reload(sidecar.settings)
+        assert [await status(sidecar, each) for each in (new, old)] == [200, 401]
+    async with believing(server, tmp_path, state_dir=str(tmp_path / "state")) as later:
+        assert [await status(later, each) for each in (new, old)] == [401, 200]
+        await later.sidecar.reload(later.settings)
+        assert await status(later, old) == 200
 
 
 async def test_away_at_start(server: KeyServer, tmp_path: Path) -> None:

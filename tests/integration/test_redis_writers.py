@@ -188,6 +188,16 @@ async def test_applications_that_share_a_login(
         assert (await one.get("/x", token=token)).status == 401
 
 
+async def test_two_ways_to_say_no_audience(upstream: ScriptedUpstream, redis: RedisServer) -> None:
+    """An empty audience and "*" say the same, so a warning's advice to change it ends no login."""
+    async with (
+        stack(upstream.url, **shared(redis, jwt_audience="")) as one,
+        stack(upstream.url, **shared(redis, jwt_audience="*")) as two,
+    ):
+        assert (await two.get("/x", f"Cookie: {await one.cookie()}")).status == 200
+        assert (await one.get("/x", token=(await two.login()).access)).status == 200
+
+
 async def test_a_rotation(upstream: ScriptedUpstream, redis: RedisServer) -> None:
     """A pod that rotates its secret keeps cookies; one that removes it forgets them at once."""
     async with stack(upstream.url, **shared(redis)) as running:

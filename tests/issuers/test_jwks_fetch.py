@@ -190,6 +190,27 @@ async def test_a_real_rotation_restores_the_burst(reader: Reader, server: KeySer
     assert server.fetches == 2 * REFETCH_BURST + 1
 
 
+async def test_servers_that_disagree(reader: Reader, server: KeyServer) -> None:
+    """Made-up key ids gain no more fetches if the issuer's servers answer in turn.
+
+    Each change makes the gate forget every token that it has verified.
+    """
+
+    async def differing(_: web.Request) -> web.StreamResponse:
+        server.publish(**{f"key-{server.fetches}": "EdDSA"})
+        shown = await server.answer(_)
+        server.answer = differing
+        return shown
+
+    server.answer = differing
+    for _ in range(100):
+        reader.source.refetch()
+        await asyncio.sleep(0.002)
+    await until(lambda: server.fetches >= 2 + REFETCH_BURST)
+    assert server.fetches == 2 + REFETCH_BURST
+    assert reader.kids == [f"key-{server.fetches}"]
+
+
 async def test_two_places() -> None:
     """Each issuer has its own keys, and an unreachable issuer does not block the other's."""
     async with KeyServer() as server:

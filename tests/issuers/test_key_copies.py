@@ -43,7 +43,7 @@ async def test_a_start_without_the_issuer(
     await server.stop()
     later = await run(server, copies)
     assert later.installed == [(ISSUER, ["one"])]
-    assert not later.source.missing
+    assert later.source.missing
     assert f"keys of {ISSUER}: those of an earlier run are in use" in caplog.text
     assert "known keys stay in use until they can" in caplog.text
     await server.begin()
@@ -60,12 +60,23 @@ async def test_the_copy_is_that_of_the_last_good_fetch(server: KeyServer, tmp_pa
     await (await run(server, copies)).tasks.close()
     server.publish(two="ES256")
     await (await run(server, copies)).tasks.close()
-    document = copies.read(ISSUER)
+    document = copies.read(ISSUER, server.url)
     assert document is not None
     assert b"two" in document
     assert b"one" not in document
-    assert copies.read("https://another.example") is None
+    assert copies.read("https://another.example", server.url) is None
     assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_a_copy_from_another_url(server: KeyServer, tmp_path: Path) -> None:
+    """If the operator names another URL, the keys of the previous one are no longer trusted."""
+    copies = KeyCopies(tmp_path)
+    await (await run(server, copies)).tasks.close()
+    await server.stop()
+    later = Reader(JwksEndpoint(ISSUER, f"{server.origin}/moved"), copies=copies)
+    await later.source.start(later.tasks)
+    assert later.installed == []
+    await later.tasks.close()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"keys": 1}', b"\xff" * 100], ids=repr)

@@ -13,7 +13,7 @@ from sidecar.auth.session import SessionKey
 from sidecar.auth.value_mac import ValueMac
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.sessions.revocation.denylist import OwnTokens
-from sidecar.settings import read_secret
+from sidecar.settings import ANY_AUDIENCE, read_secret
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -30,7 +30,8 @@ logger = logging.getLogger("sidecar.sessions")
 
 def make_value_mac(settings: Settings) -> ValueMac:
     """The MAC of values in Redis, in the realm of this issuer and its audience."""
-    return ValueMac(refresh_secrets(settings), settings.jwt_issuer, settings.jwt_audience)
+    audience = "" if settings.jwt_audience == ANY_AUDIENCE else settings.jwt_audience
+    return ValueMac(refresh_secrets(settings), settings.jwt_issuer, audience)
 
 
 def refresh_secrets(settings: Settings) -> list[bytes]:

@@ -10,6 +10,7 @@ from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import Key, KeyRing
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
+from sidecar.errors import ConfigError, Problem
 from sidecar.settings import ANY_AUDIENCE
 
 if TYPE_CHECKING:
@@ -52,7 +53,13 @@ def _access_keys(settings: Settings) -> list[Key]:
     keys += _secret_keys(settings, algorithm or "HS256", secrets)
     previous = settings.jwt_private_key_previous_file
     if previous and Path(previous).exists():
-        keys.append(_read_key("jwt_private_key_previous_file", settings.jwt_issuer, previous, ""))
+        place = "jwt_private_key_previous_file"
+        key = _read_key(place, settings.jwt_issuer, previous, "")
+        if not key.can_sign:
+            # Its tokens would not count as issued here: the users file would not decide about them.
+            problem = "expected a private key; this is a public one"
+            raise ConfigError([Problem(f"{place} {previous}", problem)])
+        keys.append(key)
     return keys
 
 

@@ -276,9 +276,10 @@ class Keyspace:
         async with redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hset(key, login_hash.SEEN, repr(now))
-            created = checked(await pipe.execute(raise_on_error=False))
+            created = await pipe.execute(raise_on_error=False)
             for key, new in zip(keys, created, strict=True):
-                if new:  # the login ended meanwhile; its sid is never reused
+                # The login ended meanwhile; its sid is never reused.
+                if not is_of_another_kind(new) and new:
                     pipe.delete(key)
             await pipe.execute()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from sidecar.auth.session import SessionInfo
+from sidecar.auth.session import FOREVER, SessionInfo
 from sidecar.auth.value_mac import Purpose
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _time(stored: bytes, otherwise: float) -> float:
         time = float(stored)
     except ValueError:
         return otherwise
-    return time if math.isfinite(time) else otherwise
+    return time if 0.0 <= time <= FOREVER else otherwise
 
 
 def _clean(text: str) -> str:

@@ -76,6 +76,15 @@ def foreign(file: Path, *algorithms: str) -> tuple[IssuerSettings, ...]:
             id="public-key",
         ),
         pytest.param(
+            {
+                "jwt_private_key_file": "private.pem",
+                "jwt_private_key_previous_file": "public.pem",
+            },
+            "jwt_private_key_previous_file {folder}/public.pem",
+            "expected a private key; this is a public one",
+            id="previous-public-key",
+        ),
+        pytest.param(
             {"jwt_private_key_file": "private.pem", "jwt_algorithm": "ES256"},
             "jwt_private_key_file {folder}/private.pem",
             "expected one of RS256, RS384, RS512, PS256, PS384, PS512 for a key of this type; "

@@ -13,6 +13,7 @@ from sidecar.auth.value_mac import Purpose
 from sidecar.sessions.listing import PAGE, position_of
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.store import RedisStore
+from sidecar.telemetry.logs import rfc3339
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
 from tests.peers.signed import MAC, NAMES, signed, unsigned
@@ -326,6 +327,33 @@ async def test_seen_is_written_rarely(store: RedisStore, server: RedisServer, cl
     await store.get(grant.session.id)
     await until(lambda: server.calls()["hset"] == 2)
     await until(lambda: not server.admin.exists(NAMES.login(grant.session.sid)))
+
+
+@pytest.mark.parametrize("seen", ["1e300", "-1e300", "1e18", "nan", "inf", "-0.5", "", "x"])
+async def test_a_time_that_is_none(
+    seen: str, store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """The time when a login was last seen has no MAC: it may be any text, and is only shown."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    server.admin.hset(NAMES.login(grant.session.sid).decode(), "seen", seen)
+    (info,) = await store.sessions_of("alice")
+    assert info.seen == grant.session.created
+    assert rfc3339(info.seen)
+
+
+async def test_seen_beside_a_value_of_another_type(
+    store: RedisStore, server: RedisServer, clock: Clock
+) -> None:
+    """It is written for the other logins, and none that has ended is left behind."""
+    grant = new_login(clock.now)
+    await store.write(grant)
+    clock.advance(301)
+    server.admin.set(NAMES.login("changed"), "not ours")
+    await store.touch(["changed", "ended", grant.session.sid])
+    (info,) = await store.sessions_of("alice")
+    assert info.seen == clock.now
+    assert not server.admin.exists(NAMES.login("ended"))
 
 
 async def test_no_command_looks_through_all_keys(
