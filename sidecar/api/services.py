@@ -14,10 +14,12 @@ from aiohttp import web
 from sidecar.auth.password_logins import PasswordLogins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from sidecar.api.guesses import GuessDefence, GuessLimits
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
+    from sidecar.api.slow_lane import SlowLane
     from sidecar.api.users import Users
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.auth.tokens import Verifier
     from sidecar.sessions.store import SessionStore
     from sidecar.telemetry.metrics import Metrics
+    from sidecar.wire.client_address import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class LiveConfig:
     published_keys: tuple[Key, ...]
     redirect_origins: frozenset[str]
     sign_in: SignInPage
+    trusted_proxies: Sequence[Network]
+    guesses: GuessLimits
 
     @property
     def logins(self) -> PasswordLogins:
@@ -70,6 +75,8 @@ class Services:
     store: SessionStore
     config: ConfigSource
     passwords: PasswordChecker
+    guesses: GuessDefence
+    slow_lane: SlowLane
     metrics: Metrics
     session_cookie: str
     session_key: SessionKey
