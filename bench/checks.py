@@ -20,6 +20,7 @@ from redis import RedisError
 from bench import (
     cold,
     compare,
+    guesses,
     holding,
     listings,
     live,
@@ -166,10 +167,12 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "revocation": revocation.check,
     "restarts": restarts.check,
     "listings": listings.check,
+    "guesses": guesses.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-UNPINNED = frozenset({"revocation", "restarts", "listings", "soak"})  # more busy programs than CPUs
+# More busy programs than CPUs.
+UNPINNED = frozenset({"revocation", "restarts", "listings", "guesses", "soak"})
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
