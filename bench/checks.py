@@ -29,6 +29,7 @@ from bench import (
     many,
     near,
     polling,
+    refreshes,
     report,
     restarts,
     revocation,
@@ -165,6 +166,7 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "cold": cold.check,
     "many": many.check,
     "revocation": revocation.check,
+    "refreshes": refreshes.check,
     "restarts": restarts.check,
     "listings": listings.check,
     "guesses": guesses.check,
@@ -172,7 +174,7 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
 # More busy programs than CPUs.
-UNPINNED = frozenset({"revocation", "restarts", "listings", "guesses", "soak"})
+UNPINNED = frozenset({"revocation", "refreshes", "restarts", "listings", "guesses", "soak"})
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

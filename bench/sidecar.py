@@ -45,11 +45,12 @@ def start(
     module: Sequence[str] = PYTHON_MODULE,
     template: str = "sidecar.toml",
     users: Mapping[str, str] | None = None,
+    max_sessions: int = 0,
 ) -> Started:
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
 
     `users` maps names to password hashes; by default there are `USER` and `OTHER_USER`, with cheap
-    ones.
+    ones. `max_sessions` limits the logins of one user, 0: not at all.
     """
     if users is None:
         users = {name: cheap_hash() for name in (USER, OTHER_USER)}
@@ -64,6 +65,7 @@ def start(
         "ADMIN": str(admin_port),
         "UPSTREAM": str(upstream_port or lab.upstream_port),
         "STORE": "redis" if redis else "local",
+        "SESSIONS": str(max_sessions),
         "REDIS_LINE": f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"' if redis else "",
     }
     config = lab.fill(template, f"{name}.toml", values)

@@ -13,6 +13,7 @@ import msgspec
 
 from sidecar.auth.session import (
     PASSWORD,
+    USED_KEPT,
     Grant,
     RefreshRecord,
     Session,
@@ -46,6 +47,14 @@ class ClientInfo:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class UsedToken:
+    """The refresh token that a pair replaces: its id, and its record from before its use."""
+
+    refresh_id: str
+    record: RefreshRecord
+
+
 class TokenPair(msgspec.Struct, kw_only=True):
     """An access token, a refresh token, and the grant that the store needs for both."""
 
@@ -69,16 +78,22 @@ def issue_pair(
     now: float,
     *,
     session_key: SessionKey,
-    replaces: str | None = None,
+    after: UsedToken | None = None,
 ) -> TokenPair:
-    """A pair of tokens for this login; `replaces` is the id of the access token that it ends."""
+    """A pair of tokens for this login, which begins with it, or continues with it `after` one."""
     created = login.created
+    generation = 0 if after is None else after.record.generation + 1
+    chain = () if after is None else (after.refresh_id, *after.record.previous)
     access = issuer.access(
         *(login.sub, login.sid, login.claims, now, secrets.token_urlsafe(16)),
         created=created,
         method=login.method,
     )
-    refresh = issuer.refresh(login.sub, login.sid, now, secrets.token_urlsafe(16), created=created)
+    refresh = issuer.refresh(
+        *(login.sub, login.sid, now, secrets.token_urlsafe(16)),
+        created=created,
+        generation=generation,
+    )
     session = _session(
         login, token_id(access.encode(), session_key), issuer.access_expires(now, created)
     )
@@ -90,12 +105,16 @@ def issue_pair(
         token_id=session.id,
         claims=session.claims,
         method=login.method,
+        generation=generation,
+        issued=now,
+        previous=chain[:USED_KEPT],
     )
     grant = Grant(
         session=session,
         refresh_id=refresh_id(refresh.encode()),
         refresh=record,
-        replaces=replaces,
+        replaces=None if after is None else after.record.token_id,
+        discards=chain[USED_KEPT] if len(chain) > USED_KEPT else None,
         user_agent=client.user_agent,
         address=client.address,
     )

@@ -17,6 +17,7 @@ from sidecar.api.callers import find_subject
 from sidecar.api.cookies import set_session_cookie
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
 from sidecar.api.guesses import Blocked
+from sidecar.api.limited_check import limited_check
 from sidecar.api.pages import SIGN_IN_POLICY
 from sidecar.api.passwords import Verdict
 from sidecar.api.problems import (
@@ -39,15 +40,13 @@ from sidecar.api.requests import (
     request_head,
 )
 from sidecar.api.services import SERVICES
-from sidecar.api.slow_lane import PAUSE
-from sidecar.api.turns import Place
+from sidecar.api.session_limit import keep_limit
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from sidecar.api.guesses import Attempt
     from sidecar.api.users import User
     from sidecar.auth.session import Grant
 
@@ -65,6 +64,10 @@ _NOT_KEPT: Final = (
     "This page was opened over plain HTTP. Browsers do not keep a sign-in there, so signing in "
     "leads back to this page. Open it with https:// instead."
 )
+_TOO_MANY: Final = (
+    "You are signed in too many times already. Sign out somewhere else, or wait until an earlier "
+    "sign-in has expired."
+)
 _ENDED: Final = "This login was ended before it was complete. Sign in again."
 
 
@@ -81,6 +84,7 @@ class Result(StrEnum):
     SUCCESS = "success"
     REFUSED = "refused"  # wrong user or password
     ENDED = "ended"  # the login was ended before it was complete
+    TOO_MANY = "too_many"  # the user has as many logins as MAX_SESSIONS allows
     LIMITED = "limited"  # there were too many failed attempts before
     BUSY = "busy"  # too many passwords were being checked
     ABORTED = "aborted"  # the client disconnected before its password was checked
@@ -205,7 +209,7 @@ async def _check(
     # An unknown name may be a password that was typed into the wrong field, so it is not logged.
     known = credentials.username if current.users.find(credentials.username) else ""
     attempt = services.guesses.attempt(credentials.username, address, current.guesses)
-    outcome = await _verdict(request, expected, credentials.password, attempt, known)
+    outcome = await limited_check(request, expected, credentials.password, attempt, known)
     # A reload meanwhile may have removed or changed the user.
     user = services.config.current.users.find(credentials.username)
     if (
@@ -232,30 +236,6 @@ async def _check(
     return result
 
 
-async def _verdict(
-    request: web.Request, expected: str, password: str, attempt: Attempt, known: str
-) -> Verdict | Blocked:
-    """Check the password in this attempt's turn, unless a limit forbids it."""
-    services = request.app[SERVICES]
-    guesses = services.guesses
-    standing = await guesses.look(attempt)
-    if isinstance(standing, Blocked):
-        return standing
-    if standing.is_slow and not await services.slow_lane.wait(attempt.user, standing.attempts):
-        return Blocked(PAUSE)
-    blocked: Blocked | None = None
-
-    async def may_begin() -> bool:
-        nonlocal blocked
-        blocked = await guesses.count(attempt, user=known)
-        return blocked is None
-
-    # aiohttp takes the transport away when the client has disconnected.
-    place = Place(attempt.pair, standing.group, standing.cost, lambda: request.transport is None)
-    verdict = await services.passwords.check(expected, password, place, may_begin)
-    return verdict if blocked is None else blocked
-
-
 def _limited(blocked: Blocked) -> str:
     minutes = -(-blocked.retry_after // 60)
     if blocked.retry_after < 10:
@@ -266,13 +246,17 @@ def _limited(blocked: Blocked) -> str:
 async def _write(request: web.Request, method: Method, grant: Grant) -> None:
     """Write a login and count it. The client gets its credentials only after this.
 
-    Raises Refusal: 503 if the store cannot be reached, 409 if the login was ended meanwhile. The
-    user's password was right then, so 401 would be wrong; a second attempt is a new login.
+    Raises Refusal: 503 if the store cannot be reached, 409 if the login was ended meanwhile, 403 if
+    the user has too many. The user's password was right then, so 401 would be wrong; after a 409, a
+    second attempt is a new login.
     """
     services = request.app[SERVICES]
     extra = {"method": method, "sid": grant.session.sid, "request_id": request_id(request)}
     try:
         live = await services.store.write(grant)
+        kept = live and await keep_limit(
+            services.config.current.session_limit, services.store, grant.session
+        )
     except StoreUnavailable:
         services.metrics.logins[method, Result.UNAVAILABLE] += 1
         raise unavailable(STORE_UNREACHABLE) from None
@@ -281,6 +265,11 @@ async def _write(request: web.Request, method: Method, grant: Grant) -> None:
         extra["client"] = client_of(request).address
         logger.info("login ended before it was complete", extra=extra)
         raise Refusal(409, _ENDED)
+    if not kept:
+        services.metrics.logins[method, Result.TOO_MANY] += 1
+        extra["client"] = client_of(request).address
+        logger.info("login refused: the user has too many", extra=extra)
+        raise Refusal(403, _TOO_MANY)
     services.metrics.logins[method, Result.SUCCESS] += 1
     logger.info("login", extra=extra)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sidecar.api.guesses import GuessDefence, GuessLimits
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
+    from sidecar.api.refresh_policy import RefreshPolicy
+    from sidecar.api.session_limit import SessionLimit
     from sidecar.api.slow_lane import SlowLane
     from sidecar.api.users import Users
     from sidecar.auth.gate import Gate
@@ -45,6 +47,8 @@ class LiveConfig:
     published_keys: tuple[Key, ...]
     redirect_origins: frozenset[str]
     sign_in: SignInPage
+    refreshing: RefreshPolicy
+    session_limit: SessionLimit
     trusted_proxies: Sequence[Network]
     guesses: GuessLimits
 
@@ -67,8 +71,8 @@ class ConfigSource(Protocol):
 class Services:
     """The collaborators of every handler.
 
-    `refresh_grace` and `longest` are in seconds. `longest` is the longest lifetime of a credential:
-    a revocation lasts that long if it concerns credentials other than the one that was shown.
+    `longest` is the longest lifetime of a credential in seconds: a revocation lasts that long if it
+    concerns credentials other than the one that was shown.
     """
 
     gate: Gate
@@ -80,7 +84,6 @@ class Services:
     metrics: Metrics
     session_cookie: str
     session_key: SessionKey
-    refresh_grace: float
     longest: float
     clock: Callable[[], float] = time.time
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key

@@ -207,7 +207,6 @@ class Sidecar:
             metrics=self.metrics,
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
-            refresh_grace=settings.refresh_grace,
             longest=build.longest(settings),
             on_unknown_key=self.trust.refetch_keys,
         )

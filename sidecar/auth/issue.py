@@ -32,6 +32,7 @@ REGISTERED: Final = frozenset(
 # Claims that only the sidecar sets. A user's claims with these names are dropped.
 RESERVED: Final = REGISTERED | frozenset(SCOPES)
 
+GENERATION: Final = "gen"  # the claim of a refresh token
 NONCE_BYTES: Final = 12
 _SEAL: Final = b"auth-sidecar refresh successor 1"
 
@@ -107,10 +108,21 @@ class Issuer:
         return _sign(self._signing_key, self._access_header, body)
 
     def refresh(
-        self, subject: str, sid: str, now: float, jti: str, *, created: float | None = None
+        self,
+        subject: str,
+        sid: str,
+        now: float,
+        jti: str,
+        *,
+        created: float | None = None,
+        generation: int = 0,
     ) -> str:
-        """Issue a refresh token. It identifies the user and the session, and grants nothing."""
+        """Issue a refresh token. It identifies the user and the session, and grants nothing.
+
+        Its generation tells a used token from an unknown one when the store has forgotten it.
+        """
         body = self._registered(subject, sid, now, jti, self.refresh_expires(now, created))
+        body[GENERATION] = generation
         return _sign(self._refresh_key, self._refresh_header, body)
 
     def _expires(self, ttl: float, now: float, created: float | None) -> float:
@@ -136,26 +148,27 @@ def user_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def seal(used_token: bytes, plaintext: bytes, nonce: bytes) -> bytes:
-    """Encrypt with a key derived from the used refresh token.
+def seal(used_token: bytes, plaintext: bytes, nonce: bytes, client: bytes = b"") -> bytes:
+    """Encrypt for one client, with a key derived from the used refresh token.
 
-    Returns the nonce followed by the output of AES-256-GCM. The nonce has 12 bytes; never use the
-    same one twice with the same token. Raises ValueError if it has another length.
+    Returns the nonce followed by the output of AES-256-GCM; `client` is its associated data, which
+    the result does not contain. The nonce has 12 bytes; never use the same one twice with the same
+    token. Raises ValueError if it has another length.
     """
     if len(nonce) != NONCE_BYTES:
         raise ValueError(f"expected a nonce of {NONCE_BYTES} bytes; got {len(nonce)}")
-    return nonce + _cipher(used_token).encrypt(nonce, plaintext, _SEAL)
+    return nonce + _cipher(used_token).encrypt(nonce, plaintext, _SEAL + client)
 
 
-def unseal(used_token: bytes, sealed: bytes) -> bytes | None:
-    """Decrypt what `seal` returned; None if it was sealed with another token, or was modified."""
+def unseal(used_token: bytes, sealed: bytes, client: bytes = b"") -> bytes | None:
+    """Decrypt what `seal` returned; None if token or client differ, or if it was modified."""
     nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     if len(nonce) < NONCE_BYTES:
         return None
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 (see _cipher)
 
     try:
-        return _cipher(used_token).decrypt(nonce, ciphertext, _SEAL)
+        return _cipher(used_token).decrypt(nonce, ciphertext, _SEAL + client)
     except InvalidTag:
         return None
 

@@ -22,6 +22,10 @@ PASSWORD: Final = "password"  # the `method` of a login with a password of the u
 FOREIGN: Final = "foreign"  # the `method` of a session that another program wrote
 FOREVER: Final = 253402300799.0  # the end of the year 9999, for "until the store's TTL ends it"
 
+# How many of a login's used refresh tokens keep a record while their grace lasts. A fixed number,
+# so that a login takes the same space however fast it is refreshed.
+USED_KEPT: Final = 2
+
 
 class TimestampInterner(dict[float, float]):
     """Returns one shared object for equal times: `timestamps[time]` equals `time`.
@@ -76,17 +80,21 @@ class Session(msgspec.Struct, kw_only=True, gc=False):
 class RefreshRecord(msgspec.Struct, kw_only=True, gc=False):
     """The record of a refresh token; `used_at` is None until the token is used.
 
-    `sealed` is the successor pair, encrypted with a key derived from the used token, because the
-    store must not hold usable tokens. Times are seconds since the epoch.
+    A used record only answers repeats, so it expires soon. `sealed` is the successor pair,
+    encrypted with a key derived from the used token, because the store must not hold usable
+    tokens. Times are seconds since the epoch.
     """
 
     sid: str
     sub: str
     created: float  # time of the login, from which the maximum age of the session counts
-    exp: float
+    exp: float  # when this record expires
     token_id: str  # the access token issued with it; rotation ends that token
     claims: dict[str, Any]
     method: str = PASSWORD
+    generation: int = 0  # how often the login had been refreshed when the token was issued
+    issued: float = 0.0
+    previous: tuple[str, ...] = ()  # ids of the tokens used before it, the latest first
     used_at: float | None = None
     sealed: bytes = b""
     v: int = VERSION
@@ -96,15 +104,22 @@ class Grant(msgspec.Struct, kw_only=True):
     """Everything that one login or one refresh writes to the store.
 
     `refresh` is None for a browser session, whose cookie is not rotated. `replaces` is the id of
-    the token that this grant ends.
+    the token that this grant ends. `discards` is the id of a used refresh token whose record is no
+    longer kept.
     """
 
     session: Session
     refresh_id: str | None = None
     refresh: RefreshRecord | None = None
     replaces: str | None = None
+    discards: str | None = None
     user_agent: str = ""
     address: str = ""
+
+    @property
+    def generation(self) -> int:
+        """How often the login has been refreshed, this grant included."""
+        return 0 if self.refresh is None else self.refresh.generation
 
 
 class SessionInfo(msgspec.Struct, kw_only=True):

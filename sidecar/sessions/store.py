@@ -107,18 +107,31 @@ class SessionStore(Protocol):
         """Write everything that one login or refresh grants, then end the token it replaces.
 
         Idempotent. A grant that replaces a token continues the login `session.sid`. False means
-        that this login has been ended: nothing of the grant is live, and the caller must not hand
-        out its credentials. Raises StoreUnavailable.
+        that this login has been ended, or has another grant of this generation or of a later one:
+        nothing of the grant is live, and the caller must not hand out its credentials. Raises
+        StoreUnavailable.
         """
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
-        """The record of a refresh token, live or used, or None. Raises StoreUnavailable."""
+        """The record of a refresh token, live or used, or None. Raises StoreUnavailable.
+
+        A used record expires soon; after that, the generation of its login shows that it was used.
+        """
+
+    async def generation_of(self, sid: str) -> int | None:
+        """How often a live login has been refreshed, or None. Raises StoreUnavailable."""
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
         """Replace a live record by `used`, in one atomic step.
 
         Returns the previous record. The caller has won the claim if its `used_at` is None. Raises
         StoreUnavailable.
+        """
+
+    async def count_repeat(self, refresh_id: str, used: RefreshRecord) -> int | None:
+        """Count a repeat of a used token, whose record is `used`. Returns how many there were.
+
+        None if the record has expired. Raises StoreUnavailable.
         """
 
     async def revoke_session(self, sid: str) -> bool:
@@ -142,6 +155,12 @@ class SessionStore(Protocol):
         """The first `limit` of the user's live logins after this position, newest first.
 
         Fewer than `limit` means that no more follow.
+        """
+
+    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
+        """When each of the user's live logins began, by sid; empty unless more than `above`.
+
+        Raises StoreUnavailable.
         """
 
     async def close(self) -> None:

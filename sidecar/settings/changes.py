@@ -38,7 +38,6 @@ FIXED: Final = frozenset(
         "jwt_audience",
         "access_token_expiry",
         "refresh_token_expiry",
-        "refresh_grace",
         # sessions
         "session_mode",
         "session_store",

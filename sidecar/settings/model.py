@@ -111,6 +111,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
     refresh_token_expiry: Annotated[float, kinds.duration("1s")] = 7 * 86400.0
     refresh_grace: Annotated[float, kinds.duration("0", "5m")] = 10.0
+    refresh_grace_client: Annotated[
+        Literal["address+agent", "address", "agent", "any"],
+        kinds.choice("address+agent", "address", "agent", "any"),
+    ] = "address+agent"
+    refresh_grace_repeats: Annotated[int, kinds.integer(0, 10_000)] = 10
+    refresh_min_interval: Annotated[float, kinds.duration("0", "5m")] = 1.0
 
     # Sessions
     session_mode: SessionMode = "required"
@@ -124,6 +130,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     state_dir: Annotated[str, kinds.folder_path()] = ""
     session_max_age: Annotated[float, kinds.duration("1s")] = 30 * 86400.0
+    max_sessions: Annotated[int, kinds.integer(0, 1_000_000)] = 100  # of each user; 0: any number
+    max_sessions_reached: Annotated[
+        Literal["end_oldest", "refuse"], kinds.choice("end_oldest", "refuse")
+    ] = "end_oldest"
     session_no_store: Annotated[bool, kinds.switch()] = True
     redis_url: Annotated[Secret, net.redis_url()] = NO_SECRET
     redis_host: Annotated[str, net.host()] = "localhost"

@@ -14,7 +14,9 @@ import argon2
 
 from sidecar.api.guesses import GuessDefence, GuessLimits
 from sidecar.api.passwords import PasswordChecker
+from sidecar.api.refresh_policy import RefreshPolicy
 from sidecar.api.services import LiveConfig, Services
+from sidecar.api.session_limit import SessionLimit
 from sidecar.api.slow_lane import SlowLane
 from sidecar.api.users import Users, parse_users
 from sidecar.app.build.pages import make_sign_in_page
@@ -129,9 +131,19 @@ class Api:
         assert answer.status == 303
         return answer.cookies["__Host-session"].value
 
-    async def refresh(self, token: str) -> ClientResponse:
+    async def refresh(self, token: str, **headers: str) -> ClientResponse:
         """Post a refresh token to the refresh endpoint."""
-        return await self.client.post("/auth/refresh", json={"refresh_token": token})
+        return await self.client.post(
+            "/auth/refresh", json={"refresh_token": token}, headers=headers
+        )
+
+    async def rotate(self, token: str) -> dict[str, Any]:
+        """Let the time between two refreshes pass, refresh, and return the token response."""
+        self.clock.now += self.current.refreshing.min_interval
+        answer = await self.refresh(token)
+        assert answer.status == 200
+        tokens: dict[str, Any] = await answer.json()
+        return tokens
 
     async def user_of(self, token: str) -> ClientResponse:
         """Request the user info of an access token."""
@@ -188,6 +200,8 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
                 published_keys=(),
                 redirect_origins=frozenset({"https://other.example"}),
                 sign_in=sign_in_page(),
+                refreshing=RefreshPolicy(),
+                session_limit=SessionLimit(),
                 trusted_proxies=(ip_network("10.0.0.0/8"),),
                 guesses=GuessLimits(key=b"k"),
             )
@@ -198,7 +212,6 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
         metrics=Metrics(),
         session_cookie="__Host-session",
         session_key=SessionKey.SHA256,
-        refresh_grace=10.0,
         longest=7 * 86400.0,
         clock=clock,
     )

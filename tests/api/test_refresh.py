@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.api.grants import ClientInfo, Login, issue_pair
+from sidecar.api.refresh_policy import RefreshPolicy
 from sidecar.api.users import Users
 from sidecar.auth.session import Grant, SessionKey, refresh_id
 from sidecar.errors import StoreUnavailable
@@ -115,7 +116,8 @@ async def test_theft(
     later: float,
 ) -> None:
     """A used token presented after the grace ends the login for every holder, with one warning."""
-    api = await start(refresh_grace=grace)
+    api = await start()
+    api.change(refreshing=RefreshPolicy(grace=grace))
     old = await api.login()
     new = await (await api.refresh(old["refresh_token"])).json()
     clock.now += later
@@ -156,7 +158,7 @@ async def test_a_login_goes_on_when_the_clock_is_set(api: Api, clock: Clock, ste
     clock.now -= step
     assert await api.is_live(second["access_token"]) is (step > 0)
     assert (await api.client.get("/auth/userinfo", headers=cookie)).status == 200
-    third = await (await api.refresh(second["refresh_token"])).json()
+    third = await api.rotate(second["refresh_token"])
     assert await api.is_live(third["access_token"])
     assert len(await api.store.sessions_of("alice")) == 2
 
@@ -174,7 +176,7 @@ async def test_a_repeat_after_the_next_refresh(api: Api, clock: Clock) -> None:
     """A repeat within the grace does not make a pair live that a later refresh has replaced."""
     first = await api.login()
     second = await (await api.refresh(first["refresh_token"])).json()
-    third = await (await api.refresh(second["refresh_token"])).json()
+    third = await api.rotate(second["refresh_token"])
     clock.now += 5
     again = await (await api.refresh(first["refresh_token"])).json()
     assert again["refresh_token"] == second["refresh_token"]
@@ -426,7 +428,7 @@ async def test_bad_bodies(api: Api, body: bytes, detail: str) -> None:
 
 
 async def test_a_damaged_seal(api: Api) -> None:
-    """A used record whose sealed pair cannot be opened is refused like an invalid token."""
+    """A used record whose sealed pair cannot be opened was used by another client."""
     tokens = await api.login()
     identity = refresh_id(tokens["refresh_token"].encode())
     record = await api.store.get_refresh(identity)
@@ -434,7 +436,7 @@ async def test_a_damaged_seal(api: Api) -> None:
     used = replace(record, used_at=api.clock.now, sealed=b"x" * 40)
     await api.store.claim_refresh(identity, used)
     assert await refused(await api.refresh(tokens["refresh_token"]))
-    assert api.logins("refresh", "invalid") == 1
+    assert api.logins("refresh", "reused") == 1
 
 
 async def test_a_record_that_vanishes(start: Starter, clock: Clock) -> None:

@@ -79,8 +79,8 @@ def test_how_the_login_began(method: str, amr: list[str] | None) -> None:
 
 
 def test_refresh_token() -> None:
-    """A refresh token names its user, and has no role, scope or other claim."""
-    header, body = parts(issuer(refresh_ttl=3600).refresh("alice", "s1", NOW, "t1"))
+    """A refresh token names its user and its generation, and has no role, scope or other claim."""
+    header, body = parts(issuer(refresh_ttl=3600).refresh("alice", "s1", NOW, "t1", generation=7))
     assert header == {"alg": "HS256", "kid": REFRESH_KEY.kid, "typ": "refresh+jwt"}
     assert body == {
         "iss": ISSUER,
@@ -90,6 +90,7 @@ def test_refresh_token() -> None:
         "jti": "t1",
         "iat": NOW,
         "exp": NOW + 3600,
+        "gen": 7,
     }
 
 
@@ -214,6 +215,15 @@ def test_seal() -> None:
     assert unseal(b"used", sealed) == b"successor"
     assert unseal(b"other", sealed) is None
     assert unseal(b"", sealed) is None
+
+
+def test_a_seal_for_one_client() -> None:
+    """It is opened for this client only, and does not contain the client."""
+    sealed = seal(b"used", b"successor", NONCE, b"192.0.2.1 browser")
+    assert b"192.0.2.1" not in sealed
+    assert unseal(b"used", sealed, b"192.0.2.1 browser") == b"successor"
+    for other in (b"192.0.2.2 browser", b"192.0.2.1 browse", b""):
+        assert unseal(b"used", sealed, other) is None
 
 
 @pytest.mark.parametrize(

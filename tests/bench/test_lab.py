@@ -32,7 +32,7 @@ def test_unset_mark_is_an_error() -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.iterdir()))
 def test_every_template_can_be_filled(name: str, tmp_path: Path) -> None:
     """The suite has a value for every mark in every template."""
-    names = ["PORT", "NAME", "SESSION", "ADMIN", "STORE", "REDIS_LINE", "DRAIN"]
+    names = ["PORT", "NAME", "SESSION", "ADMIN", "STORE", "REDIS_LINE", "DRAIN", "SESSIONS"]
     names += ["FIRST", "FIRST_ADMIN", "SECOND", "SECOND_ADMIN", "APP"]
     own = dict.fromkeys(names, "x")
     path = Lab(Children(tmp_path)).fill(name, "filled", own)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-TIMES = (b"seen", b"current")  # contain the time of writing
+TIMES = (b"seen", b"current:0")  # contain the time of writing
 
 
 def test_command_is_in_redis_wire_form() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import cold, listings, many, near, revocation
+from bench import cold, listings, many, near, refreshes, revocation
 from bench.counters import Counters
 from bench.load import Load
 from bench.outcome import Outcome, at_most, outcome_table
@@ -111,6 +111,27 @@ def test_revocation_bars() -> None:
     bad = revocation.Stretch(late, bystander=0.01, logins=500)
     assert held(revocation.judge(good, good)) == [True, True, True, True]
     assert held(revocation.judge(good, bad)) == [True, False, False, False]
+
+
+def test_refreshes_hold_if_redis_does_not_grow() -> None:
+    """The bar is missed by 10 KiB more, by what stays, and by a run without refreshes."""
+
+    def judged(number: int, after: int, later: int) -> list[bool]:
+        return held(refreshes.judge_refreshes(refreshes.Refreshed(number, 0, 2000, after, later)))
+
+    assert judged(60, 8000, 2000) == [True, True]
+    assert judged(60, 2000 + 10 * 1024, 2000) == [False, True]
+    assert judged(60, 8000, 4000) == [True, False]
+    assert judged(0, 2000, 2000) == [False, True]
+
+
+def test_logins_left_are_exactly_the_limit() -> None:
+    """More keys of any kind, fewer of them, or tokens that are still accepted miss the bar."""
+    kept = {"sid": 100, "token": 100, "refresh": 100}
+    assert held(refreshes.judge_logins(kept, 100)) == [True]
+    assert held(refreshes.judge_logins(kept | {"token": 101}, 100)) == [False]
+    assert held(refreshes.judge_logins(dict.fromkeys(kept, 99), 99)) == [False]
+    assert held(refreshes.judge_logins(kept, 101)) == [False]
 
 
 def listed(requests: int, failed: int = 0) -> Load:

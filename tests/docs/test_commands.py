@@ -182,7 +182,7 @@ def test_a_login_is_found(printed: dict[str, str]) -> None:
     """The commands count, list and show a user's logins."""
     tokens, logins, *fields, ttl = _of(printed, "redis ZCARD").splitlines()
     assert int(tokens) == int(logins) == 1
-    assert "current" in fields
+    assert "current:0" in fields
     assert 0 < int(ttl) <= 7 * 86400
 
 

@@ -173,6 +173,7 @@ async def scene(*, keep: bool = True, clock: bool = False) -> AsyncIterator[Scen
         upstream = await running.enter_async_context(ScriptedUpstream(keep=False))
         settings = {
             "session_store": "redis",
+            "max_sessions": 0,  # the traffic logs in all the time, as one user
             "redis_host": "127.0.0.1",
             "redis_password": PASSWORD,
             "access_token_expiry": "1h",

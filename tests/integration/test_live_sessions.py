@@ -70,6 +70,7 @@ def shared(redis: RedisServer) -> dict[str, Any]:
         "redis_host": "127.0.0.1",
         "redis_port": redis.port,
         "redis_timeout": 1.0,
+        "refresh_min_interval": 0,
         "routes": ROUTES,
     }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from msgspec.structs import replace
 
-from sidecar.api.grants import ClientInfo, issue_pair, new_login
+from sidecar.api.grants import ClientInfo, UsedToken, issue_pair, new_login
 from sidecar.auth.decision import Allow
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
@@ -64,10 +64,11 @@ class Lasting:
         self.tasks = Tasks()
         self.live = SessionWatcher(gate, store, self.tasks, clock=clock, sleep=clock.sleep)
         self.store, self.sid = store, login.sid
+        assert pair.grant.refresh is not None
         self.next = issue_pair(
             *(issuer, login, client, clock.now + 1),
             session_key=SessionKey.SHA256,
-            replaces=pair.grant.session.id,
+            after=UsedToken(pair.grant.refresh_id or "", pair.grant.refresh),
         ).grant
         self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp, local=True)
         self.ended: list[str] = []

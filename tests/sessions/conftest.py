@@ -87,10 +87,15 @@ async def local_subject(clock: Clock) -> AsyncIterator[Subject]:
     yield Subject(LocalStore(clock), clock, forward)
 
 
+def make_redis_store(client: Redis, clock: Callable[[], float]) -> RedisStore:
+    """A Redis store on a client."""
+    return RedisStore(client, Metrics(), MAC, clock=clock, timeout=PATIENT)
+
+
 @asynccontextmanager
 async def redis_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
     """A Redis store on a client."""
-    store = RedisStore(client, Metrics(), MAC, clock=clock, timeout=PATIENT)
+    store = make_redis_store(client, clock)
 
     async def forward(seconds: float) -> None:
         await let_pass(seconds, clock, client)
@@ -102,7 +107,7 @@ async def redis_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
 @asynccontextmanager
 async def tiered_subject(client: Redis, clock: Clock) -> AsyncIterator[Subject]:
     """A tiered store over a Redis store on a client."""
-    remote = RedisStore(client, Metrics(), MAC, clock=clock, timeout=PATIENT)
+    remote = make_redis_store(client, clock)
     store = TieredStore(
         remote, Breaker(), Metrics(), clock=clock, monotonic=clock, sleep=clock.sleep
     )

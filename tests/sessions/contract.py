@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from sidecar.auth.session import Grant, RefreshRecord, Session
+from sidecar.auth.session import USED_KEPT, Grant, RefreshRecord, Session
 from sidecar.errors import StoreUnavailable
 from tests.peers.clock import START
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ACCESS_TTL: Final = 900.0
 REFRESH_TTL: Final = 7 * 86400.0
+USED_TTL: Final = 15.0
 _NUMBERS: Final = count(1)
 
 
@@ -69,11 +70,19 @@ class Subject:
                 raise
             return None
 
+    async def repeats(self, refresh_id: str, used: RefreshRecord) -> int | None:
+        """Count a repeat. None also if only the unavailable store could have the record."""
+        try:
+            return await self.store.count_repeat(refresh_id, used)
+        except StoreUnavailable:
+            if not self.alone:
+                raise
+            return None
+
     async def refresh(self, grant: Grant) -> Grant | None:
         """Claim the refresh token and write its successor; None if the login was ended."""
         assert grant.refresh is not None
-        used = replace(grant.refresh, used_at=self.clock.now, sealed=token_bytes())
-        before = await self.claim(grant.refresh_id, used)
+        before = await self.claim(grant.refresh_id, used_of(grant, self.clock.now))
         if before is None or before.used_at is not None:
             return None
         successor = successor_of(grant, self.clock.now)
@@ -96,14 +105,30 @@ def new_login(now: float = START, sub: str = "alice", *, cookie: bool = False) -
     return grant if cookie else _with_refresh(grant, number, now)
 
 
+def used_of(grant: Grant, now: float) -> RefreshRecord:
+    """The record of this grant's refresh token after a use now, with a seal that is unique."""
+    assert grant.refresh is not None
+    return replace(grant.refresh, used_at=now, exp=now + USED_TTL, sealed=token_bytes())
+
+
 def successor_of(grant: Grant, now: float) -> Grant:
     """The grant of a refresh that continues the login of `grant`."""
+    assert grant.refresh is not None
     number = next(_NUMBERS)
     session = replace(grant.session, id=f"{number:064x}", exp=now + ACCESS_TTL)
-    return _with_refresh(Grant(session=session, replaces=grant.session.id), number, now)
+    chain = (grant.refresh_id or "", *grant.refresh.previous)
+    successor = Grant(
+        session=session,
+        replaces=grant.session.id,
+        discards=chain[USED_KEPT] if len(chain) > USED_KEPT else None,
+    )
+    generation = grant.generation + 1
+    return _with_refresh(successor, number, now, generation, chain[:USED_KEPT])
 
 
-def _with_refresh(grant: Grant, number: int, now: float) -> Grant:
+def _with_refresh(
+    grant: Grant, number: int, now: float, generation: int = 0, previous: tuple[str, ...] = ()
+) -> Grant:
     session = grant.session
     record = RefreshRecord(
         sid=session.sid,
@@ -112,5 +137,8 @@ def _with_refresh(grant: Grant, number: int, now: float) -> Grant:
         exp=now + REFRESH_TTL,
         token_id=session.id,
         claims=session.claims,
+        generation=generation,
+        issued=now,
+        previous=previous,
     )
     return replace(grant, refresh_id=f"refresh-{number}", refresh=record)

@@ -9,7 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.sessions.listing import position_of
-from tests.sessions.contract import ACCESS_TTL, REFRESH_TTL, new_login, successor_of
+from tests.sessions.contract import (
+    ACCESS_TTL,
+    REFRESH_TTL,
+    USED_TTL,
+    new_login,
+    successor_of,
+    used_of,
+)
 
 if TYPE_CHECKING:
     from sidecar.auth.session import Grant, RefreshRecord
@@ -92,13 +99,124 @@ async def test_one_of_many_concurrent_claims_wins(subject: Subject) -> None:
 
 
 async def test_a_used_refresh_token_is_remembered(subject: Subject) -> None:
-    """After a rotation the used record remains, so that a later reuse is recognised as theft."""
+    """After a rotation the used record remains for a while, so that a racing client is answered."""
     grant = await subject.login()
     assert await subject.refresh(grant) is not None
     assert await subject.refresh(grant) is None
     record = await subject.record(grant.refresh_id)
     assert record is not None
     assert record.used_at == subject.clock.now
+
+
+async def test_a_used_record_disappears(subject: Subject) -> None:
+    """Its own expiry ends it. The login's generation still shows that the token was used."""
+    grant = await subject.login()
+    assert await subject.store.generation_of(grant.session.sid) == 0
+    successor = await subject.refresh(grant)
+    assert successor is not None
+    await subject.forward(USED_TTL + 1)
+    assert await subject.record(grant.refresh_id) is None
+    assert await subject.store.generation_of(grant.session.sid) == 1
+    assert await subject.refresh(grant) is None
+    assert await subject.record(successor.refresh_id) == successor.refresh
+
+
+async def test_an_unused_record_does_not_disappear(subject: Subject) -> None:
+    """A claim whose successor was never written costs no other token its record."""
+    grant, other = await subject.login(), await subject.login()
+    await subject.claim(grant.refresh_id, used_of(grant, subject.clock.now))
+    await subject.forward(USED_TTL + 1)
+    assert await subject.record(grant.refresh_id) is None
+    assert await subject.store.generation_of(grant.session.sid) == 0
+    assert await subject.record(other.refresh_id) == other.refresh
+
+
+async def test_two_used_records_of_a_login_are_kept(subject: Subject) -> None:
+    """However fast a login is refreshed, it has two used records at most."""
+    grants = [await subject.login()]
+    for _ in range(4):
+        successor = await subject.refresh(grants[-1])
+        assert successor is not None
+        grants.append(successor)
+    records = [await subject.record(grant.refresh_id) for grant in grants]
+    assert [record is not None and record.used_at is None for record in records].count(True) == 1
+    assert [record is not None for record in records] == [False, False, True, True, True]
+
+
+async def test_the_generation_of_a_login_that_has_ended(subject: Subject) -> None:
+    """It is None, as for a login that was never known."""
+    successor = await subject.refresh(await subject.login())
+    assert successor is not None
+    await subject.store.revoke_session(successor.session.sid)
+    assert await subject.store.generation_of(successor.session.sid) is None
+
+
+async def test_a_late_write_changes_nothing(subject: Subject) -> None:
+    """A grant that arrives after its own successor takes no effect, and brings nothing back."""
+    first = await subject.login()
+    second = await subject.refresh(first)
+    assert second is not None
+    third = await subject.refresh(second)
+    assert third is not None
+    for late in (second, first):
+        assert not await subject.store.write(late)
+        assert await subject.found(late.session.id) is None
+    assert await subject.store.generation_of(first.session.sid) == 2
+    assert await subject.found(third.session.id) == third.session
+    assert await subject.record(third.refresh_id) == third.refresh
+    record = await subject.record(second.refresh_id)
+    assert record is not None
+    assert record.used_at is not None
+    await subject.forward(USED_TTL + 1)
+    assert not await subject.store.write(second)
+    assert await subject.record(second.refresh_id) is None
+    assert await subject.refresh(third) is not None
+
+
+async def test_a_login_has_one_grant_of_a_generation(subject: Subject) -> None:
+    """A second, different successor takes no effect, in whatever order both are written."""
+    grant = await subject.login()
+    first, second = (successor_of(grant, subject.clock.now) for _ in range(2))
+    assert await subject.store.write(first)
+    assert not await subject.store.write(second)
+    assert await subject.store.write(first)
+    assert await subject.found(second.session.id) is None
+    assert await subject.record(second.refresh_id) is None
+    assert await subject.found(first.session.id) == first.session
+    assert await subject.record(first.refresh_id) == first.refresh
+
+
+async def test_repeats_are_counted(subject: Subject) -> None:
+    """Each repeat of a used token adds one, until its record expires."""
+    grant = await subject.login()
+    used_record = used_of(grant, subject.clock.now)
+    await subject.claim(grant.refresh_id, used_record)
+    assert grant.refresh_id is not None
+    counted = await asyncio.gather(
+        *(subject.store.count_repeat(grant.refresh_id, used_record) for _ in range(5))
+    )
+    assert sorted(filter(None, counted)) == [1, 2, 3, 4, 5]
+    await subject.forward(USED_TTL + 1)
+    assert await subject.repeats(grant.refresh_id, used_record) is None
+    assert await subject.record(grant.refresh_id) is None
+
+
+async def test_login_times(subject: Subject) -> None:
+    """They are those of logins, not of refreshes, and only read if there are too many."""
+    began = {}
+    for _ in range(3):
+        grant = await subject.login()
+        began[grant.session.sid] = subject.clock.now
+        await subject.forward(10)
+        await subject.refresh(grant)
+    await subject.login("bob")
+    assert await subject.store.login_times("alice", above=3) == {}
+    assert await subject.store.login_times("alice", above=2) == began
+    ended = next(iter(began))
+    await subject.store.revoke_session(ended)
+    del began[ended]
+    assert await subject.store.login_times("alice", above=1) == began
+    assert await subject.store.login_times("carol", above=0) == {}
 
 
 async def test_writing_twice_is_writing_once(subject: Subject) -> None:

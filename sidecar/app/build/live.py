@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.api.guesses import GuessLimits
 from sidecar.api.redirects import parse_origin
+from sidecar.api.refresh_policy import GraceClient, RefreshPolicy
 from sidecar.api.requests import BODY_LIMIT, BODY_TIMEOUT
 from sidecar.api.services import LiveConfig
+from sidecar.api.session_limit import SessionLimit
 from sidecar.app.build.components import make_head_limits
 from sidecar.app.build.pages import error_pages, login_url, make_sign_in_page
 from sidecar.app.build.trust import make_verifier
@@ -37,6 +39,15 @@ def make_live_config(settings: Settings, components: Components, foreign: KeyRin
         sign_in=make_sign_in_page(settings),
         trusted_proxies=settings.trusted_proxies,
         guesses=make_guess_limits(settings),
+        refreshing=RefreshPolicy(
+            grace=settings.refresh_grace,
+            client=GraceClient(settings.refresh_grace_client),
+            repeats=settings.refresh_grace_repeats,
+            min_interval=settings.refresh_min_interval,
+        ),
+        session_limit=SessionLimit(
+            most=settings.max_sessions, refuse=settings.max_sessions_reached == "refuse"
+        ),
     )
 
 

@@ -129,6 +129,10 @@ class KnownSessions:
             return None
         return record
 
+    def is_sid_ended(self, sid: str) -> bool:
+        """Whether the login under this sid was ended here."""
+        return self.tombstones.is_login_ended(sid, "", float("inf"), self._clock())
+
     def is_grant_ended(self, grant: Grant) -> bool:
         """Whether a grant's login was ended here."""
         session = grant.session
@@ -141,11 +145,12 @@ class KnownSessions:
         return self.tombstones.is_login_ended(info.sid, info.sub, info.created, self._clock())
 
     def write_local(self, grant: Grant) -> bool:
-        """Keep a grant that Redis did not accept. False if its login was ended here."""
+        """Keep a grant that Redis did not accept. False if its login has ended, or is ahead."""
         if self.is_grant_ended(grant):
             return False
         # A caller that continues a login has claimed its refresh token, so the login exists.
-        self.local_only.put(grant, adopt=grant.replaces is not None)
+        if not self.local_only.put(grant, adopt=grant.replaces is not None):
+            return False
         self.cached.drop(grant.session.sid)
         if grant.replaces is not None:
             self._bury(grant.replaces)  # Redis may still hold it
@@ -181,6 +186,7 @@ class KnownSessions:
         record = self.record_unless_ended(self.cached.refresh_record(refresh_id))
         if record is not None and record.used_at is None:
             self.local_only.put_refresh(refresh_id, used)  # overrides the live record in Redis
+            self.cached.claim(refresh_id, used)  # must not count as live once `used` has expired
         return record
 
     def restore(self, entry: Entry) -> None:

@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING
 from sidecar.sessions.listing import PAGE, page_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sidecar.auth.session import SessionInfo
     from sidecar.sessions.listing import Position
-    from sidecar.sessions.memory.by_user import ByUser
     from sidecar.sessions.memory.login import Login
+    from sidecar.sessions.memory.login_table import LoginTable
 
 
 class LocalListings:
     """Reads a store's `logins` by sid and by user. `clock` returns seconds since the epoch."""
 
-    __slots__ = ("_clock", "_logins", "_users")
+    __slots__ = ("_clock", "_logins")
 
-    def __init__(
-        self, logins: Mapping[str, Login], users: ByUser, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, logins: LoginTable, clock: Callable[[], float]) -> None:
         self._logins = logins
-        self._users = users
         self._clock = clock
 
     def __repr__(self) -> str:
@@ -39,7 +36,7 @@ class LocalListings:
 
     def listing(self, sub: str) -> list[SessionInfo]:
         """All of the user's live logins, in no order; without waiting."""
-        return [login.info() for login in self._users.of(sub) if self._is_listed(login)]
+        return [login.info() for login in self._logins.of(sub) if self._is_listed(login)]
 
     async def login_of(self, sub: str, sid: str) -> SessionInfo | None:
         """The login under this sid if it is one of the user's live logins."""
@@ -50,6 +47,11 @@ class LocalListings:
     ) -> list[SessionInfo]:
         """The first `limit` of the user's live logins after this position, newest first."""
         return page_of(self.listing(sub), after, limit)
+
+    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
+        """When each of the user's live logins began, by sid; empty unless more than `above`."""
+        began = {info.sid: info.created for info in self.listing(sub)}
+        return began if len(began) > above else {}
 
     def _is_listed(self, login: Login) -> bool:
         """Whether it is live, and a login: a foreign session has no sid."""

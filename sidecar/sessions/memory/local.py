@@ -7,14 +7,13 @@ knows nothing of Redis.
 from __future__ import annotations
 
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from sidecar.auth.session import USED_KEPT
 from sidecar.sessions.coherence import ignore_change
-from sidecar.sessions.memory.by_user import ByUser
-from sidecar.sessions.memory.expiry import ExpiryQueue
 from sidecar.sessions.memory.listings import LocalListings
 from sidecar.sessions.memory.login import Login
+from sidecar.sessions.memory.login_table import LoginTable
 from sidecar.sessions.memory.refresh_records import RefreshRecords
 from sidecar.sessions.revocation.denylist import LocalRevocations, OwnTokens, RevocationTable
 
@@ -25,17 +24,15 @@ if TYPE_CHECKING:
 
 HIT: Final = ("local", "hit")
 MISS: Final = ("local", "miss")
-# Used refresh records kept of each login, to recognise theft. Older ones are unknown and refused.
-_USED_KEPT: Final = 16
-_EVICTED_SHARE: Final = 256  # a full store evicts one login in so many
 
 
 class LocalStore:
     """A `SessionStore` of at most `max_sessions` logins, none kept longer than `max_age` seconds.
 
-    A full store evicts expired logins first, then the oldest. `clock` returns seconds since the
-    epoch; `lookups` counts look-ups by (source, result); `own` gives the revocations that a logout
-    adds to the denylist.
+    A full store evicts expired logins first. After that, a login that begins here evicts the oldest
+    of the user who has the most, and a copy of a login evicts the oldest of all. `clock` returns
+    seconds since the epoch; `lookups` counts look-ups by (source, result); `own` gives the
+    revocations that a logout adds to the denylist.
     """
 
     degraded: Final = False
@@ -44,9 +41,9 @@ class LocalStore:
     transitions: Final[Sequence[Mapping[str, Any]]] = ()
 
     __slots__ = (
-        *("_clock", "_ends", "_logins", "_lookups", "_max_age", "_max_sessions", "_own"),
-        *("_listener", "_refresh", "_tokens", "_users", "revocations"),
-        *("info_of", "listing", "login_of", "sessions_of"),
+        *("_clock", "_logins", "_lookups", "_max_age", "_own"),
+        *("_listener", "_refresh", "_tokens", "revocations"),
+        *("info_of", "listing", "login_of", "login_times", "sessions_of"),
     )
 
     def __init__(
@@ -59,7 +56,6 @@ class LocalStore:
         own: OwnTokens | None = None,
     ) -> None:
         self._clock = clock
-        self._max_sessions = max_sessions
         self._max_age = max_age
         self._own = OwnTokens() if own is None else own
         self._listener: Callable[[str | None], None] = ignore_change
@@ -67,18 +63,17 @@ class LocalStore:
         self._lookups = {} if lookups is None else lookups
         self._lookups.setdefault(HIT, 0)
         self._lookups.setdefault(MISS, 0)
-        self._logins: dict[str, Login] = {}  # oldest first
+        self._logins = LoginTable(max_sessions)
         self._tokens: dict[str, Login] = {}
-        self._users = ByUser()
-        listings = LocalListings(self._logins, self._users, clock)
+        listings = LocalListings(self._logins, clock)
         self.info_of, self.login_of = listings.info_of, listings.login_of
         self.listing, self.sessions_of = listings.listing, listings.sessions_of
-        self._refresh = RefreshRecords(max_sessions * (_USED_KEPT + 1))
-        self._ends = ExpiryQueue()  # of logins
+        self.login_times = listings.login_times
+        self._refresh = RefreshRecords(max_sessions * (USED_KEPT + 1))
 
     def __repr__(self) -> str:
         return (
-            f"<LocalStore {len(self._logins)} of {self._max_sessions} logins,"
+            f"<LocalStore {len(self._logins)} of {self._logins.limit} logins,"
             f" {len(self._refresh)} refresh records>"
         )
 
@@ -93,7 +88,7 @@ class LocalStore:
         return {
             "kind": "local",
             "logins": len(self._logins),
-            "max_sessions": self._max_sessions,
+            "max_sessions": self._logins.limit,
             "refresh_records": len(self._refresh),
         }
 
@@ -146,8 +141,12 @@ class LocalStore:
         if login is None:
             if grant.replaces is not None and not adopt:
                 return False
-            login = self._begin(grant.session, now)
-            login.adopted = adopt
+            login = self._begin(grant.session, now, adopted=adopt)
+        elif grant.generation < login.generation or (
+            grant.generation == login.generation != 0 and grant.session.id != login.session.id
+        ):
+            return False  # the login has continued without this grant
+        login.generation = grant.generation
         self._continue(login, grant.session, now)
         login.user_agent = grant.user_agent or login.user_agent
         login.address = grant.address or login.address
@@ -155,7 +154,8 @@ class LocalStore:
         if grant.refresh_id is not None and grant.refresh is not None:
             login.refresh_id = grant.refresh_id
             self.put_refresh(grant.refresh_id, grant.refresh)
-        self._end_at(login, grant.refresh.exp if grant.refresh else grant.session.exp, now)
+        until = grant.refresh.exp if grant.refresh else grant.session.exp
+        self._logins.end_at(login, self._capped(until, now))
         return True
 
     @property
@@ -165,32 +165,33 @@ class LocalStore:
 
     def clear(self) -> None:
         """Remove every session and every refresh record."""
-        for key in list(self._logins):
-            self.drop(key)
+        for login in self._logins.everything():
+            self.drop(login.key)
         self._refresh.clear()
-        self._ends.clear()
 
     def remember(self, session: Session) -> Login | None:
         """Keep a session that another store holds. None if a newer token of its login is known."""
         now = self._clock()
         key = session.sid or session.id
-        login = self._logins.pop(key, None)
+        login = self._logins.get(key)
         if login is None:
-            login = self._begin(session, now)
-            login.adopted = True
+            login = self._begin(session, now, adopted=True)
         else:
-            self._logins[key] = login  # the login seen last is the last to be evicted
+            self._logins.move_to_end(login)  # the login seen last is the last to be evicted
             if login.session.exp > session.exp:
                 return None
         self._continue(login, session, now)
         login.seen = now
-        until = max(login.until, session.exp)
-        self._end_at(login, until, now)
+        self._logins.end_at(login, self._capped(max(login.until, session.exp), now))
         return login
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None."""
         return self.refresh_record(refresh_id)
+
+    async def generation_of(self, sid: str) -> int | None:
+        """How often a live login has been refreshed, or None."""
+        return login.generation if (login := self.login(sid)) else None
 
     def refresh_record(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None; without waiting."""
@@ -213,10 +214,18 @@ class LocalStore:
         self.put_refresh(refresh_id, used)
         login = self._logins.get(record.sid)
         if login is not None:
-            for old in login.used[: -_USED_KEPT + 1]:
+            for old in login.used[: -USED_KEPT + 1]:
                 self._refresh.discard(old)
-            login.used = (*login.used[-_USED_KEPT + 1 :], refresh_id)
+            login.used = (*login.used[-USED_KEPT + 1 :], refresh_id)
         return record
+
+    async def count_repeat(self, refresh_id: str, used: RefreshRecord) -> int | None:
+        """Count a repeat of a used token. Returns how many there were; None if it is unknown."""
+        return self.repeated(refresh_id)
+
+    def repeated(self, refresh_id: str) -> int | None:
+        """Count a repeat, without waiting."""
+        return self._refresh.count_repeat(refresh_id, self._clock())
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login. True if it existed."""
@@ -225,14 +234,13 @@ class LocalStore:
 
     def drop(self, key: str) -> bool:
         """Remove one login, without waiting or a revocation. True if it was live."""
-        login = self._logins.pop(key, None)
+        login = self._logins.remove(key)
         if login is None:
             return False
         session = login.session
         self._tokens.pop(session.id, None)
         for refresh_id in (login.refresh_id or "", *login.used):
             self._refresh.discard(refresh_id)
-        self._users.remove(session.sub, key)
         self._listener(session.id)
         return login.until > self._clock()
 
@@ -255,7 +263,7 @@ class LocalStore:
 
     def drop_user(self, sub: str) -> list[str]:
         """Remove every login of a user. Returns the sids of those that were live."""
-        return [login.key for login in self._users.of(sub) if self.drop(login.key)]
+        return [login.key for login in self._logins.of(sub) if self.drop(login.key)]
 
     async def close(self) -> None:
         """Do nothing: the store holds no connections."""
@@ -267,30 +275,24 @@ class LocalStore:
     def sweep(self, now: float) -> int:
         """Remove every login that has expired. The cost is proportional to the number returned."""
         removed = 0
-        while (key := self._ends.pop_due(now)) is not None:
-            login = self._logins.get(key)
-            if login is not None and login.until > now:
-                self._ends.add(login.until, key)  # it was extended
-            elif login is not None:
-                self.drop(key)
-                removed += 1
+        for login in self._logins.ended(now):
+            self.drop(login.key)
+            removed += 1
         return removed
 
     def _login(self, sid: str, now: float) -> Login | None:
         login = self._logins.get(sid)
         return login if login is not None and login.until > now else None
 
-    def _begin(self, session: Session, now: float) -> Login:
-        key = session.sid or session.id
-        self.drop(key)  # an expired login that is not swept yet
-        if len(self._logins) >= self._max_sessions:
+    def _begin(self, session: Session, now: float, *, adopted: bool) -> Login:
+        self.drop(session.sid or session.id)  # an expired login that is not swept yet
+        if len(self._logins) >= self._logins.limit:
             self.sweep(now)
-        if len(self._logins) >= self._max_sessions:
-            # Several at once: finding a dict's first key walks over all keys deleted before it.
-            for oldest in list(islice(self._logins, len(self._logins) // _EVICTED_SHARE + 1)):
-                self.drop(oldest)
-        login = self._logins[key] = Login(session)
-        self._users.add(session.sub, login)
+        # A copy can be read again, so the copies that were used last are worth the most.
+        for evicted in self._logins.surplus(spread=not adopted):
+            self.drop(evicted.key)
+        login = Login(session, adopted=adopted)
+        self._logins.add(login)
         return login
 
     def _continue(self, login: Login, session: Session, now: float) -> None:
@@ -302,14 +304,6 @@ class LocalStore:
         login.epoch = None
         login.token_until = self._capped(session.exp, now)
         self._tokens[session.id] = login
-
-    def _end_at(self, login: Login, until: float, now: float) -> None:
-        is_new = login.until == 0.0
-        login.until = self._capped(until, now)
-        if is_new:  # one entry for each login: `sweep` reads a later end when this entry is due
-            self._ends.add(login.until, login.key)
-            if len(self._ends) > 2 * len(self._logins) + 64:
-                self._ends.replace_all((each.until, each.key) for each in self._logins.values())
 
     def _capped(self, until: float, now: float) -> float:
         return until if self._max_age is None else min(until, now + self._max_age)

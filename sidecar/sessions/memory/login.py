@@ -21,6 +21,7 @@ class Login(msgspec.Struct, eq=False, gc=False):
     confirmed: float = 0.0  # when Redis last confirmed it, in monotonic seconds
     until: float = 0.0
     refresh_id: str | None = None
+    generation: int = 0  # that of its last grant
     used: tuple[str, ...] = ()  # ids of its used refresh tokens, the oldest first
     user_agent: str = ""
     address: str = ""

@@ -21,9 +21,9 @@ from sidecar.auth.denylist import (
 )
 from sidecar.auth.session import Unreadable
 from sidecar.auth.value_mac import Purpose
+from sidecar.sessions.redis.answers import checked
 from sidecar.sessions.redis.batches import LookupBatcher
 from sidecar.sessions.redis.faults import RedisUnavailable
-from sidecar.sessions.redis.keyspace import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sidecar.sessions.memory.windows import Count
+from sidecar.sessions.redis.answers import checked
 from sidecar.sessions.redis.faults import RedisUnavailable
-from sidecar.sessions.redis.keyspace import checked
 from sidecar.sessions.redis.link import RedisLink
 
 if TYPE_CHECKING:

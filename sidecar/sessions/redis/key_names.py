@@ -7,9 +7,21 @@ refresh ids are hashes or tokens, which no two realms share.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from sidecar.auth.session import Grant
 
 DEFAULT_PREFIX: Final = "session:"
+
+
+class GrantKeys(NamedTuple):
+    """The keys to which a grant is written."""
+
+    token: bytes
+    refresh: bytes
+    login: bytes
+    user: bytes
 
 
 class KeyNames:
@@ -45,6 +57,15 @@ class KeyNames:
     def user(self, sub: str | bytes) -> bytes:
         """The key of the sorted set of a user's logins."""
         return self._user + octets(sub)
+
+    def of_grant(self, grant: Grant) -> GrantKeys:
+        """The keys to which a grant is written; without a refresh token, `refresh` is unused."""
+        return GrantKeys(
+            self.token(grant.session.id),
+            self.refresh(grant.refresh_id or ""),
+            self.login(grant.session.sid),
+            self.user(grant.session.sub),
+        )
 
     def revocation(self, name: str) -> bytes:
         """The key of a revocation."""

@@ -7,33 +7,36 @@ repeat. Knows no connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from sidecar.auth.session import encode_refresh, encode_session
 from sidecar.auth.value_mac import Purpose
 from sidecar.sessions.redis import login_hash
+from sidecar.sessions.redis.answers import (
+    checked,
+    clear_other_kinds,
+    fields_in,
+    flush_in_cluster,
+    is_of_another_kind,
+)
 from sidecar.sessions.redis.faults import Fault, classify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from redis.asyncio import Redis
 
     from sidecar.auth.session import Grant, SessionInfo
-    from sidecar.sessions.redis.key_names import KeyNames
+    from sidecar.sessions.redis.key_names import GrantKeys, KeyNames
     from sidecar.sessions.redis.login_hash import CurrentGrant
     from sidecar.sessions.redis.stored_values import StoredValues
-
-T = TypeVar("T")
 
 # The fields of a refresh token's hash. HSETNX on `used` is the claim.
 RECORD: Final = "record"
 USED: Final = "used"
-
-_LOGIN_AND_CURRENT: Final = [login_hash.LOGIN, login_hash.CURRENT]
+REPEATS: Final = "repeats"
 
 # How many of a user's logins one step of a logout of all sessions ends.
 LISTED: Final = 100
@@ -64,39 +67,67 @@ class Keyspace:
         answers: list[Any] = await redis.mget(list(map(self.names.token, token_ids)))
         return answers
 
-    async def write(self, grant: Grant, redis: Redis) -> bool:
-        """Write a grant. If the login it continues was ended, delete it again and return False."""
-        session, names = grant.session, self.names
-        login, user = names.login(session.sid), names.user(session.sub)
-        refresh = names.refresh(grant.refresh_id or "")
+    async def write(self, grant: Grant, redis: Redis) -> tuple[bool, bool]:
+        """Write a grant. Returns whether it took effect, and whether its refresh token is used.
+
+        It takes no effect, and is deleted again, if the login was ended or has continued with
+        another grant. The record of a used token now lives as long as that of a live one.
+        """
+        session, keys = grant.session, self.names.of_grant(grant)
         try:
-            live = await self._put(grant, login, user, refresh, redis)
+            fields, used = await self._put(grant, keys, redis)
         except ResponseError as error:
             if classify(error) is not Fault.WRONG_TYPE:
                 raise
-            await _clear({login: b"hash", user: b"zset", refresh: b"hash"}, redis)
-            live = await self._put(grant, login, user, refresh, redis)
-        if not live:
+            kinds = {keys.login: b"hash", keys.user: b"zset", keys.refresh: b"hash"}
+            await clear_other_kinds(kinds, redis)
+            fields, used = await self._put(grant, keys, redis)
+        found = login_hash.grants_in(fields, keys.login, self._values.verify)
+        if login_hash.LOGIN not in fields or not found:
             async with redis.pipeline(transaction=False) as pipe:
-                for key in (names.token(session.id), refresh, login):
+                for key in (keys.token, keys.refresh, keys.login):
                     pipe.delete(key)
-                pipe.zrem(user, session.sid)
+                pipe.zrem(keys.user, session.sid)
                 checked(await pipe.execute(raise_on_error=False))
-        return live
+            return False, False
+        if found[1:]:
+            await self._forget(found[1:], keys.login, redis)
+        if found[0].token == session.id:
+            return True, used
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.delete(keys.token)
+            if not used:  # if it is, the login has continued with it
+                pipe.delete(keys.refresh)
+            pipe.pexpire(keys.login, self._life(found[0].exp))  # this grant may have changed it
+            pipe.zadd(keys.user, {session.sid: found[0].exp})
+            checked(await pipe.execute(raise_on_error=False))
+        return False, used
+
+    async def _forget(self, grants: Sequence[CurrentGrant], login: bytes, redis: Redis) -> None:
+        """Delete what earlier grants of a login issued, and their fields."""
+        async with redis.pipeline(transaction=False) as pipe:
+            for each in grants:
+                pipe.delete(self.names.token(each.token))
+            checked(await flush_in_cluster(pipe, redis))
+            for each in grants:
+                pipe.hdel(login, login_hash.current_field(each.generation))
+            checked(await pipe.execute(raise_on_error=False))
 
     async def _put(
-        self, grant: Grant, login: bytes, user: bytes, refresh: bytes, redis: Redis
-    ) -> bool:
-        """Write all of a grant. True if its login was live after the login's hash was written.
+        self, grant: Grant, keys: GrantKeys, redis: Redis
+    ) -> tuple[dict[str, bytes], bool]:
+        """Write all of a grant. Returns the login's fields, and whether the token is used.
 
         The credentials are written before the hash that names them. A logout deletes the hash's
-        `login` field: if it does so after the check here, it finds the credentials in `current`;
-        if it did so before, the check here notices.
+        `login` field: if it does so after the check of the fields here, it finds the credentials
+        in `current:*`; if it did so before, the check here notices.
         """
-        session, now = grant.session, self._clock()
-        sign, token = self._values.sign, self.names.token(session.id)
+        session, now, sign = grant.session, self._clock(), self._values.sign
+        token, refresh, login, user = keys
         until = min((grant.refresh or session).exp, now + self._max_ttl)
         fields: dict[Any, Any] = {**login_hash.fields_of(grant, login, now, until, sign)}
+        current = login_hash.current_field(grant.generation)
+        issued = fields.pop(current)
         value = sign(Purpose.SESSION, token, encode_session(session))
         async with redis.pipeline(transaction=False) as pipe:
             pipe.set(token, value, px=self._life(session.exp))
@@ -104,7 +135,10 @@ class Keyspace:
                 record = encode_refresh(grant.refresh, grant.refresh_id)
                 pipe.hset(refresh, RECORD, sign(Purpose.REFRESH, refresh, record))
                 pipe.pexpire(refresh, self._life(until))
-            checked(await _flush_in_cluster(pipe, redis))
+            checked(await flush_in_cluster(pipe, redis))
+            pipe.hsetnx(login, current, issued)
+            if grant.generation:
+                pipe.hdel(login, login_hash.current_field(grant.generation - 1))
             pipe.hset(login, mapping=fields)
             pipe.pexpire(login, self._life(until))
             pipe.zremrangebyscore(user, "-inf", now)
@@ -113,8 +147,12 @@ class Keyspace:
             pipe.pexpire(user, self._life(now + self._max_ttl))
             if grant.replaces is not None:
                 pipe.delete(self.names.token(grant.replaces))
-            pipe.hexists(login, login_hash.LOGIN)
-            return bool(checked(await pipe.execute(raise_on_error=False))[-1])
+            if grant.discards is not None:
+                pipe.delete(self.names.refresh(grant.discards))
+            pipe.hexists(refresh, USED)
+            pipe.hgetall(login)
+            *_, used, found = checked(await pipe.execute(raise_on_error=False))
+            return fields_in(found), bool(used)
 
     async def read_refresh(
         self, refresh_id: str, redis: Redis
@@ -137,10 +175,26 @@ class Keyspace:
             await redis.delete(key)
         return record, used
 
+    async def expire_refresh(self, refresh_id: str, exp: float, redis: Redis) -> None:
+        """Let the record of a refresh token live until then."""
+        await redis.pexpire(self.names.refresh(refresh_id), self._life(exp))
+
+    async def count_repeat(self, refresh_id: str, exp: float, redis: Redis) -> int | None:
+        """Count a repeat of a used refresh token. None if its record has expired."""
+        key = self.names.refresh(refresh_id)
+        async with redis.pipeline(transaction=True) as pipe:  # one key, so a cluster accepts it
+            pipe.hincrby(key, REPEATS, 1)
+            pipe.hexists(key, RECORD)
+            pipe.pexpire(key, self._life(exp))  # HINCRBY may have created the key
+            repeats, exists, _ = checked(await pipe.execute(raise_on_error=False))
+        if not exists:
+            await redis.delete(key)
+        return int(repeats) if exists else None
+
     async def end(
         self, sids: Sequence[bytes], user: bytes | None, redis: Redis
-    ) -> list[CurrentGrant | None]:
-        """End these logins; safe to repeat. Returns what the last grant of each had issued.
+    ) -> list[list[CurrentGrant]]:
+        """End these logins; safe to repeat. Returns what the grants of each had issued.
 
         Only the keys that a signed value names are deleted with a login.
         """
@@ -150,32 +204,32 @@ class Keyspace:
             for key in keys:
                 # From now on no refresh continues it, and its hash still names its credentials.
                 pipe.hdel(key, login_hash.LOGIN)
-                pipe.hmget(key, _LOGIN_AND_CURRENT)
+                pipe.hgetall(key)
             answers = await pipe.execute(raise_on_error=False)
             logins = [
-                self._login_in(answer, key)[1]
+                login_hash.grants_in(fields_in(answer), key, self._values.verify)
                 for key, answer in zip(keys, answers[1::2], strict=True)
             ]
-            for sid, login in zip(sids, logins, strict=True):
-                if login is not None:
-                    if login.refresh:
-                        pipe.delete(names.refresh(login.refresh))
-                    pipe.delete(names.token(login.token))
-                    pipe.zrem(names.user(login.sub), sid)
+            for sid, grants in zip(sids, logins, strict=True):
+                for grant in grants:
+                    if grant.refresh:
+                        pipe.delete(names.refresh(grant.refresh))
+                    pipe.delete(names.token(grant.token))
+                    pipe.zrem(names.user(grant.sub), sid)
                 if user is not None:  # even if the hash is empty
                     pipe.zrem(user, sid)
-            answers = await _flush_in_cluster(pipe, redis)
+            answers = await flush_in_cluster(pipe, redis)
             for key in keys:
                 pipe.delete(key)
             for answer in answers + await pipe.execute(raise_on_error=False):
                 is_of_another_kind(answer)  # raises any other error
         return logins
 
-    async def token_of(self, sid: bytes, redis: Redis) -> str | None:
-        """The current token id of a login, or None if it has ended."""
+    async def read_current(self, sid: bytes, redis: Redis) -> CurrentGrant | None:
+        """What the last grant of a login issued, or None if the login has ended."""
         key = self.names.login(sid)
-        live, current = self._login_in(await redis.hmget(key, _LOGIN_AND_CURRENT), key)
-        return current.token if live and current is not None else None
+        fields = fields_in(await redis.hgetall(key))
+        return login_hash.live_grant_in(fields, key, self._values.verify)
 
     async def drop_token(self, token_id: str, redis: Redis) -> None:
         """Delete the value under a token id."""
@@ -192,7 +246,7 @@ class Keyspace:
             batch = everything[start : start + LISTED]
             async with redis.pipeline(transaction=False) as pipe:
                 for sid in batch:
-                    pipe.hmget(self.names.login(sid), _LOGIN_AND_CURRENT)
+                    pipe.hgetall(self.names.login(sid))
                 answers = await pipe.execute(raise_on_error=False)
             old += [
                 sid
@@ -211,7 +265,7 @@ class Keyspace:
                 pipe.hgetall(key)
             answers = await pipe.execute(raise_on_error=False)
         infos = (
-            login_hash.info_of(login_hash.text_of(sid), key, _fields(answer), self._values.verify)
+            login_hash.info_of(login_hash.text_of(sid), key, fields_in(answer), self._values.verify)
             for sid, key, answer in zip(sids, keys, answers, strict=True)
         )
         return [info for info in infos if info is not None]
@@ -230,64 +284,9 @@ class Keyspace:
 
     def _began_before(self, before: float, answer: object, key: bytes) -> bool:
         """Whether a login began before a time. True if it has ended or cannot be read."""
-        live, current = self._login_in(answer, key)
-        return not live or current is None or current.created < before
-
-    def _login_in(self, answer: object, key: bytes) -> tuple[bool, CurrentGrant | None]:
-        """Whether a login is live, and what its last grant issued; `answer` is HMGET's."""
-        if is_of_another_kind(answer) or not isinstance(answer, list):
-            return False, None
-        live, stored = answer
-        return live is not None, login_hash.current_in(stored, key, self._values.verify)
+        current = login_hash.live_grant_in(fields_in(answer), key, self._values.verify)
+        return current is None or current.created < before
 
     def _life(self, until: float) -> int:
         """The time to live in milliseconds. Relative, because the pods' clocks differ."""
         return max(1, int(min(until - self._clock(), self._max_ttl) * 1000))
-
-
-def checked(answers: list[T]) -> list[T]:
-    """A pipeline's answers. Raises the first error among them, unchanged.
-
-    The library would add the command to its message, with key and value. A cluster's pipeline also
-    returns connection errors as answers.
-    """
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
-
-
-def is_of_another_kind(answer: object) -> bool:
-    """Whether the answer says that the key holds another type. Raises any other error."""
-    if not isinstance(answer, Exception):
-        return False
-    if classify(answer) is not Fault.WRONG_TYPE:
-        raise answer
-    return True
-
-
-async def _flush_in_cluster(pipe: Any, redis: Redis) -> list[Any]:
-    """In a cluster, execute the pipeline so far. A single server keeps the order anyway."""
-    if not isinstance(redis, RedisCluster):
-        return []
-    answers: list[Any] = await pipe.execute(raise_on_error=False)
-    return answers
-
-
-async def _clear(kinds: Mapping[bytes, bytes], redis: Redis) -> None:
-    """Delete those of these keys that hold another type than the given one."""
-    async with redis.pipeline(transaction=False) as pipe:
-        for key in kinds:
-            pipe.type(key)
-        found = await pipe.execute()
-        for (key, expected), actual in zip(kinds.items(), found, strict=True):
-            if actual not in (expected, b"none"):
-                pipe.delete(key)
-        await pipe.execute()
-
-
-def _fields(answer: object) -> dict[str, bytes]:
-    """A hash's fields. A key of another type has none."""
-    if is_of_another_kind(answer) or not isinstance(answer, dict):
-        return {}
-    return {login_hash.text_of(name): value for name, value in answer.items()}

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sidecar.sessions.listing import page_of
+from sidecar.sessions.listing import PAGE, page_of
 from sidecar.sessions.redis.key_names import octets
 from sidecar.sessions.redis.login_hash import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
 
     from sidecar.auth.session import SessionInfo
     from sidecar.sessions.listing import Position
     from sidecar.sessions.redis.keyspace import Keyspace
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs work on a hash or sorted set, with a deadline."""
+
+    async def __call__(self, work: Callable[[Redis], Awaitable[T]], name: str, absent: T) -> T:
+        """The outcome of `work`, or `absent` if a key holds another type."""
 
 
 class RedisListings:
@@ -51,6 +61,28 @@ class RedisListings:
             infos = await self._keys.read_logins([octets(sid) for _, sid in positions], redis)
             found += [info for info in infos if info.sub == sub]
         return page_of(found, None, limit)
+
+    async def times(self, sub: str, above: int, run: Run) -> dict[str, float]:
+        """When each of a user's live logins began, by sid; empty unless more than `above`.
+
+        Every step is run by itself, because each has a deadline.
+        """
+        nothing: list[bytes] = []
+        sids = await run(partial(self._sids, sub, above), "login count", nothing)
+        began: dict[str, float] = {}
+        for start in range(0, len(sids), PAGE):
+            work = partial(self._keys.read_logins, sids[start : start + PAGE])
+            none: list[SessionInfo] = []
+            infos = await run(work, "login times", none)
+            began |= {info.sid: info.created for info in infos if info.sub == sub}
+        return began if len(began) > above else {}
+
+    async def _sids(self, sub: str, above: int, redis: Redis) -> list[bytes]:
+        """The sids of a user's logins; none unless there are more than `above`."""
+        user, now = self._keys.names.user(sub), self._clock()
+        beyond = await redis.zrevrangebyscore(user, "+inf", now, start=above, num=1)
+        sids: list[Any] = await redis.zrevrangebyscore(user, "+inf", now) if beyond else []
+        return sids
 
     async def _positions(
         self, sub: str, after: Position | None, limit: int, redis: Redis

@@ -28,16 +28,18 @@ VERSION: Final = 1
 
 # The first grant writes `login`, and ending the login deletes it; nothing else touches it. A hash
 # without this field is not a live login. Its value means nothing, because it is never signed again
-# and would outlast a rotation of the secret. Each grant rewrites `current`, and `client` if its
+# and would outlast a rotation of the secret. Each grant has a field of its own, `current:` with its
+# generation, which only the first write of this generation can set; the highest counts, and lower
+# ones are removed. So a late write cannot undo a later one. Each grant rewrites `client` if its
 # client is known. `seen` is only shown, and has no MAC.
 LOGIN: Final = "login"
-CURRENT: Final = "current"
+_CURRENT: Final = "current:"
 CLIENT: Final = "client"
 SEEN: Final = "seen"
 
 
 class CurrentGrant(msgspec.Struct, kw_only=True):
-    """The field `current`: the login, and what its last grant issued.
+    """A field `current:<generation>`: the login, and what this grant issued.
 
     `refresh` is empty for a browser session. Times are in seconds since the epoch; `created` is
     that of the login.
@@ -49,6 +51,7 @@ class CurrentGrant(msgspec.Struct, kw_only=True):
     token: str
     refresh: str
     exp: float
+    generation: int = 0
     v: int = VERSION
 
 
@@ -75,9 +78,10 @@ def fields_of(grant: Grant, key: bytes, now: float, until: float, sign: Sign) ->
         token=session.id,
         refresh=grant.refresh_id or "",
         exp=until,
+        generation=grant.generation,
     )
     fields = {
-        CURRENT: sign(Purpose.CURRENT, key, _ENCODER.encode(current)),
+        current_field(grant.generation): sign(Purpose.CURRENT, key, _ENCODER.encode(current)),
         SEEN: repr(now).encode(),
     }
     if grant.replaces is None:
@@ -88,17 +92,33 @@ def fields_of(grant: Grant, key: bytes, now: float, until: float, sign: Sign) ->
     return fields
 
 
-def current_in(stored: bytes | None, key: bytes, verify: Verify) -> CurrentGrant | None:
-    """The login and what its last grant issued, from the field `current`, or None."""
-    current = _decoded(_CURRENTS, verify(Purpose.CURRENT, key, stored))
-    return current if current is not None and math.isfinite(current.created) else None
+def current_field(generation: int) -> str:
+    """The name of the field of the grant with this generation."""
+    return f"{_CURRENT}{generation}"
+
+
+def grants_in(fields: Mapping[str, bytes], key: bytes, verify: Verify) -> list[CurrentGrant]:
+    """What grants of a login issued, that of the highest generation first; usually only one."""
+    found = (
+        _decoded(_CURRENTS, verify(Purpose.CURRENT, key, stored))
+        for name, stored in fields.items()
+        if name.startswith(_CURRENT)
+    )
+    grants = [each for each in found if each is not None and math.isfinite(each.created)]
+    return sorted(grants, key=lambda each: each.generation, reverse=True)
+
+
+def live_grant_in(fields: Mapping[str, bytes], key: bytes, verify: Verify) -> CurrentGrant | None:
+    """What the last grant of a login issued. None if the login is not live."""
+    grants = grants_in(fields, key, verify) if LOGIN in fields else []
+    return grants[0] if grants else None
 
 
 def info_of(
     sid: str, key: bytes, fields: Mapping[str, bytes], verify: Verify
 ) -> SessionInfo | None:
     """The login as a listing shows it, or None if it is not live or cannot be read."""
-    current = current_in(fields.get(CURRENT), key, verify) if LOGIN in fields else None
+    current = live_grant_in(fields, key, verify)
     if current is None:
         return None
     client = _decoded(_CLIENTS, verify(Purpose.CLIENT, key, fields.get(CLIENT)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sidecar.auth.session import SessionKey, Unreadable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.auth.value_mac import ValueMac
     from sidecar.sessions.listing import Position
+    from sidecar.sessions.redis.login_hash import CurrentGrant
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 T = TypeVar("T")
@@ -125,9 +127,8 @@ class RedisStore:
 
     async def token_of(self, sid: str) -> str | None:
         """The current token id of a login, or None."""
-        work = partial(self.keys.token_of, octets(sid))
-        nothing: str | None = None
-        return await self._run_on_hash(work, "login look-up", nothing)
+        current = await self._current(sid)
+        return None if current is None else current.token
 
     async def get(self, token_id: str) -> Session | None:
         """The live session under this token id, or None."""
@@ -141,17 +142,32 @@ class RedisStore:
     async def write(self, grant: Grant) -> bool:
         """Write everything that one login or refresh grants, then end the token it replaces."""
         try:
-            return await self._run(partial(self.keys.write, grant), "session write")
+            live, used = await self._run(partial(self.keys.write, grant), "session write")
         finally:
             self._last_seen.mark_written(grant.session.sid)
             self._lookups.invalidate(grant.session.id)
             self._lookups.invalidate(grant.replaces or "")
+        refresh_id = grant.refresh_id or ""
+        if used and (record := await self.get_refresh(refresh_id)) is not None:  # it came late
+            work = partial(self.keys.expire_refresh, refresh_id, record.exp)
+            await self._run(work, "refresh expiry")
+        return live
 
     async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
         """The record of a refresh token, live or used, or None."""
         work = partial(self.keys.read_refresh, refresh_id)
         record, used = await self._run_on_hash(work, "refresh look-up", _NO_FIELDS)
         return self._credentials.record(refresh_id, record, used)
+
+    async def generation_of(self, sid: str) -> int | None:
+        """How often a live login has been refreshed, or None."""
+        current = await self._current(sid)
+        return None if current is None else current.generation
+
+    async def count_repeat(self, refresh_id: str, used: RefreshRecord) -> int | None:
+        """Count a repeat of a used token. Returns how many there were; None if it is unknown."""
+        work = partial(self.keys.count_repeat, refresh_id, used.exp)
+        return await self._run_on_hash(work, "refresh repeat", None)
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
         """Replace a live record by `used`, in one atomic step. Returns the previous record."""
@@ -199,11 +215,20 @@ class RedisStore:
         work = partial(self._listings.page, sub, after, limit)
         return await self._run_on_hash(work, "session listing", nothing)
 
+    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
+        """When each of the user's live logins began, by sid; empty unless more than `above`."""
+        return await self._listings.times(sub, above, self._run_on_hash)
+
     async def close(self) -> None:
         """Close every connection and cancel running operations."""
         self._lookups.close()
         self.revocations.close()
         await self._link.close()
+
+    async def _current(self, sid: str) -> CurrentGrant | None:
+        """What the last grant of a live login issued, or None."""
+        work = partial(self.keys.read_current, octets(sid))
+        return await self._run_on_hash(work, "login look-up", None)
 
     async def _run(self, work: Callable[[Redis], Awaitable[T]], name: str) -> T:
         """Run `work` on the link, in a task that the caller cannot cancel."""
@@ -259,9 +284,9 @@ class RedisStore:
         own = self._own.of_logins(map(login_hash.text_of, sids), self._clock())
         await self.revocations.write_all(own, redis)
         logins = await self.keys.end(sids, user, redis)
-        for login in logins:
-            self._lookups.invalidate("" if login is None else login.token)
-        return len(logins) - logins.count(None)
+        for grant in chain.from_iterable(logins):
+            self._lookups.invalidate(grant.token)
+        return len(logins) - logins.count([])
 
     async def _end_token(self, token_id: str, redis: Redis) -> bool:
         (value,) = await self.keys.read_tokens([token_id], redis)

@@ -32,7 +32,10 @@ class Backlog:
     sessions that `known` keeps of them. `clock` returns seconds since the epoch.
     """
 
-    __slots__ = ("_claims", "_clock", "_grants", "_incomplete", "_known", "_remote", "journal")
+    __slots__ = (
+        *("_claims", "_clock", "_grants", "_incomplete", "_known", "_passed", "_remote"),
+        "journal",
+    )
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Backlog:
         self.journal = journal
         self._incomplete = False
         self._claims: dict[str, RefreshRecord] = {}
+        self._passed: set[str] = set()  # those of `_claims` whose successor Redis has from here
         self._grants: dict[str, list[Grant]] = {}
 
     def __repr__(self) -> str:
@@ -68,7 +72,16 @@ class Backlog:
         """Queue the claim of a refresh token that was used here and that Redis holds."""
         self._claims[refresh_id] = used
         if len(self._claims) > _MAX_QUEUED:
-            del self._claims[next(iter(self._claims))]
+            evicted = next(iter(self._claims))
+            del self._claims[evicted]
+            self._passed.discard(evicted)
+
+    def record_written(self, grant: Grant) -> None:
+        """Redis has accepted a grant from here, so its login has passed the tokens used before."""
+        sid, generation = grant.session.sid, grant.generation
+        for refresh_id, used in self._claims.items():
+            if used.sid == sid and used.generation < generation:
+                self._passed.add(refresh_id)
 
     def has_grants(self, sid: str) -> bool:
         """Whether a grant of this login is queued."""
@@ -131,13 +144,27 @@ class Backlog:
             refresh_id, used = next(iter(self._claims.items()))
             before = await self._remote.claim_refresh(refresh_id, used)
             self._claims.pop(refresh_id, None)
+            passed = refresh_id in self._passed
+            self._passed.discard(refresh_id)
             # If the answer to an earlier attempt was lost, Redis holds this very claim. `sealed`
             # identifies it, because its nonce is never reused.
-            if before is not None and before.used_at is not None and before.sealed != used.sealed:
+            if before is None:
+                reused = not passed and await self._is_passed(used)
+            else:
+                reused = before.used_at is not None and before.sealed != used.sealed
+            if reused:
                 # Another client used the same token meanwhile. Neither successor can be trusted.
                 self.forget(used.sid)
                 self._known.end_session(used.sid)
                 await self._remote.revoke_session(used.sid)
+
+    async def _is_passed(self, used: RefreshRecord) -> bool:
+        """Whether a login has been refreshed in Redis since, and not by a grant from here."""
+        generation = await self._remote.generation_of(used.sid)
+        if generation is None or generation <= used.generation:
+            return False
+        token_id = await self._remote.token_of(used.sid)
+        return all(token_id != each.session.id for each in self._grants.get(used.sid, ()))
 
     async def _replay_grants(self) -> None:
         """Write the grants, and end any login in Redis that was ended here meanwhile."""

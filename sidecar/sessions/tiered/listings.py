@@ -57,3 +57,14 @@ class TieredListings:
                 reached = min(map(position_of, page))
         except StoreUnavailable:
             return page_of(self._known.listing(sub), after, limit)
+
+    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
+        """When each of the user's live logins began, by sid. Without Redis, of those known here."""
+        here = {info.sid: info.created for info in self._known.local_only.listing(sub)}
+        try:
+            beyond = max(above - len(here), 0)
+            began = await self._run_on_redis(self._remote.login_times(sub, above=beyond))
+        except StoreUnavailable:
+            began = {info.sid: info.created for info in self._known.listing(sub)}
+        began = {sid: at for sid, at in began.items() if not self._known.is_sid_ended(sid)} | here
+        return began if len(began) > above else {}

@@ -24,12 +24,13 @@ from sidecar.sessions.tiered.denylist import NEAR_HIT, NEAR_MISS, TieredRevocati
 from sidecar.sessions.tiered.health import RedisHealth
 from sidecar.sessions.tiered.last_seen import record_last_seen
 from sidecar.sessions.tiered.listings import TieredListings
+from sidecar.sessions.tiered.refresh_tokens import TieredRefreshTokens
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from sidecar.auth.session import Grant, RefreshRecord, Session
+    from sidecar.auth.session import Grant, Session
     from sidecar.sessions.redis.tracking import Connect
     from sidecar.sessions.revocation.denylist import OwnTokens
     from sidecar.sessions.store import SharedStore
@@ -68,8 +69,7 @@ class TieredStore:
         own: OwnTokens | None = None,
     ) -> None:
         self.degraded = False  # whether Redis is not in use
-        self._remote = remote
-        self._breaker = breaker
+        self._remote, self._breaker = remote, breaker
         self._lookups = metrics.lookups
         for source_and_result in (HIT, MISS, NEAR_HIT, NEAR_MISS):
             self._lookups.setdefault(source_and_result, 0)
@@ -86,9 +86,8 @@ class TieredStore:
             else None
         )
         self._tasks = Tasks()
-        self._backlog = Backlog(
-            remote, self._known, Journal() if journal is None else journal, clock
-        )
+        journal = Journal() if journal is None else journal
+        self._backlog = Backlog(remote, self._known, journal, clock)
         self._clock, self._sleep = clock, sleep
         self._max_ttl, self._migrate = max_ttl, migrate
         self._health = RedisHealth(
@@ -100,12 +99,17 @@ class TieredStore:
         )
         listings = TieredListings(remote, self._known, self._health.run)
         self.login_of, self.sessions_of = listings.login_of, listings.sessions_of
+        self.login_times = listings.login_times
         self.revocations = TieredRevocations(
             *(remote.revocations, self._known, self._backlog, self._tasks, self._lookups),
             look_up=self._health.look_up,
             run_on_redis=self._health.run,
             request_replay=self._health.request_replay,
         )
+
+        refreshing = TieredRefreshTokens(remote, self._known, self._backlog, self._health)
+        self.get_refresh, self.claim_refresh = refreshing.get, refreshing.claim
+        self.count_repeat, self.generation_of = refreshing.count_repeat, refreshing.generation_of
 
     def __repr__(self) -> str:
         return (
@@ -177,7 +181,7 @@ class TieredStore:
 
     async def token_of(self, sid: str) -> str | None:
         """The current token id of a login that this process or Redis has, or None."""
-        if self._known.tombstones.is_login_ended(sid, "", float("inf"), self._clock()):
+        if self._known.is_sid_ended(sid):
             return None
         local_only = await self._known.local_only.token_of(sid)
         return local_only or await self._health.run(self._remote.token_of(sid))
@@ -214,46 +218,8 @@ class TieredStore:
             live = False
         else:
             self._known.record_written(grant)
+            self._backlog.record_written(grant)
         return live
-
-    async def get_refresh(self, refresh_id: str) -> RefreshRecord | None:
-        """The record of a refresh token. What was done here without Redis takes precedence.
-
-        Raises StoreUnavailable for a token that only Redis may know. None would tell the client
-        that its token is invalid, and the client would discard it.
-        """
-        record = self._known.local_only.refresh_record(refresh_id)
-        if record is not None:
-            return self._known.record_unless_ended(record)
-        try:
-            record = await self._health.run(self._remote.get_refresh(refresh_id))
-        except StoreUnavailable:
-            record = self._known.cached.refresh_record(refresh_id)
-            if record is None:
-                raise
-        return self._known.record_unless_ended(record)
-
-    async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
-        """Replace a live record by `used`. Returns the previous record.
-
-        Raises StoreUnavailable for a token that only Redis may know, like `get_refresh`.
-        """
-        if self._known.local_only.refresh_record(refresh_id) is not None:
-            return self._known.claim(refresh_id, used)
-        try:
-            record = await self._health.run(
-                self._remote.claim_refresh(refresh_id, used), writing=True
-            )
-        except StoreUnavailable:
-            if self._known.cached.refresh_record(refresh_id) is None:
-                raise
-            record = self._known.claim(refresh_id, used)
-            if record is not None and record.used_at is None:
-                self._backlog.enqueue_claim(refresh_id, used)
-                self._health.request_replay()
-            return record
-        self._known.cached.claim(refresh_id, used)
-        return self._known.record_unless_ended(record)
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login: here at once, and in Redis now or later. True if it existed."""

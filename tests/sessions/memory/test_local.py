@@ -8,7 +8,15 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.sessions.memory.local import LocalStore
-from tests.sessions.contract import ACCESS_TTL, REFRESH_TTL, Subject, new_login, successor_of
+from tests.sessions.contract import (
+    ACCESS_TTL,
+    REFRESH_TTL,
+    USED_TTL,
+    Subject,
+    new_login,
+    successor_of,
+    used_of,
+)
 
 if TYPE_CHECKING:
     from sidecar.auth.session import Grant
@@ -25,13 +33,53 @@ def filled(clock: Clock, number: int) -> tuple[LocalStore, list[Grant]]:
 
 
 def test_a_full_store_evicts_the_oldest(clock: Clock) -> None:
-    """A new login evicts the oldest one, with its refresh record."""
+    """A new login evicts the user's oldest one, with its refresh record."""
     store, grants = filled(clock, 3)
     store.put(new_login(clock.now))
     assert len(store) == 3
     assert store.peek(grants[0].session.id) is None
     assert store.refresh_record(grants[0].refresh_id or "") is None
     assert store.peek(grants[1].session.id) is not None
+
+
+def test_logins_of_one_user_do_not_evict_those_of_others(clock: Clock) -> None:
+    """In a full store, a thousand logins of one user cost only that user logins."""
+    store = LocalStore(clock, 50)
+    others = [new_login(clock.now, f"user-{number}") for number in range(40)]
+    for grant in others:
+        store.put(grant)
+    last = [new_login(clock.now, "mallory") for _ in range(1000)]
+    for grant in last:
+        store.put(grant)
+    assert all(store.peek(grant.session.id) for grant in others)
+    assert [grant for grant in last if store.peek(grant.session.id)] == last[-10:]
+    store.put(new_login(clock.now, "newcomer"))
+    assert all(store.peek(grant.session.id) for grant in others)
+    assert len(store.listing("mallory")) == 9
+
+
+def test_a_copy_evicts_the_copy_that_was_used_least_recently(clock: Clock) -> None:
+    """In the near cache, many logins of one user that are in use are as good as any."""
+    store = LocalStore(clock, 10)
+    unused = new_login(clock.now, "bob").session
+    store.remember(unused)
+    used = [new_login(clock.now).session for _ in range(9)]
+    for session in (*used, new_login(clock.now, "carol").session):
+        store.remember(session)
+    assert store.peek(unused.id) is None
+    assert all(store.peek(session.id) for session in used)
+
+
+def test_used_records_of_others_are_swept(clock: Clock) -> None:
+    """Used records go when they expire, and not only when their own login is used again."""
+    store, grants = filled(clock, 5)
+    for grant in grants:
+        store.claim(grant.refresh_id or "", used_of(grant, clock.now))
+        store.put(successor_of(grant, clock.now))
+    assert repr(store) == "<LocalStore 5 of 5 logins, 10 refresh records>"
+    clock.advance(USED_TTL)
+    store.put(successor_of(successor_of(grants[0], clock.now), clock.now))
+    assert repr(store) == "<LocalStore 5 of 5 logins, 6 refresh records>"
 
 
 def test_expired_logins_are_evicted_first(clock: Clock) -> None:
@@ -65,11 +113,11 @@ def test_logins_that_come_and_go_leave_nothing(clock: Clock) -> None:
         store.put(grant)
         store.drop(grant.session.sid)
     assert repr(store) == "<LocalStore 0 of 100 logins, 0 refresh records>"
-    assert len(store._ends) <= 100  # noqa: SLF001 (no public attribute shows it)
+    assert len(store._logins._ends) <= 100  # noqa: SLF001 (no public attribute shows it)
 
 
 async def test_a_login_that_refreshes_for_ever_stays_small(clock: Clock) -> None:
-    """Only the last used refresh tokens are kept. Older ones are unknown, and refused as well."""
+    """Only the last two used refresh tokens are kept, and only for a while."""
     store = LocalStore(clock, 10)
 
     async def forward(seconds: float) -> None:
@@ -79,9 +127,12 @@ async def test_a_login_that_refreshes_for_ever_stays_small(clock: Clock) -> None
     grant = first = await subject.login()
     for _ in range(100):
         grant = await subject.refresh(grant) or pytest.fail("refused")
-    assert repr(store) == "<LocalStore 1 of 10 logins, 17 refresh records>"
+    assert repr(store) == "<LocalStore 1 of 10 logins, 3 refresh records>"
     assert await subject.refresh(first) is None
     assert await store.get_refresh(first.refresh_id or "") is None
+    clock.advance(USED_TTL)
+    assert await subject.refresh(grant) is not None
+    assert repr(store) == "<LocalStore 1 of 10 logins, 2 refresh records>"
 
 
 def test_a_remembered_session_expires_after_max_age(clock: Clock) -> None:

@@ -173,7 +173,7 @@ async def test_a_used_record_without_a_valid_record(
     assert server.admin.hexists(key.decode(), "used")
 
 
-@pytest.mark.parametrize("field", ["current", "client"])
+@pytest.mark.parametrize("field", ["current:0", "client"])
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_an_invalid_login(
     wrong: str, field: str, store: RedisStore, server: RedisServer, clock: Clock
@@ -186,7 +186,8 @@ async def test_an_invalid_login(
     theirs = server.admin.hget(NAMES.login(victim.session.sid).decode(), field)
     assert isinstance(theirs, bytes)
     value = theirs.rpartition(b" mac")[0].replace(b"bob", b"alice")
-    server.admin.hset(key.decode(), field, hostile(Purpose(field), key, value)[wrong])
+    purpose = Purpose(field.removesuffix(":0"))
+    server.admin.hset(key.decode(), field, hostile(purpose, key, value)[wrong])
     listed = await store.sessions_of("alice")
     if field == "client":
         assert [(info.sid, info.user_agent) for info in listed] == [(grant.session.sid, "")]
@@ -368,13 +369,13 @@ async def test_a_near_hit_verifies_nothing(near: tuple[TieredStore, Counting]) -
     grant = new_login()
     grant = replace(grant, session=replace(grant.session, exp=9e9))
     assert await store.write(grant)
-    assert mac.verified == 0
+    written = mac.verified
     assert await store.get(grant.session.id) == grant.session
-    assert mac.verified == 1
+    assert mac.verified == written + 1
     for _ in range(100):
         assert store.peek(grant.session.id) == grant.session
         assert await store.get(grant.session.id) == grant.session
-    assert mac.verified == 1
+    assert mac.verified == written + 1
 
 
 @pytest.mark.parametrize(

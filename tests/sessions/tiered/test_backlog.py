@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from fakeredis import FakeServer
+from fakeredis import FakeAsyncRedis, FakeServer
 
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis.store import RedisStore
 from tests.peers.clock import Clock
 from tests.peers.patience import until
+from tests.sessions.conftest import let_pass
+from tests.sessions.contract import USED_TTL
 from tests.sessions.tier import Tier
 
 if TYPE_CHECKING:
@@ -185,8 +187,12 @@ async def test_a_refresh_in_the_outage_has_one_successor(pods: Pods) -> None:
     assert (await pods.live(successor))[0]
 
 
-async def test_a_token_used_at_two_pods(pods: Pods) -> None:
-    """One pod had Redis and the other had not: two successors, so the login ends."""
+@pytest.mark.parametrize("late", [pytest.param(False, id="soon"), pytest.param(True, id="late")])
+async def test_a_token_used_at_two_pods(pods: Pods, *, late: bool) -> None:
+    """One pod had Redis and the other had not: two successors, so the login ends.
+
+    Also when the used record is gone: the login's generation still shows the use.
+    """
     grant = await pods.one.subject.login()
     await pods.lose()
     first = await pods.one.subject.refresh(grant)
@@ -194,16 +200,35 @@ async def test_a_token_used_at_two_pods(pods: Pods) -> None:
     pods.other.server.connected = True
     second = await Tier(pods.clock, pods.other.server).subject.refresh(grant)
     assert second is not None
+    if late:
+        await forget_used(pods.other.server, pods.clock)
     await pods.find()
     assert await pods.live(first) == [False, False]
     assert await pods.live(second) == [False, False]
     assert await pods.one.store.sessions_of("alice") == []
 
 
+async def forget_used(server: FakeServer, clock: Clock) -> None:
+    """Let the time pass after which a used record expires, for Redis only."""
+    client = FakeAsyncRedis(server=server)
+    await let_pass(USED_TTL + 1, clock, client)
+    clock.advance(-USED_TTL - 1)
+    await client.aclose()
+
+
 class Forgetful(RedisStore):
-    """A store that loses the answer to the first claim."""
+    """A store that loses the answer to the first claim and, if told to, to the first write."""
 
     claims = 0
+    loses_write = False
+
+    async def write(self, grant: Grant) -> bool:
+        """Write a grant; if told to, raise once although it was written."""
+        live = await super().write(grant)
+        if self.loses_write:
+            self.loses_write = False
+            raise RedisUnavailable(Fault.TIMEOUT)
+        return live
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
         """Claim a refresh token; the first time, raise although it was claimed."""
@@ -227,6 +252,27 @@ async def test_a_claim_that_arrived_although_it_timed_out() -> None:
         await clock.turn(10.0)
         assert await one.look(successor.session.id) is not None
         assert await one.look(grant.session.id) is None
+
+
+@pytest.mark.parametrize(
+    "loses_write", [pytest.param(False, id="claim"), pytest.param(True, id="claim-and-write")]
+)
+async def test_a_claim_that_is_replayed_after_its_record_is_gone(*, loses_write: bool) -> None:
+    """The generation in Redis is that of this pod's own refresh, so nobody else used the token."""
+    clock, server = Clock(), FakeServer()
+    async with Tier(clock, server, remote_class=Forgetful) as one:
+        grant = await one.subject.login()
+        assert isinstance(one.remote, Forgetful)
+        one.remote.loses_write = loses_write
+        successor = await one.subject.refresh(grant)
+        assert successor is not None
+        await forget_used(server, clock)
+        await clock.turn(10.0)
+        await until(lambda: one.remote.claims == 2)  # type: ignore[attr-defined]  # as asserted
+        await clock.turn(10.0)
+        assert not one.store.degraded
+        assert await one.remote.get(successor.session.id) == successor.session
+        assert await one.subject.refresh(successor) is not None
 
 
 async def test_a_logout_during_a_single_failure(pods: Pods) -> None:

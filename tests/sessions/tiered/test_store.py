@@ -8,13 +8,12 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from msgspec.structs import replace
 
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.listing import position_of
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis.store import RedisStore
-from tests.sessions.contract import ACCESS_TTL, new_login, successor_of
+from tests.sessions.contract import ACCESS_TTL, new_login, successor_of, used_of
 from tests.sessions.tier import MAX_STALE, Tier
 
 if TYPE_CHECKING:
@@ -303,7 +302,7 @@ async def test_a_logout_during_a_refresh_wins(here: Tier) -> None:
         if lose:
             await here.lose_redis()
         assert grant.refresh is not None
-        used = replace(grant.refresh, used_at=1.0)
+        used = used_of(grant, here.clock.now)
         assert await here.store.claim_refresh(grant.refresh_id or "", used) is not None
         await here.store.revoke_session(grant.session.sid)
         successor = successor_of(grant, here.clock.now)

@@ -205,6 +205,20 @@ class Shared:
         """The user's live logins, depending on `fate`."""
         return await self._do(lambda: page_of(self.truth.listing(sub), after, limit))
 
+    async def login_times(self, sub: str, *, above: int) -> dict[str, float]:
+        """When the user's live logins began, depending on `fate`."""
+        times = {info.sid: info.created for info in self.truth.listing(sub)}
+        return await self._do(lambda: times if len(times) > above else {})
+
+    async def generation_of(self, sid: str) -> int | None:
+        """The generation of a live login, depending on `fate`."""
+        login = self.truth.login(sid)
+        return await self._do(lambda: login.generation if login else None)
+
+    async def count_repeat(self, refresh_id: str, used: RefreshRecord) -> int | None:
+        """Count a repeat, depending on `fate`."""
+        return await self._do(lambda: self.truth.repeated(refresh_id))
+
     async def close(self) -> None:
         """Do nothing."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from fakeredis import FakeServer
@@ -16,11 +15,10 @@ from hypothesis.stateful import (
     initialize,
     rule,
 )
-from msgspec.structs import replace
 
 from sidecar.errors import StoreUnavailable
 from tests.peers.clock import Clock
-from tests.sessions.contract import new_login, successor_of
+from tests.sessions.contract import new_login, successor_of, used_of
 from tests.sessions.tier import Tier
 
 if TYPE_CHECKING:
@@ -73,8 +71,7 @@ class Orders(RuleBasedStateMachine):
     def refresh(self, grant: Grant, pod: int) -> Grant:
         """A refresh at this pod. Returns the current grant; a refused refresh ends nothing."""
         store, now = self.pods[pod].store, self.clock.now
-        assert grant.refresh is not None
-        used = replace(grant.refresh, used_at=now, sealed=token_bytes())
+        used = used_of(grant, now)
         try:
             before = self.run(store.claim_refresh(grant.refresh_id or "", used))
         except StoreUnavailable:
