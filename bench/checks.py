@@ -20,6 +20,7 @@ from redis import RedisError
 from bench import (
     cold,
     compare,
+    guesses,
     holding,
     listings,
     live,
@@ -178,12 +179,15 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "restarts": restarts.check,
     "listings": listings.check,
     "uploads": uploads.check,
+    "guesses": guesses.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
 TITLES = {"soak": "A long load", "uploads": "Slow clients"}
 # More busy programs than CPUs
-UNPINNED = frozenset({"revocation", "refreshes", "restarts", "listings", "soak", "uploads"})
+UNPINNED = frozenset(
+    {"revocation", "refreshes", "restarts", "listings", "soak", "uploads", "guesses"}
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -16,6 +16,7 @@ from sidecar.api.app import build_api
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import Services
 from sidecar.api.serving import Runner
+from sidecar.api.slow_lane import SlowLane
 from sidecar.app import build
 from sidecar.app.admin_port import AdminPort
 from sidecar.app.trust import Trust, end_logins
@@ -69,6 +70,7 @@ class Sidecar:
         self.metrics.certificates = components.expiries
         self._mac = build.make_value_mac(settings)
         self._store = build.make_store(settings, self.metrics, self._mac)
+        self._guesses, self._guess_counters = build.make_guess_defence(settings, self._mac)
         self._started_at = time.monotonic()
         self._listener: Listener | None = None
         self.context: DataPlaneContext | None = None
@@ -189,6 +191,8 @@ class Sidecar:
             await self._listener.stop(self.settings.drain_timeout, hurry)
         await self._tasks.close()
         await self._store.close()
+        if self._guess_counters is not None:
+            await self._guess_counters.close()
         self._passwords.close()
         await self._admin.stop()
         if self._api is not None:
@@ -205,6 +209,8 @@ class Sidecar:
             store=self._store,
             config=self.trust,
             passwords=self._passwords,
+            guesses=self._guesses,
+            slow_lane=SlowLane(),
             metrics=self.metrics,
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),

@@ -158,6 +158,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], kinds.listed(net.origin(), "a list of origins such as https://example.com")
     ] = ()
 
+    login_max_failures: Annotated[int, kinds.integer(0, 1_000_000)] = 10
+    login_max_failures_address: Annotated[int, kinds.integer(0, 1_000_000)] = 50
+    login_max_failures_user: Annotated[int, kinds.integer(0, 1_000_000)] = 100
+    login_window: Annotated[float, kinds.duration("1s", "1d")] = 900.0
+
     # Clients and limits
     trusted_proxies: Annotated[tuple[Network, ...], net.networks()] = ()
     paths_ambiguous: Annotated[

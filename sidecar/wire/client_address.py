@@ -64,6 +64,23 @@ def named_client(forwarded_for: bytes, trusted: Sequence[Network]) -> str:
     return client
 
 
+def last_client(forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """The address of the client that X-Forwarded-For names, where the last entry is the peer's.
+
+    As `named_client`, but an entry that is no address does not hide the client: that is then the
+    proxy that wrote the entry. Empty if not even the peer has an address.
+    """
+    found = ""
+    for entry in reversed(forwarded_for.rsplit(",", _MAX_PROXIES)):
+        address = parse_address(_without_port(entry.strip()))
+        if address is None:
+            break
+        found = str(address)
+        if not is_among(address, trusted):
+            break
+    return found
+
+
 def _without_port(entry: str) -> str:
     found = _BRACKETED.fullmatch(entry) or _WITH_PORT.fullmatch(entry)
     return found[1] if found else entry
