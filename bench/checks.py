@@ -186,6 +186,8 @@ LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
 TITLES = {"soak": "A long load", "uploads": "Slow clients"}
 # More busy programs than CPUs
 UNPINNED = frozenset(
+    {"guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}
+)
     {"revocation", "refreshes", "restarts", "listings", "soak", "uploads", "guesses"}
 )
 
