@@ -45,6 +45,10 @@ types: $(VENV)/.dev ## Check types
 unit: $(VENV)/.dev ## Run the tests with coverage; ARGS="tests/wire -x" selects some
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.dev servers ## Check that no proxy cuts what takes longer than a minute; 2 minutes
+	$(BIN)/python -m pytest tests/contract/soak.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(VENV)/.fuzz ## Search for inputs that violate an invariant; FUZZ_SECONDS=600 ARGS="head token"
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)

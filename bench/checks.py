@@ -20,6 +20,7 @@ from redis import RedisError
 from bench import (
     cold,
     compare,
+    guesses,
     holding,
     listings,
     live,
@@ -35,6 +36,8 @@ from bench import (
     sidecar,
     soak,
     transfer,
+    unfinished,
+    uploads,
     usage,
 )
 from bench.children import Children, StartError
@@ -69,6 +72,7 @@ class Subject:
     plain_token: str
     streaming_token: str
     sizes: Sizes
+    lab: Lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,11 @@ def check_idle(subject: Subject) -> list[Outcome]:
     return [Outcome(f"{count:,} idle connections", measured, f"{count:,}", answered == count)]
 
 
+def check_memory(subject: Subject) -> list[Outcome]:
+    """Measure the memory of each connection whose request is unfinished, or that is idle."""
+    return unfinished.measure(subject.lab, subject.sizes.connections // 2)
+
+
 def check_live(subject: Subject) -> list[Outcome]:
     """Measure WebSocket echoes and server-sent events with a real client."""
     seen = asyncio.run(live.measure(subject.streaming.port, subject.streaming_token))
@@ -155,11 +164,12 @@ CHECKS: dict[str, Callable[[Subject], list[Outcome]]] = {
     "requests": check_requests,
     "stream": check_stream,
     "idle": check_idle,
+    "memory": check_memory,
     "live": check_live,
 }
 
 
-# Each check has its own Redis, sidecars and section in the results file.
+# Each check has its own sidecars, and a Redis if it needs one, and its section in the results file.
 SHARED: dict[str, Callable[[Lab], Finding]] = {
     "near": near.check,
     "cold": cold.check,
@@ -168,11 +178,18 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "refreshes": refreshes.check,
     "restarts": restarts.check,
     "listings": listings.check,
+    "uploads": uploads.check,
+    "guesses": guesses.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-# More busy programs than CPUs.
-UNPINNED = frozenset({"revocation", "refreshes", "restarts", "listings", "soak"})
+TITLES = {"soak": "A long load", "uploads": "Slow clients"}
+# More busy programs than CPUs
+UNPINNED = frozenset(
+    {"guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}
+)
+    {"revocation", "refreshes", "restarts", "listings", "soak", "uploads", "guesses"}
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -271,7 +288,7 @@ def run_shared(name: str, arguments: argparse.Namespace) -> list[Outcome]:
     sys.stdout.flush()
     if arguments.write_results:
         parts = [outcome_table(outcomes), *details]
-        title = "Shared sessions" if name in SHARED else "A long load"
+        title = TITLES.get(name, "Shared sessions")
         write(arguments.results, f"check {name}", f"{title}: `{name}`", parts)
     return outcomes
 
@@ -304,4 +321,4 @@ def prepare(children: Children, sizes: Sizes) -> Subject:
     plain = sidecar.start(lab, "sidecar")
     streaming = sidecar.start(lab, "sidecar-streaming", upstream_port=port)
     tokens = sidecar.login(plain.port), sidecar.login(streaming.port)
-    return Subject(plain, streaming, *tokens, sizes)
+    return Subject(plain, streaming, *tokens, sizes, lab)

@@ -17,7 +17,7 @@ import msgspec
 from bench.children import Child, StartError, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.lab import Lab
 
@@ -44,19 +44,21 @@ def start(
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
     template: str = "sidecar.toml",
+    users: Mapping[str, str] | None = None,
     max_sessions: int = 0,
 ) -> Started:
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
 
-    `max_sessions` limits the logins of the one user, 0: not at all.
+    `users` maps names to password hashes; by default there are `USER` and `OTHER_USER`, with cheap
+    ones. `max_sessions` limits the logins of one user, 0: not at all.
     """
-    users = lab.directory / "users.toml"
-    users.write_text(
-        "".join(
-            f'[[user]]\nname = "{name}"\npassword_hash = "{cheap_hash()}"\nroles = ["user"]\n'
-            for name in (USER, OTHER_USER)
-        )
-    )
+    if users is None:
+        users = {name: cheap_hash() for name in (USER, OTHER_USER)}
+    tables = [
+        f'[[user]]\nname = "{name}"\npassword_hash = "{encoded}"\nroles = ["user"]\n'
+        for name, encoded in users.items()
+    ]
+    (lab.directory / "users.toml").write_text("".join(tables))
     port, admin_port = free_port(), free_port()
     values = {
         "PORT": str(port),
@@ -109,7 +111,7 @@ def logins(port: int, number: int, user: str = USER) -> list[str]:
 
 
 def metric(started: Started, name: str) -> float | None:
-    """The sidecar's metric with this name and no labels, or None if there is none."""
+    """The sidecar's metric with this name and labels, or None if there is none."""
     connection = http.client.HTTPConnection("127.0.0.1", started.admin_port, timeout=10)
     try:
         connection.request("GET", "/metrics")
@@ -119,9 +121,9 @@ def metric(started: Started, name: str) -> float | None:
 
 
 def metric_in(text: str, name: str) -> float | None:
-    """The sample with this name and no labels in Prometheus' text format, or None."""
+    """The sample with this name and labels in Prometheus' text format, or None."""
     for line in text.splitlines():
-        found, _, value = line.partition(" ")
+        found, _, value = line.rpartition(" ")
         if found == name:
             return float(value)
     return None

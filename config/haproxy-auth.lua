@@ -1,7 +1,8 @@
--- The action `auth-request BACKEND PATH` for HAProxy 2.6 or later. It sends a HEAD request for PATH, with the headers of
--- the current request, to the first usable server of BACKEND. It needs no other Lua library.
+-- The action `auth-request BACKEND PATH` for HAProxy 2.6 or later. It sends a GET request for PATH, with the headers of
+-- the current request, to the first usable server of BACKEND. It returns any response other than 2xx to the client, with
+-- its headers and body. It needs no other Lua library.
 --
--- The action sets these transaction variables (the first three are named as in haproxy-auth-request):
+-- After a 2xx response, or without any response, processing continues. The action sets these transaction variables (the first three are named as in haproxy-auth-request):
 --   txn.auth_response_successful   true if the response is 2xx, otherwise false
 --   txn.auth_response_code         the status of the response; 500 without a response
 --   txn.auth_response_location     the Location of the response, or an empty string
@@ -14,6 +15,10 @@ local HERE = {
     ["connection"] = true, ["keep-alive"] = true, ["proxy-connection"] = true, ["te"] = true,
     ["trailer"] = true, ["transfer-encoding"] = true, ["upgrade"] = true, ["content-length"] = true,
     ["expect"] = true, ["host"] = true,
+}
+-- HAProxy sets these itself in what the client gets.
+local OWN = {
+    ["connection"] = true, ["keep-alive"] = true, ["transfer-encoding"] = true, ["content-length"] = true,
 }
 
 local function address_of(backend)
@@ -41,13 +46,16 @@ core.register_action("auth-request", { "http-req" }, function(txn, backend, path
             headers[name] = values
         end
     end
-    local answer = core.httpclient():head({
+    local answer = core.httpclient():get({
         url = "http://" .. address .. path, headers = headers, timeout = TIMEOUT,
     })
-    if answer == nil or answer.status == nil or answer.status == 0 then
+    -- HAProxy's client answers 503 or 504 itself if the sidecar does not; every response of the sidecar has X-Request-Id.
+    if answer == nil or answer.status == nil or answer.headers["x-request-id"] == nil then
         txn:Warning("auth-request: no answer from " .. backend)
         return
     end
+    local allowed = answer.status >= 200 and answer.status < 300
+    local denial = txn:reply({ status = answer.status })
     txn:set_var("txn.auth_response_code", answer.status)
     for name, values in pairs(answer.headers) do
         -- The index of the first value is 0 or 1, depending on HAProxy's version.
@@ -55,6 +63,9 @@ core.register_action("auth-request", { "http-req" }, function(txn, backend, path
         for n = 0, #values + 1 do
             if values[n] ~= nil then
                 all[#all + 1] = values[n]
+                if not OWN[name:lower()] then
+                    denial:add_header(name, values[n])
+                end
             end
         end
         local variable = name:lower():gsub("[^a-z0-9]", "_")
@@ -63,7 +74,12 @@ core.register_action("auth-request", { "http-req" }, function(txn, backend, path
             txn:set_var("txn.auth_response_location", all[1])
         end
     end
-    if answer.status >= 200 and answer.status < 300 then
+    if allowed then
         txn:set_var("txn.auth_response_successful", true)
+    else
+        if txn.sf:method() ~= "HEAD" then
+            denial:set_body(answer.body)
+        end
+        txn:done(denial)
     end
 end, 2)

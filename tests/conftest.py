@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 IN_CI: Final = os.environ.get("CI", "").lower() in {"true", "1"}
-PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+# Wheels install programs beside Python.
+PATH: Final = f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

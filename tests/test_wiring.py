@@ -22,8 +22,9 @@ from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import RouteRule
 from sidecar.auth.tokens import IssuerConfig
+from sidecar.proxy.connectors import TcpConnector
 from sidecar.proxy.context import DataPlaneContext, Limits
-from sidecar.proxy.upstream_pool import TcpConnector, UpstreamPoolLimits
+from sidecar.proxy.upstream_pool import UpstreamPoolLimits
 from sidecar.sessions.redis.connect import RedisConfig
 from sidecar.settings import IssuerSettings, RouteSettings, Settings, load
 from sidecar.settings.changes import FIXED
@@ -362,12 +363,18 @@ CHANGES: Final[Mapping[str, Change]] = {
     "session_no_store": Change(False, lambda it: context(it).cache_control),
     "users_file": Change("bob.toml", lambda it: live(it).users.find("bob")),
     "login_url": Change("https://sso.example/", lambda it: context(it).login_url),
+    "login_max_failures": Change(7, lambda it: live(it).guesses.user_address),
+    "login_max_failures_address": Change(7, lambda it: live(it).guesses.address),
+    "login_max_failures_user": Change(7, lambda it: live(it).guesses.user),
+    "login_window": Change("7s", lambda it: live(it).guesses.window),
     "redirect_origins": Change(["https://b.example"], lambda it: live(it).redirect_origins),
     "trusted_proxies": Change(["10.0.0.0/8"], lambda it: context(it).trusted_proxies),
     "header_timeout": Change("7s", limit("header_timeout")),
     "idle_timeout": Change("7s", limit("idle_timeout")),
     "max_connections": Change(7, limit("connections")),
+    "max_connections_per_address": Change(7, limit("per_address")),
     "max_requests": Change(7, limit("requests")),
+    "body_buffer_size": Change(7, limit("body_buffer")),
     "min_body_rate": Change(7, limit("body_rate")),
     "min_send_rate": Change(7, limit("send_rate")),
     # `serve` and `Reloader` read these from the sidecar when they need them.

@@ -16,6 +16,8 @@ from sidecar.telemetry.exposition import render
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiohttp.typedefs import Handler
+
     from sidecar.telemetry.metrics import Metrics
 
 
@@ -44,7 +46,7 @@ _HEALTH: Final[web.AppKey[Health]] = web.AppKey("health")
 
 def build_admin(metrics: Metrics, health: Health) -> web.Application:
     """The admin plane's application: `/metrics`, `/livez`, `/readyz`, `/status`."""
-    app = web.Application(middlewares=[problem_middleware], client_max_size=1024)
+    app = web.Application(middlewares=[_close_after, problem_middleware], client_max_size=1024)
     app[_METRICS] = metrics
     app[_HEALTH] = health
     app.router.add_get("/metrics", scrape)
@@ -52,6 +54,18 @@ def build_admin(metrics: Metrics, health: Health) -> web.Application:
     app.router.add_get("/readyz", ready)
     app.router.add_get("/status", status)
     return app
+
+
+@web.middleware
+async def _close_after(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Serve one request on each connection.
+
+    It is a pair of sockets within this process (`app.admin_port`). The client's own connection
+    stays open, and between two probes no file does.
+    """
+    response = await handler(request)
+    response.force_close()
+    return response
 
 
 async def scrape(request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 """Logging in with a password: tokens for a program that posts JSON, a cookie for a browser's form.
 
-An unknown user, a disabled user and a wrong password get the same answer after one password check.
-Every login is a new session.
+An unknown user, a disabled user and a wrong password get the same answer after one password check,
+and the same limits on further attempts. Every login is a new session.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from aiohttp import web
 from sidecar.api.callers import find_subject
 from sidecar.api.cookies import set_session_cookie
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
+from sidecar.api.guesses import Blocked
+from sidecar.api.limited_check import limited_check
 from sidecar.api.pages import SIGN_IN_POLICY
 from sidecar.api.passwords import Verdict
 from sidecar.api.problems import (
@@ -57,6 +59,7 @@ _EXPECTED_FORM: Final = (
 )
 _WRONG: Final = "Wrong user name or password."
 _BUSY: Final = "Too many people are signing in just now. Try again in a moment."
+_LIMITED: Final = "Too many failed attempts to sign in. Try again in {}."
 _NOT_KEPT: Final = (
     "This page was opened over plain HTTP. Browsers do not keep a sign-in there, so signing in "
     "leads back to this page. Open it with https:// instead."
@@ -82,8 +85,18 @@ class Result(StrEnum):
     REFUSED = "refused"  # wrong user or password
     ENDED = "ended"  # the login was ended before it was complete
     TOO_MANY = "too_many"  # the user has as many logins as MAX_SESSIONS allows
+    LIMITED = "limited"  # there were too many failed attempts before
     BUSY = "busy"  # too many passwords were being checked
+    ABORTED = "aborted"  # the client disconnected before its password was checked
     UNAVAILABLE = "unavailable"  # the session store could not be reached
+
+
+_RESULTS: Final = {
+    Verdict.RIGHT: Result.REFUSED,  # of a user who is disabled
+    Verdict.WRONG: Result.REFUSED,
+    Verdict.BUSY: Result.BUSY,
+    Verdict.GONE: Result.ABORTED,
+}
 
 
 class Credentials(msgspec.Struct):
@@ -102,10 +115,13 @@ async def log_in(request: web.Request) -> web.Response:
         return await _log_in_browser(request)
     services = request.app[SERVICES]
     found = await _check(request, Method.PASSWORD, await read_json(request, Credentials, _EXPECTED))
-    if found is Result.BUSY:
-        raise unavailable("Too many passwords are being checked now.")
-    if isinstance(found, Result):
+    if isinstance(found, Blocked):
+        headers = {"Retry-After": str(found.retry_after)}
+        raise Refusal(429, _limited(found), headers=headers)
+    if found is Result.REFUSED:
         raise unauthorized(_WRONG)
+    if isinstance(found, Result):
+        raise unavailable("Too many passwords are being checked now.")
     now = services.clock()
     pair = issue_pair(
         services.config.current.issuer,
@@ -149,10 +165,14 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     target = redirect_target(request, fields.get("rd", ""))
     name = fields["username"]
     found = await _check(request, Method.FORM, Credentials(name, fields["password"]))
-    if found is Result.BUSY:
-        return _page(request, rd=target or "", username=name, notice=_BUSY, status=503)
-    if isinstance(found, Result):
+    if isinstance(found, Blocked):
+        page = _page(request, rd=target or "", username=name, notice=_limited(found), status=429)
+        page.headers["Retry-After"] = str(found.retry_after)
+        return page
+    if found is Result.REFUSED:
         return _page(request, rd=target or "", username=name, error=_WRONG, status=401)
+    if isinstance(found, Result):
+        return _page(request, rd=target or "", username=name, notice=_BUSY, status=503)
     now = services.clock()
     value, grant = issue_cookie(
         services.config.current.issuer,
@@ -176,34 +196,51 @@ async def _end_presented(request: web.Request) -> None:
         await services.store.revoke_token(token_id(presented.value, services.session_key))
 
 
-async def _check(request: web.Request, method: Method, credentials: Credentials) -> User | Result:
-    """The user with this name and password, after exactly one password check for any name."""
+async def _check(
+    request: web.Request, method: Method, credentials: Credentials
+) -> User | Result | Blocked:
+    """The user with this name and password, after exactly one password check for any name.
+
+    Or Blocked, before any check, if there were too many failed attempts.
+    """
     services = request.app[SERVICES]
-    expected = services.config.current.users.hash_of(credentials.username)
-    verdict = await services.passwords.check(expected, credentials.password)
+    current, address = services.config.current, client_of(request).address
+    expected = current.users.hash_of(credentials.username)
+    # An unknown name may be a password that was typed into the wrong field, so it is not logged.
+    known = credentials.username if current.users.find(credentials.username) else ""
+    attempt = services.guesses.attempt(credentials.username, address, current.guesses)
+    outcome = await limited_check(request, expected, credentials.password, attempt, known)
     # A reload meanwhile may have removed or changed the user.
     user = services.config.current.users.find(credentials.username)
     if (
-        (verdict is Verdict.RIGHT and user is not None)
+        (outcome is Verdict.RIGHT and user is not None)
         and not user.disabled
         and user.password_hash == expected
     ):
+        await services.guesses.forgive(attempt)
         return user
-    result = Result.BUSY if verdict is Verdict.BUSY else Result.REFUSED
+    result = Result.LIMITED if isinstance(outcome, Blocked) else _RESULTS[outcome]
     services.metrics.logins[method, result] += 1
-    # An unknown name may be a password that was typed into the wrong field, so it is not logged.
-    known = "" if user is None else user.name
+    if isinstance(outcome, Blocked):  # logged when the block began
+        return outcome
     logger.info(
         "login refused",
         extra={
             "method": method,
             "result": result,
             "user": known,
-            "client": client_of(request).address,
+            "client": address,
             "request_id": request_id(request),
         },
     )
     return result
+
+
+def _limited(blocked: Blocked) -> str:
+    minutes = -(-blocked.retry_after // 60)
+    if blocked.retry_after < 10:
+        return _LIMITED.format("a moment")
+    return _LIMITED.format(f"{minutes} minutes" if minutes > 1 else "a minute")
 
 
 async def _write(request: web.Request, method: Method, grant: Grant) -> None:

@@ -1,24 +1,29 @@
 """Checks passwords against argon2id and bcrypt hashes, on a few threads beside the event loop.
 
-Owns these threads, and the decoys that make an unknown user cost as much as a known one. Knows no
-users, requests or sessions.
+Owns these threads and their queue, and the decoys that make an unknown user cost as much as a known
+one. Knows no users, requests or sessions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import argon2
 import bcrypt
 
+from sidecar.api.turns import FairQueue, Place, Turn
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import Future
 
 # OWASP's argon2id parameters: a check takes 20 ms, and two at a time take 38 MiB of a pod's memory;
@@ -33,45 +38,87 @@ _BCRYPT_LIMIT: Final = (
     72  # bytes: bcrypt ignores what follows; since version 5 the library refuses it
 )
 _BCRYPT_DIGEST: Final = 31  # characters
+# A third of the CPU time of a thread with normal priority, if both want it (sched(7)).
+_NICE: Final = 5
 
 
 class Verdict(Enum):
-    """The result of a check. BUSY says nothing about the password: too many checks were waiting."""
+    """The result of a check. Only RIGHT and WRONG say something about the password."""
 
     RIGHT = "right"
     WRONG = "wrong"
-    BUSY = "busy"
+    BUSY = "busy"  # too many checks were waiting
+    GONE = "gone"  # the client disconnected before its turn
+    REFUSED = "refused"  # `may_begin` said no
 
 
 class PasswordChecker:
-    """Checks passwords on `threads` threads; at most `waiting` more checks wait for one."""
+    """Checks passwords on `threads` threads; at most `waiting` more checks wait for one.
 
-    __slots__ = ("_executor", "_free", "_threads", "_waiting")
+    The threads have a lower priority than the event loop's, so that hashing on a busy machine takes
+    little time from requests.
+    """
+
+    __slots__ = ("_executor", "_queue", "_threads", "_waiting")
 
     def __init__(self, *, threads: int = 2, waiting: int = 32) -> None:
         self._threads = threads
         self._waiting = waiting
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="password")
-        self._free = threading.BoundedSemaphore(threads + waiting)
+        self._executor = ThreadPoolExecutor(
+            threads, thread_name_prefix="password", initializer=_lower_priority
+        )
+        self._queue = FairQueue(threads, waiting)
 
     def __repr__(self) -> str:
         return f"<PasswordChecker {self._threads} threads, {self._waiting} may wait>"
 
-    async def check(self, encoded: str, password: str) -> Verdict:
-        """Whether the password matches the hash; BUSY, at once, if too many checks are waiting."""
-        if not self._free.acquire(blocking=False):
-            return Verdict.BUSY
-        future = self._executor.submit(verify, encoded, password)
-        # The callback runs once, even for a check that was cancelled while it waited.
-        future.add_done_callback(self._release)
-        return Verdict.RIGHT if await asyncio.wrap_future(future) else Verdict.WRONG
+    async def check(
+        self,
+        encoded: str,
+        password: str,
+        place: Place | None = None,
+        may_begin: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Verdict:
+        """Whether the password matches the hash, when it is this place's turn.
+
+        `may_begin` is called then, and decides whether the hash is computed at all.
+        """
+        place = Place() if place is None else place
+        turn = await self._queue.wait(place)
+        if turn is not Turn.READY:
+            return Verdict.BUSY if turn is Turn.BUSY else Verdict.GONE
+        future: Future[bool] | None = None
+        try:
+            if may_begin is not None and not await may_begin():
+                return Verdict.REFUSED
+            future = self._executor.submit(verify, encoded, password)
+            return Verdict.RIGHT if await asyncio.wrap_future(future) else Verdict.WRONG
+        finally:
+            self._release_after(future, place)
 
     def close(self) -> None:
         """Drop the waiting checks. A running check ends by itself within a tenth of a second."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _release(self, _: Future[bool]) -> None:
-        self._free.release()
+    def _release_after(self, future: Future[bool] | None, place: Place) -> None:
+        """End the turn when its thread is free, which is later if the caller was cancelled."""
+        if future is None or future.done():
+            self._queue.release(place)
+            return
+        loop = asyncio.get_running_loop()
+
+        def release(_: Future[bool]) -> None:
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(self._queue.release, place)
+
+        future.add_done_callback(release)
+
+
+def _lower_priority() -> None:
+    """Make this thread nicer. On Linux, that concerns one thread and not its process (nice(2))."""
+    thread = threading.get_native_id()
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE)
 
 
 def hash_password(password: str) -> str:

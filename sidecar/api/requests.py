@@ -15,6 +15,7 @@ from sidecar.api.grants import ClientInfo
 from sidecar.api.problems import Refusal
 from sidecar.api.redirects import parse_origin, safe_redirect
 from sidecar.api.services import SERVICES
+from sidecar.wire.client_address import last_client
 from sidecar.wire.head import RequestHead
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ BODY_TIMEOUT: Final = 10.0  # seconds for the whole body
 
 _LOCAL: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _FORM_FIELDS: Final = 20
-_TEXT_LIMIT: Final = 256  # characters of a user agent or address that are kept
+_TEXT_LIMIT: Final = 256  # characters of a user agent that are kept
 
 
 async def read_json(request: web.Request, kind: type[T], expected: str) -> T:
@@ -117,11 +118,15 @@ def keeps_secure_cookies(request: web.Request) -> bool:
 
 
 def client_of(request: web.Request) -> ClientInfo:
-    """What the list of logins shows about the client; its address is the first forwarded one."""
-    addresses = request.headers.get("X-Forwarded-For", "")
+    """Who the client is: its user agent, and its address as far as proxies can be trusted.
+
+    The data plane adds its peer at the end of X-Forwarded-For, and removes what came before unless
+    the peer is a trusted proxy.
+    """
+    networks = request.app[SERVICES].config.current.trusted_proxies
     return ClientInfo(
         user_agent=_printable(request.headers.get("User-Agent", "")),
-        address=_printable(addresses.partition(",")[0].strip()),
+        address=last_client(",".join(request.headers.getall("X-Forwarded-For", [])), networks),
     )
 
 

@@ -14,12 +14,14 @@ from aiohttp import web
 from sidecar.auth.password_logins import PasswordLogins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from sidecar.api.guesses import GuessDefence, GuessLimits
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
     from sidecar.api.refresh_policy import RefreshPolicy
     from sidecar.api.session_limit import SessionLimit
+    from sidecar.api.slow_lane import SlowLane
     from sidecar.api.users import Users
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from sidecar.auth.tokens import Verifier
     from sidecar.sessions.store import SessionStore
     from sidecar.telemetry.metrics import Metrics
+    from sidecar.wire.client_address import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class LiveConfig:
     sign_in: SignInPage
     refreshing: RefreshPolicy
     session_limit: SessionLimit
+    trusted_proxies: Sequence[Network]
+    guesses: GuessLimits
 
     @property
     def logins(self) -> PasswordLogins:
@@ -74,6 +79,8 @@ class Services:
     store: SessionStore
     config: ConfigSource
     passwords: PasswordChecker
+    guesses: GuessDefence
+    slow_lane: SlowLane
     metrics: Metrics
     session_cookie: str
     session_key: SessionKey

@@ -7,6 +7,10 @@ import ctypes
 import resource
 from typing import Final
 
+# Files for what is not a client's connection: the admin port (64 and as many in-process pairs), the
+# pairs of the control plane (128), Redis, logs and libraries (64); and the connections beyond the
+# limit that still get an answer (1,024).
+_RESERVED: Final = 64 + 128 + 128 + 64 + 1024
 # The parameters of mallopt(3), as <malloc.h> numbers them.
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
@@ -18,6 +22,19 @@ def raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # otherwise the present limit stays
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections_within_files(wanted: int, upstream: int) -> int:
+    """The number of client connections, at most `wanted` (0: any), that leave files for the rest.
+
+    `upstream` is the number of connections to the application. Without a file left, the port of the
+    probes could accept none, and a flood of clients would have this process restarted.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    most = max(files - upstream - _RESERVED, files // 4)
+    return min(wanted or most, most)
 
 
 def give_memory_back() -> None:

@@ -12,22 +12,22 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
-
-from sidecar.api.admin import build_admin
 from sidecar.api.app import build_api
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.services import Services
 from sidecar.api.serving import Runner
+from sidecar.api.slow_lane import SlowLane
 from sidecar.app import build
+from sidecar.app.admin_port import AdminPort
 from sidecar.app.trust import Trust, end_logins
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
+from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.session_watch import SessionWatcher
-from sidecar.proxy.upstream_pool import InProcessConnector, UpstreamPool, UpstreamPoolLimits
+from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
 from sidecar.sessions.tiered.breaker import State as BreakerState
 from sidecar.settings import merge
 from sidecar.tasks import Tasks, wait_any
@@ -38,6 +38,8 @@ from sidecar.wire.headers import FieldLines, HeaderKinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from aiohttp import web
 
     from sidecar.auth.routes import RouteTable
     from sidecar.errors import ConfigWarning
@@ -68,12 +70,14 @@ class Sidecar:
         self.metrics.certificates = components.expiries
         self._mac = build.make_value_mac(settings)
         self._store = build.make_store(settings, self.metrics, self._mac)
+        self._guesses, self._guess_counters = build.make_guess_defence(settings, self._mac)
         self._started_at = time.monotonic()
         self._listener: Listener | None = None
         self.context: DataPlaneContext | None = None
         self._waiting: tuple[str, ...] = ()  # changed settings that need a restart
         self._access_log: AccessLog | None = None
-        self._runners: list[web.AppRunner] = []
+        self._api: Runner | None = None
+        self._admin = AdminPort(settings, self.metrics, self, self.trust.gate, self._store)
         self.port = 0
         self.admin_port = 0
         self.started = False
@@ -126,7 +130,7 @@ class Sidecar:
         self.admin_port = admin.getsockname()[1]
         try:
             listener = await self._build()
-            await self._serve_admin(admin)
+            await self._admin.start(admin, settings)
             await self._store.start()
             await self.trust.start(self._tasks)
             await listener.start(traffic)
@@ -136,6 +140,9 @@ class Sidecar:
             raise
         self._listener = listener
         self.started = True
+        most = listener.limit
+        if most != settings.max_connections:
+            logger.info("max_connections is lowered to what open files allow", extra={"to": most})
         logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
 
     async def reload(self, settings: Settings) -> tuple[str, ...]:
@@ -163,6 +170,7 @@ class Sidecar:
                 self.context.session_watcher.replace_routes(components.routes)
         if self._listener is not None:
             self._listener.identify()
+        self._admin.apply(merged)
         gone = before.ended_by(self.trust.current.users)
         if gone and self.started:
             self._tasks.spawn(end_logins(self._store, gone), "end of users' logins")
@@ -183,9 +191,12 @@ class Sidecar:
             await self._listener.stop(self.settings.drain_timeout, hurry)
         await self._tasks.close()
         await self._store.close()
+        if self._guess_counters is not None:
+            await self._guess_counters.close()
         self._passwords.close()
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._admin.stop()
+        if self._api is not None:
+            await self._api.cleanup()
         if self._access_log is not None:
             self._access_log.close()
         self.started = False
@@ -198,6 +209,8 @@ class Sidecar:
             store=self._store,
             config=self.trust,
             passwords=self._passwords,
+            guesses=self._guesses,
+            slow_lane=SlowLane(),
             metrics=self.metrics,
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
@@ -206,7 +219,7 @@ class Sidecar:
         )
         api = Runner(build_api(services), build.make_head_limits(settings))
         await api.setup()
-        self._runners.append(api)
+        self._api = api
         self.context = self._make_context(api)
         return Listener(self.context)
 
@@ -250,7 +263,7 @@ class Sidecar:
         live.start()
         self.trust.on_change = live.look_again
         self._count_routes(components.routes)
-        return DataPlaneContext(
+        context = DataPlaneContext(
             build.make_data_plane_config(settings, components),
             gate=gate,
             store=self._store,
@@ -269,13 +282,8 @@ class Sidecar:
             on_unknown_key=self.trust.refetch_keys,
             session_watcher=live,
         )
-
-    async def _serve_admin(self, sock: socket.socket) -> None:
-        limits = build.make_head_limits(self.settings)
-        runner = Runner(build_admin(self.metrics, self), limits)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.SockSite(runner, sock).start()
+        metrics.body_buffer, metrics.uploads = context.staged, upstreams["upstream"].uploads
+        return context
 
 
 def _bind(address: Address) -> socket.socket:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 # What a 4xx or 5xx status alone does not say; the words of `errors.UpstreamError` stand beside it.
 BAD_BODY = "bad_body"
+CLIENT_BUSY = "client_busy"
 CLIENT_GONE = "client_gone"
+CROWDED_OUT = "crowded_out"
 PREFLIGHT = "preflight"
 SESSION_ENDED = "session_ended"
 SLOW_READER = "slow_reader"

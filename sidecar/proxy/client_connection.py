@@ -13,7 +13,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from sidecar.errors import PeerError
+from sidecar.proxy.admission import ADDRESS, CONNECTIONS, UNFINISHED
 from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NEVER, NO_PEER, PEER_FULL, Flow, reset
+from sidecar.wire.client_address import client_of, parse_address
 from sidecar.wire.forwarded import Forwarding, is_trusted
 from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 from sidecar.wire.requests import RequestParser
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import RequestInProgress, TunnelSide
 
-_REFUSAL_LINES: Final = {405: ALLOW, 503: RETRY_AFTER}
+_REFUSAL_LINES: Final = {405: ALLOW, 429: RETRY_AFTER, 503: RETRY_AFTER}
 FIRST_REQUEST: Final = 1.0  # seconds that a new connection has to ask once the listener closes
 ANSWERED_OVER_LIMIT: Final = 1024  # connections beyond the limit that get a 503 before the close
+ANSWERED_PER_ADDRESS: Final = 64  # the same for one address's limit and a 429
 _LINGER_OCTETS: Final = 1024 * 1024  # read and dropped from a client after its last answer
 
 
@@ -36,7 +39,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_connections", "_context", "_parser"),
-        *("_at", "_held", "_lingering", "_scheduled", "_tunnel", "exchange"),
+        *("_at", "_client", "_held", "_lingering", "_scheduled", "_tunnel", "exchange"),
         *("deadline", "ended", "flow", "forwarding", "full", "half_close", "send_deadline"),
         "transport",
     )
@@ -44,7 +47,10 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, context: DataPlaneContext, connections: ConnectionSet) -> None:
         self._context = context
         self._connections = connections
-        self._parser = RequestParser(context.fields, context.paths, context.limits.head)
+        self._parser = RequestParser(
+            context.fields, context.paths, context.limits.head, context.remembered
+        )
+        self._client = ""  # that this connection counts for in `Admission`; empty: none
         # Received and not read yet, from `_at` on: part of a head, or pipelined requests
         self._held = b""
         self._at = 0
@@ -82,12 +88,7 @@ class ClientConnection(asyncio.Protocol):
             self.go_away(monotonic())
         self._connections.add(self)
         context.metrics.connections["downstream"] += 1
-        limit, count = context.limits.connections, len(self._connections.open)
-        if 0 < limit < count:
-            if count > limit + ANSWERED_OVER_LIMIT:  # answers must not feed a flood
-                self.transport.abort()
-            else:
-                self.refuse(PeerError(503, "too many connections"))
+        self._admit()
 
     def identify(self) -> None:
         """Note the peer's address, and whether it is a proxy that is trusted now."""
@@ -98,6 +99,55 @@ class ClientConnection(asyncio.Protocol):
         self.forwarding = Forwarding(
             address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
         )
+        if self._tunnel is None:  # it may count for the client that a proxy has named
+            self.count_for("" if trusted else client_of(parse_address(address)))
+
+    def count_for(self, client: str) -> None:
+        """Count this connection for this client from now on; empty: for none."""
+        if client == self._client:
+            return
+        admission = self._context.admission
+        if self._client:
+            admission.remove(self._client)
+        if client:
+            admission.add(client)
+        self._client = client
+
+    def _admit(self) -> None:
+        """Refuse a new connection that is one too many, or make room for it."""
+        limits, count = self._context.limits, len(self._connections.open)
+        opened = self._context.admission.opened(self._client)
+        if 0 < limits.connections < count:
+            if not (limits.makes_room and self._connections.make_room(self)):
+                answered = count <= limits.connections + ANSWERED_OVER_LIMIT
+                self._turn_away(CONNECTIONS, 503, answered=answered)
+        elif 0 < limits.per_address < opened:
+            answered = opened <= limits.per_address + ANSWERED_PER_ADDRESS
+            self._turn_away(ADDRESS, 429, answered=answered)
+
+    def _turn_away(self, limit: str, status: int, *, answered: bool) -> None:
+        self._context.admission.refused(limit, self._client)
+        if answered:
+            self.refuse(PeerError(status, "too many connections"))
+        else:  # answers must not feed a flood
+            self.transport.abort()
+
+    def waits_for_client(self) -> bool:
+        """Whether it is open, and only its client can make it continue."""
+        exchange = self.exchange
+        waits = exchange is None or (exchange.body is not None and not exchange.body.done)
+        return waits and self._tunnel is None and not self.transport.is_closing()
+
+    def give_up(self) -> None:
+        """Drop what is kept of an unfinished request: all of them together keep too much."""
+        if self.transport.is_closing():
+            return
+        self._context.admission.refused(UNFINISHED, self._client)
+        if self.exchange is None:
+            self.refuse(PeerError(503, "too much is kept of unfinished requests"))
+        else:
+            self._held, self._at = b"", 0
+            self.exchange.abandon()
 
     # Time limits
 
@@ -162,6 +212,11 @@ class ClientConnection(asyncio.Protocol):
 
     # Ending
 
+    def _keep_of(self, data: bytes, at: int = 0) -> None:
+        """Keep the octets of `data` from `at` on, which have been received and not read yet."""
+        self._held, self._at = data, at
+        self._context.unfinished.put(self, len(data))
+
     def refuse(self, error: PeerError) -> None:
         """Answer what is not a request, and close: where the next one begins is unknown."""
         context = self._context
@@ -178,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
         the answer from the client (RFC 9112 section 9.6): so close the sending side, and read for
         a while. With TLS, uvloop's way of closing does just that, and `await_end` bounds it.
         """
-        self._held, self._at = b"", 0
+        self._keep_of(b"")
         if unread and not self.ended and self.half_close:
             self._lingering = _LINGER_OCTETS
             self.deadline = monotonic() + self._context.limits.linger
@@ -235,7 +290,7 @@ class ClientConnection(asyncio.Protocol):
         """Hand the transport over to a tunnel; returns the bytes received and not read yet."""
         self._tunnel = tunnel
         held = self._held[self._at :]
-        self._held, self._at = b"", 0
+        self._keep_of(b"")
         self.exchange = None
         self.deadline = NEVER
         self.flow.release(BACKLOG | NO_PEER)
@@ -252,8 +307,11 @@ class ClientConnection(asyncio.Protocol):
         self._context.metrics.connections["downstream"] -= 1
 
     def leave(self) -> None:
-        """Every transport is closed: leave the listener's set."""
+        """Every transport is closed: leave the listener's set, and keep nothing."""
         self._tunnel = None
+        self.count_for("")
+        self._context.unfinished.drop(self)
+        self._context.remembered.drop(self._parser)
         self._connections.remove(self)
 
 

@@ -21,7 +21,7 @@ class ConnectionSet:
     def __init__(self) -> None:
         self.closing = False
         self.arriving: set[asyncio.Task[None]] = set()
-        self.open: set[OpenConnection] = set()
+        self.open: dict[OpenConnection, None] = {}  # the oldest first
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -36,13 +36,25 @@ class ConnectionSet:
 
     def add(self, connection: OpenConnection) -> None:
         """Count a connection that has opened."""
-        self.open.add(connection)
+        self.open[connection] = None
         self.empty.clear()
 
     def remove(self, connection: OpenConnection) -> None:
         """Forget a connection that has closed."""
-        self.open.discard(connection)
+        self.open.pop(connection, None)
         self._set_empty()
+
+    def make_room(self, newcomer: OpenConnection) -> bool:
+        """Cut the oldest connection that waits for its client; False if all are being served.
+
+        A flood can then keep no other client out: a client that asks at once is served before its
+        connection is the oldest.
+        """
+        for each in self.open:
+            if each is not newcomer and each.waits_for_client():
+                each.cut()
+                return True
+        return False
 
     def _on_handshake_done(self, handshake: asyncio.Task[None]) -> None:
         self.arriving.discard(handshake)

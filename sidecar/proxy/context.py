@@ -11,6 +11,9 @@ from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.credentials import CredentialFilter
+from sidecar.proxy.admission import Admission
+from sidecar.proxy.fair_share import FairShare
+from sidecar.proxy.held import HeldOctets
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
@@ -27,11 +30,17 @@ if TYPE_CHECKING:
     from sidecar.tasks import Tasks
     from sidecar.telemetry.access_log import AccessLog
     from sidecar.telemetry.metrics import Metrics, RouteMetrics
-    from sidecar.wire.forwarded import Network
+    from sidecar.wire.client_address import Network
     from sidecar.wire.headers import FieldLines
     from sidecar.wire.replies import ReplyTemplate
     from sidecar.wire.target import TargetParser
 
+# Octets that all client connections together keep: of heads, logins and pipelined requests that are
+# not complete; of heads that were complete and may be repeated; of request bodies that wait for
+# their session, their rest or an upstream connection.
+UNFINISHED: Final = 4 * 1024 * 1024
+REMEMBERED: Final = 24 * 1024 * 1024
+BUFFERED: Final = 32 * 1024 * 1024
 _SUFFIXES: Final = tuple(b"%03x" % number for number in range(4096))
 
 
@@ -45,9 +54,12 @@ class Limits:
     upstream_timeout: float = 60.0  # from the request's last byte to the answer's head
     queue_timeout: float = 5.0  # for an upstream connection
     connections: int = 20_000  # from clients; 0 is no bound
+    per_address: int = 5_000  # connections or proxied requests of one client; 0 is no bound
+    makes_room: bool = False  # over `connections`, the one that has waited longest is closed
     requests: int = sys.maxsize  # in flight at once
     body_grace: float = 20.0  # for a request's body to begin; it may be this far behind its rate
     body_rate: float = 500.0  # octets a second of a request's body; 0 is no bound
+    body_buffer: int = 64 * 1024  # octets of a body that must arrive before it is forwarded
     backlog: int = 64 * 1024  # octets of pipelined requests kept while one is answered
     form_size: int = 64 * 1024  # octets of a body for the control plane
     form_timeout: float = 10.0  # for a body for the control plane to arrive
@@ -100,11 +112,15 @@ class DataPlaneContext:
     credentials: CredentialFilter = field(
         default_factory=lambda: CredentialFilter(b"__Host-session")
     )
+    staged: FairShare = field(default_factory=lambda: FairShare(BUFFERED))  # octets, by caller
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
     session_watcher: SessionWatcher | None = None  # ends streams with their session
     draining: bool = False
+    admission: Admission = field(init=False)
+    unfinished: HeldOctets = field(default_factory=lambda: HeldOctets(UNFINISHED))
+    remembered: HeldOctets = field(default_factory=lambda: HeldOctets(REMEMBERED))
     # By the minor version of the request (RFC 9110 section 7.6.3), with the next line's name
     via: tuple[bytes, bytes] = (
         b"Via: 1.0 sidecar\r\nX-Request-Id: ",
@@ -112,6 +128,7 @@ class DataPlaneContext:
     )
 
     def __post_init__(self, config: DataPlaneConfig) -> None:
+        self.admission = Admission(self.metrics)
         self.apply(config)
 
     def apply(self, config: DataPlaneConfig) -> None:

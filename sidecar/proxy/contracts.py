@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.flow import Flow
     from sidecar.proxy.session_watch import WatchedStream
+    from sidecar.proxy.staging import StagedBody
     from sidecar.wire.forwarded import Forwarding
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
@@ -35,6 +36,9 @@ class OpenConnection(Protocol):
 
     def sweep(self, now: float) -> None:
         """Act on time limits that have passed."""
+
+    def waits_for_client(self) -> bool:
+        """Whether it is open, and only its client can make it continue."""
 
     def go_away(self, now: float) -> None:
         """The listener is closing: close now if idle, otherwise after the current answer."""
@@ -150,6 +154,9 @@ class WatchedTunnel(Protocol):
 class LegClient(ClientSide, TunnelClient, Protocol):
     """The client's connection of an exchange that may become a tunnel."""
 
+    def count_for(self, client: str) -> None:
+        """Count the connection for this client in `Admission`."""
+
 
 class ForwardedExchange(Protocol):
     """An exchange as its upstream leg sees it."""
@@ -161,10 +168,36 @@ class ForwardedExchange(Protocol):
     allow: Allow | None
     request_id: bytes
     body: Body | None  # of the request; None when it has none
-    unsent: list[bytes] | None  # what has arrived of the body
+    first: bytes  # of the body, what came with the head, unless it is staged or sent
     keep_alive: bool  # whether the client's connection serves another request after this one
     over: bool
     continued: bool  # the client has been sent 100 (Continue)
+
+    @property
+    def caller(self) -> str:
+        """The client's address, as far as limits are concerned."""
+
+    def stage(self, data: bytes) -> StagedBody:
+        """Keep more of the body until it can be sent; returns all that is kept."""
+
+    @property
+    def unsent_size(self) -> int:
+        """The number of octets that are kept of the body."""
+
+    def keep_unsent(self) -> bool:
+        """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
+
+    def unsent_behind(self, head: bytes) -> bytes:
+        """Return this head and behind it what is kept of the body, which is kept no longer."""
+
+    def on_upload(self) -> None:
+        """The request's body is unfinished."""
+
+    def on_uploaded(self) -> None:
+        """The upstream has been sent the whole body."""
+
+    def on_slow_reader(self) -> None:
+        """The client reads the answer more slowly than the limits allow."""
 
     def fail(self, error: UpstreamError) -> None:
         """The upstream cannot answer."""

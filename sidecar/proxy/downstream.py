@@ -14,6 +14,7 @@ from sidecar.errors import PeerError
 from sidecar.proxy.client_connection import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
+from sidecar.proxy.proxied_exchange import ProxiedExchange
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing, has_bare_line_feed
 from sidecar.wire.headers import is_token
@@ -30,7 +31,7 @@ _LENGTH: Final = Framing.LENGTH
 class Downstream(ClientConnection):
     """A client's connection; it reads ahead while a request is answered, within a bound."""
 
-    __slots__ = ()
+    __slots__ = ("_exchange_type",)
 
     # Called by the event loop
 
@@ -91,6 +92,11 @@ class Downstream(ClientConnection):
         elif self._held or self.ended:
             self._schedule()
 
+    def identify(self) -> None:
+        """Note who the peer is; requests of a trusted proxy count for the client that it names."""
+        super().identify()
+        self._exchange_type = ProxiedExchange if self.forwarding.trusted else Exchange
+
     # Reading
 
     def _read_head(self, data: bytes, at: int) -> None:
@@ -108,13 +114,15 @@ class Downstream(ClientConnection):
         except PeerError as error:
             self.refuse(error)
             return
-        exchange = self.exchange = Exchange(self._context, self, head)
+        exchange = self.exchange = self._exchange_type(self._context, self, head)
         if head.framing is not _NONE:
             self._start_with_body(exchange, head, data[end:])
             return
         if end < len(data):
-            self._held = data
-            self._at = end
+            self._held, self._at = data, end
+            exchange.start()
+            self._context.unfinished.put(self, len(self._held))
+            return
         exchange.start()
 
     def _start_with_body(self, exchange: Exchange, head: RequestHead, rest: bytes) -> None:
@@ -134,8 +142,10 @@ class Downstream(ClientConnection):
                 return
             self._held = body.rest
             if first:
-                exchange.unsent = [first]
+                exchange.first = first
         exchange.start()
+        if self._held:
+            self._context.unfinished.put(self, len(self._held))
 
     def _wait_for_head(self, data: bytes, limit: int) -> None:
         if len(data) >= limit:
@@ -147,8 +157,7 @@ class Downstream(ClientConnection):
             self.refuse(PeerError(400, "not an HTTP/1.1 request"))
         else:
             self.deadline = min(self.deadline, monotonic() + self._context.limits.header_timeout)
-            self._held = data
-            self._at = 0
+            self._keep_of(data)
 
     def _skip_empty_line(self, data: bytes, at: int) -> None:
         """Accept one empty line before a request (RFC 9112 section 2.2)."""
@@ -173,8 +182,7 @@ class Downstream(ClientConnection):
 
     def _keep(self, data: bytes) -> None:
         """Keep what cannot be read yet; stop reading when too much is kept."""
-        self._held = self._held[self._at :] + data
-        self._at = 0
+        self._keep_of(self._held[self._at :] + data)
         if len(self._held) > self._context.limits.backlog:
             self.flow.hold(BACKLOG)
 
@@ -189,6 +197,8 @@ class Downstream(ClientConnection):
             self.flow.release(BACKLOG)
         if data:
             self._read_head(data, at)
+        if not self._held:
+            self._context.unfinished.drop(self)
         if self.ended and self.exchange is None and not self.transport.is_closing():
             self._close()  # what is left is not a whole request, and nothing more comes
 

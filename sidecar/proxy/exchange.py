@@ -16,7 +16,9 @@ from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import accounting, refusals, verify
 from sidecar.proxy.accounting import Accounting
+from sidecar.proxy.admission import UNFINISHED
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
+from sidecar.proxy.staging import StagedBody
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
 from sidecar.sessions.check import look_up
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = b"OPTIONS"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SMALL_HEAD: Final = 1024  # octets, which count as part of the connection
+_COPIES: Final = 3  # of a head that waits with its body: read, as it is sent, and in between
 _NO_UPGRADE: Final[frozenset[bytes]] = frozenset()
 
 
@@ -53,10 +57,12 @@ class Exchange:
     route: Route
     allow: Allow | None = None
     dialect: Dialect | None = None  # of a subrequest
-    unsent: list[bytes] | None = None  # body that waits for a leg, or for its connection
+    first = b""  # of the body, what came with the head
+    _staged: StagedBody | None = None  # the body while it waits, from its first octet on
+    _caller = ""
     # What is under way
     _gathering: Body | None = None  # a body that must be complete to be forwarded
-    _gathered = 0  # octets of it
+    _counted = False  # in `context.unfinished`, while it is being gathered
     _lookup: asyncio.Task[None] | None = None
     # What became of the client's side
     continued = False  # it was sent 100 (Continue)
@@ -72,7 +78,7 @@ class Exchange:
         self.asked: RequestHead | None = None
         self.body: Body | None = None  # None when it has none
         self._leg: UpstreamLeg | None = None
-        self._stream: WatchedStream | None = None  # while the answer continues
+        self._stream: WatchedStream | None = None  # while body or answer continue
         self.request_id = head.request_id or next(context.request_ids)
         self.accounting = Accounting(monotonic())
         context.metrics.in_flight += 1
@@ -123,10 +129,7 @@ class Exchange:
             elif context.store.degraded:
                 decision = outage.decide(context.gate, context.store, route, decision, now)
             else:
-                if self.body is not None:
-                    self.downstream.flow.hold(NO_PEER)
-                work = self._look_up(route, decision)
-                self._lookup = context.tasks.spawn(work, name="session look-up")
+                self._begin_look_up(route, decision)
                 return
         self._act_on(decision)
 
@@ -167,6 +170,14 @@ class Exchange:
     def _count_preflight(self) -> None:
         self.accounting.fault = accounting.PREFLIGHT
         self.context.metrics.preflights += 1
+
+    def _begin_look_up(self, route: Route, need: NeedSession) -> None:
+        if self.body is not None:
+            self.downstream.flow.hold(NO_PEER)
+            if not self.keep_unsent():
+                self._deny(self.context.gate.deny(Reason.OVERLOADED))
+                return
+        self._lookup = self.context.tasks.spawn(self._look_up(route, need), name="session look-up")
 
     async def _look_up(self, route: Route, need: NeedSession) -> None:
         """Ask the store, then decide; cancelled when the client disconnects."""
@@ -225,14 +236,17 @@ class Exchange:
         context.metrics.denied[reason.label] += 1
         if reason is Reason.KEY_UNKNOWN and context.on_unknown_key is not None:
             context.on_unknown_key()
+        self._answer_denied(deny)
+
+    def _answer_denied(self, deny: Deny) -> None:
         asked = self.head if self.dialect is None else self.asked
         status, headers = refusals.answer_to(
             deny,
             asked,
             self.dialect,
             self.downstream.forwarding,
-            context.login_url,
-            limit=context.limits.head.size,
+            self.context.login_url,
+            limit=self.context.limits.head.size,
         )
         if status == 302:
             close = not self._may_keep()
@@ -261,37 +275,99 @@ class Exchange:
         Its few connections are not for clients that send an octet a second.
         """
         self._gathering = body
-        self._gathered = sum(map(len, self.unsent or ()))
         self.downstream.expect(self.accounting.began, self.context.limits.form_timeout)
         if self.head.expect_continue and self.head.minor:
             self.continued = True
             self.downstream.transport.write(_CONTINUE)
+        self._count_gathered()
+
+    def _count_gathered(self) -> None:
+        """Count what this unfinished request keeps; it may have to give up at once."""
+        head = self.head
+        self._counted = True
+        kept = len(head.lines) + len(head.target) + self.unsent_size
+        self.context.unfinished.put(self, kept)
+
+    def give_up(self) -> None:
+        """Refuse an unfinished request, because all of them together keep too much."""
+        client = self.downstream.forwarding.client(self.head)
+        self.context.admission.refused(UNFINISHED, client)
+        self.accounting.fault = accounting.CROWDED_OUT
+        self._problem(503, RETRY_AFTER)
 
     def on_request_body(self, data: bytes) -> None:
         """Take more of the request's body: for the upstream, or until there is a leg to send it."""
-        if self.over or not (data or self._gathering):
+        if self.over or not data:
             return
         if self._leg is not None:
             self._leg.send_body(data)
             return
-        if self.unsent is None:
-            self.unsent = []
-        self.unsent.append(data)
-        body, allow = self._gathering, self.allow
-        if body is None or allow is None:
-            return
-        self._gathered += len(data)
-        if self._gathered > self.context.limits.form_size:
+        staged = self.stage(data)
+        if self._gathering is not None:
+            self._gather_on(self._gathering, staged)
+
+    def _gather_on(self, body: Body, gathered: StagedBody) -> None:
+        if gathered.size > self.context.limits.form_size:
             self._problem(413)
-        elif body.done:
+        elif body.done and self.allow is not None:
             self._gathering = None
+            self._uncount()
             pool = self.context.upstreams["api"]
             leg = self._leg = UpstreamLeg()
-            leg.forward(self, pool, self.head.lines, allow.identity, _NO_UPGRADE)
+            leg.forward(self, pool, self.head.lines, self.allow.identity, _NO_UPGRADE)
+        else:
+            self._count_gathered()
+
+    def stage(self, data: bytes) -> StagedBody:
+        """Keep more of the body until it can be sent; returns all that is kept."""
+        staged = self._staged
+        if staged is None:
+            beside = _COPIES * max(0, len(self.head.lines) - _SMALL_HEAD)
+            staged = self._staged = StagedBody(self.first, beside)
+            self.first = b""
+        staged.add(data)
+        return staged
+
+    @property
+    def unsent_size(self) -> int:
+        """The number of octets that are kept of the body."""
+        return len(self.first) if self._staged is None else self._staged.size
+
+    def keep_unsent(self) -> bool:
+        """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
+        if self.body is None:
+            return True
+        return self.stage(b"").charge(self.context.staged, self.caller)
+
+    def unsent_behind(self, head: bytes) -> bytes:
+        """Return this head and behind it what is kept of the body, which is kept no longer."""
+        staged, self._staged = self._staged, None
+        first, self.first = self.first, b""
+        return head + first if staged is None else b"".join((head, *staged.free()))
+
+    @property
+    def caller(self) -> str:
+        """The client's address, as far as limits are concerned."""
+        if not self._caller:
+            networks = self.context.trusted_proxies
+            self._caller = self.downstream.forwarding.caller(self.head, networks)
+        return self._caller
+
+    def on_upload(self) -> None:
+        """The request's body is unfinished: it continues no longer than the session."""
+        self._stream = self._watch(self._on_session_over)
+
+    def on_uploaded(self) -> None:
+        """The upstream has been sent the whole request: only an answer ends with the session."""
+        stream = self._stream
+        if stream is not None and not self.accounting.status:
+            self._stream = None
+            stream.release()
 
     def on_stream(self) -> None:
         """The answer has begun and continues: no longer than the session."""
-        self._stream = self._watch(self._on_session_over)
+        if self._stream is None:
+            self._stream = self._watch(self._on_session_over)
 
     def on_upgraded(self, tunnel: WatchedTunnel, now: float) -> None:
         """The connections have become a tunnel, which lasts no longer than the session."""
@@ -309,7 +385,12 @@ class Exchange:
 
     def _on_session_over(self) -> None:
         self.accounting.fault = accounting.SESSION_ENDED
-        self.abandon()
+        deny = None if self._stream is None else self._stream.deny
+        if deny is None or self.accounting.status:
+            self.abandon()
+        else:  # an upload: the upstream must not take it for complete
+            self._drop()
+            self._answer_denied(deny)
 
     # Answers of the sidecar's own
 
@@ -391,14 +472,11 @@ class Exchange:
         queued = self._leg is None or self._leg.connection is None
         unfinished = self.body is not None and not self.body.done
         self._drop()
-        if self._gathering is not None:
+        if unfinished and not self.downstream.flow.held:  # it is the client that is waited for
             self.accounting.fault = accounting.SLOW_REQUEST
             self._problem(408)
         elif queued:
             self.fail(UpstreamBusy("no upstream connection came free in time"))
-        elif unfinished and not self.downstream.flow.held:
-            self.accounting.fault = accounting.SLOW_REQUEST
-            self._problem(408)
         else:
             self.fail(UpstreamTimeout("no response head in time"))
 
@@ -421,10 +499,18 @@ class Exchange:
         if leg is not None:
             leg.drop()
 
+    def _uncount(self) -> None:
+        self._counted = False
+        self.context.unfinished.drop(self)
+
     def _end(self, now: float) -> None:
         self.over = True
+        if self._counted:
+            self._uncount()
         if self._stream is not None:
             self._stream.release()
+        if self._staged is not None:
+            self._staged.free()
         self.accounting.close(self, now)
 
     def finish(self, now: float) -> None:
@@ -437,6 +523,10 @@ class Exchange:
         if leg is not None:
             leg.release(now)
         if self.body is not None:
+            if self._counted:
+                self._uncount()
+            if self._staged is not None:
+                self._staged.free()
             if not self.body.done:
                 self.keep_alive = False  # what is left of the body is no request
             self.downstream.flow.release(NO_PEER | PEER_FULL)

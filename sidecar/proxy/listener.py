@@ -43,6 +43,11 @@ class Listener:
         state = "listening" if self._server is not None else "closed"
         return f"<Listener {state} connections={len(self._connections.open)}>"
 
+    @property
+    def limit(self) -> int:
+        """The number of connections beyond which clients are refused; 0: no limit."""
+        return self._context.limits.connections
+
     async def start(self, sock: socket.socket) -> None:
         """Accept on a bound socket."""
         if self._context.tls is None:

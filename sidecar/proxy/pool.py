@@ -7,8 +7,9 @@ slot is opening, leased or idle; its holder returns it with `opened`, `not_opene
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Generic, Protocol, TypeVar
+
+from sidecar.proxy.fair_queue import FairQueue
 
 
 class Reusable(Protocol):
@@ -33,7 +34,7 @@ class Pool(Generic[Connection, Waiter]):
         self.idle: list[Connection] = []
         self.leased: set[Connection] = set()
         self.opening = 0
-        self.waiting: deque[Waiter] = deque()
+        self.waiting: FairQueue[Waiter] = FairQueue()
 
     def __repr__(self) -> str:
         return (
@@ -68,7 +69,7 @@ class Pool(Generic[Connection, Waiter]):
 
     def release(self, connection: Connection) -> Waiter | None:
         """Return a connection: it is now leased to the returned waiter, or idle if that is None."""
-        if self.waiting:
+        if self.waiting.size:
             return self.waiting.popleft()
         self.leased.discard(connection)
         self.idle.append(connection)

@@ -47,7 +47,8 @@ def answer_to(
         elif is_navigation(asked):
             origin = origin_for(dialect, asked, forwarding)
             return 302, lines + login_location(login_url, asked, limit, origin)
-    return status, lines + (RETRY_AFTER if status == 503 else b"")
+    # A proxy that takes no 503 gets another status; Retry-After then tells it of the outage.
+    return status, lines + (RETRY_AFTER if deny.reason.status == 503 else b"")
 
 
 def login_location(login_url: bytes, asked: RequestHead, limit: int, origin: bytes = b"") -> bytes:

@@ -1,4 +1,4 @@
-"""Ends tunnels and long answers when the session that allowed them is over.
+"""Ends tunnels, uploads and long answers when the session that allowed them is over.
 
 Owns when each stream is checked again, and ends those that are no longer allowed. A login that
 continues with another token (a refresh) keeps its streams. The decision is the gate's, as for a
@@ -25,6 +25,7 @@ from sidecar.tasks import wait_any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from sidecar.auth.decision import Deny
     from sidecar.auth.gate import Gate
     from sidecar.auth.routes import Route, RouteTable
     from sidecar.sessions.store import SessionStore
@@ -41,8 +42,8 @@ class WatchedStream:
     """One stream that ends with its session. `release` it when it has ended by itself."""
 
     __slots__ = (
-        *("again", "checking", "end", "expires", "head", "listed", "registry", "route", "sid"),
-        "token",
+        *("again", "checking", "deny", "end", "expires", "head", "listed", "registry", "route"),
+        *("sid", "token"),
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class WatchedStream:
         self.listed = False  # in the heap of expiry times
         self.checking = False
         self.again = False  # something changed during the check
+        self.deny: Deny | None = None  # how a request would be denied, at the last check
 
     def __repr__(self) -> str:
         return f"<WatchedStream on {self.route.name} until {self.expires}>"
@@ -248,6 +250,7 @@ class SessionWatcher:
         if isinstance(decision, Allow):
             expires = FOREVER if decision.expires is None else decision.expires
             return self._prolong(watched, watched.token, expires)
+        watched.deny = decision
         if decision.reason is Reason.STORE_UNAVAILABLE:
             return watched.expires > now and not self._is_known_to_end(watched)
         if not watched.sid or decision.reason not in _TOKEN_ENDED:

@@ -14,8 +14,11 @@ import ssl
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Final
 
+from sidecar.proxy.admission import ADDRESS, CONNECTIONS
 from sidecar.proxy.client_connection import ANSWERED_OVER_LIMIT
 from sidecar.proxy.downstream import Downstream
+from sidecar.wire.client_address import client_of, parse_address
+from sidecar.wire.forwarded import is_trusted
 
 if TYPE_CHECKING:
     import socket
@@ -64,7 +67,7 @@ class TlsListener:
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                client, _address = self._sock.accept()
+                client, address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as fault:
@@ -78,24 +81,35 @@ class TlsListener:
                 return
             client.setblocking(False)
             client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            self._welcome(client)
+            self._welcome(client, address[0])
 
-    def _welcome(self, client: socket.socket) -> None:
+    def _welcome(self, sock: socket.socket, address: str) -> None:
         connections, context = self._connections, self._context
         limit = context.limits.connections
+        trusted = is_trusted(address, context.trusted_proxies)
+        client = "" if trusted else client_of(parse_address(address))
         if 0 < limit <= len(connections.open) + len(connections.arriving) - ANSWERED_OVER_LIMIT:
-            client.close()
+            context.admission.refused(CONNECTIONS, client)
+            sock.close()
             return
-        handshake = context.tasks.spawn(self._handshake(client), "TLS handshake")
+        # Without an answer: a handshake costs more than the answer is worth.
+        if client and 0 < context.limits.per_address <= context.admission.opened(client):
+            context.admission.refused(ADDRESS, client)
+            sock.close()
+            return
+        connection = Downstream(context, connections)
+        connection.count_for(client)
+        handshake = context.tasks.spawn(self._handshake(sock, connection), "TLS handshake")
+        handshake.add_done_callback(lambda _: _forget_unless_open(connection))
         connections.expect(handshake)
 
-    async def _handshake(self, client: socket.socket) -> None:
+    async def _handshake(self, sock: socket.socket, connection: Downstream) -> None:
         context = self._context
         counts = context.metrics.handshakes
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Downstream(context, self._connections),
-                client,
+                lambda: connection,
+                sock,
                 ssl=context.tls,
                 ssl_handshake_timeout=context.limits.header_timeout,
                 ssl_shutdown_timeout=_DAY,
@@ -107,3 +121,9 @@ class TlsListener:
             counts["aborted"] += 1
         else:
             counts["ok"] += 1
+
+
+def _forget_unless_open(connection: Downstream) -> None:
+    """Count a client no longer whose handshake failed; an open connection does so at its end."""
+    if connection.transport is None:
+        connection.count_for("")

@@ -31,10 +31,18 @@ class ResponseReceiver(Protocol):
     """Receives the answer to one request, piece by piece and in order."""
 
     to_head: bool  # the request was a HEAD
+    unread_since: float  # when the client last stopped reading the answer; NEVER if it reads
 
     @property
     def decodes(self) -> bool:
         """Whether the client cannot read chunks: chunked bodies lose their framing."""
+
+    @property
+    def caller(self) -> str:
+        """The client's address, as far as limits are concerned."""
+
+    def give_way(self) -> None:
+        """Break off: the client does not read the answer, and others need the connection."""
 
     def on_interim(self, head: ResponseHead) -> None:
         """A 1xx response has arrived."""

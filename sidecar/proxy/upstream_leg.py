@@ -10,8 +10,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import UpstreamBroken
-from sidecar.proxy.flow import NEVER, NO_PEER, PEER_FULL
+from sidecar.proxy.flow import NEVER, PEER_FULL
 from sidecar.proxy.tunnel import open_tunnel
+from sidecar.proxy.upload import Upload, send_whole
 from sidecar.wire.head import Framing
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class UpstreamLeg:
 
     connection: UpstreamConnection | None = None
     to_head: bool
+    unread_since = NEVER  # when the client last stopped reading the answer
     _accounting: Accounting
-    _body_due = NEVER  # when the request's body will have fallen too far behind its rate
     _context: DataPlaneContext
     _downstream: LegClient
     _exchange: ForwardedExchange
@@ -48,6 +49,7 @@ class UpstreamLeg:
     _request = b""  # the head as it is sent, kept for the retry
     _retried = False
     _sent = 0.0  # when the request was sent
+    _upload: Upload | None = None  # of a request with a body
     _upgrade: bytes | None = None  # the protocol that the upstream was asked to switch to
 
     def __repr__(self) -> str:
@@ -102,12 +104,18 @@ class UpstreamLeg:
                 end,
             )
         )
+        body = exchange.body
+        if body is not None:
+            if body.done:
+                send_whole(exchange, self, pool)
+            else:
+                upload = self._upload = Upload(exchange, body, self, pool)
+                upload.begin()
+            return
         connection = pool.pool.take()
         if connection is not None:
             self._send(connection, self._accounting.began)
             return
-        if exchange.body is not None:
-            downstream.flow.hold(NO_PEER)
         downstream.expect(self._accounting.began, context.limits.queue_timeout)
         pool.obtain(self)
 
@@ -120,25 +128,25 @@ class UpstreamLeg:
             downstream.expect(now, limits.upstream_timeout)
         else:  # `expect`, without the call that each request would pay for
             downstream.deadline = now + limits.upstream_timeout
-        if self._exchange.body is None:
-            connection.send(self, self._request)
-        else:
-            if limits.body_rate and not self._exchange.head.expect_continue:
-                self._body_due = now + limits.body_grace
-                downstream.expect(now, self._patience(now))
-            exchange = self._exchange
-            unsent, exchange.unsent = exchange.unsent or [], None
-            connection.send(self, b"".join((self._request, *unsent)))
-            downstream.flow.release(NO_PEER)
+        connection.send(self, self._request)
         if downstream.full:
+            self.unread_since = now
             connection.flow.hold(PEER_FULL)
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """The pool lends the connection that this leg asked for."""
+        now, upload = monotonic(), self._upload
         if self._exchange.over:
-            self._pool.release(connection, monotonic())
+            self._pool.release(connection, now)
         else:
-            self._send(connection, monotonic())
+            if self._exchange.body is None:
+                self._send(connection, now)
+                return
+            self._request = self._exchange.unsent_behind(self._request)
+            self._send(connection, now)
+            self._request = b""  # it is not sent again
+            if upload is not None:
+                upload.on_sent(now)
 
     def on_not_connected(self, error: UpstreamError) -> None:
         """The pool has no connection for this leg."""
@@ -147,41 +155,36 @@ class UpstreamLeg:
 
     def send_body(self, data: bytes) -> None:
         """Send more of the request's body, or keep it until there is a connection."""
-        if self.connection is not None:
-            now = monotonic()
-            limits = self._context.limits
-            if limits.body_rate:
-                # The first octets start the count; being ahead of the rate earns no more than this.
-                due = self._body_due + len(data) / limits.body_rate
-                self._body_due = min(due, now + limits.body_grace)
-            self._downstream.expect(now, self._patience(now))
-            self.connection.send_body(data)
-        elif self._exchange.unsent is None:
-            self._exchange.unsent = [data]
-        else:
-            self._exchange.unsent.append(data)
-
-    def _patience(self, now: float) -> float:
-        """Seconds to wait for more of the request, or for the answer's head; then without limit."""
-        body, timeout = self._exchange.body, self._context.limits.upstream_timeout
-        if body is None or body.done:
-            return NEVER if self._accounting.status else timeout
-        return min(timeout, self._body_due - now)
+        if self._upload is not None:
+            self._upload.add(data)
 
     def on_downstream_full(self, *, full: bool) -> None:
         """The client has stopped reading the answer, or reads it again."""
         if self.connection is None:
             return
         if full:
+            self.unread_since = monotonic()
             self.connection.flow.hold(PEER_FULL)
         else:
+            self.unread_since = NEVER
             self.connection.flow.release(PEER_FULL)
+
+    @property
+    def caller(self) -> str:
+        """The client's address, as far as limits are concerned."""
+        return self._exchange.caller
+
+    def give_way(self) -> None:
+        """Break off: the client does not read the answer, and others need the connection."""
+        self._exchange.on_slow_reader()
 
     # From the upstream
 
     def on_interim(self, head: ResponseHead) -> None:
         """Pass a 1xx response on, unless the client speaks HTTP/1.0 (RFC 9110 section 15.2)."""
         exchange = self._exchange
+        if head.status == 100 and self._upload is not None:
+            self._upload.on_continue(monotonic())
         if exchange.head.minor and not (exchange.continued and head.status == 100):
             self._downstream.transport.write(head.lines + b"\r\n")
 
@@ -219,7 +222,7 @@ class UpstreamLeg:
         if complete:
             exchange.finish(now)
         else:
-            downstream.expect(now, NEVER if body is None else self._patience(now))
+            downstream.expect(now, NEVER if self._upload is None else self._upload.patience(now))
             exchange.on_stream()
 
     def on_body(self, data: bytes, *, complete: bool) -> None:
@@ -280,28 +283,36 @@ class UpstreamLeg:
             downstream.expect(now, self._context.limits.upstream_timeout)
         else:
             downstream.flow.release(PEER_FULL)
-            if self._body_due != NEVER:  # the client was not the slow side
-                self._body_due = now + self._context.limits.body_grace
-            downstream.expect(now, self._patience(now))
+            if self._upload is not None:
+                self._upload.on_room(now)
+            else:  # the whole body was sent at once
+                timeout = self._context.limits.upstream_timeout
+                downstream.expect(now, NEVER if self._accounting.status else timeout)
 
     # The end
 
     def drop(self) -> None:
         """Break off towards the upstream, so that it does not take a part for the whole."""
-        if self.connection is not None:
-            self.connection.abort()
-            self.connection = None
-        else:
+        upload, self._upload = self._upload, None  # the two do not keep each other alive
+        if self.connection is None:
             self._pool.forget(self)
+            return
+        self.connection.abort()
+        self.connection = None
+        if upload is not None:
+            upload.end()
 
     def release(self, now: float) -> None:
         """Return the connection to its pool: the answer is complete."""
         connection, self.connection = self.connection, None
+        body = self._exchange.body
+        if body is not None and self._upload is not None:
+            self._upload.end()
+            self._upload = None
+            if connection is not None and not body.done:
+                connection.reusable = False
         if connection is None:
             return
-        body = self._exchange.body
-        if body is not None and not body.done:
-            connection.reusable = False
         if connection.flow.held:
             connection.flow.release(PEER_FULL)
         self._pool.release(connection, now)

@@ -6,96 +6,39 @@ Knows neither clients nor routes nor authentication.
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.errors import UpstreamBusy, UpstreamError, UpstreamRefused
 from sidecar.proxy.pool import Pool
+from sidecar.proxy.upload_queue import UploadQueue, choose_in_turn
 from sidecar.proxy.upstream import ResponseReceiver, UpstreamConnection
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.responses import ResponseParser
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
-
+    from sidecar.proxy.connectors import Connector
+    from sidecar.proxy.fair_queue import FairQueue
     from sidecar.tasks import Tasks
     from sidecar.telemetry.metrics import Metrics
     from sidecar.wire.headers import FieldLines
 
 
+UNREAD: Final = 1.0  # seconds without room for more of an answer, after which it can be broken off
+_LOOK_EVERY: Final = 0.02  # seconds between looks for such answers, which cost 20 µs or more
+
+
 class ConnectionWaiter(ResponseReceiver, Protocol):
     """A caller of `UpstreamPool.obtain`, which calls one of these, or neither after `forget`."""
+
+    def __hash__(self) -> int: ...
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """The connection is ready and leased to this caller."""
 
     def on_not_connected(self, error: UpstreamError) -> None:
         """No connection could be opened, or the queue is full."""
-
-
-class Connector(Protocol):
-    """Opens connections whose protocol `factory` makes."""
-
-    async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """Open one connection. Raises OSError, or ValueError for an impossible host name."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TcpConnector:
-    """Connects to a host and port; with `tls`, the certificate must be for `server_name`."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    server_name: str = ""  # empty: the host itself
-
-    async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """Open one connection."""
-        _, connection = await asyncio.get_running_loop().create_connection(
-            factory,
-            self.host,
-            self.port,
-            ssl=self.tls,
-            server_hostname=(self.server_name or None) if self.tls else None,
-        )
-        return connection
-
-
-@dataclass(frozen=True, slots=True)
-class UnixConnector:
-    """Connects to a Unix socket by its path."""
-
-    path: str
-
-    async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """Open one connection."""
-        _, connection = await asyncio.get_running_loop().create_unix_connection(factory, self.path)
-        return connection
-
-
-@dataclass(frozen=True, slots=True)
-class InProcessConnector:
-    """Connects to a server in this process over a socket pair, without a port or a file."""
-
-    server: Callable[[], asyncio.BaseProtocol]
-
-    async def connect(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        """Make a socket pair and hand one end to the server."""
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        try:
-            for end in (ours, theirs):
-                end.setblocking(False)
-            await loop.connect_accepted_socket(self.server, theirs)
-            _, connection = await loop.create_connection(factory, sock=ours)
-        except BaseException:
-            ours.close()
-            theirs.close()
-            raise
-        return connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +53,24 @@ class UpstreamPoolLimits:
 
 
 class UpstreamPool:
-    """The connections to one upstream: leases them to callers and keeps the idle ones."""
+    """The connections to one upstream: leases them to callers and keeps the idle ones.
+
+    Connections that wait for a client are at most half of the pool, so that a complete request
+    finds room: an upload beyond that waits, and an answer that its client does not read is broken
+    off if another request needs the connection.
+    """
 
     __slots__ = (
         "_connector",
         "_fields",
         "_limits",
+        "_looked",
         "_metrics",
         "_tasks",
         "closing",
         "name",
         "pool",
+        "uploads",
     )
 
     def __init__(
@@ -140,6 +90,9 @@ class UpstreamPool:
         self._metrics = metrics
         self._tasks = tasks
         self.pool: Pool[UpstreamConnection, ConnectionWaiter] = Pool(limits.connections)
+        half = max(1, limits.connections // 2)
+        self.uploads: UploadQueue[ConnectionWaiter] = UploadQueue(half)
+        self._looked = 0.0  # when slow readers were last looked for
         self.closing = False
 
     def __repr__(self) -> str:
@@ -152,19 +105,62 @@ class UpstreamPool:
             for connection in list(self.pool.idle):
                 connection.abort()
 
-    def obtain(self, waiter: ConnectionWaiter) -> None:
-        """Open a connection for `waiter`, or queue it; one callback follows, unless forgotten."""
+    def obtain(self, waiter: ConnectionWaiter) -> bool:
+        """Open a connection for `waiter`, or queue it; one callback follows, unless forgotten.
+
+        Returns whether it is queued.
+        """
         if self.pool.reserve():
             self._tasks.spawn(self._open(waiter), name=f"connect to {self.name}")
-        elif len(self.pool.waiting) < self._limits.waiting:
-            self.pool.waiting.append(waiter)
-        else:
-            waiter.on_not_connected(UpstreamBusy(f"{self.name}: too many requests wait"))
+            return False
+        queued = self._enqueue(self.pool.waiting, waiter)
+        now = monotonic()
+        if now - self._looked >= _LOOK_EVERY:
+            self._take_from_slow_readers(now)
+        return queued
+
+    def _enqueue(self, queue: FairQueue[ConnectionWaiter], waiter: ConnectionWaiter) -> bool:
+        """Queue the waiter, if need be in place of one whose caller has more of them."""
+        caller = waiter.caller
+        if len(queue) >= self._limits.waiting:
+            dropped = queue.make_room(caller)
+            busy = UpstreamBusy(f"{self.name}: too many requests wait")
+            if dropped is None:
+                waiter.on_not_connected(busy)
+                return False
+            dropped.on_not_connected(busy)
+        queue.append(caller, waiter)
+        return True
+
+    def obtain_for_upload(self, waiter: ConnectionWaiter) -> bool:
+        """Do what `obtain` does, if a request with an unfinished body may have a connection now.
+
+        It takes idle connections as well. Otherwise it queues the waiter. `end_upload` must follow
+        when the body is finished or given up.
+        """
+        if self.uploads.admit(waiter, waiter.caller):
+            return self._lease(waiter)
+        return self._enqueue(self.uploads.waiting, waiter)
+
+    def end_upload(self, waiter: ConnectionWaiter) -> None:
+        """Let the next uploads have connections, if this request was an admitted upload."""
+        if self.uploads.end(waiter):
+            while (admitted := self.uploads.next()) is not None:
+                self._lease(admitted)
+
+    def _lease(self, waiter: ConnectionWaiter) -> bool:
+        connection = self.pool.take()
+        if connection is None:
+            return self.obtain(waiter)
+        waiter.on_connected(connection)
+        return False
 
     def forget(self, waiter: ConnectionWaiter) -> None:
-        """Remove a waiter from the queue, if it is there."""
-        if waiter in self.pool.waiting:
-            self.pool.waiting.remove(waiter)
+        """Remove a waiter from the queues, if it is there."""
+        caller = waiter.caller
+        if not self.pool.waiting.remove(caller, waiter):
+            self.uploads.waiting.remove(caller, waiter)
+        self.end_upload(waiter)
 
     def release(self, connection: UpstreamConnection, now: float) -> None:
         """Take a connection back: lease it to the next waiter, keep it idle, or drop it."""
@@ -189,12 +185,15 @@ class UpstreamPool:
 
     def on_lost(self, connection: UpstreamConnection) -> None:
         """A connection has closed: open another one for the next waiter."""
-        if not self.pool.discard(connection):
-            return  # lost before it was admitted; `_open` sees it
-        self._metrics.connections["upstream"] -= 1
-        if self.pool.waiting and self.pool.reserve():
+        if self._forget(connection) and self.pool.waiting and self.pool.reserve():
             waiter = self.pool.waiting.popleft()
             self._tasks.spawn(self._open(waiter), name=f"connect to {self.name}")
+
+    def _forget(self, connection: UpstreamConnection) -> bool:
+        if not self.pool.discard(connection):
+            return False  # lost before it was admitted, which `_open` sees; or forgotten before
+        self._metrics.connections["upstream"] -= 1
+        return True
 
     def sweep(self, now: float) -> None:
         """Drop connections that have been idle too long; the list has the oldest first."""
@@ -202,6 +201,38 @@ class UpstreamPool:
             if now - connection.idle_since < self._limits.idle_timeout:
                 break
             connection.abort()
+        if self.pool.waiting:
+            self._take_from_slow_readers(now)
+
+    def _take_from_slow_readers(self, now: float) -> None:
+        """Give connections whose answers are not read to requests that wait, down to half of them.
+
+        The caller with most of them loses one first, and of its answers the one that has been
+        unread for longest. Its own requests do not profit, unless there are no others: it would
+        only begin again.
+        """
+        self._looked = now
+        legs = [(each, each.exchange) for each in self.pool.leased if each.exchange is not None]
+        slow = [
+            (leg.caller, leg.unread_since, each)
+            for each, leg in legs
+            if now - leg.unread_since >= UNREAD
+        ]
+        excess = min(len(slow) - self.uploads.share.limit, len(self.pool.waiting))
+        if excess <= 0:
+            return
+        callers = {leg.caller for _, leg in legs}.union(self.pool.waiting.callers())
+        for connection in choose_in_turn(slow, excess):
+            leg = connection.exchange
+            waiter = None
+            if leg is not None:
+                other = None if len(callers) == 1 else leg.caller
+                waiter = self.pool.waiting.pop_for_another(other)
+            if leg is None or waiter is None:
+                return
+            leg.give_way()
+            self._forget(connection)
+            self.obtain(waiter)
 
     def close(self) -> None:
         """Drop the idle connections; a leased one is dropped when its exchange ends."""

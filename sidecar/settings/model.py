@@ -158,6 +158,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], kinds.listed(net.origin(), "a list of origins such as https://example.com")
     ] = ()
 
+    login_max_failures: Annotated[int, kinds.integer(0, 1_000_000)] = 10
+    login_max_failures_address: Annotated[int, kinds.integer(0, 1_000_000)] = 50
+    login_max_failures_user: Annotated[int, kinds.integer(0, 1_000_000)] = 100
+    login_window: Annotated[float, kinds.duration("1s", "1d")] = 900.0
+
     # Clients and limits
     trusted_proxies: Annotated[tuple[Network, ...], net.networks()] = ()
     paths_ambiguous: Annotated[
@@ -168,7 +173,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0
     max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000
+    max_connections_per_address: Annotated[int, kinds.integer(0, 1_000_000)] = 5000
     max_requests: Annotated[int, kinds.integer(0, 1_000_000)] = 5000
+    body_buffer_size: Annotated[int, kinds.size(0, 1 << 20)] = 65536
     min_body_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
     min_send_rate: Annotated[int, kinds.integer(0, 1_000_000_000)] = 500
 

@@ -138,6 +138,18 @@ def _max_age(settings: Settings) -> Iterator[ConfigWarning]:
         )
 
 
+def _one_address(settings: Settings) -> Iterator[ConfigWarning]:
+    most, of_one = settings.max_connections, settings.max_connections_per_address
+    if 0 < most <= of_one:
+        yield ConfigWarning(
+            "max_connections_per_address",
+            f"one address can take all {most} connections of max_connections, so that no other "
+            "client is let in",
+            f"set it to {max(1, most // 4)}, a quarter of max_connections, or to 0 behind a proxy "
+            "that limits its clients",
+        )
+
+
 def _plain_sign_in(settings: Settings) -> Iterator[ConfigWarning]:
     """The sign-in page is served, and as far as the settings show over plain HTTP only."""
     encrypted = settings.tls_cert_file or settings.trusted_proxies
@@ -158,5 +170,6 @@ FINDERS: Final[tuple[Callable[[Settings], Iterator[ConfigWarning]], ...]] = (
     _namesakes,
     _weak_secrets,
     _max_age,
+    _one_address,
     _plain_sign_in,
 )

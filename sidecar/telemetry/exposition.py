@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from sidecar.telemetry.metrics import Histogram, JournalFigures, Metrics, NearCacheFigures
+    from sidecar.telemetry.metrics import (
+        Histogram,
+        JournalFigures,
+        Metrics,
+        NearCacheFigures,
+        ShareFigures,
+        UploadFigures,
+    )
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,10 +63,11 @@ class MetricsCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric family: requests, decisions, sessions, process."""
+        """Every metric family: requests, decisions, sessions, connections, process."""
         yield from self._requests()
         yield from self._decisions()
         yield from self._sessions()
+        yield from self._connections()
         yield from self._process()
 
     def _requests(self) -> Iterator[Metric]:
@@ -142,7 +150,7 @@ class MetricsCollector(Collector):
         if metrics.journal is not None:
             yield from _journal(metrics.journal)
 
-    def _process(self) -> Iterator[Metric]:
+    def _connections(self) -> Iterator[Metric]:
         metrics = self._metrics
         yield GaugeMetricFamily(
             "sidecar_requests_in_flight", "Requests not answered yet.", value=metrics.in_flight
@@ -154,6 +162,25 @@ class MetricsCollector(Collector):
             "side",
             metrics.connections,
         )
+        if metrics.body_buffer is not None and metrics.uploads is not None:
+            yield from _uploads(metrics.body_buffer, metrics.uploads)
+        yield _labelled(
+            CounterMetricFamily,
+            "sidecar_clients_refused_total",
+            "Connections and requests refused because of what clients have open, by the limit.",
+            "limit",
+            metrics.clients_refused,
+        )
+        yield _labelled(
+            CounterMetricFamily,
+            "sidecar_tls_handshakes_total",
+            "TLS handshakes with clients, by outcome.",
+            "result",
+            metrics.handshakes,
+        )
+
+    def _process(self) -> Iterator[Metric]:
+        metrics = self._metrics
         yield _labelled(
             CounterMetricFamily,
             "sidecar_config_reloads_total",
@@ -172,13 +199,6 @@ class MetricsCollector(Collector):
             value=metrics.reloaded,
         )
         yield _labelled(
-            CounterMetricFamily,
-            "sidecar_tls_handshakes_total",
-            "TLS handshakes with clients, by outcome.",
-            "result",
-            metrics.handshakes,
-        )
-        yield _labelled(
             GaugeMetricFamily,
             "sidecar_certificate_expiry_timestamp_seconds",
             "When a certificate of this sidecar expires, by the setting that names its file.",
@@ -195,6 +215,21 @@ class MetricsCollector(Collector):
         )
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
+
+
+def _uploads(body_buffer: ShareFigures, uploads: UploadFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "sidecar_body_buffer_bytes",
+        "Bytes of request bodies that are kept until they can be forwarded.",
+        value=body_buffer.used,
+    )
+    yield _labelled(
+        GaugeMetricFamily,
+        "sidecar_uploads",
+        "Requests with unfinished bodies that have, or wait for, an upstream connection.",
+        "state",
+        {"forwarded": uploads.share.used, "waiting": len(uploads.waiting)},
+    )
 
 
 def _journal(journal: JournalFigures) -> Iterator[Metric]:

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sized
 
 # Seconds. The first two separate local look-ups from those that went to Redis.
 BOUNDS: Final = (
@@ -93,6 +93,26 @@ class NearCacheFigures(Protocol):
         """Seconds since the connection for invalidations was last known to work."""
 
 
+class ShareFigures(Protocol):
+    """How much is used of what callers share."""
+
+    @property
+    def used(self) -> int:
+        """Units in use, of all callers together."""
+
+
+class UploadFigures(Protocol):
+    """What the connections to the application report about requests with unfinished bodies."""
+
+    @property
+    def share(self) -> ShareFigures:
+        """Those that have a connection."""
+
+    @property
+    def waiting(self) -> Sized:
+        """Those that wait for one."""
+
+
 class JournalFigures(Protocol):
     """What the journal of revocations that Redis has not received reports."""
 
@@ -115,9 +135,11 @@ class Metrics:
         "_routes",
         "access_log_dropped",
         "allowed",
+        "body_buffer",
         "breaker_state",
         "breaker_states",
         "certificates",
+        "clients_refused",
         "connections",
         "degraded",
         "denied",
@@ -133,6 +155,7 @@ class Metrics:
         "reloaded",
         "reloads",
         "transitions",
+        "uploads",
     )
 
     def __init__(self, reasons: Iterable[str] = (), breaker_states: Iterable[str] = ()) -> None:
@@ -144,6 +167,8 @@ class Metrics:
         self.lookup_duration: dict[str, Histogram] = defaultdict(Histogram)  # by source
         self.logins: dict[tuple[str, str], int] = defaultdict(int)  # by (method, result)
         self.connections: dict[str, int] = {"downstream": 0, "upstream": 0}  # open now
+        # Connections and requests refused because of what clients have open, by the limit.
+        self.clients_refused = {"connections": 0, "address": 0, "unfinished": 0}
         # TLS handshakes with clients, by outcome.
         self.handshakes = {"ok": 0, "failed": 0, "aborted": 0}
         # When each certificate expires (seconds since the epoch), by the setting that names it.
@@ -158,6 +183,8 @@ class Metrics:
         self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by the new state
         self.near: NearCacheFigures | None = None
         self.journal: JournalFigures | None = None
+        self.body_buffer: ShareFigures | None = None  # in octets
+        self.uploads: UploadFigures | None = None
         self.access_log_dropped = 0
 
     def __repr__(self) -> str:

@@ -6,19 +6,18 @@ is not a trusted proxy is itself the client, whatever its headers say. Knows not
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final
 
+from sidecar.wire.client_address import client_of, is_among, named_client, parse_address
 from sidecar.wire.target import is_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sidecar.wire.client_address import Network
     from sidecar.wire.head import RequestHead
-
-    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Quotes must be paired: an open quote in the elements before ours would swallow ours.
 _UNQUOTED: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~=;,:\[\] \t-]*"
@@ -39,12 +38,7 @@ _CERTIFICATE_HEADERS: Final = {
 
 def is_trusted(address: str, networks: Sequence[Network]) -> bool:
     """Whether the peer's address is in one of the networks. False for a peer without an address."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in networks)
+    return is_among(parse_address(address), networks)
 
 
 class Forwarding:
@@ -129,3 +123,14 @@ class Forwarding:
             if _NODE.match(first):
                 return first.decode("latin-1")
         return self._address.decode("latin-1")
+
+    def caller(self, head: RequestHead, networks: Sequence[Network]) -> str:
+        """Return whom limits apply to: the client that a trusted peer names, or the peer itself.
+
+        `networks` are those of trusted proxies; see `wire.client_address`.
+        """
+        client = ""
+        if self.trusted and head.forwarded is not None:
+            client = named_client(head.forwarded.get(b"x-forwarded-for", b""), networks)
+        address = self._address.decode("latin-1")
+        return client or client_of(parse_address(address)) or address

@@ -22,6 +22,7 @@ DETAILS: Final = {
     408: "The request did not arrive in time.",
     413: "The request is too large.",
     414: "The request target is too long.",
+    429: "There are too many requests from this client.",
     431: "The request's header section is too large.",
     500: "The request could not be handled.",
     501: "The request asks for something that is not implemented.",

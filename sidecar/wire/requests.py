@@ -7,7 +7,7 @@ nothing of connections, routes or authentication.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.errors import PeerError
 from sidecar.wire.head import Framing, RequestHead
@@ -15,13 +15,12 @@ from sidecar.wire.headers import (
     Field,
     HeaderKind,
     fold,
-    is_method,
-    is_token,
     joined,
     parse_length,
     parse_tokens,
     without,
 )
+from sidecar.wire.request_line import check_method, parse_minor
 from sidecar.wire.target import is_host, split_absolute
 
 if TYPE_CHECKING:
@@ -48,11 +47,19 @@ _NONE: Final = Framing.NONE
 
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-_VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 _HOST_LINE: Final = frozenset((b"host",))
 # Connection may not name these (RFC 9110 section 7.6.1).
 _FOR_ALL: Final = frozenset((b"host", b"max-forwards"))
 _LONGEST_KEPT: Final = 8192  # octets of a header section, which an idle connection keeps in memory
+# The section, `lines`, and of its Authorization the line, the value and the line to pass on
+_COPIES: Final = 5
+
+
+class HeadMemory(Protocol):
+    """Bounds what the parsers of all connections remember together."""
+
+    def put(self, holder: RequestParser, octets: int) -> None:
+        """Note how much this parser remembers; some parser's `give_up` may be called."""
 
 
 class RequestParser:
@@ -63,15 +70,20 @@ class RequestParser:
     if the next section has the same octets. (Measured: a third of the cost of parsing; the gate
     also recognises the credentials.) A head is valid until the next one is parsed, and must not be
     modified. If other lines differ, such as a trace id, an unchanged Authorization line is still
-    not parsed again, and `remembered` is copied to the new head.
+    not parsed again, and `remembered` is copied to the new head. `memory` gets the length of
+    the longest section so far, so that heads of changing lengths cost nothing.
     """
 
     __slots__ = (
-        *("_bearer", "_bearer_line", "_fields", "_head", "_limits", "_paths", "_rewrites"),
-        "_section",
+        *("_bearer", "_bearer_line", "_fields", "_head", "_limits", "_longest", "_memory"),
+        *("_paths", "_rewrites", "_section"),
     )
 
-    def __init__(self, fields: FieldLines, paths: TargetParser, limits: HeadLimits) -> None:
+    def __init__(
+        self, fields: FieldLines, paths: TargetParser, limits: HeadLimits, memory: HeadMemory
+    ) -> None:
+        self._memory = memory
+        self._longest = 0  # octets of a header section that `memory` knows of
         self._fields = fields
         self._paths = paths
         self._rewrites = paths.rewrites
@@ -91,6 +103,16 @@ class RequestParser:
         """Whether the parser keeps nothing of an earlier request."""
         return not self._section
 
+    def give_up(self) -> None:
+        """Remember nothing: the next head is parsed as if it were the first."""
+        self._longest = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._section = b""
+        self._head = RequestHead()
+        self._bearer_line, self._bearer = b"\r\n", b""
+
     def parse(self, raw: bytes) -> RequestHead:
         """Parse a head, from its request line to its empty line. Raises PeerError."""
         end = raw.find(b"\r\n")
@@ -100,10 +122,10 @@ class RequestParser:
         except ValueError:
             raise PeerError(400, "malformed request line") from None
         if method not in _METHODS:
-            _check_method(method)
+            check_method(method)
         section = self._section
         if version != b"HTTP/1.1" or len(raw) - end != len(section) or not raw.endswith(section):
-            minor = 1 if version == b"HTTP/1.1" else _parse_minor(version)
+            minor = 1 if version == b"HTTP/1.1" else parse_minor(version)
             head = self._read_section(raw[end:], minor)
         else:
             head = self._head
@@ -158,9 +180,11 @@ class RequestParser:
         if minor and len(section) <= _LONGEST_KEPT:
             self._section = section
             self._head = head
+            if len(section) > self._longest:
+                self._longest = len(section)
+                self._memory.put(self, _COPIES * len(section))
         else:
-            self._section = b""
-            self._head = RequestHead()
+            self._forget()
         return head
 
     def _read_other_target(self, head: RequestHead, method: bytes, target: bytes) -> None:
@@ -243,30 +267,6 @@ def _read_dropped(head: RequestHead, kind: HeaderKind, name: bytes, value: bytes
             head.forwarded = {}
         name = name.lower()
         head.forwarded[name] = joined(head.forwarded.get(name), b", ", value)
-
-
-def _check_method(method: bytes) -> None:
-    """Check a method other than the usual ones. Raises PeerError.
-
-    The upstream decides which methods it serves, except CONNECT and TRACE. A token that is not in
-    canonical spelling is a well-formed method that no route can name (RFC 9110 section 9.1), so
-    the status is that of an unknown method, 501 (section 15.6.2), and not 400.
-    """
-    if not is_token(method):
-        raise PeerError(400, "malformed method")
-    if not is_method(method):
-        raise PeerError(501, "only methods in upper case are served here")
-    if method in {b"CONNECT", b"TRACE"}:  # TRACE would show the identity headers to the client
-        raise PeerError(405, "this method is not served here")
-
-
-def _parse_minor(version: bytes) -> int:
-    """Parse any version other than HTTP/1.1 (RFC 9112 section 2.3). Raises PeerError."""
-    if version == b"HTTP/1.0":
-        return 0
-    if _VERSION.match(version):
-        raise PeerError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    raise PeerError(400, "malformed request line")
 
 
 def _conclude(head: RequestHead, lines: list[bytes]) -> list[bytes]:

@@ -7,14 +7,17 @@ password of each user is `pw-<name>`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 import argon2
 
+from sidecar.api.guesses import GuessDefence, GuessLimits
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.refresh_policy import RefreshPolicy
 from sidecar.api.services import LiveConfig, Services
 from sidecar.api.session_limit import SessionLimit
+from sidecar.api.slow_lane import SlowLane
 from sidecar.api.users import Users, parse_users
 from sidecar.app.build.pages import make_sign_in_page
 from sidecar.auth.gate import Gate
@@ -199,9 +202,13 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
                 sign_in=sign_in_page(),
                 refreshing=RefreshPolicy(),
                 session_limit=SessionLimit(),
+                trusted_proxies=(ip_network("10.0.0.0/8"),),
+                guesses=GuessLimits(key=b"k"),
             )
         ),
         passwords=PasswordChecker(),
+        guesses=GuessDefence(clock=clock),
+        slow_lane=SlowLane(),
         metrics=Metrics(),
         session_cookie="__Host-session",
         session_key=SessionKey.SHA256,

@@ -168,7 +168,7 @@ async def test_busy(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     api = await start(passwords=PasswordChecker(threads=1, waiting=0))
     running = asyncio.create_task(api.client.post("/auth/login", json=GOOD))
     try:
-        busy = await _first_busy(api)
+        busy = await _first_busy(api, json=GOOD)
     finally:
         gate.set()
     assert (await running).status == 200
@@ -176,13 +176,18 @@ async def test_busy(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.logins("password", "busy") >= 1
 
 
-async def test_busy_form(start: Starter) -> None:
+async def test_busy_form(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A browser gets the sign-in page with a status message, not with an error of the user."""
-    checker = PasswordChecker(threads=1, waiting=-1)
-    api = await start(passwords=checker)
-    answer = await api.client.post("/auth/login", data=GOOD, headers=BROWSER)
-    page = await answer.text()
-    assert answer.status == 503
+    gate = threading.Event()
+    monkeypatch.setattr(passwords, "verify", lambda *_: gate.wait(10))
+    api = await start(passwords=PasswordChecker(threads=1, waiting=0))
+    running = asyncio.create_task(api.client.post("/auth/login", json=GOOD))
+    try:
+        answer = await _first_busy(api, data=GOOD, headers=BROWSER)
+        page = await answer.text()
+    finally:
+        gate.set()
+    assert (await running).status == 200
     assert int(answer.headers["Retry-After"]) > 0
     assert "Try again in a moment." in page
     assert 'role="status"' in page
@@ -190,11 +195,11 @@ async def test_busy_form(start: Starter) -> None:
     assert api.logins("form", "busy") == 1
 
 
-async def _first_busy(api: Api) -> Any:
+async def _first_busy(api: Api, **request: Any) -> Any:
     """Log in until one attempt finds the only thread in use, and return that response."""
     async with asyncio.timeout(5):
         while True:
-            attempt = asyncio.create_task(api.client.post("/auth/login", json=GOOD))
+            attempt = asyncio.create_task(api.client.post("/auth/login", **request))
             done, _ = await asyncio.wait([attempt], timeout=0.5)
             if done and attempt.result().status == 503:
                 return attempt.result()

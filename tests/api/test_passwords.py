@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -142,3 +143,20 @@ async def test_a_cancelled_check_gives_its_place_back(monkeypatch: pytest.Monkey
     finally:
         gate.set()
         checker.close()
+
+
+async def test_hashing_yields_to_requests(
+    checker: PasswordChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that checks passwords has a lower priority than this one, which keeps its own."""
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    found: list[int] = []
+
+    def look(encoded: str, password: str) -> bool:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return encoded == password
+
+    monkeypatch.setattr(passwords, "verify", look)
+    await checker.check("", "")
+    assert found == [min(own + 5, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

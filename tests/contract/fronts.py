@@ -1,33 +1,39 @@
-"""The five proxies that send subrequests, each with its sample configuration from config/.
+"""The five proxies that send subrequests, each real and with its sample configuration from config/.
 
-nginx, Caddy and HAProxy are real. Traefik and Envoy are test doubles written to their contracts.
-Only the three addresses that an operator would set are changed in a configuration.
+Only the addresses that an operator would set are changed in a configuration. A proxy runs as a
+process of its own for as long as its context lasts, whatever event loop a test uses.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import http.client
 import os
+import random
+import shlex
 import socket
+import subprocess
+import sysconfig
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.deploy.manifests import ROOT
-from tests.peers.patience import until
-from tests.peers.redis_server import free_port
-from tests.peers.subrequests import Envoy, Traefik, parse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 LISTEN: Final = "127.0.0.1:8000"
 SIDECAR: Final = "127.0.0.1:5005"
 APPLICATION: Final = "127.0.0.1:8080"
 READY: Final = 20.0  # seconds
+SCRIPTS: Final = Path(sysconfig.get_path("scripts"))  # where wheels install their programs
+_END: Final = 2.0  # seconds for a proxy to end by itself
+# Servers that one proxy outlives need ports which no outgoing connection takes meanwhile.
+_STABLE_PORTS: Final = range(20_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,24 @@ class Front:
     """
 
     name: str
-    start: Callable[[int, int], AbstractAsyncContextManager[int]]
-    program: str = ""  # empty for a test double
+    start: Callable[[int, int], AbstractContextManager[int]]
+    program: str
     away: int = 503
     refusing: int = 503
 
     def __repr__(self) -> str:
         return f"<Front {self.name}>"
+
+
+def stable_port(*taken: int) -> int:
+    """Return a port on which no process listens, outside the range of outgoing connections.
+
+    `taken` are ports on which a server will listen.
+    """
+    while True:
+        port = random.choice([each for each in _STABLE_PORTS if each not in taken])
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def moved(name: str, addresses: Mapping[str, str]) -> str:
@@ -64,92 +81,129 @@ def behind(sidecar: int, application: int) -> dict[str, str]:
     return {SIDECAR: f"127.0.0.1:{sidecar}", APPLICATION: f"127.0.0.1:{application}"}
 
 
-@contextlib.asynccontextmanager
-async def nginx(sidecar: int, application: int) -> AsyncIterator[int]:
+@contextlib.contextmanager
+def nginx(sidecar: int, application: int) -> Iterator[int]:
     """Run nginx on a port that was free just before.
 
     With an inherited listening socket, about one start in twenty leaves a connection unanswered.
     """
-    port = free_port()
+    port = stable_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # nginx's workers run as another user and store bodies there
         config = Path(folder) / "nginx.conf"
         addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
         config.write_text(moved("nginx.conf", addresses))
-        argv = ["nginx", "-p", folder, "-c", str(config), "-g", "daemon off;"]
-        async with running(argv, folder) as process:
-            await until(lambda: process.returncode is not None or listens(port), READY)
+        with running(["nginx", "-p", folder, "-c", str(config), "-g", "daemon off;"], folder, port):
             yield port
 
 
-@contextlib.asynccontextmanager
-async def haproxy(sidecar: int, application: int) -> AsyncIterator[int]:
-    """Run HAProxy with an inherited listening socket, so its port is certainly free."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
+@contextlib.contextmanager
+def haproxy(sidecar: int, application: int) -> Iterator[int]:
+    """Run HAProxy on a port that was free just before."""
+    port = stable_port(sidecar, application)
+    with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "haproxy.cfg"
-        addresses = {LISTEN: f"fd@{server.fileno()}", **behind(sidecar, application)}
+        addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
         config.write_text(moved("haproxy.cfg", addresses))
         (Path(folder) / "haproxy-auth.lua").write_text(moved("haproxy-auth.lua", {}))
-        argv = ["haproxy", "-db", "-f", str(config)]
-        async with running(argv, folder, server):
-            yield int(server.getsockname()[1])
+        with running(["haproxy", "-db", "-f", str(config)], folder, port):
+            yield port
 
 
-@contextlib.asynccontextmanager
-async def caddy(sidecar: int, application: int) -> AsyncIterator[int]:
+@contextlib.contextmanager
+def caddy(sidecar: int, application: int) -> Iterator[int]:
     """Run Caddy on a port that was free just before."""
-    port = free_port()
+    port = stable_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "Caddyfile"
         addresses = {"http://:8000": f"http://:{port}", **behind(sidecar, application)}
         config.write_text(moved("Caddyfile", addresses))
         argv = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
-        async with running(argv, folder) as process:
-            await until(lambda: process.returncode is not None or listens(port), READY)
+        with running(argv, folder, port):
             yield port
 
 
-@contextlib.asynccontextmanager
-async def traefik(sidecar: int, application: int) -> AsyncIterator[int]:
-    """Run the test double for Traefik."""
-    config = parse(moved("traefik.yaml", behind(sidecar, application)))
-    async with Traefik(config).listen() as port:
-        yield port
+@contextlib.contextmanager
+def traefik(sidecar: int, application: int) -> Iterator[int]:
+    """Run Traefik with the command that its configuration gives, below a folder of the same name.
+
+    Traefik reads /etc/traefik/traefik.yaml first, if there is one.
+    """
+    port = stable_port(sidecar, application)
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config" / "traefik.yaml"
+        config.parent.mkdir()
+        text = moved("traefik.yaml", {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)})
+        config.write_text(text)
+        with running(command_in(text), folder, port) as process:
+            wait_until(lambda: process.poll() is not None or not _has_no_routes(port))
+            yield port
 
 
-@contextlib.asynccontextmanager
-async def envoy(sidecar: int, application: int) -> AsyncIterator[int]:
-    """Run the test double for Envoy."""
-    addresses = {"port_value: 5005": f"port_value: {sidecar}"}
-    addresses |= {"port_value: 8080": f"port_value: {application}"}
-    async with Envoy(parse(moved("envoy.yaml", addresses))).listen() as port:
-        yield port
+def command_in(text: str) -> list[str]:
+    """Return the command in the comment at the start of a configuration."""
+    comment = text.partition("\n\n")[0].replace("\\\n#", "")
+    [command] = [line for line in comment.splitlines() if line.startswith("#     traefik ")]
+    return [*shlex.split(command.removeprefix("#")), "--global.checkNewVersion=false"]
 
 
-@contextlib.asynccontextmanager
-async def running(
-    argv: list[str], folder: str, server: socket.socket | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the program until the end; AssertionError with its log if it ends early."""
+@contextlib.contextmanager
+def envoy(sidecar: int, application: int) -> Iterator[int]:
+    """Run Envoy on a port that was free just before."""
+    port = stable_port(sidecar, application)
+    addresses = {
+        "port_value: 8000": f"port_value: {port}",
+        "port_value: 5005": f"port_value: {sidecar}",
+        "port_value: 8080": f"port_value: {application}",
+        SIDECAR: f"127.0.0.1:{sidecar}",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "envoy.yaml"
+        config.write_text(moved("envoy.yaml", addresses))
+        argv = ["envoy", "-c", str(config), "--concurrency", "1", "--log-level", "warning"]
+        with running([*argv, "--disable-hot-restart"], folder, port):
+            yield port
+
+
+@contextlib.contextmanager
+def running(argv: list[str], folder: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the program in `folder`, from when it listens until the end.
+
+    AssertionError with its log if it ends early. HOME is `folder` as well.
+    """
     log = Path(folder) / "log"
+    path = f"{SCRIPTS}:{os.environ['PATH']}:/usr/sbin"
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env={**os.environ, "HOME": folder, "PATH": f"{os.environ['PATH']}:/usr/sbin"},
-            pass_fds=[] if server is None else [server.fileno()],
+        process = subprocess.Popen(
+            argv,
+            cwd=folder,
+            env={**os.environ, "HOME": folder, "PATH": path},
             stdout=output,
             stderr=output,
         )
     failed = False
     try:
+        wait_until(lambda: process.poll() is not None or listens(port))
         yield process
     finally:
-        failed = process.returncode is not None
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+        failed = process.poll() is not None
+        process.terminate()
+        try:
+            process.wait(_END)
+        except subprocess.TimeoutExpired:  # it waits for connections
+            process.kill()
+            process.wait()
         if failed:
             raise AssertionError(f"{argv[0]} ended: {log.read_text()}")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Check the condition repeatedly until it is true. TimeoutError after `READY` seconds."""
+    end = time.monotonic() + READY
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"a proxy is not ready after {READY} s")
+        time.sleep(0.02)
 
 
 def listens(port: int) -> bool:
@@ -158,10 +212,22 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def _has_no_routes(port: int) -> bool:
+    """Return whether the proxy listens, but has not yet read its dynamic configuration.
+
+    With routes it asks the sidecar, which may not answer.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=0.2)
+    with contextlib.closing(connection), contextlib.suppress(TimeoutError):
+        connection.request("GET", "/")
+        return connection.getresponse().status == 404
+    return False
+
+
 FRONTS: Final = (
-    Front("nginx", nginx, "nginx", refusing=403),
-    Front("traefik", traefik, away=500),
+    Front("nginx", nginx, "nginx"),
+    Front("traefik", traefik, "traefik", away=500),
     Front("caddy", caddy, "caddy"),
-    Front("envoy", envoy, refusing=403),
+    Front("envoy", envoy, "envoy", refusing=403),
     Front("haproxy", haproxy, "haproxy"),
 )

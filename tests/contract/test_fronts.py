@@ -6,23 +6,26 @@ All of them run the same cases with the unmodified configurations in config/.
 from __future__ import annotations
 
 import asyncio
-import socket
+import base64
+import contextlib
+import hashlib
+import signal
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, quote
 
 import pytest
-import yaml
 
-from tests.contract.fronts import FRONTS, Front
-from tests.deploy.manifests import ROOT
+from tests.contract.fronts import FRONTS, Front, moved, stable_port
+from tests.peers.process import process
 from tests.peers.raw_client import Response, build, connect, fetch
 from tests.peers.redis_server import free_port
-from tests.peers.scripted_upstream import OK, ScriptedUpstream, reply
+from tests.peers.scripted_upstream import OK, STALL, ScriptedUpstream, reply
 from tests.peers.stack import Stack, mint, stack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.peers.scripted_upstream import Received
 
@@ -76,30 +79,55 @@ class Site:
         return self.application.requests[-1]
 
 
-def fronts(*, tunnels: bool = False) -> list[Any]:
-    """Return the proxies, skipped where a program is missing; `tunnels`: real ones only."""
-    return [
-        pytest.param(
-            front, id=front.name, marks=[pytest.mark.needs(front.program)] if front.program else []
-        )
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A proxy that listens on `port`, and where it expects the sidecar and the application."""
+
+    front: Front
+    port: int
+    sidecar: int
+    application: int
+
+
+every_front = pytest.mark.parametrize(
+    "running",
+    [
+        pytest.param(front, id=front.name, marks=pytest.mark.needs(front.program))
         for front in FRONTS
-        if front.program or not tunnels
-    ]
+    ],
+    indirect=True,
+)
 
 
-every_front = pytest.mark.parametrize("site", fronts(), indirect=True)
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """A proxy with its sample configuration, changed only in the operator's addresses.
+
+    One process serves all tests; each test brings its own sidecar and application.
+    """
+    sidecar = stable_port()
+    application = stable_port(sidecar)
+    with request.param.start(sidecar, application) as port:
+        yield Running(request.param, port, sidecar, application)
+
+
+@contextlib.asynccontextmanager
+async def behind(running: Running, **settings: Any) -> AsyncIterator[Site]:
+    """Run an application and a sidecar with these settings behind the proxy."""
+    settings = {"routes": ROUTES, "trusted_proxies": ["127.0.0.1/32"], **settings}
+    listen = f"127.0.0.1:{running.sidecar}"
+    async with (
+        ScriptedUpstream(port=running.application) as application,
+        stack(application.url, listen=listen, **settings) as sidecar,
+    ):
+        yield Site(running.front, running.port, sidecar, application)
 
 
 @pytest.fixture
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    """A proxy with its sample configuration, changed only in the operator's addresses."""
-    front = request.param
-    async with (
-        ScriptedUpstream() as application,
-        stack(application.url, routes=ROUTES, trusted_proxies=["127.0.0.1/32"]) as sidecar,
-        front.start(sidecar.port, application.port) as port,
-    ):
-        yield Site(front, port, sidecar, application)
+async def site(running: Running) -> AsyncIterator[Site]:
+    """A sidecar and an application behind a proxy."""
+    async with behind(running) as built:
+        yield built
 
 
 @every_front
@@ -116,24 +144,20 @@ async def test_allowed(site: Site) -> None:
     assert fields.one("X-Auth-Issuer") == b"auth-sidecar"
     assert fields.members("X-Auth-Roles") == [b"user", b"admin"]
     assert len(fields.one("X-Auth-Session")) >= 22
-    assert fields.one("X-Forwarded-For") == b"127.0.0.1"
+    if site.front.name != "envoy":  # names this machine's address instead of a loopback address
+        assert fields.one("X-Forwarded-For") == b"127.0.0.1"
     assert fields.one("Host") == b"sidecar.test"
 
 
-@pytest.mark.parametrize("front", fronts())
-async def test_many_roles(front: Front) -> None:
+@every_front
+async def test_many_roles(running: Running) -> None:
     """A user whose roles almost fill the longest token passes, with every role."""
     roles = [f"team-{number:03}-project-maintainer-eu" for number in range(155)]
     token = mint(roles=roles)
     assert len(token) > 7_000
-    async with (
-        ScriptedUpstream() as application,
-        stack(application.url, session_mode="none", trusted_proxies=["127.0.0.1/32"]) as sidecar,
-        front.start(sidecar.port, application.port) as port,
-    ):
-        assert (await fetch(port, build("GET", "/", token=token))).status == 200
-        fields = application.requests[-1].fields
-        assert fields.members("X-Auth-Roles") == [role.encode() for role in roles]
+    async with behind(running, session_mode="none") as site:
+        assert (await site.get("/", token=token)).status == 200
+        assert site.seen.fields.members("X-Auth-Roles") == [role.encode() for role in roles]
 
 
 @every_front
@@ -208,6 +232,12 @@ async def test_logout_holds(site: Site) -> None:
         pytest.param(lambda name: name.replace("-", "_"), id="underscores"),
         pytest.param(lambda name: name.replace("-", "_", 1), id="first-underscore"),
         pytest.param(lambda name: "_".join(name.rsplit("-", 1)), id="last-underscore"),
+        *(
+            pytest.param(lambda name, mark=mark: name.replace("-", mark), id=mark)
+            for mark in "!#$%&'*+.^`|~"
+        ),
+        pytest.param(lambda name: name.replace("-", ".", 1), id="first-dot"),
+        pytest.param(lambda name: "~".join(name.rsplit("-", 1)), id="last-tilde"),
     ],
 )
 async def test_a_clients_identity_never_arrives(site: Site, spelling: type[str]) -> None:
@@ -230,8 +260,7 @@ async def test_a_header_named_in_connection(site: Site) -> None:
     assert answer.status in {401, 403}
     assert not site.application.requests
     assert (await site.get("/", named, *forged, token=token)).status == 200
-    user = site.seen.fields.all("X-Auth-User")
-    assert user == ([] if site.front.name == "traefik" else [b"alice"])
+    assert site.seen.fields.all("X-Auth-User") == [b"alice"]
 
 
 @every_front
@@ -316,7 +345,12 @@ async def test_a_preflight(site: Site) -> None:
 )
 async def test_near_a_public_path(site: Site, target: str) -> None:
     """A path that is not exactly the public one is protected, however the proxy reads it."""
-    assert (await site.get(target)).status in {400, 401, 403}
+    answer = await site.get(target)
+    if site.front.name == "traefik" and target == "//open":
+        # It removes such slashes before it asks; the application gets the path that was checked.
+        assert (answer.status, site.seen.target) == (200, b"/open")
+        return
+    assert answer.status in {400, 401, 403}
     assert not site.application.requests
 
 
@@ -402,7 +436,7 @@ async def test_a_cookie_from_elsewhere(site: Site) -> None:
     assert not site.application.requests
 
 
-@pytest.mark.parametrize("site", fronts(tunnels=True), indirect=True)
+@every_front
 async def test_websocket(site: Site) -> None:
     """WebSockets pass with a token or a same-origin cookie, and octets go both ways."""
 
@@ -435,68 +469,179 @@ async def test_the_question_is_asked_by_the_proxy_alone(site: Site) -> None:
     assert not site.application.requests
 
 
-def test_what_is_the_sidecars_at_traefik() -> None:
-    """The Traefik double implements this routing rule, so the sample must contain it."""
-    router = yaml.safe_load((ROOT / "config/traefik.yaml").read_text())["http"]["routers"]
-    assert router["sidecar"]["rule"] == (
-        "(PathPrefix(`/auth/`) && !PathPrefix(`/auth/verify`)) || Path(`/.well-known/jwks.json`)"
-    )
-    assert router["sidecar"]["service"] == "sidecar"
-    assert router["sidecar"]["priority"] > router["application"]["priority"]
-
-
 @every_front
 async def test_without_a_sidecar_nobody_gets_in(site: Site) -> None:
     """If the sidecar does not answer nothing passes, not even on public paths."""
     token = (await site.sidecar.login()).access
     await site.sidecar.sidecar.stop()
-    for credentials in (None, token):
-        answer = await site.get("/open", token=credentials)
-        assert answer.status == site.front.away
+    answers = await asyncio.gather(site.get("/open"), site.get("/open", token=token))
+    assert [answer.status for answer in answers] == [site.front.away] * 2
     assert not site.application.requests
 
 
-@pytest.mark.needs("nginx", "caddy", "haproxy")
+@pytest.mark.needs(*(front.program for front in FRONTS))
 async def test_a_sidecar_that_stands_still() -> None:
     """If the sidecar hangs, the proxies give up after 3 or 4 s and nothing passes.
 
-    All proxies are tested at once, because each takes that long.
+    All proxies are tested at once, because each takes that long. Traefik gives up after 30 s, which
+    cannot be configured (see soak.py); here, the sidecar ends before that.
     """
 
-    async def knock(front: Front, silent: int, application: ScriptedUpstream) -> int:
-        async with front.start(silent, application.port) as port, connect(port) as client:
-            client.patience = 20.0
+    async def knock(port: int) -> int:
+        async with connect(port) as client:
+            client.patience = 30.0
             return (await client.ask(build("GET", "/open"))).status
 
-    real = [front for front in FRONTS if front.program]
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
-        port = silent.getsockname()[1]
-        async with ScriptedUpstream() as application:
-            statuses = await asyncio.gather(*(knock(each, port, application) for each in real))
-    assert statuses == [503] * len(real)
-    assert not application.requests
+    async with (
+        ScriptedUpstream() as application,
+        process(application.url, routes=ROUTES, trusted_proxies=["127.0.0.1/32"]) as sidecar,
+    ):
+        with contextlib.ExitStack() as stopped:
+            ports = {
+                front.name: stopped.enter_context(front.start(sidecar.port, application.port))
+                for front in FRONTS
+            }
+            # Now each proxy keeps a connection to the sidecar.
+            assert [await knock(port) for port in ports.values()] == [200] * len(ports)
+            application.requests.clear()
+            sidecar.tell(signal.SIGSTOP)
+            traefik = asyncio.ensure_future(knock(ports.pop("traefik")))
+            assert await asyncio.gather(*map(knock, ports.values())) == [503] * len(ports)
+            assert not traefik.done()
+            sidecar.tell(signal.SIGKILL)
+            assert await traefik == 500
+        assert not application.requests
 
 
-@pytest.mark.parametrize("front", fronts())
-async def test_a_refusing_outage(front: Front) -> None:
+@every_front
+async def test_a_refusing_outage(running: Running) -> None:
     """In strict mode an outage denies every session, with the status that suits the proxy."""
     settings: dict[str, Any] = {
         "session_store": "redis",
         "redis_url": f"redis://127.0.0.1:{free_port()}/0",
         "session_outage": "strict",
-        "trusted_proxies": ["127.0.0.1/32"],
     }
-    async with (
-        ScriptedUpstream() as application,
-        stack(application.url, routes=ROUTES, **settings) as sidecar,
-        front.start(sidecar.port, application.port) as port,
-    ):
-        token = (await sidecar.login()).access
-        answer = await fetch(port, build("GET", "/", token=token))
-        assert answer.status == front.refusing
-        assert ("Retry-After" in answer.fields) == (answer.status == 503)
-        assert (await fetch(port, build("GET", "/open"))).status == 200
-        assert [got.target for got in application.requests] == [b"/open"]
+    async with behind(running, **settings) as site:
+        token = (await site.sidecar.login()).access
+        answer = await site.get("/", token=token)
+        assert answer.status == site.front.refusing
+        assert answer.fields.one("Retry-After") == b"1"
+        assert (await site.get("/open")).status == 200
+        assert [got.target for got in site.application.requests] == [b"/open"]
+        page = await site.get("/", *NAVIGATION, token=token)
+        check_page(page, site.front.refusing)
+
+
+def check_page(answer: Response, status: int) -> str:
+    """Return the text of a page for people; its policy must allow its style and nothing else."""
+    assert answer.status == status
+    assert answer.fields.one("Content-Type") == b"text/html; charset=utf-8"
+    assert answer.fields.one("Cache-Control") == b"no-store"
+    text = answer.body.decode()
+    assert f"<h1>{HTTPStatus(status).phrase}</h1>" in text
+    assert f"Status {status}." in text
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert answer.fields.one("Content-Security-Policy").decode() == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return text
+
+
+@every_front
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_person_sees_a_page(site: Site, method: str) -> None:
+    """A person who may not do something gets a page; a program gets a problem document."""
+    alice = (await site.sidecar.login("alice")).access
+    body = b"a=1" if method == "POST" else None
+    for browser in (NAVIGATION, NAVIGATION[2:]):
+        answer = await site.ask(build(method, "/admin/x", *browser, token=alice, body=body))
+        assert 'href="/auth/login">Go to the sign-in page</a>' in check_page(answer, 403)
+    for program in ((), ("Accept: text/html", "Sec-Fetch-Mode: cors")):
+        answer = await site.ask(build(method, "/admin/x", *program, token=alice, body=body))
+        assert answer.fields.one("Content-Type") == b"application/problem+json"
+        assert answer.json()["status"] == answer.status == 403
+    assert not site.application.requests
+
+
+@every_front
+async def test_a_person_sees_a_page_without_a_sidecar(site: Site) -> None:
+    """If the sidecar does not answer, a person gets a page, and a program a problem document.
+
+    Envoy and Traefik have an empty answer of their own.
+    """
+    await site.sidecar.sidecar.stop()
+    pages = [NAVIGATION, NAVIGATION[2:]]
+    documents: list[tuple[str, ...]] = [(), ("Accept: text/html", "Sec-Fetch-Mode: cors")]
+    answers = await asyncio.gather(*(site.get("/open", *lines) for lines in pages + documents))
+    if site.front.name in {"envoy", "traefik"}:
+        assert [answer.body for answer in answers] == [b""] * 4
+        return
+    for page in answers[:2]:
+        assert 'href="">Try again</a>' in check_page(page, 503)
+    for document in answers[2:]:
+        assert document.fields.one("Content-Type") == b"application/problem+json"
+        assert document.json()["status"] == document.status == 503
+    assert all(answer.fields.one("Retry-After") == b"1" for answer in answers)
+
+
+@every_front
+async def test_a_large_head(site: Site) -> None:
+    """A proxy accepts credentials that are as large as those that the sidecar accepts."""
+    token = (await site.sidecar.login()).access
+    cookie = f"Cookie: a={'x' * 24_000}"
+    assert (await site.get("/", cookie, token=token)).status == 200
+    assert site.seen.fields.one("Cookie") == cookie.partition(": ")[2].encode()
+    assert site.seen.fields.one("X-Auth-User") == b"alice"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("nginx.conf", ("proxy_read_timeout 1h;", "proxy_send_timeout 1h;")),
+        ("haproxy.cfg", ("timeout client 1h", "timeout server 1h", "timeout tunnel 1h")),
+        ("envoy.yaml", ("route: {cluster: application, timeout: 0s, idle_timeout: 0s}",)),
+        ("traefik.yaml", ("--entryPoints.web.transport.respondingTimeouts.readTimeout=0s",)),
+    ],
+)
+def test_time_limits_are_off(name: str, lines: tuple[str, ...]) -> None:
+    """A configuration changes the defaults that end long requests; Caddy has no such default.
+
+    The effect is tested by `make soak` (soak.py), because it takes longer than these defaults.
+    """
+    text = moved(name, {})
+    assert [line for line in lines if line not in text] == []
+
+
+@every_front
+async def test_an_upload(site: Site) -> None:
+    """An upload of 20 MB reaches the application whole."""
+    site.application.keep = False
+    token = (await site.sidecar.login()).access
+    body = hashlib.shake_128(b"upload").digest(20_000_000)
+    async with connect(site.port) as client:
+        client.patience = 30.0
+        answer = await client.ask(build("PUT", "/file", token=token, body=body))
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert site.seen.body == body
+
+
+@every_front
+async def test_events_arrive_at_once(site: Site) -> None:
+    """An event reaches the client while the application is silent, and so does the next one."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    site.application.scripts = (
+        (head + b"9\r\ndata: 1\n\n\r\n", STALL, b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"),
+    )
+    token = (await site.sidecar.login()).access
+    async with connect(site.port) as client:
+        await client.send(build("GET", "/events", token=token))
+        assert (await client.head()).status == 200
+        await client.until(b"data: 1\n\n")
+        site.application.release.set()
+        await client.until(b"data: 2\n\n")
 
 
 @every_front

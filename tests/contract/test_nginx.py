@@ -17,16 +17,16 @@ async def test_the_question_has_a_place_of_its_own() -> None:
     async with (
         ScriptedUpstream() as application,
         stack(application.url, trusted_proxies=["127.0.0.1/32"]) as sidecar,
-        nginx(sidecar.port, application.port) as port,
     ):
-        for target in ("/_auth", "/auth/verify", "/auth/%76erify"):
-            answer = await fetch(port, build("GET", target, "X-Original-URI: /open"))
-            assert answer.status == 404
-        await sidecar.sidecar.stop()
-        answer = await fetch(port, build("GET", "/open"))
-        assert (answer.status, answer.fields.one("Retry-After")) == (503, b"1")
-        assert answer.fields.one("Content-Type") == b"application/problem+json"
-        assert not application.requests
+        with nginx(sidecar.port, application.port) as port:
+            for target in ("/_auth", "/auth/verify", "/auth/%76erify"):
+                answer = await fetch(port, build("GET", target, "X-Original-URI: /open"))
+                assert answer.status == 404
+            await sidecar.sidecar.stop()
+            answer = await fetch(port, build("GET", "/open"))
+            assert (answer.status, answer.fields.one("Retry-After")) == (503, b"1")
+            assert answer.fields.one("Content-Type") == b"application/problem+json"
+            assert not application.requests
 
 
 async def test_connections_are_kept() -> None:
@@ -34,11 +34,11 @@ async def test_connections_are_kept() -> None:
     async with (
         ScriptedUpstream() as application,
         stack(application.url, trusted_proxies=["127.0.0.1/32"]) as sidecar,
-        nginx(sidecar.port, application.port) as port,
     ):
-        token = (await sidecar.login()).access
-        async with connect(port) as client:
-            for _ in range(20):
-                assert (await client.ask(build("GET", "/", token=token))).status == 200
-        assert len(application.connections) == 1
-        assert await sidecar.metric('sidecar_connections{side="downstream"}') == 1
+        with nginx(sidecar.port, application.port) as port:
+            token = (await sidecar.login()).access
+            async with connect(port) as client:
+                for _ in range(20):
+                    assert (await client.ask(build("GET", "/", token=token))).status == 200
+            assert len(application.connections) == 1
+            assert await sidecar.metric('sidecar_connections{side="downstream"}') == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.proxy.fair_share import FairShare
+from sidecar.proxy.upload_queue import UploadQueue
 from sidecar.sessions.memory.near import NearCache
 from sidecar.sessions.revocation.journal import Journal
 from sidecar.sessions.tiered.breaker import State
@@ -18,4 +20,6 @@ def all_metrics(reasons: Iterable[str] = ()) -> Metrics:
     metrics = Metrics(reasons, State)
     metrics.near = NearCache(lambda: 0.0, lambda: 0.0, max_sessions=1, max_stale=1.0)
     metrics.journal = Journal()
+    metrics.body_buffer = FairShare(1)
+    metrics.uploads = UploadQueue[int](1)
     return metrics

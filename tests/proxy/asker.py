@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.proxy.flow import NEVER
+
 if TYPE_CHECKING:
     from sidecar.errors import UpstreamError
     from sidecar.proxy.upstream import UpstreamConnection
@@ -18,8 +20,12 @@ class Asker:
 
     to_head = False
     decodes = False
+    unread_since = NEVER
 
-    def __init__(self, name: str = "", served: list[str] | None = None) -> None:
+    def __init__(
+        self, name: str = "", served: list[str] | None = None, caller: str = "192.0.2.1"
+    ) -> None:
+        self.caller = caller
         self.name = name
         self.served = [] if served is None else served  # names, in the order of service
         self.connection: UpstreamConnection | None = None
@@ -50,6 +56,9 @@ class Asker:
         assert self.connection is not None
         connection, self.connection = self.connection, None
         pool.release(connection, now)
+
+    def give_way(self) -> None:
+        """Do nothing: it reads whatever arrives."""
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """Send `REQUEST` on the new connection."""

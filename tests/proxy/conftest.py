@@ -48,6 +48,13 @@ async def proxy(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
 
 
 @pytest.fixture
+async def streaming(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
+    """As `proxy`, but a request is forwarded before any of its body has arrived."""
+    async with stack(upstream.url, routes=PUBLIC, body_buffer_size=0) as running:
+        yield running
+
+
+@pytest.fixture
 def crank(monkeypatch: pytest.MonkeyPatch) -> Crank:
     """The data plane's monotonic clock, which the test advances by hand."""
     return Crank(monkeypatch)

@@ -18,7 +18,14 @@ class Crank:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = monotonic()
-        for module in ("upstream_leg", "exchange", "client_connection", "downstream"):
+        for module in (
+            "upstream_leg",
+            "upstream_pool",
+            "upload",
+            "exchange",
+            "client_connection",
+            "downstream",
+        ):
             monkeypatch.setattr(f"sidecar.proxy.{module}.monotonic", lambda: self.now)
 
     def turn(self, plane: Plane, seconds: float) -> None:

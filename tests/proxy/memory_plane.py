@@ -27,9 +27,9 @@ from tests.peers.memory_transport import MemoryTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.proxy.connectors import Connector
     from sidecar.proxy.upstream import UpstreamConnection
-    from sidecar.proxy.upstream_pool import Connector
-    from sidecar.wire.forwarded import Network
+    from sidecar.wire.client_address import Network
 
 PUBLIC: Final = (RouteRule(path="/*", access=Access.PUBLIC),)
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -120,7 +120,7 @@ class Plane:
             config,
             gate=gate,
             store=LocalStore(time.time),
-            upstreams={"upstream": self.pool},
+            upstreams={"upstream": self.pool, "api": self.pool},
             route_metrics={each.name: metrics.route(each.name) for each in routes.all},
             malformed=metrics.route("malformed"),
             metrics=metrics,

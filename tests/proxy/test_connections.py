@@ -101,12 +101,12 @@ async def test_empty_lines_before_a_request_are_ignored(
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("ending", [CLOSE, STALL], ids=["upstream-closes", "upstream-stays"])
 async def test_early_answer_reaches_an_uploading_client(
-    upstream: ScriptedUpstream, proxy: Stack, framing: str, ending: Action
+    upstream: ScriptedUpstream, streaming: Stack, framing: str, ending: Action
 ) -> None:
     """An answer sent before the body was read reaches the client while it is still uploading."""
     upstream.scripts = [[EARLY, reply(b"no", "413 Content Too Large"), ending]]
     line = "Content-Length: 1000000" if framing == "length" else "Transfer-Encoding: chunked"
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(build("POST", "/", line) + b"5\r\nhello\r\n")
         answer = await client.response("POST")
         assert (answer.status, answer.body) == (413, b"no")
@@ -125,7 +125,7 @@ async def test_early_answer_survives_a_client_that_only_writes_first(
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_rest_of_an_upload_is_never_a_request(
-    upstream: ScriptedUpstream, proxy: Stack, framing: str
+    upstream: ScriptedUpstream, streaming: Stack, framing: str
 ) -> None:
     """After an early answer the unread body is discarded or the connection is closed."""
     poison = build("GET", "/poison")
@@ -133,7 +133,7 @@ async def test_rest_of_an_upload_is_never_a_request(
     line = f"Content-Length: {len(poison) * 100}"
     line = line if framing == "length" else "Transfer-Encoding: chunked"
     rest = poison * 100 if framing == "length" else chunked(*[poison] * 100)
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(build("POST", "/", line))
         assert (await client.response("POST")).status == 413
         upstream.release.set()
@@ -182,12 +182,12 @@ async def test_idle_client_that_closes_is_closed(proxy: Stack) -> None:
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("way", ["reset", "eof"])
 async def test_cut_upload_is_aborted_upstream(
-    upstream: ScriptedUpstream, proxy: Stack, framing: str, way: str
+    upstream: ScriptedUpstream, streaming: Stack, framing: str, way: str
 ) -> None:
     """After a client leaves in mid-body, the upstream never sees a complete request."""
     upstream.scripts = [[OK]]
     line = "Content-Length: 1000" if framing == "length" else "Transfer-Encoding: chunked"
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(build("POST", "/", line) + b"5\r\nhello\r\n")
         await upstream.arrived()
         client.reset() if way == "reset" else client.end()

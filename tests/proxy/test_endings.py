@@ -197,28 +197,30 @@ async def test_request_that_has_come_but_is_not_read_yet(proxy: Stack, why: str)
 
 
 async def test_early_answer_to_a_client_that_has_left(
-    upstream: ScriptedUpstream, proxy: Stack
+    upstream: ScriptedUpstream, streaming: Stack
 ) -> None:
     """A client that leaves in the middle of its upload and its answer leaves nothing behind."""
     upstream.scripts = [[EARLY, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", WATCH]]
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(build("POST", "/", "Content-Length: 1000") + b"some")
         await client.until(b"half")
         client.end()
         await ended(upstream)
         assert await client.ended() == "reset"
-    await all_gone(proxy)
+    await all_gone(streaming)
 
 
-async def test_end_of_a_client_within_its_body(upstream: ScriptedUpstream, proxy: Stack) -> None:
+async def test_end_of_a_client_within_its_body(
+    upstream: ScriptedUpstream, streaming: Stack
+) -> None:
     """A half-close within a body counts as 499, and the upstream sees an incomplete request."""
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(build("POST", "/", "Content-Length: 10") + b"half")
         await upstream.arrived()
         client.end()
         assert await client.ended() == "reset"
-    await until(lambda: not proxy.sidecar.metrics.connections["downstream"])
-    codes = proxy.sidecar.metrics.routes["all"].codes
+    await until(lambda: not streaming.sidecar.metrics.connections["downstream"])
+    codes = streaming.sidecar.metrics.routes["all"].codes
     assert dict(codes) == {499: 1}
-    assert proxy.sidecar.metrics.in_flight == 0
+    assert streaming.sidecar.metrics.in_flight == 0
     await until(lambda: upstream.connections[0].ended_how is not None)

@@ -21,17 +21,20 @@ from tests.peers.stack import Stack, stack
 from tests.proxy.handshake import ASK, SWITCH
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from tests.peers.scripted_upstream import Script, ScriptedUpstream
 
 BEGUN = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
 KINDS = {
     *("Downstream", "Exchange", "Flow", "Frames", "RequestHead", "RequestParser"),
-    *("ResponseHead", "TunnelEnd", "UpstreamConnection"),
+    *("ResponseHead", "StagedBody", "TunnelEnd", "Upload", "UpstreamConnection", "UpstreamLeg"),
 }
 PLAIN = ()
-BODY = ("Content-Length: 10",)  # announced but never sent
+BUFFERED = ("Content-Length: 90000",)  # and the body stays below the buffer's size
+FORWARDED = ("Content-Length: 99999",)
+# Octets of the body that are sent
+PARTS: Mapping[Sequence[str], int] = {BUFFERED: 10, FORWARDED: 70_000}
 
 
 @pytest.fixture
@@ -78,13 +81,16 @@ ANSWERED, CLOSES, RESETS, LOGOUT, WAITS = Leaves
         pytest.param(PLAIN, [BEGUN, WATCH], RESETS, id="resets-a-stream"),
         pytest.param(PLAIN, [BEGUN, RESET], WAITS, id="broken-stream"),
         pytest.param(PLAIN, [STALL], RESETS, id="leaves-before-the-answer"),
-        pytest.param(BODY, [STALL], RESETS, id="leaves-its-body"),
+        pytest.param(BUFFERED, [STALL], RESETS, id="leaves-a-buffered-body"),
+        pytest.param(FORWARDED, [STALL], RESETS, id="leaves-its-body"),
         pytest.param(ASK, [SWITCH, WATCH], CLOSES, id="leaves-a-tunnel"),
         pytest.param(ASK, [SWITCH, WATCH], RESETS, id="resets-a-tunnel"),
         pytest.param(ASK, [SWITCH, CLOSE], WAITS, id="ended-tunnel"),
         pytest.param(ASK, [SWITCH, RESET], WAITS, id="reset-tunnel"),
         pytest.param(PLAIN, [BEGUN, WATCH], LOGOUT, id="stream-of-a-session-that-ends"),
         pytest.param(ASK, [SWITCH, WATCH], LOGOUT, id="tunnel-of-a-session-that-ends"),
+        pytest.param(BUFFERED, [STALL], LOGOUT, id="buffered-body-of-a-session-that-ends"),
+        pytest.param(FORWARDED, [STALL], LOGOUT, id="upload-of-a-session-that-ends"),
     ],
 )
 @pytest.mark.usefixtures("uncollected")
@@ -102,9 +108,11 @@ async def test_nothing_is_left(
     await until(lambda: not connections["downstream"])
     before, idle = left(), connections["upstream"]  # the control plane's close later
     async with guarded.client() as client:
-        await client.send(build("GET", "/x", *sent, token=token))
+        await client.send(build("GET", "/x", *sent, token=token) + b"x" * PARTS.get(sent, 0))
         if leaves is ANSWERED:
             await client.response()
+        elif sent == BUFFERED:
+            await until(lambda: guarded.sidecar.metrics.in_flight > 0)
         elif STALL in script:
             await until(lambda: len(upstream.connections) > 0)
         else:

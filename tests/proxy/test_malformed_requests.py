@@ -236,10 +236,10 @@ async def test_malformed_request_is_refused(
 )
 @pytest.mark.parametrize("way", ["whole", "body-apart"])
 async def test_malformed_chunked_body_is_refused(
-    upstream: ScriptedUpstream, proxy: Stack, body: bytes, way: str
+    upstream: ScriptedUpstream, streaming: Stack, body: bytes, way: str
 ) -> None:
     """A malformed body never becomes a complete request, and nothing after it is forwarded."""
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(head(TE + b"chunked") + (body + AFTER if way == "whole" else b""))
         if way == "body-apart":
             await upstream.arrived()

@@ -72,12 +72,17 @@ async def test_nothing_of_its_body_is_read() -> None:
     [("nginx", 403), ("envoy", 403), ("traefik", 503), ("caddy", 503), ("haproxy", 503)],
 )
 async def test_a_subrequest_too_many(dialect: str, status: int) -> None:
-    """An excess subrequest gets its dialect's status; for Envoy a 503 might mean permission."""
+    """An excess subrequest gets its dialect's status; for Envoy a 503 might mean permission.
+
+    Retry-After distinguishes it from a denial that lasts.
+    """
     plane, _ = full(Limits(requests=1))
     await rest()
     other = plane.connect()
     other.feed(f"GET /auth/verify/{dialect} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-    assert other.take().startswith(b"HTTP/1.1 %d " % status)
+    answer = other.take()
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nRetry-After: 1\r\n" in answer
 
 
 # Connections
@@ -101,7 +106,7 @@ async def test_a_flood_of_connections() -> None:
 # Slow request bodies
 
 
-SLOW: Final = Limits(body_rate=500.0, body_grace=20.0, upstream_timeout=60.0)
+SLOW: Final = Limits(body_buffer=0, body_rate=500.0, body_grace=20.0, upstream_timeout=60.0)
 
 
 async def uploading(plane: Plane) -> tuple[MemoryTransport, MemoryTransport]:
@@ -174,7 +179,7 @@ async def test_an_upstream_that_takes_nothing(crank: Crank) -> None:
 
 async def test_no_rate_is_asked_for(crank: Crank) -> None:
     """With a rate of 0, only the time without any octet counts."""
-    plane = Plane(limits=Limits(body_rate=0.0, upstream_timeout=60.0))
+    plane = Plane(limits=Limits(body_buffer=0, body_rate=0.0, upstream_timeout=60.0))
     wire, _ = await uploading(plane)
     for _ in range(10):
         crank.turn(plane, 55.0)

@@ -44,7 +44,8 @@ def asking(target: bytes, *lines: bytes) -> RequestHead:
         pytest.param(Reason.EXPIRED, verify.CADDY, PAGE, (302, b"WL"), id="caddy"),
         pytest.param(Reason.ROLE, None, PAGE, (403, b"W"), id="role"),
         pytest.param(Reason.OVERLOADED, None, PAGE, (503, b"R"), id="overloaded"),
-        pytest.param(Reason.OVERLOADED, verify.NGINX, PAGE, (403, b""), id="nginx-knows-no-503"),
+        pytest.param(Reason.OVERLOADED, verify.NGINX, PAGE, (403, b"R"), id="nginx-knows-no-503"),
+        pytest.param(Reason.OVERLOADED, verify.ENVOY, PAGE, (403, b"R"), id="envoy-takes-no-503"),
         pytest.param(Reason.OVERLOADED, verify.TRAEFIK, PAGE, (503, b"R"), id="traefik"),
     ],
 )

@@ -31,18 +31,18 @@ CREDENTIALS: Final = b'{"username": "alice", "password": "pw-alice"}'
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
 async def test_stalled_upload_under_an_early_answer(
-    upstream: ScriptedUpstream, proxy: Stack, framing: str
+    upstream: ScriptedUpstream, streaming: Stack, framing: str
 ) -> None:
     """A request whose body stalls is ended even though its answer has begun."""
-    await _stall_upload(upstream, proxy, framing)
+    await _stall_upload(upstream, streaming, framing)
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
 async def test_stalled_upload_cuts_its_early_answer(
-    upstream: ScriptedUpstream, proxy: Stack, framing: str
+    upstream: ScriptedUpstream, streaming: Stack, framing: str
 ) -> None:
     """An answer cut because its request stalled ends with a reset, and nothing follows it."""
-    assert await _stall_upload(upstream, proxy, framing) == (b"", "reset")
+    assert await _stall_upload(upstream, streaming, framing) == (b"", "reset")
 
 
 EARLY_HEADS: Final = {

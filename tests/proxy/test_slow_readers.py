@@ -19,7 +19,7 @@ GET: Final = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LAST: Final = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 POST: Final = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
 ENDLESS: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
-LIMITS: Final = Limits(send_rate=500.0, send_timeout=30.0)
+LIMITS: Final = Limits(body_buffer=0, send_rate=500.0, send_timeout=30.0)
 MUCH: Final = b"x" * (HIGH_WATER + 1000)
 
 

@@ -130,12 +130,12 @@ IN_TWO: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"
 @pytest.mark.parametrize("sent", [0, 10], ids=["nothing-of-the-body", "some-of-the-body"])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_rest_of_a_body_after_its_answer_is_no_request(
-    upstream: ScriptedUpstream, proxy: Stack, framing: str, sent: int
+    upstream: ScriptedUpstream, streaming: Stack, framing: str, sent: int
 ) -> None:
     """An answer that ends before its request has ended is the last on both connections."""
     upstream.scripts = [[EARLY, IN_TWO, STALL, b"67890"], [OK]]
     head, body = with_body(framing, "POST", "/x")
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(head)
         assert (await client.head()).status == 200
         await client.send(body[:sent])
@@ -144,19 +144,19 @@ async def test_rest_of_a_body_after_its_answer_is_no_request(
         with contextlib.suppress(ConnectionError):
             await client.send(body[sent:] + build("GET", "/after"))
         assert await client.rest() == b""
-    assert (await proxy.get("/next")).body == b"ok"
+    assert (await streaming.get("/next")).body == b"ok"
     assert [seen.target for seen in upstream.requests] == [b"/x", b"/next"]
     assert [seen.connection for seen in upstream.requests] == [0, 1]
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_answer_that_outlasts_the_body_keeps_the_connection(
-    upstream: ScriptedUpstream, proxy: Stack, framing: str
+    upstream: ScriptedUpstream, streaming: Stack, framing: str
 ) -> None:
     """If the body ends before the answer does, both connections are reused."""
     upstream.scripts = [[EARLY, IN_TWO, READ_BODY, STALL, b"67890"], [OK]]
     head, body = with_body(framing, "POST", "/x")
-    async with proxy.client() as client:
+    async with streaming.client() as client:
         await client.send(head)
         assert (await client.head()).status == 200
         await client.send(body)

@@ -321,6 +321,25 @@ async def test_a_flood_of_handshakes(
         await until(lambda: tls.handshakes["aborted"] == 3)
 
 
+async def test_one_address_with_many(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Connections of one address over its limit are closed before the costly handshake."""
+    async with secure(upstream, tmp_path, max_connections_per_address=2) as tls:
+        async with tls.client() as first, tls.proxy.client() as silent:
+            assert (await first.ask(build("GET", "/"))).status == 200
+            await until(lambda: arriving() == 1)
+            async with tls.proxy.client() as one_more:
+                assert await one_more.rest() == b""
+            silent.close()
+            await until(lambda: tls.handshakes["aborted"] == 1)
+            assert (await tls.ask(build("GET", "/"))).status == 200
+        await until(lambda: not tls.connections)
+        async with tls.client() as again, tls.client() as other:
+            assert (await again.ask(build("GET", "/"))).status == 200
+            assert (await other.ask(build("GET", "/"))).status == 200
+        assert tls.handshakes == {"ok": 4, "failed": 0, "aborted": 1}
+        assert tls.proxy.sidecar.metrics.clients_refused["address"] == 1
+
+
 async def test_no_more_files(
     upstream: ScriptedUpstream,
     tmp_path: Path,

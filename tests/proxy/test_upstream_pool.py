@@ -8,13 +8,8 @@ import socket
 import pytest
 
 from sidecar.errors import UpstreamBusy, UpstreamRefused
-from sidecar.proxy.upstream_pool import (
-    InProcessConnector,
-    TcpConnector,
-    UnixConnector,
-    UpstreamPool,
-    UpstreamPoolLimits,
-)
+from sidecar.proxy.connectors import InProcessConnector, TcpConnector, UnixConnector
+from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
 from sidecar.tasks import Tasks
 from tests.peers.patience import until
 from tests.proxy.asker import REQUEST, Asker

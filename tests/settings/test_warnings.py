@@ -123,6 +123,13 @@ def networks(*texts: str) -> tuple[Any, ...]:
             id="max-age",
         ),
         pytest.param(
+            {"max_connections": 1000},
+            "max_connections_per_address",
+            "one address can take all 1000 connections of max_connections",
+            "set it to 250, a quarter of max_connections",
+            id="one-address",
+        ),
+        pytest.param(
             {"tls_cert_file": "", "tls_key_file": ""},
             "session_cookie",
             "browsers do not keep the cookie over plain HTTP",
@@ -162,6 +169,10 @@ def test_a_warning_names_place_and_way_out(
             id="keys-from-the-same-pod",
         ),
         pytest.param({"session_max_age": 7 * 86400.0}, id="max-age-equal"),
+        pytest.param({"max_connections": 0}, id="no-limit-of-connections"),
+        pytest.param(
+            {"max_connections": 100, "max_connections_per_address": 0}, id="no-limit-per-address"
+        ),
         pytest.param(
             {"tls_cert_file": "", "listen": Address("127.0.0.1", 5005)}, id="plain-on-loopback"
         ),

@@ -11,6 +11,7 @@ from typing import Final
 
 HEADERS: Final = "sidecar.wire.headers"
 REQUESTS: Final = "sidecar.wire.requests"
+REQUEST_LINE: Final = "sidecar.wire.request_line"
 RESPONSES: Final = "sidecar.wire.responses"
 FRAMING: Final = "sidecar.wire.framing"
 TARGET: Final = "sidecar.wire.target"
@@ -308,37 +309,37 @@ RULES: Final = (
     ),
     Rule(
         "methods are tokens",
-        REQUESTS,
+        REQUEST_LINE,
         "    if not is_token(method):",
         "    if False:",
         ("lines/method-not-a-token",),
     ),
     Rule(
         "methods are in upper case",
-        REQUESTS,
+        REQUEST_LINE,
         "    if not is_method(method):",
         "    if False:",
         ("lines/method-lower-case", "lines/method-in-two-cases"),
     ),
     Rule(
         "CONNECT and TRACE are refused",
-        REQUESTS,
+        REQUEST_LINE,
         'if method in {b"CONNECT", b"TRACE"}:',
         "if False:",
         ("lines/trace", "lines/connect-of-a-path"),
     ),
     Rule(
         "only HTTP/1 is accepted",
-        REQUESTS,
+        REQUEST_LINE,
         "    if _VERSION.match(version):\n        raise",
         "    if _VERSION.match(version):\n        return 1\n        raise",
         ("lines/http-2.0", "lines/http-2-preface"),
     ),
     Rule(
         "the version is well-formed",
-        REQUESTS,
-        '    raise PeerError(400, "malformed request line")\n\n\ndef _conclude',
-        "    return 1\n\n\ndef _conclude",
+        REQUEST_LINE,
+        'raise PeerError(400, "malformed request line")',
+        "return 1",
         ("lines/version-lower-case", "lines/version-two-digit-minor"),
     ),
     Rule(

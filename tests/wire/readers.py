@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 IDENTITY: Final = (b"X-Auth-User", b"X-Auth-Subject")
 
 
+class HeadMemory:
+    """Lets every parser remember what it wants, and notes how much; `full`: lets it forget."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.full = full
+        self.told: list[int] = []
+
+    def put(self, holder: RequestParser, octets: int) -> None:
+        """Note the number of octets."""
+        self.told.append(octets)
+        if self.full:
+            holder.give_up()
+
+
 def request_fields() -> FieldLines:
     """Return a new cache of request lines, which all client connections of a process share."""
     return FieldLines(HeaderKinds.of_requests(IDENTITY))
@@ -29,12 +43,17 @@ def response_fields() -> FieldLines:
 
 
 def request_parser(
-    fields: FieldLines | None = None, paths: TargetParser | None = None, *, headers: int = 100
+    fields: FieldLines | None = None,
+    paths: TargetParser | None = None,
+    *,
+    headers: int = 100,
+    memory: HeadMemory | None = None,
 ) -> RequestParser:
     """Return the parser of a new client connection, by default with empty caches."""
     fields = request_fields() if fields is None else fields
     paths = TargetParser() if paths is None else paths
-    return RequestParser(fields, paths, HeadLimits(headers=headers))
+    memory = HeadMemory() if memory is None else memory
+    return RequestParser(fields, paths, HeadLimits(headers=headers), memory)
 
 
 def response_parser(fields: FieldLines | None = None, *, headers: int = 100) -> ResponseParser:

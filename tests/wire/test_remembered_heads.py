@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sidecar.errors import PeerError, UpstreamBroken
 from sidecar.wire.target import TargetParser
 from tests.wire.readers import (
+    HeadMemory,
     content,
     raw_head,
     request_fields,
@@ -180,6 +181,33 @@ def test_a_long_section_is_not_kept(length: int, kept: bool) -> None:  # noqa: F
     first = parser.parse(raw)
     assert (parser.parse(raw) is first) is kept
     assert (len(repr(parser)) > len("<RequestParser last=<RequestHead   NONE>>")) is kept
+
+
+def test_the_memory_knows_of_the_longest_section() -> None:
+    """Only a section longer than those before is told: heads that change cost nothing."""
+    memory = HeadMemory()
+    parser = request_parser(memory=memory)
+    for length in (10, 10, 5, 30, 20):
+        parser.parse(raw_head(GET, b"Host: h", b"A: " + b"a" * length))
+    parser.parse(BEARER.replace(b"1.1", b"1.0"))
+    empty = len(raw_head(b"", b"Host: h", b"A: "))
+    assert memory.told == [5 * (empty + 10), 5 * (empty + 30)]
+
+
+def test_a_parser_without_room_remembers_nothing() -> None:
+    """Such a parser keeps no octet of a head, and reads the next one as if it were the first."""
+    memory = HeadMemory(full=True)
+    parser = request_parser(memory=memory)
+    first = parser.parse(BEARER)
+    assert parser.unused
+    second = parser.parse(BEARER)
+    assert second is not first
+    assert content(second) == content(first)
+    assert len(memory.told) == 2
+    memory.full = False
+    assert parser.parse(BEARER) is parser.parse(BEARER)
+    parser.give_up()
+    assert parser.unused
 
 
 def test_a_response_head_is_used_again() -> None:

@@ -16,6 +16,7 @@ from sidecar.app.build.components import (
 from sidecar.app.build.live import make_data_plane_config, make_limits, make_live_config
 from sidecar.app.build.stores import (
     longest,
+    make_guess_defence,
     make_remote,
     make_store,
     make_value_mac,
@@ -38,6 +39,7 @@ __all__ = [
     "longest",
     "make_components",
     "make_data_plane_config",
+    "make_guess_defence",
     "make_head_limits",
     "make_issuer",
     "make_jwks_fetcher",

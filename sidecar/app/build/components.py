@@ -19,7 +19,8 @@ from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
 from sidecar.errors import ConfigError, Problem
-from sidecar.proxy.upstream_pool import Connector, TcpConnector, UnixConnector, UpstreamPoolLimits
+from sidecar.proxy.connectors import Connector, TcpConnector, UnixConnector
+from sidecar.proxy.upstream_pool import UpstreamPoolLimits
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.target import NormalisingTargetParser, TargetParser
 

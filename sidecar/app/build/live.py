@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from sidecar.api.guesses import GuessLimits
 from sidecar.api.redirects import parse_origin
 from sidecar.api.refresh_policy import GraceClient, RefreshPolicy
 from sidecar.api.requests import BODY_LIMIT, BODY_TIMEOUT
@@ -13,6 +15,8 @@ from sidecar.api.session_limit import SessionLimit
 from sidecar.app.build.components import make_head_limits
 from sidecar.app.build.pages import error_pages, login_url, make_sign_in_page
 from sidecar.app.build.trust import make_verifier
+from sidecar.app.process import connections_within_files
+from sidecar.auth.value_mac import hkdf_sha256
 from sidecar.proxy.context import DataPlaneConfig, Limits
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from sidecar.auth.keys import KeyRing
     from sidecar.settings import Settings
 
+_KEY_BYTES: Final = 32  # of the key for digests of user names
 # Browsers keep no copy for the back button or for a later start; nor do shared caches (RFC 9111).
 _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
 
@@ -34,6 +39,8 @@ def make_live_config(settings: Settings, components: Components, foreign: KeyRin
         published_keys=tuple(key for key in own_keys if not key.is_symmetric),
         redirect_origins=frozenset(filter(None, map(parse_origin, settings.redirect_origins))),
         sign_in=make_sign_in_page(settings),
+        trusted_proxies=settings.trusted_proxies,
+        guesses=make_guess_limits(settings),
         refreshing=RefreshPolicy(
             grace=settings.refresh_grace,
             client=GraceClient(settings.refresh_grace_client),
@@ -46,11 +53,25 @@ def make_live_config(settings: Settings, components: Components, foreign: KeyRin
     )
 
 
+def make_guess_limits(settings: Settings) -> GuessLimits:
+    """The limits of failed logins. Their key is the same in all pods with these secrets."""
+    info = f"auth-sidecar login guesses\0{settings.jwt_issuer}\0{settings.jwt_audience}".encode()
+    return GuessLimits(
+        user_address=settings.login_max_failures,
+        address=settings.login_max_failures_address,
+        user=settings.login_max_failures_user,
+        window=settings.login_window,
+        key=hkdf_sha256(settings.refresh_secret.reveal().encode(), b"", info, _KEY_BYTES),
+    )
+
+
 def make_data_plane_config(settings: Settings, components: Components) -> DataPlaneConfig:
     """The configuration of the data plane."""
+    limits = make_limits(settings)
+    most = connections_within_files(limits.connections, settings.upstream_max_connections)
     return DataPlaneConfig(
         routes=components.routes,
-        limits=make_limits(settings),
+        limits=replace(limits, connections=most),
         trusted_proxies=settings.trusted_proxies,
         tls=components.tls,
         login_url=login_url(settings),
@@ -68,7 +89,9 @@ def make_limits(settings: Settings) -> Limits:
         upstream_timeout=settings.upstream_timeout,
         queue_timeout=settings.upstream_queue_timeout,
         connections=settings.max_connections,
+        per_address=settings.max_connections_per_address,
         requests=settings.max_requests or sys.maxsize,
+        body_buffer=settings.body_buffer_size,
         body_rate=settings.min_body_rate,
         form_size=BODY_LIMIT,
         form_timeout=BODY_TIMEOUT,

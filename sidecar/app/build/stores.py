@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.api.guesses import GuessDefence
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.auth.session import SessionKey
 from sidecar.auth.value_mac import ValueMac
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.sessions.redis.connect import RedisConfig
+    from sidecar.sessions.redis.guess_counters import RedisGuessCounters
     from sidecar.sessions.redis.store import RedisStore
     from sidecar.sessions.revocation.journal_file import JournalFile
     from sidecar.sessions.tiered.store import TieredStore
@@ -73,6 +76,27 @@ def make_remote(
         own=_own(settings),
     )
     return client, store
+
+
+def make_guess_defence(
+    settings: Settings, mac: ValueMac
+) -> tuple[GuessDefence, RedisGuessCounters | None]:
+    """What counts login attempts, and its part in Redis, if any, which the caller closes."""
+    if settings.session_store == "local":
+        return GuessDefence(), None
+    from sidecar.sessions.redis.connect import connect  # noqa: PLC0415
+    from sidecar.sessions.redis.guess_counters import (  # noqa: PLC0415
+        CONNECTIONS,
+        TIMEOUT,
+        RedisGuessCounters,
+    )
+    from sidecar.sessions.redis.key_names import KeyNames  # noqa: PLC0415
+
+    timeout = min(settings.redis_timeout, TIMEOUT)
+    config = replace(_redis_config(settings, timeout), max_connections=CONNECTIONS)
+    names = KeyNames(settings.redis_key_prefix, mac.realm)
+    shared = RedisGuessCounters(connect(config), names, timeout=timeout)
+    return GuessDefence(shared), shared
 
 
 def _make_shared(settings: Settings, metrics: Metrics, mac: ValueMac) -> TieredStore:

@@ -27,7 +27,7 @@ class GrantKeys(NamedTuple):
 class KeyNames:
     """Makes key names. `prefix` precedes every name; `realm` is that of a `ValueMac`."""
 
-    __slots__ = ("_login", "_prefix", "_refresh", "_revocation", "_token", "_user")
+    __slots__ = ("_guess", "_login", "_prefix", "_refresh", "_revocation", "_token", "_user")
 
     def __init__(self, prefix: str, realm: str) -> None:
         self._prefix = prefix
@@ -37,6 +37,7 @@ class KeyNames:
         self._login = start + b"sid:" + own
         self._user = start + b"user:" + own
         self._revocation = start + b"denied:" + own
+        self._guess = start + b"guess:"
 
     def __repr__(self) -> str:
         return f"<KeyNames {self._prefix}*>"
@@ -69,6 +70,10 @@ class KeyNames:
     def revocation(self, name: str) -> bytes:
         """The key of a revocation."""
         return self._revocation + name.encode("ascii")
+
+    def guess(self, digest: bytes) -> bytes:
+        """The key of counted attempts to log in; the digest depends on the realm."""
+        return self._guess + digest.hex().encode()
 
     @property
     def logins(self) -> bytes:

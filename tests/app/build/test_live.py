@@ -19,7 +19,9 @@ LIMITS = {
     "upstream_timeout": "upstream_timeout",
     "upstream_queue_timeout": "queue_timeout",
     "max_connections": "connections",
+    "max_connections_per_address": "per_address",
     "max_requests": "requests",
+    "body_buffer_size": "body_buffer",
     "min_body_rate": "body_rate",
     "min_send_rate": "send_rate",
 }

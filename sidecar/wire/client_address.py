@@ -1,0 +1,86 @@
+"""Which client a limit counts for: one IPv4 address, or one IPv6 network of 64 bits.
+
+A host can use any address of its /64 network, so that single IPv6 addresses would be no limit. Owns
+what a trusted proxy's X-Forwarded-For says about the client. Knows nothing of sockets or counts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+    Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_HOST_BITS: Final = 64  # of an IPv6 address
+_MAX_PROXIES: Final = 16  # that are looked at
+# An address as proxies write it: some add the client's port, and then brackets to IPv6.
+_BRACKETED: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
+_WITH_PORT: Final = re.compile(r"([0-9.]+):[0-9]{1,5}")
+
+
+def parse_address(text: str) -> Address | None:
+    """Parse an address; an IPv4 address in IPv6 form becomes IPv4. None if it is no address."""
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def is_among(address: Address | None, networks: Sequence[Network]) -> bool:
+    """Whether the address is in one of the networks; False without an address."""
+    return address is not None and any(address in network for network in networks)
+
+
+def client_of(address: Address | None) -> str:
+    """The client that an address counts for; empty without an address."""
+    if address is None:
+        return ""
+    if address.version == 4:
+        return str(address)
+    return f"{ipaddress.IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/{_HOST_BITS}"
+
+
+def named_client(forwarded_for: bytes, trusted: Sequence[Network]) -> str:
+    """The client that X-Forwarded-For names; empty if it names none.
+
+    Each proxy appends its peer, and what comes before that may be the client's invention. So the
+    list is read from its end, and the first address that is not a trusted proxy is the client. If
+    all are, the client is the first address: it runs beside the proxies.
+    """
+    client = ""
+    for entry in reversed(forwarded_for.decode("latin-1").rsplit(",", _MAX_PROXIES)):
+        address = parse_address(_without_port(entry.strip()))
+        if address is None:
+            return ""
+        client = client_of(address)
+        if not is_among(address, trusted):
+            break
+    return client
+
+
+def last_client(forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """The address of the client that X-Forwarded-For names, where the last entry is the peer's.
+
+    As `named_client`, but an entry that is no address does not hide the client: that is then the
+    proxy that wrote the entry. Empty if not even the peer has an address.
+    """
+    found = ""
+    for entry in reversed(forwarded_for.rsplit(",", _MAX_PROXIES)):
+        address = parse_address(_without_port(entry.strip()))
+        if address is None:
+            break
+        found = str(address)
+        if not is_among(address, trusted):
+            break
+    return found
+
+
+def _without_port(entry: str) -> str:
+    found = _BRACKETED.fullmatch(entry) or _WITH_PORT.fullmatch(entry)
+    return found[1] if found else entry

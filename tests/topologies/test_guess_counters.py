@@ -1,0 +1,52 @@
+"""Attempts to log in are counted in a Redis Cluster, where one attempt has keys in many slots."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sidecar.secret import Secret
+from sidecar.sessions.memory.windows import Count
+from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.guess_counters import CONNECTIONS, RedisGuessCounters
+from sidecar.sessions.redis.key_names import KeyNames
+from tests.topologies.pod import PATIENT
+from tests.topologies.test_cluster import SLOTS, Node, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[Node]]:
+    """Three masters, each with a third of the slots."""
+    with ExitStack() as running:
+        made = [running.enter_context(Node()) for _ in range(3)]
+        for number, node in enumerate(made):
+            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
+            node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+            node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+        for node in made[1:]:
+            made[0].command("CLUSTER", "MEET", "127.0.0.1", str(node.port), str(node.bus))
+        joined(made, "cluster_state", "ok")
+        yield made
+
+
+async def test_a_cluster(nodes: list[Node]) -> None:
+    """Counts, marks and resets work for keys in different slots."""
+    url = Secret(f"redis+cluster://127.0.0.1:{nodes[0].port}")
+    client = connect(RedisConfig(url=url, max_connections=CONNECTIONS, timeout=PATIENT))
+    counters = RedisGuessCounters(client, KeyNames("p:", "realm"), timeout=PATIENT)
+    *keys, familiar = (bytes([number]) * 16 for number in range(9))
+    assert await counters.is_familiar(familiar) is False
+    assert await counters.count(keys, familiar, 7, 100.0) == ([Count(1, 0)] * 8, False)
+    assert await counters.count(keys, familiar, 8, 100.0) == ([Count(1, 1)] * 8, False)
+    await counters.forgive(keys, 8, 100.0, (familiar, 500.0))
+    found = await counters.count(keys, familiar, 8, 100.0)
+    assert found == ([Count(1, 0)] + [Count(1, 1)] * 7, True)
+    assert await counters.is_familiar(familiar) is True
+    await counters.close()
+    assert all(node.lives() for node in nodes)
+    assert all(name.startswith("p:guess:") for node in nodes for name in node.lives())
