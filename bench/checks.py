@@ -188,8 +188,6 @@ TITLES = {"soak": "A long load", "uploads": "Slow clients"}
 UNPINNED = frozenset(
     {"guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}
 )
-    {"revocation", "refreshes", "restarts", "listings", "soak", "uploads", "guesses"}
-)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
