@@ -6,6 +6,7 @@ and the same limits on further attempts. Every login is a new session.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -193,7 +194,9 @@ async def _end_presented(request: web.Request) -> None:
     services = request.app[SERVICES]
     presented = parse_credentials(request_head(request), services.session_cookie.encode())
     if isinstance(presented, SessionCookie):
-        await services.store.revoke_token(token_id(presented.value, services.session_key))
+        # The new login must not fail if the old session can be neither ended nor remembered.
+        with contextlib.suppress(StoreUnavailable):
+            await services.store.revoke_token(token_id(presented.value, services.session_key))
 
 
 async def _check(

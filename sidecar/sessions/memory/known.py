@@ -212,6 +212,10 @@ class KnownSessions:
         self._bury(token_id)
         return session is not None and self.end_session(session.sid or session.id)
 
+    def forget_token(self, token_id: str) -> None:
+        """Remove the tombstone of a token that no store knows: it may be made up."""
+        self.tombstones.discard(token_id)
+
     def end_user(self, sub: str) -> tuple[set[str], set[str]]:
         """End all logins of a user.
 

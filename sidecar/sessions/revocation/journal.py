@@ -69,6 +69,11 @@ class Journal:
     def __len__(self) -> int:
         return len(self._pending)
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether the half is used that anyone can fill; the rest is for logins that are known."""
+        return 2 * len(self._pending) >= self._limit
+
     def pending(self) -> list[Entry]:
         """All pending entries, oldest first."""
         return list(self._pending.values())

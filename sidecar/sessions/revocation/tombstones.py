@@ -45,6 +45,10 @@ class Tombstones:
         self._make_room(now)
         self._ids[identity] = max(until, self._ids.pop(identity, 0.0))
 
+    def discard(self, identity: str) -> None:
+        """Remove the tombstone of a sid or token id, if there is one."""
+        self._ids.pop(identity, None)
+
     def add_user(self, sub: str, now: float, until: float) -> None:
         """End every login of this user that began before `now`."""
         if not sub:

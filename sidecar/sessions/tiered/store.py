@@ -229,12 +229,25 @@ class TieredStore:
         return await self._revoke_remote(EntryKind.SESSION, sid, revoke) or known
 
     async def revoke_token(self, token_id: str) -> bool:
-        """End the credential under this id, and its login. True if it existed."""
-        session = self._known.last_known(token_id)
+        """End the credential under this id, and its login. True if it existed.
+
+        Raises StoreUnavailable for a credential that is unknown here and that Redis may know, if
+        too many such are kept already: anyone can make them up.
+        """
+        session, now = self._known.last_known(token_id), self._clock()
         known = self._known.end_token(token_id)
         self._backlog.forget(session.sid if session else "")
-        revoke = self._remote.revoke_token
-        return await self._revoke_remote(EntryKind.TOKEN, token_id, revoke) or known
+        try:
+            existed = await self._health.run(self._remote.revoke_token(token_id), writing=True)
+        except StoreUnavailable:
+            if not known and self._backlog.journal.is_half_full:
+                self._known.forget_token(token_id)
+                raise
+            await self._enqueue(EntryKind.TOKEN, token_id, now)
+            return known
+        if not (existed or known):
+            self._known.forget_token(token_id)
+        return existed or known
 
     async def revoke_user(self, sub: str) -> int:
         """End every login of a user. Returns how many there were, as far as known."""

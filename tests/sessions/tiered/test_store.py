@@ -13,6 +13,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.sessions.listing import position_of
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis.store import RedisStore
+from sidecar.sessions.revocation.journal import Journal
 from tests.sessions.contract import ACCESS_TTL, new_login, successor_of, used_of
 from tests.sessions.tier import MAX_STALE, Tier
 
@@ -240,6 +241,38 @@ async def test_a_logout_in_an_outage_holds(here: Tier) -> None:
         assert await here.subject.refresh(grant) is None
     assert await here.store.sessions_of("alice") == []
     assert await here.remote.get(by_sid.session.id) is None
+
+
+async def test_made_up_tokens_leave_nothing(here: Tier, there: Tier) -> None:
+    """A logout with a token that Redis does not know is not remembered; a real one is."""
+    real = await there.subject.login()
+    assert await here.store.revoke_token(real.session.id)
+    before = here.store.describe()["tombstones"]
+    for number in range(50):
+        assert not await here.store.revoke_token(f"made-up-{number}")
+    assert here.store.describe()["tombstones"] == before
+    assert await here.look(real.session.id) is None
+
+
+async def test_made_up_tokens_do_not_undo_logouts_of_an_outage(clock: Clock) -> None:
+    """They fill half the journal at most: then they are refused, and known logins still end."""
+    limit = 20
+    async with Tier(clock, journal=Journal(limit=limit)) as here, Tier(clock, here.server) as there:
+        known, unknown = await here.subject.login(), await there.subject.login()
+        await here.lose_redis()
+        assert not await here.store.revoke_token(unknown.session.id)
+        for number in range(limit // 2 - 1):
+            assert not await here.store.revoke_token(f"made-up-{number}")
+        tombstones = here.store.describe()["tombstones"]
+        for number in range(limit):
+            with pytest.raises(StoreUnavailable):
+                await here.store.revoke_token(f"refused-{number}")
+        assert here.store.describe()["tombstones"] == tombstones
+        assert await here.store.revoke_token(known.session.id)
+        await here.find_redis()
+        for grant in (known, unknown):
+            assert await here.look(grant.session.id) is None
+            assert await here.remote.get(grant.session.id) is None
 
 
 async def test_a_logout_of_an_unknown_login_holds(here: Tier, there: Tier) -> None:
