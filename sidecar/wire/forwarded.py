@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Quotes must be paired: an open quote in the elements before ours would swallow ours.
 _UNQUOTED: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~=;,:\[\] \t-]*"
 _FORWARDED: Final = re.compile(rb'%b(?:"%b"%b)*\Z' % (_UNQUOTED, _UNQUOTED, _UNQUOTED))
-_ADDRESSES: Final = re.compile(rb"[0-9A-Fa-f.:\[\], \t_a-zA-Z-]*\Z")
+_NO_ADDRESSES: Final = re.compile(rb"[^0-9A-Za-z.:\[\], \t_-]")
 _CERTIFICATE: Final = rb":[A-Za-z0-9+/]+={0,2}:"
 _NODE: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,100}\Z")  # one address that is safe to log
 # RFC 9440 sections 2.2 and 2.3: exactly one certificate, and a list of them. If there were two
@@ -87,11 +87,8 @@ class Forwarding:
         return self._scheme
 
     def _appended(self, head: RequestHead, received: dict[bytes, bytes]) -> bytes:
-        addresses = received.get(b"x-forwarded-for", b"")
-        if addresses and _ADDRESSES.match(addresses):
-            addresses = addresses + b", " + self._address
-        else:
-            addresses = self._address
+        addresses = _well_formed(received.get(b"x-forwarded-for", b""))
+        addresses = addresses + b", " + self._address if addresses else self._address
         scheme = self.scheme(head)
         host = received.get(b"x-forwarded-host", b"")
         if not is_host(host):
@@ -134,3 +131,13 @@ class Forwarding:
             client = named_client(head.forwarded.get(b"x-forwarded-for", b""), networks)
         address = self._address.decode("latin-1")
         return client or client_of(parse_address(address)) or address
+
+
+def _well_formed(addresses: bytes) -> bytes:
+    """The end of X-Forwarded-For, without malformed entries and what comes before them.
+
+    They come from the client. The proxies appended the rest, which must not be lost with them: the
+    client would then pass for the last proxy.
+    """
+    parts = _NO_ADDRESSES.split(addresses)
+    return parts[0] if len(parts) == 1 else parts[-1].partition(b",")[2].strip(b" \t")

@@ -106,6 +106,21 @@ def test_a_connection_keeps_its_host() -> None:
             id="for-nonsense",
         ),
         pytest.param(
+            [b'X-Forwarded-For: 192.0.2.66, "6, 203.0.113.9, 10.0.0.2'],
+            block(
+                b"203.0.113.9, 10.0.0.2, 10.0.0.1",
+                b"http",
+                b"h",
+                b'for=10.0.0.1;proto=http;host="h"',
+            ),
+            id="for-nonsense-of-the-client",
+        ),
+        pytest.param(
+            [b"X-Forwarded-For: a<b>", b"X-Forwarded-For: 203.0.113.9"],
+            block(b"203.0.113.9, 10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            id="for-nonsense-in-a-line-before",
+        ),
+        pytest.param(
             [b"X-Forwarded-Proto: HTTPS", b"X-Forwarded-Host: public.example:8443"],
             block(
                 *(b"10.0.0.1", b"https", b"public.example:8443"),
