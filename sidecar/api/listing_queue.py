@@ -23,14 +23,14 @@ TOO_MANY: Final = "Too many lists of sessions are being read now."
 class ListingQueue:
     """Lets listings run one at a time, in order of arrival.
 
-    At most `waiting` listings run or wait, at most `per_user` of them for the same user.
+    At most `waiting` listings run or wait. A user may have no more of them than are left for all
+    others: one user half of them, and two a third each.
     """
 
-    __slots__ = ("_of_user", "_per_user", "_running", "_waiting")
+    __slots__ = ("_of_user", "_running", "_waiting")
 
-    def __init__(self, *, waiting: int = 64, per_user: int = 32) -> None:
+    def __init__(self, *, waiting: int = 64) -> None:
         self._waiting = waiting
-        self._per_user = per_user
         self._of_user: Counter[str] = Counter()
         self._running = asyncio.Lock()
 
@@ -41,7 +41,7 @@ class ListingQueue:
     async def turn(self, sub: str) -> AsyncIterator[None]:
         """Wait for this user's turn. Raises Refusal (503) if too many are waiting."""
         of_user = self._of_user
-        if of_user.total() >= self._waiting or of_user[sub] >= self._per_user:
+        if of_user[sub] >= self._waiting - of_user.total():
             raise unavailable(TOO_MANY)
         of_user[sub] += 1
         try:

@@ -208,17 +208,27 @@ async def test_parallel_listings(start: Starter, clock: Clock) -> None:
     assert repr(queue) == "<ListingQueue 0 of 64>"
 
 
-async def test_all_users_together(start: Starter, clock: Clock) -> None:
-    """The number of listings that wait is limited over all users."""
-    queue = ListingQueue(waiting=2)
+async def test_all_users_together() -> None:
+    """However many listings some users ask for, another user has a place left."""
+    queue = ListingQueue(waiting=8)
+
+    async def ask(name: str) -> None:
+        async with queue.turn(name):
+            raise AssertionError("read while another listing was being read")
+
     async with queue.turn("alice"):
-        waiting = asyncio.ensure_future(queue.turn("bob").__aenter__())
+        asked = [asyncio.ensure_future(ask(name)) for name in ("bob", "alice") * 8]
         await asyncio.sleep(0)
-        with pytest.raises(Refusal, match="Too many"):
-            await queue.turn("carol").__aenter__()
-        waiting.cancel()
-        await asyncio.wait([waiting])
-    assert repr(queue) == "<ListingQueue 0 of 2>"
+        assert repr(queue) == "<ListingQueue 6 of 8>"
+        assert sum(isinstance(each.exception(), Refusal) for each in asked if each.done()) == 11
+        asked += [asyncio.ensure_future(ask(name)) for name in ("carol", "dave", "erin")]
+        await asyncio.sleep(0)
+        assert repr(queue) == "<ListingQueue 8 of 8>"
+        assert isinstance(asked.pop().exception(), Refusal)
+        for each in asked:
+            each.cancel()
+        await asyncio.wait(asked)
+    assert repr(queue) == "<ListingQueue 0 of 8>"
 
 
 async def test_end_one(api: Api) -> None:
