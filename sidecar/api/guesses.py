@@ -150,10 +150,10 @@ class GuessDefence:
         """What is known of an attempt before it counts. Blocked attempts cost almost nothing."""
         now, window = self._clock(), attempt.limits.window
         pair, address = self._table.find(attempt.pair), self._table.find(attempt.address)
-        if (wait := _left(pair, now)) > 0.0:
+        if (wait := _left(pair, now, window)) > 0.0:
             return Blocked(wait)
         familiar = pair is not None and pair.familiar_until > now
-        if (wait := _left(address, now)) > 0.0 and not familiar:
+        if (wait := _left(address, now, window)) > 0.0 and not familiar:
             if self._shared is None or not await self._shared.is_familiar(attempt.familiar):
                 return Blocked(wait)
             familiar = True
@@ -165,7 +165,7 @@ class GuessDefence:
             group="" if familiar else attempt.client,
             cost=_FAMILIAR_COST if familiar else 10.0 ** min(attempts, _MAX_POWER),
             attempts=attempts,
-            is_slow=not familiar and _left(self._table.find(attempt.user), now) > 0.0,
+            is_slow=not familiar and _left(self._table.find(attempt.user), now, window) > 0.0,
         )
 
     async def count(self, attempt: Attempt, *, user: str = "") -> Blocked | None:
@@ -234,9 +234,11 @@ def _keys(attempt: Attempt) -> tuple[bytes, bytes, bytes]:
     return attempt.pair, attempt.address, attempt.user
 
 
-def _left(entry: Entry | None, now: float) -> float:
+def _left(entry: Entry | None, now: float, window: float) -> float:
     """Seconds for which an entry is blocked."""
-    return 0.0 if entry is None else entry.blocked_until - now
+    left = 0.0 if entry is None else entry.blocked_until - now
+    # No block lasts longer than two windows: the clock was set back, or the window was shortened.
+    return left if left <= 2.0 * window else 0.0
 
 
 def _digest(key: bytes, purpose: bytes, client: str, name: bytes = b"") -> bytes:

@@ -82,6 +82,14 @@ async def test_blocked_attempts_do_not_prolong_it(guesser: Guesser) -> None:
     assert len(guesser.defence._table) == 3  # noqa: SLF001 - and takes no memory
 
 
+async def test_a_clock_that_is_set_back(guesser: Guesser) -> None:
+    """A block from a future that was none does not last until then."""
+    while not await guesser.fail("alice", HERE):
+        pass
+    guesser.clock.now -= 86_400
+    assert await guesser.fail("alice", HERE) == 0
+
+
 async def test_a_success_forgets_the_failures(guesser: Guesser) -> None:
     """A user who at last knew the password begins anew; the address keeps what others did."""
     for _ in range(2):
