@@ -177,6 +177,8 @@ class Exchange:
             if not self.keep_unsent():
                 self._deny(self.context.gate.deny(Reason.OVERLOADED))
                 return
+        # The deadline so far was for the request's head to arrive.
+        self.downstream.expect(self.accounting.began, self.context.limits.upstream_timeout)
         self._lookup = self.context.tasks.spawn(self._look_up(route, need), name="session look-up")
 
     async def _look_up(self, route: Route, need: NeedSession) -> None:

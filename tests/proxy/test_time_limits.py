@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from sidecar.auth.routes import RouteRule
 from sidecar.proxy.context import Limits
 from tests.peers.byte_stream import StreamEndedError
 from tests.peers.http_text import chunked
@@ -27,6 +28,7 @@ from tests.peers.scripted_upstream import (
 )
 from tests.peers.stack import PUBLIC, stack
 from tests.proxy.handshake import ASK, SWITCH
+from tests.proxy.memory_plane import OK, Plane, rest
 from tests.proxy.stalling import (
     PIECE,
     SETTLE,
@@ -41,6 +43,7 @@ from tests.proxy.stalling import (
     thin_client,
     unswept,
 )
+from tests.proxy.test_uploads import SlowStore, log_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -344,3 +347,19 @@ async def test_slow_download_of_a_client_that_has_ended(
         assert proxy.sidecar.metrics.in_flight == 1
         strike(proxy, LIMITS.send_timeout)
         await ended(upstream)
+
+
+async def test_a_head_that_came_just_in_time() -> None:
+    """The time limit of a head does not end the look-up of its session, which takes longer."""
+    plane = Plane((RouteRule(path="/*"),), limits=LIMITS)
+    plane.context.store = store = SlowStore(time)
+    token = await log_in(plane)
+    wire = plane.connect()
+    wire.feed(build("GET", "/", token=token))
+    await rest()
+    plane.listener.sweep(monotonic() + LIMITS.header_timeout)
+    assert wire.take() == b""
+    store.released.set()
+    await rest()
+    plane.connector.wires[0].feed(OK)
+    assert wire.take().startswith(b"HTTP/1.1 200 ")
