@@ -206,6 +206,10 @@ class KnownSessions:
         self.revoke(self._own.of_logins([sid], self._clock()))
         return any((self.local_only.drop(sid), self.cached.drop(sid)))
 
+    def is_token_ended(self, token_id: str) -> bool:
+        """Whether this credential was ended here by itself."""
+        return self.tombstones.contains(token_id, self._clock())
+
     def end_token(self, token_id: str) -> bool:
         """End a credential, and its login if that is known here. True if it was."""
         session = self.last_known(token_id)

@@ -235,17 +235,19 @@ class TieredStore:
         too many such are kept already: anyone can make them up.
         """
         session, now = self._known.last_known(token_id), self._clock()
+        kept = self._known.is_token_ended(token_id)  # from an earlier logout, which was real
         known = self._known.end_token(token_id)
         self._backlog.forget(session.sid if session else "")
         try:
             existed = await self._health.run(self._remote.revoke_token(token_id), writing=True)
         except StoreUnavailable:
             if not known and self._backlog.journal.is_half_full:
-                self._known.forget_token(token_id)
+                if not kept:
+                    self._known.forget_token(token_id)
                 raise
             await self._enqueue(EntryKind.TOKEN, token_id, now)
             return known
-        if not (existed or known):
+        if not (existed or known or kept):
             self._known.forget_token(token_id)
         return existed or known
 

@@ -254,6 +254,15 @@ async def test_made_up_tokens_leave_nothing(here: Tier, there: Tier) -> None:
     assert await here.look(real.session.id) is None
 
 
+async def test_a_second_logout_does_not_undo_the_first(here: Tier, there: Tier) -> None:
+    """Redis no longer knows the token then, but may get it back: by a failover, or a late write."""
+    grant = await there.subject.login()
+    assert await here.store.revoke_token(grant.session.id)
+    assert not await here.store.revoke_token(grant.session.id)
+    assert await there.store.write(grant)
+    assert await here.look(grant.session.id) is None
+
+
 async def test_made_up_tokens_do_not_undo_logouts_of_an_outage(clock: Clock) -> None:
     """They fill half the journal at most: then they are refused, and known logins still end."""
     limit = 20
