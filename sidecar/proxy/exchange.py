@@ -292,8 +292,7 @@ class Exchange:
 
     def give_up(self) -> None:
         """Refuse an unfinished request, because all of them together keep too much."""
-        client = self.downstream.forwarding.client(self.head)
-        self.context.admission.refused(UNFINISHED, client)
+        self.context.admission.refused(UNFINISHED, self.caller)
         self.accounting.fault = accounting.CROWDED_OUT
         self._problem(503, RETRY_AFTER)
 

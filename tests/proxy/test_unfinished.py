@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -215,3 +216,15 @@ async def test_remembered_heads_are_bounded() -> None:
         wire.lose(None)
     await rest()
     assert memory.total == 0
+
+
+async def test_the_client_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It is the one that the proxy has seen, not the one that the client has made up."""
+    plane = Plane(RULES, trusted=[ip_network("10.0.0.0/8")])
+    plane.context.unfinished = HeldOctets(1000)
+    wire = plane.connect(address="10.0.0.1")
+    said = b"Host: h\r\nX-Forwarded-For: 198.51.100.9, 203.0.113.5"
+    wire.feed(LOGIN.replace(b"Host: h", said))
+    assert statuses([wire]) == [503]
+    (record,) = [each for each in caplog.records if each.msg == "clients are being refused"]
+    assert record.__dict__["client"] == "203.0.113.5"
