@@ -33,7 +33,7 @@ class Backlog:
     """
 
     __slots__ = (
-        *("_claims", "_clock", "_grants", "_incomplete", "_known", "_passed", "_remote"),
+        *("_claims", "_clock", "_grants", "_incomplete", "_known", "_passed", "_remote", "_sent"),
         "journal",
     )
 
@@ -52,6 +52,7 @@ class Backlog:
         self._claims: dict[str, RefreshRecord] = {}
         self._passed: set[str] = set()  # those of `_claims` whose successor Redis has from here
         self._grants: dict[str, list[Grant]] = {}
+        self._sent: set[str] = set()  # those of `_grants` that Redis may have received in part
 
     def __repr__(self) -> str:
         return (
@@ -62,11 +63,14 @@ class Backlog:
     def __len__(self) -> int:
         return len(self.journal) + len(self._claims) + len(self._grants)
 
-    def enqueue_grant(self, grant: Grant) -> None:
-        """Queue a grant to be written."""
-        self._grants.setdefault(grant.session.sid, []).append(grant)
+    def enqueue_grant(self, grant: Grant, *, sent: bool) -> None:
+        """Queue a grant to be written. `sent` says whether Redis may have received it in part."""
+        sid = grant.session.sid
+        self._grants.setdefault(sid, []).append(grant)
+        if sent:
+            self._sent.add(sid)
         if len(self._grants) > _MAX_QUEUED:  # the evicted login stays valid, at this pod only
-            del self._grants[next(iter(self._grants))]
+            self.forget(next(iter(self._grants)))
 
     def enqueue_claim(self, refresh_id: str, used: RefreshRecord) -> None:
         """Queue the claim of a refresh token that was used here and that Redis holds."""
@@ -87,14 +91,19 @@ class Backlog:
         """Whether a grant of this login is queued."""
         return sid in self._grants
 
+    def is_sent(self, sid: str) -> bool:
+        """Whether Redis may have received a queued grant of this login."""
+        return sid in self._sent
+
     def forget(self, sid: str) -> None:
         """Discard the grants of a login that was ended."""
         self._grants.pop(sid, None)
+        self._sent.discard(sid)
 
     def forget_user(self, sub: str) -> None:
         """Discard the grants of a user all of whose logins were ended."""
         for sid in [sid for sid, grants in self._grants.items() if grants[0].session.sub == sub]:
-            del self._grants[sid]
+            self.forget(sid)
 
     def mark_incomplete(self) -> None:
         """Redis may have lost revocations: the next replay writes all that are in force."""
@@ -170,14 +179,15 @@ class Backlog:
         """Write the grants, and end any login in Redis that was ended here meanwhile."""
         while self._grants:
             sid, grants = next(iter(self._grants.items()))
+            self._sent.add(sid)
             live = await self._remote.write(grants[0])
             if self._grants.get(sid) is not grants:
                 await self._remote.revoke_session(sid)
             elif not live:  # it was ended elsewhere
-                del self._grants[sid]
+                self.forget(sid)
                 self._known.forget(sid)
             elif len(grants) > 1:
                 del grants[0]
             else:
-                del self._grants[sid]
+                self.forget(sid)
                 self._known.record_written(grants[0])

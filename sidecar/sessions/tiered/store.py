@@ -208,8 +208,8 @@ class TieredStore:
             live = await self._remote.write(attempt)
         except RedisUnavailable as unavailable:
             self._health.failed(unavailable, writing=True)
-            missed = self._migrate or unavailable.fault not in UNSENT
-            return self._write_local(grant, attempt if missed else None)
+            sent = unavailable.fault not in UNSENT
+            return self._write_local(grant, attempt if self._migrate or sent else None, sent=sent)
         self._health.write_succeeded()
         if not live:
             self._known.forget(sid)
@@ -223,10 +223,11 @@ class TieredStore:
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login: here at once, and in Redis now or later. True if it existed."""
+        local = self._is_local(sid)
         known = self._known.end_session(sid)
         self._backlog.forget(sid)
         revoke = self._remote.revoke_session
-        return await self._revoke_remote(EntryKind.SESSION, sid, revoke) or known
+        return await self._revoke_remote(EntryKind.SESSION, sid, revoke, local=local) or known
 
     async def revoke_token(self, token_id: str) -> bool:
         """End the credential under this id, and its login. True if it existed.
@@ -236,6 +237,7 @@ class TieredStore:
         """
         session, now = self._known.last_known(token_id), self._clock()
         kept = self._known.is_token_ended(token_id)  # from an earlier logout, which was real
+        local = self._is_local(session.sid if session else "")
         known = self._known.end_token(token_id)
         self._backlog.forget(session.sid if session else "")
         try:
@@ -245,7 +247,7 @@ class TieredStore:
                 if not kept:
                     self._known.forget_token(token_id)
                 raise
-            await self._enqueue(EntryKind.TOKEN, token_id, now)
+            await self._enqueue(EntryKind.TOKEN, token_id, now, local=local)
             return known
         if not (existed or known or kept):
             self._known.forget_token(token_id)
@@ -275,27 +277,42 @@ class TieredStore:
         else:
             self._tracking.resume()
 
-    def _write_local(self, grant: Grant, unreplayed: Grant | None) -> bool:
+    def _write_local(self, grant: Grant, unreplayed: Grant | None, *, sent: bool = False) -> bool:
         """Keep a grant in memory. `unreplayed` is what must still be written to Redis."""
         if not self._known.write_local(grant):
             return False
         if unreplayed is not None:
-            self._backlog.enqueue_grant(unreplayed)
+            self._backlog.enqueue_grant(unreplayed, sent=sent)
             self._health.request_replay()
         return True
 
+    def _is_local(self, sid: str) -> bool:
+        """Whether Redis has never had anything of this login, as far as known."""
+        login = self._known.local_only.login(sid)
+        return login is not None and not login.adopted and not self._backlog.is_sent(sid)
+
     async def _revoke_remote(
-        self, kind: EntryKind, name: str, revoke: Callable[[str], Coroutine[Any, Any, T]]
+        self,
+        kind: EntryKind,
+        name: str,
+        revoke: Callable[[str], Coroutine[Any, Any, T]],
+        *,
+        local: bool = False,
     ) -> T | None:
         """Revoke in Redis. None if that failed: the journal then keeps the revocation."""
         now = self._clock()
         try:
             return await self._health.run(revoke(name), writing=True)
         except StoreUnavailable:
-            await self._enqueue(kind, name, now)
+            await self._enqueue(kind, name, now, local=local)
             return None
 
-    async def _enqueue(self, kind: EntryKind, name: str, at: float | None = None) -> None:
+    async def _enqueue(
+        self, kind: EntryKind, name: str, at: float | None = None, *, local: bool = False
+    ) -> None:
+        # Redis does not need to know that, and who logs in often must not fill the journal.
+        if local and self.degraded and self._backlog.journal.is_half_full:
+            return
         at = self._clock() if at is None else at
         self._health.request_replay()
         await self._backlog.journal.add(Entry(kind, name, at, at + self._max_ttl))

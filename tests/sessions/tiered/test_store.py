@@ -284,6 +284,33 @@ async def test_made_up_tokens_do_not_undo_logouts_of_an_outage(clock: Clock) -> 
             assert await here.remote.get(grant.session.id) is None
 
 
+@pytest.mark.parametrize("migrate", [False, True])
+@pytest.mark.parametrize("by", ["sid", "token"])
+async def test_logins_of_an_outage_do_not_undo_its_logouts(
+    clock: Clock, by: str, *, migrate: bool
+) -> None:
+    """Ends of logins that Redis never had fill half the journal at most; they end all the same."""
+    journal = Journal(limit=20)
+    async with Tier(clock, migrate=migrate, journal=journal) as here:
+        before = await here.subject.login()
+        await here.lose_redis()
+        assert await here.store.revoke_session(before.session.sid)
+        for _ in range(60):
+            session = (await here.subject.login()).session
+            ended = (
+                here.store.revoke_session(session.sid)
+                if by == "sid"
+                else here.store.revoke_token(session.id)
+            )
+            assert await ended
+            assert here.store.last_known(session.id) is None
+        assert (len(journal), journal.dropped) == (10, 0)
+        await here.find_redis()
+        for each in (before.session, session):
+            assert await here.remote.get(each.id) is None
+            assert await here.look(each.id) is None
+
+
 async def test_a_logout_of_an_unknown_login_holds(here: Tier, there: Tier) -> None:
     """The sid is enough to end what Redis has under it after the recovery."""
     grant = await there.subject.login()
