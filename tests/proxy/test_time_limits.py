@@ -43,7 +43,8 @@ from tests.proxy.stalling import (
     thin_client,
     unswept,
 )
-from tests.proxy.test_uploads import SlowStore, log_in
+from tests.proxy.test_hot_path import log_in
+from tests.proxy.test_uploads import SlowStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

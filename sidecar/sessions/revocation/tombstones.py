@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sidecar.auth.session import Session
 
 
@@ -68,6 +70,11 @@ class Tombstones:
             if len(user[2]) >= _MAX_EXEMPT:
                 del user[2][next(iter(user[2]))]
             user[2][session.sid] = None
+
+    def exempted(self, sub: str) -> Collection[str]:
+        """The sids of the exempt logins of this user, as a view that shows later ones as well."""
+        user = self._users.get(sub)
+        return () if user is None else user[2].keys()
 
     def contains(self, identity: str, now: float) -> bool:
         """Whether this sid or token id was ended here."""

@@ -134,6 +134,13 @@ class Backlog:
             await self._remote.revoke_token(entry.name)
         elif entry.kind is EntryKind.REVOCATION:
             await self._remote.revocations.revoke({entry.name: Revocation(entry.at, entry.until)})
+        elif spared := self._known.tombstones.exempted(entry.name):
+            # The clock was set back: these logins began after the logout, although by the clock
+            # they did not.
+            self._incomplete = True
+            for sid, began in (await self._remote.login_times(entry.name, above=0)).items():
+                if began < entry.at and sid not in spared:
+                    await self._remote.revoke_session(sid)
         else:
             await self._remote.revoke_user(entry.name, before=entry.at)
 

@@ -306,9 +306,32 @@ async def test_logins_of_an_outage_do_not_undo_its_logouts(
             assert here.store.last_known(session.id) is None
         assert (len(journal), journal.dropped) == (10, 0)
         await here.find_redis()
-        for each in (before.session, session):
-            assert await here.remote.get(each.id) is None
-            assert await here.look(each.id) is None
+        assert await here.remote.get(before.session.id) is None
+        assert await here.look(before.session.id) is None
+
+
+async def test_a_login_after_a_logout_of_all_whose_time_is_ahead(
+    here: Tier, there: Tier, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the clock was set back, the replay of the logout ends the logins before it only."""
+    earlier = await there.subject.login()
+    clock.now += 10
+
+    async def time_out(*_: object, **__: object) -> int:
+        raise RedisUnavailable(Fault.BUSY, 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.remote, "revoke_user", time_out)
+        await here.store.revoke_user("alice")
+    clock.now -= 5
+    later = await here.subject.login()
+    assert here.store.describe()["unreplayed"] == 1
+    await clock.turn(2.0)
+    assert here.store.describe()["unreplayed"] == 0
+    assert await here.look(later.session.id) is not None
+    for pod in (here, there):
+        assert await pod.remote.get(later.session.id) is not None
+        assert await pod.look(earlier.session.id) is None
 
 
 async def test_a_logout_of_an_unknown_login_holds(here: Tier, there: Tier) -> None:
