@@ -76,16 +76,17 @@ class _Entry:
 
 
 class FairQueue:
-    """Lets `slots` requests work at once, and at most `room` more wait.
+    """Lets `slots` requests work at once, and at most `room` more wait, for `patience` seconds.
 
     One of several slots is kept free of costly requests, so that others need not wait for them.
     If there is no room, the entry that would be last is turned away, whether new or waiting.
     """
 
-    __slots__ = ("_costly", "_room", "_running", "_slots", "_time", "_waiting")
+    __slots__ = ("_costly", "_patience", "_room", "_running", "_slots", "_time", "_waiting")
 
-    def __init__(self, slots: int, room: int) -> None:
+    def __init__(self, slots: int, room: int, patience: float = 5.0) -> None:
         self._slots = slots
+        self._patience = patience
         self._room = room
         self._running: list[bytes] = []  # the flows of the requests that work
         self._costly = 0  # of those that are running
@@ -108,12 +109,19 @@ class FairQueue:
         entry = _Entry(place, finish, order)
         self._waiting.append(entry)
         try:
+            async with asyncio.timeout(self._patience):
+                return await self._outcome_of(entry)
+        except TimeoutError:
+            return Turn.BUSY
+
+    async def _outcome_of(self, entry: _Entry) -> Turn:
+        try:
             return await entry.outcome
         except asyncio.CancelledError:
             if entry in self._waiting:
                 self._waiting.remove(entry)
             elif not entry.outcome.cancelled() and entry.outcome.result() is Turn.READY:
-                self.release(place)
+                self.release(entry.place)
             raise
 
     def release(self, place: Place) -> None:
