@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_MAX_POWER: Final = 3
 
 
 def _never() -> bool:
@@ -25,8 +28,8 @@ def _never() -> bool:
 class Place:
     """Where a request stands in the queue.
 
-    `cost` is positive: the higher it is, the later comes its turn. It is multiplied by the number
-    of flows of its group that wait, if it has a group. Above 1 it is costly. Below 1 it is
+    `cost` is positive: the higher it is, the later comes its turn. Each other flow of its group
+    that waits makes it tenfold, if it has a group. Above 1 it is costly. Below 1 it is
     urgent: it comes before all others, unless a request of its flow waits or works already.
     `is_gone` says whether the client has disconnected, so that its turn is skipped.
     """
@@ -160,7 +163,7 @@ class FairQueue:
                 last = max(last, entry.finish)
             elif place.group and entry.place.group == place.group:
                 flows.add(entry.place.flow)
-        return last + place.cost * len(flows)
+        return last + place.cost * 10.0 ** min(len(flows) - 1, _MAX_POWER)
 
     def _make_room(self, order: tuple[bool, float]) -> None:
         """If there is no room, remove clients that are gone, or else the entry that is last."""
