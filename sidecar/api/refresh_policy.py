@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
+
+from sidecar.wire.client_address import client_of, parse_address
 
 if TYPE_CHECKING:
     from sidecar.api.grants import ClientInfo
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 # Seconds for which a used record outlives its grace: the pods' clocks may differ by that much, and
 # the request that used the token may still be writing its successor.
 _MARGIN: Final = 5.0
-# The prefix of IPv6 addresses that belongs to one site. Clients change the rest at will (RFC 8981).
-_SITE: Final = 64
-_NODE: Final = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")  # an address with a port
 
 
 class GraceClient(StrEnum):
@@ -63,21 +60,7 @@ class RefreshPolicy:
         """What must be equal when a refresh is repeated."""
         by_address = self.client in {GraceClient.ADDRESS_AGENT, GraceClient.ADDRESS}
         by_agent = self.client in {GraceClient.ADDRESS_AGENT, GraceClient.AGENT}
-        address = network_of(client.address) if by_address else ""
+        site = client_of(parse_address(client.address)) or client.address
+        address = site if by_address else ""
         agent = client.user_agent if by_agent else ""
         return f"{address}\0{agent}".encode("utf-8", "surrogatepass")
-
-
-def network_of(address: str) -> str:
-    """The site of a client's address: an IPv6 /64, or an IPv4 address. Other text is unchanged."""
-    node = _NODE.fullmatch(address)
-    text = (node[1] or node[2]) if node is not None else address
-    try:
-        parsed = ip_address(text)
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((int(parsed), _SITE), strict=False))

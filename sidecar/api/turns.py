@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_MAX_POWER: Final = 3
 
 
 def _never() -> bool:
@@ -25,8 +28,8 @@ def _never() -> bool:
 class Place:
     """Where a request stands in the queue.
 
-    `cost` is positive: the higher it is, the later comes its turn. It is multiplied by the number
-    of flows of its group that wait, if it has a group. Above 1 it is costly. Below 1 it is
+    `cost` is positive: the higher it is, the later comes its turn. Each other flow of its group
+    that waits makes it tenfold, if it has a group. Above 1 it is costly. Below 1 it is
     urgent: it comes before all others, unless a request of its flow waits or works already.
     `is_gone` says whether the client has disconnected, so that its turn is skipped.
     """
@@ -76,16 +79,17 @@ class _Entry:
 
 
 class FairQueue:
-    """Lets `slots` requests work at once, and at most `room` more wait.
+    """Lets `slots` requests work at once, and at most `room` more wait, for `patience` seconds.
 
     One of several slots is kept free of costly requests, so that others need not wait for them.
     If there is no room, the entry that would be last is turned away, whether new or waiting.
     """
 
-    __slots__ = ("_costly", "_room", "_running", "_slots", "_time", "_waiting")
+    __slots__ = ("_costly", "_patience", "_room", "_running", "_slots", "_time", "_waiting")
 
-    def __init__(self, slots: int, room: int) -> None:
+    def __init__(self, slots: int, room: int, patience: float = 5.0) -> None:
         self._slots = slots
+        self._patience = patience
         self._room = room
         self._running: list[bytes] = []  # the flows of the requests that work
         self._costly = 0  # of those that are running
@@ -108,12 +112,19 @@ class FairQueue:
         entry = _Entry(place, finish, order)
         self._waiting.append(entry)
         try:
+            async with asyncio.timeout(self._patience):
+                return await self._outcome_of(entry)
+        except TimeoutError:
+            return Turn.BUSY
+
+    async def _outcome_of(self, entry: _Entry) -> Turn:
+        try:
             return await entry.outcome
         except asyncio.CancelledError:
             if entry in self._waiting:
                 self._waiting.remove(entry)
             elif not entry.outcome.cancelled() and entry.outcome.result() is Turn.READY:
-                self.release(place)
+                self.release(entry.place)
             raise
 
     def release(self, place: Place) -> None:
@@ -152,7 +163,7 @@ class FairQueue:
                 last = max(last, entry.finish)
             elif place.group and entry.place.group == place.group:
                 flows.add(entry.place.flow)
-        return last + place.cost * len(flows)
+        return last + place.cost * 10.0 ** min(len(flows) - 1, _MAX_POWER)
 
     def _make_room(self, order: tuple[bool, float]) -> None:
         """If there is no room, remove clients that are gone, or else the entry that is last."""

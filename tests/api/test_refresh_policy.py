@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from sidecar.api.grants import ClientInfo
-from sidecar.api.refresh_policy import GraceClient, RefreshPolicy, network_of
+from sidecar.api.refresh_policy import GraceClient, RefreshPolicy
 from sidecar.auth.session import RefreshRecord, refresh_id
 from sidecar.sessions.memory.local import LocalStore
 from tests.api.control_plane import bearer, problem
@@ -246,23 +246,14 @@ async def test_refreshing_leaves_constant_state(api: Api) -> None:
     await api.client.post("/auth/logout", headers=bearer(tokens["access_token"]))
 
 
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        pytest.param("192.0.2.7", "192.0.2.7", id="IPv4"),
-        pytest.param("192.0.2.7:50123", "192.0.2.7", id="IPv4-with-port"),
-        pytest.param("2001:db8:0:1:aaaa::1", "2001:db8:0:1::/64", id="IPv6"),
-        pytest.param("2001:DB8::1:0:0:0:2", "2001:db8:0:1::/64", id="IPv6-other-host"),
-        pytest.param("[2001:db8:0:1::9]:443", "2001:db8:0:1::/64", id="IPv6-with-port"),
-        pytest.param("[2001:db8:0:1::9]", "2001:db8:0:1::/64", id="IPv6-in-brackets"),
-        pytest.param("::ffff:192.0.2.7", "192.0.2.7", id="IPv4-in-IPv6"),
-        pytest.param("unknown", "unknown", id="no-address"),
-        pytest.param("", "", id="empty"),
-    ],
-)
-def test_network_of(address: str, network: str) -> None:
-    """A client's IPv6 addresses change within its /64; its IPv4 address does not."""
-    assert network_of(address) == network
+def test_an_ipv6_client_is_its_network() -> None:
+    """Clients change the last 64 bits of their address at will (RFC 8981)."""
+    policy = RefreshPolicy(client=GraceClient.ADDRESS)
+    one, two, other = (
+        policy.identity(ClientInfo("agent", address))
+        for address in ("2001:db8:0:1:aaaa::1", "2001:DB8:0:1::2", "2001:db8:0:2::1")
+    )
+    assert one == two != other
 
 
 def test_the_parts_of_an_identity_do_not_run_together() -> None:

@@ -190,3 +190,11 @@ async def test_the_first_urgent_request_of_a_flow(crowd: Crowd) -> None:
     assert crowd.served == ["b0"]
     await crowd.come("b2", Place(b"b", cost=0.5))
     assert (await crowd.serve())[:2] == ["b0", "a0"]
+
+
+async def test_nobody_waits_for_ever() -> None:
+    """A request that has no turn in time is turned away, and leaves the queue."""
+    queue, place = FairQueue(1, 8, patience=0.0), Place(b"a")
+    assert await queue.wait(place) is Turn.READY
+    assert await queue.wait(place) is Turn.BUSY
+    assert repr(queue) == "<FairQueue 1 of 1 work, 0 wait>"
