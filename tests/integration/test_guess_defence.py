@@ -14,7 +14,7 @@ import pytest
 from sidecar.api import passwords
 from sidecar.api.guesses import Blocked, GuessDefence, GuessLimits
 from sidecar.sessions.redis.connect import RedisConfig, connect
-from sidecar.sessions.redis.guess_counters import CONNECTIONS, RedisGuessCounters
+from sidecar.sessions.redis.guess_counters import CONNECTIONS, LOOKUPS, RedisGuessCounters
 from sidecar.sessions.redis.key_names import KeyNames
 from tests.peers.clock import Clock
 from tests.peers.patience import until
@@ -197,6 +197,22 @@ async def test_a_silent_redis_delays_few(redis: RedisServer) -> None:
             await one.fail("bob", THERE)
         assert "3 operations" in repr(operations)
         redis.thaw()
+
+
+async def test_blocked_attempts_do_not_stop_the_counting(redis: RedisServer) -> None:
+    """However many there are at once, few of them ask Redis; the others are just blocked."""
+    async with pods(redis.port) as (one, two, _):
+        counters = one.counters
+        await counters.is_familiar(b"key")
+        redis.freeze()
+        asked = [asyncio.ensure_future(counters.is_familiar(b"key")) for _ in range(100)]
+        await until(lambda: sum(each.done() for each in asked) == 100 - LOOKUPS)
+        redis.thaw()
+        answers = await asyncio.gather(*asked)
+        assert (answers.count(False), answers.count(None)) == (LOOKUPS, 100 - LOOKUPS)
+        assert await counters.is_familiar(b"key") is False
+        assert [await one.fail("alice", HERE) for _ in range(3)] == [0, 0, 0]
+        assert await two.fail("alice", HERE) > 0
 
 
 async def test_a_user_of_redis_without_the_right(

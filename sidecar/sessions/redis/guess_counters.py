@@ -28,6 +28,7 @@ T = TypeVar("T")
 FAMILIAR: Final = "ok"
 CONNECTIONS: Final = 2
 TIMEOUT: Final = 0.1  # seconds that a login waits for Redis, at most
+LOOKUPS: Final = 16  # at once, so that attempts that are blocked do not delay the counting
 _PAUSE: Final = 1.0  # seconds without Redis after a fault, so that only few logins wait for it
 
 logger = logging.getLogger("sidecar.login")
@@ -40,7 +41,7 @@ class RedisGuessCounters:
     this. Every method returns None while Redis cannot be used. `monotonic` returns seconds.
     """
 
-    __slots__ = ("_link", "_monotonic", "_name", "_paused", "_paused_until")
+    __slots__ = ("_link", "_looking", "_monotonic", "_name", "_paused", "_paused_until")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class RedisGuessCounters:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = RedisLink(client, timeout=timeout, slots=CONNECTIONS)
+        self._looking = 0
         self._name = names.guess
         self._monotonic = monotonic
         self._paused = False
@@ -85,14 +87,20 @@ class RedisGuessCounters:
         return await self._run(work, "login count")
 
     async def is_familiar(self, familiar: bytes) -> bool | None:
-        """Whether the key is marked."""
+        """Whether the key is marked. None as well if too many such questions are being asked."""
 
         async def work(redis: Redis) -> bool:
             async with redis.pipeline(transaction=False) as pipe:
                 pipe.hexists(self._name(familiar), FAMILIAR)
                 return bool(checked(await pipe.execute(raise_on_error=False))[0])
 
-        return await self._run(work, "login look-up")
+        if self._looking >= LOOKUPS:
+            return None
+        self._looking += 1
+        try:
+            return await self._run(work, "login look-up")
+        finally:
+            self._looking -= 1
 
     async def forgive(
         self, keys: Sequence[bytes], number: int, window: float, mark: tuple[bytes, float]
