@@ -6,6 +6,7 @@ sidecar is measured as a process, like its peers.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import sys
 from dataclasses import dataclass
@@ -76,8 +77,12 @@ def start(
     return Started(child, port, admin_port)
 
 
+@functools.cache
 def cheap_hash() -> str:
-    """A hash of the password with low cost, so that logins affect neither RSS nor time."""
+    """A hash of the password with low cost, so that logins affect neither RSS nor time.
+
+    It is the same for every sidecar of a run: another one in a users file ends the user's logins.
+    """
     hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     return hasher.hash(PASSWORD)
 
