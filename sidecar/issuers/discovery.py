@@ -14,7 +14,7 @@ _OPENID: Final = "/.well-known/openid-configuration"
 _OAUTH: Final = "/.well-known/oauth-authorization-server"
 
 
-def metadata_urls(issuer: str) -> tuple[str, ...]:
+def metadata_urls(issuer: str) -> tuple[str, str]:
     """Where the metadata of an issuer may be, in the order in which to try.
 
     OpenID Connect Discovery 1.0 section 4 appends to the issuer; RFC 8414 section 3.1 inserts in

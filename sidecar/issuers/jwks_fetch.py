@@ -214,15 +214,11 @@ class _Published:
         endpoint = self._endpoint
         url = endpoint.url
         if not url:
-            *others, last = metadata_urls(endpoint.issuer)
-            for each in others:
-                try:
-                    metadata = await fetch_document(each, self._timeout, endpoint.access)
-                    break
-                except ValueError:  # not there
-                    continue
-            else:
-                metadata = await fetch_document(last, self._timeout, endpoint.access)
+            openid, oauth = metadata_urls(endpoint.issuer)
+            try:
+                metadata = await fetch_document(openid, self._timeout, endpoint.access)
+            except ValueError:  # not there
+                metadata = await fetch_document(oauth, self._timeout, endpoint.access)
             url = jwks_url_of(endpoint.issuer, metadata)
         return await fetch_document(url, self._timeout, endpoint.access)
 

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -53,15 +53,8 @@ def named_client(forwarded_for: bytes, trusted: Sequence[Network]) -> str:
     list is read from its end, and the first address that is not a trusted proxy is the client. If
     all are, the client is the first address: it runs beside the proxies.
     """
-    client = ""
-    for entry in reversed(forwarded_for.decode("latin-1").rsplit(",", _MAX_PROXIES)):
-        address = parse_address(_without_port(entry.strip()))
-        if address is None:
-            return ""
-        client = client_of(address)
-        if not is_among(address, trusted):
-            break
-    return client
+    *_, last = _from_the_end(forwarded_for.decode("latin-1"), trusted)
+    return client_of(last)
 
 
 def last_client(forwarded_for: str, trusted: Sequence[Network]) -> str:
@@ -70,15 +63,20 @@ def last_client(forwarded_for: str, trusted: Sequence[Network]) -> str:
     As `named_client`, but an entry that is no address does not hide the client: that is then the
     proxy that wrote the entry. Empty if not even the peer has an address.
     """
-    found = ""
+    found = [each for each in _from_the_end(forwarded_for, trusted) if each is not None]
+    return str(found[-1]) if found else ""
+
+
+def _from_the_end(forwarded_for: str, trusted: Sequence[Network]) -> Iterator[Address | None]:
+    """Yield the addresses from the end on, and last the first that is not a trusted proxy's.
+
+    None stands for an entry that is no address, and is the last as well.
+    """
     for entry in reversed(forwarded_for.rsplit(",", _MAX_PROXIES)):
         address = parse_address(_without_port(entry.strip()))
-        if address is None:
-            break
-        found = str(address)
+        yield address
         if not is_among(address, trusted):
-            break
-    return found
+            return
 
 
 def _without_port(entry: str) -> str:
