@@ -23,7 +23,7 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     `identity` is the block of identity header lines; `payload` is the JSON of all claims. Two
     callers are the same user only if both `issuer` and `subject` are equal. `local` means that this
     sidecar issued the credential: only then do `subject` and `session_id` name a user and a login
-    here.
+    here. `degraded` means that `identity` says so, because the session could not be looked up.
     """
 
     identity: bytes
@@ -35,6 +35,7 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     scopes: frozenset[str] = _NOTHING
     issuer: str = ""  # empty if nobody is signed in
     local: bool = False
+    degraded: bool = False
 
     def __repr__(self) -> str:
         return f"<Allow {self.subject!r} until {self.expires}>"

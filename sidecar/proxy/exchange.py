@@ -220,7 +220,7 @@ class Exchange:
         elif target == "verify":
             self.accounting.status = 200
             close = not self._may_keep()
-            answer = verify.allowed(decision.identity, self.request_id, close=close)
+            answer = verify.allowed(decision, self.request_id, close=close)
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return

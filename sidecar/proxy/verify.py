@@ -20,6 +20,7 @@ from sidecar.wire.target import TargetParser, is_host
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sidecar.auth.decision import Allow
     from sidecar.auth.routes import Route, RouteTable
     from sidecar.wire.forwarded import Forwarding
 
@@ -28,8 +29,7 @@ PREFIX: Final = "/auth/verify"
 _ALLOWED: Final = b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n"
 _NO_CONTENT: Final = b"Content-Length: 0\r\nX-Request-Id: "
 # The identity headers have it only while degraded, but no client may send it at any time.
-_DEGRADED: Final = b"X-Auth-Degraded: "
-_NOT_DEGRADED: Final = _DEGRADED + b"\r\n"
+_NOT_DEGRADED: Final = b"X-Auth-Degraded: \r\n"
 _PATHS: Final = TargetParser()
 
 
@@ -188,8 +188,8 @@ def _opens_websocket(head: RequestHead) -> bool:
     return b"sec-websocket-key" in head.lines.lower()
 
 
-def allowed(identity: bytes, request_id: bytes, *, close: bool) -> bytes:
+def allowed(allow: Allow, request_id: bytes, *, close: bool) -> bytes:
     """200 with every identity header, empty ones included, so that no stale value survives."""
     end = b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n"
-    degraded = b"" if _DEGRADED in identity else _NOT_DEGRADED
-    return b"".join((_ALLOWED, identity, degraded, _NO_CONTENT, request_id, end))
+    degraded = b"" if allow.degraded else _NOT_DEGRADED
+    return b"".join((_ALLOWED, allow.identity, degraded, _NO_CONTENT, request_id, end))

@@ -49,7 +49,8 @@ def decide(
     else:
         return gate.deny(Reason.STORE_UNAVAILABLE)
     if isinstance(decision, Allow):
-        return replace(decision, identity=decision.identity + _HEADER_LINES[mode])
+        identity = decision.identity + _HEADER_LINES[mode]
+        return replace(decision, identity=identity, degraded=True)
     return decision
 
 

@@ -351,7 +351,7 @@ def test_only_the_original_method_counts(dialect: Dialect) -> None:
 def test_allowed(close: bool) -> None:  # noqa: FBT001 (a table)
     """The answer is an empty 200 with every identity header, and `close` if requested."""
     allow = Allow(b"X-Auth-User: u\r\nX-Auth-Roles: \r\n", "u", "s", b"{}", None)
-    raw = verify.allowed(allow.identity, b"id-1", close=close)
+    raw = verify.allowed(allow, b"id-1", close=close)
     assert raw.endswith(b"\r\n\r\n")
     first, *lines = raw[:-4].split(b"\r\n")
     head = read_response(*lines, first=first)
@@ -363,6 +363,8 @@ def test_allowed(close: bool) -> None:  # noqa: FBT001 (a table)
 
 def test_allowed_while_degraded() -> None:
     """The degraded header is present exactly once, with its value."""
-    raw = verify.allowed(b"X-Auth-User: u\r\nX-Auth-Degraded: local\r\n", b"id", close=False)
+    lines = b"X-Auth-User: u\r\nX-Auth-Degraded: local\r\n"
+    allow = Allow(lines, "u", "s", b"{}", None, degraded=True)
+    raw = verify.allowed(allow, b"id", close=False)
     assert raw.count(b"X-Auth-Degraded") == 1
     assert b"\r\nX-Auth-Degraded: local\r\n" in raw
