@@ -15,6 +15,7 @@ from sidecar.proxy.client_connection import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.proxy.proxied_exchange import ProxiedExchange
+from sidecar.proxy.staging import StagedBody
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing, has_bare_line_feed
 from sidecar.wire.headers import is_token
@@ -132,6 +133,7 @@ class Downstream(ClientConnection):
         else:
             body = ChunkedBody(self._context.fields)
         exchange.body = body
+        staged = exchange.staged = StagedBody()
         if rest:
             try:
                 first = body.feed(rest)
@@ -141,8 +143,7 @@ class Downstream(ClientConnection):
                 self.refuse(error)
                 return
             self._held = body.rest
-            if first:
-                exchange.first = first
+            staged.first = first
         exchange.start()
         if self._held:
             self._context.unfinished.put(self, len(self._held))

@@ -15,6 +15,7 @@ from sidecar.proxy.upstream_pool import ConnectionWaiter
 
 if TYPE_CHECKING:
     from sidecar.proxy.contracts import ForwardedExchange
+    from sidecar.proxy.staging import StagedBody
     from sidecar.proxy.upstream import UpstreamConnection
     from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.wire.framing import Body
@@ -29,13 +30,19 @@ class UploadingLeg(ConnectionWaiter, Protocol):
 class Upload:
     """One body; its leg calls `begin` once. Times are monotonic seconds."""
 
-    __slots__ = ("_body", "_due", "_exchange", "_leg", "_limits", "_pool")
+    __slots__ = ("_body", "_due", "_exchange", "_leg", "_limits", "_pool", "_staged")
 
     def __init__(
-        self, exchange: ForwardedExchange, body: Body, leg: UploadingLeg, pool: UpstreamPool
+        self,
+        exchange: ForwardedExchange,
+        body: Body,
+        staged: StagedBody,
+        leg: UploadingLeg,
+        pool: UpstreamPool,
     ) -> None:
         self._exchange = exchange
         self._body = body
+        self._staged = staged
         self._leg = leg
         self._pool = pool
         self._limits = exchange.context.limits
@@ -69,14 +76,14 @@ class Upload:
             if self._body.done:
                 self._end_body()
             return
-        self._exchange.stage(data)
+        self._staged.add(data)
         if not self._exchange.downstream.flow.held & NO_PEER:
             self._wait(now)
 
     def _wait(self, now: float) -> None:
         """Wait for more of the body, unless there is enough of it to send the request."""
         exchange = self._exchange
-        enough = self._body.done or exchange.unsent_size >= self._limits.body_buffer
+        enough = self._body.done or self._staged.size >= self._limits.body_buffer
         if enough or not exchange.keep_unsent():
             self._obtain(now)
         else:

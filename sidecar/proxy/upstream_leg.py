@@ -106,10 +106,11 @@ class UpstreamLeg:
         )
         body = exchange.body
         if body is not None:
-            if body.done:
+            staged = exchange.staged
+            if body.done or staged is None:
                 send_whole(exchange, self, pool)
             else:
-                upload = self._upload = Upload(exchange, body, self, pool)
+                upload = self._upload = Upload(exchange, body, staged, self, pool)
                 upload.begin()
             return
         connection = pool.pool.take()
@@ -139,10 +140,11 @@ class UpstreamLeg:
         if self._exchange.over:
             self._pool.release(connection, now)
         else:
-            if self._exchange.body is None:
+            staged = self._exchange.staged
+            if staged is None:
                 self._send(connection, now)
                 return
-            self._request = self._exchange.unsent_behind(self._request)
+            self._request = staged.behind(self._request)
             self._send(connection, now)
             self._request = b""  # it is not sent again
             if upload is not None:
