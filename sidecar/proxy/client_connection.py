@@ -31,7 +31,7 @@ _REFUSAL_LINES: Final = {405: ALLOW, 429: RETRY_AFTER, 503: RETRY_AFTER}
 FIRST_REQUEST: Final = 1.0  # seconds that a new connection has to ask once the listener closes
 ANSWERED_OVER_LIMIT: Final = 1024  # connections beyond the limit that get a 503 before the close
 ANSWERED_PER_ADDRESS: Final = 64  # the same for one address's limit and a 429
-_LINGER_OCTETS: Final = 1024 * 1024  # read and dropped from a client after its last answer
+_LINGER_OCTETS: Final = 16 * 1024 * 1024  # read and dropped from a client after its last answer
 
 
 class ClientConnection(asyncio.Protocol):

@@ -41,9 +41,7 @@ class Downstream(ClientConnection):
         if self.exchange is not None:
             self._read_on(self.exchange, data)
         elif self._lingering:
-            self._lingering -= len(data)
-            if self._lingering <= 0:
-                self.transport.abort()
+            self._drop_octets(len(data))
         elif self._held or self.full:
             self._keep(data)
             if not self._scheduled:
@@ -202,6 +200,17 @@ class Downstream(ClientConnection):
             self._context.unfinished.drop(self)
         if self.ended and self.exchange is None and not self.transport.is_closing():
             self._close()  # what is left is not a whole request, and nothing more comes
+
+    def _drop_octets(self, octets: int) -> None:
+        """Drop what a lingering connection has received; beyond the limit, stop reading.
+
+        Many clients send all of a body before they read. Those with more to send have until the
+        deadline to read the answer, which a reset would take from them.
+        """
+        self._lingering -= octets
+        if self._lingering <= 0:
+            self._lingering = 1
+            self.flow.hold(BACKLOG)
 
     def _schedule(self) -> None:
         """Read on in the loop's next turn: one client's pipeline must not delay the others."""

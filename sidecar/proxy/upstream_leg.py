@@ -13,6 +13,7 @@ from sidecar.errors import UpstreamBroken
 from sidecar.proxy.flow import NEVER, PEER_FULL
 from sidecar.proxy.tunnel import open_tunnel
 from sidecar.proxy.upload import Upload, send_whole
+from sidecar.proxy.upstream_loss import can_resend, is_early_error
 from sidecar.wire.head import Framing
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.wire.head import ResponseHead
 
-# Methods that may be sent twice without harm (RFC 9110 section 9.2.2).
-_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _NONE: Final = Framing.NONE
 _CHUNKED: Final = Framing.CHUNKED
 _UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
@@ -260,21 +259,15 @@ class UpstreamLeg:
 
         Then it was closed while the request was on its way (RFC 9112 section 9.3.1.1).
         """
-        self.connection = None
-        if stale and self._can_resend():
+        connection, self.connection = self.connection, None
+        exchange, status = self._exchange, self._accounting.status
+        if stale and not self._retried and can_resend(exchange.head, status):
             self._retried = True
             self._pool.obtain(self)
+        elif connection and connection.until_close and is_early_error(exchange.body, status):
+            exchange.finish(monotonic())
         else:
-            self._exchange.fail(error)
-
-    def _can_resend(self) -> bool:
-        head = self._exchange.head
-        return (
-            not self._retried
-            and not self._accounting.status
-            and head.framing is _NONE
-            and head.method in _IDEMPOTENT
-        )
+            exchange.fail(error)
 
     def on_upstream_full(self, *, full: bool) -> None:
         """The upstream has stopped reading the request, or reads it again."""
