@@ -215,7 +215,7 @@ class ClientConnection(asyncio.Protocol):
     def _keep_of(self, data: bytes, at: int = 0) -> None:
         """Keep the octets of `data` from `at` on, which have been received and not read yet."""
         self._held, self._at = data, at
-        self._context.unfinished.put(self, len(data))
+        self._context.unfinished.put(self, len(data), self._client)
 
     def refuse(self, error: PeerError) -> None:
         """Answer what is not a request, and close: where the next one begins is unknown."""

@@ -180,6 +180,9 @@ class ForwardedExchange(Protocol):
     def keep_unsent(self) -> bool:
         """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
 
+    def give_up(self) -> None:
+        """Refuse this request, because others need what it keeps."""
+
     def on_upload(self) -> None:
         """The request's body is unfinished."""
 

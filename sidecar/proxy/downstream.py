@@ -120,7 +120,7 @@ class Downstream(ClientConnection):
         if end < len(data):
             self._held, self._at = data, end
             exchange.start()
-            self._context.unfinished.put(self, len(self._held))
+            self._context.unfinished.put(self, len(self._held), self._client)
             return
         exchange.start()
 
@@ -144,7 +144,7 @@ class Downstream(ClientConnection):
             staged.first = first
         exchange.start()
         if self._held:
-            self._context.unfinished.put(self, len(self._held))
+            self._context.unfinished.put(self, len(self._held), self._client)
 
     def _wait_for_head(self, data: bytes, limit: int) -> None:
         if len(data) >= limit:

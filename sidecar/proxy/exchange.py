@@ -271,10 +271,16 @@ class Exchange:
         return True
 
     def give_up(self) -> None:
-        """Refuse an unfinished request, because all of them together keep too much."""
+        """Refuse this request, because others need what it keeps: memory, or a connection."""
+        if self.over:
+            return
         self.context.admission.refused(UNFINISHED, self.caller)
         self.accounting.fault = accounting.CROWDED_OUT
-        self._problem(503, RETRY_AFTER)
+        if self.accounting.status:
+            self.abandon()
+        else:
+            self._drop()
+            self._problem(503, RETRY_AFTER)
 
     def on_request_body(self, data: bytes) -> None:
         """Take more of the request's body: for the upstream, or until there is a leg to send it."""
@@ -290,7 +296,7 @@ class Exchange:
 
     def on_gathered(self) -> None:
         """The body for the control plane is complete: forward the request."""
-        self._end_gathering()
+        self._gathering = None
         if self.allow is not None:
             leg = self._leg = UpstreamLeg()
             lines, identity = self.head.lines, self.allow.identity
@@ -301,11 +307,14 @@ class Exchange:
         self._problem(413)
 
     def keep_unsent(self) -> bool:
-        """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
+        """Count what is kept in the buffer of all bodies; False if its caller has no room there.
+
+        Call it before anything that another request's end may set going.
+        """
         if self.staged is None:
             return True
         beside = _COPIES * max(0, len(self.head.lines) - _SMALL_HEAD)
-        return self.staged.charge(self.context.staged, self.caller, beside)
+        return self.staged.count_if_fair(self.context.staged, self, self.caller, beside)
 
     @property
     def caller(self) -> str:
@@ -461,11 +470,6 @@ class Exchange:
         if leg is not None:
             leg.drop()
 
-    def _end_gathering(self) -> None:
-        gathering, self._gathering = self._gathering, None  # the two do not keep each other alive
-        if gathering is not None:
-            gathering.end()
-
     def _end(self, now: float) -> None:
         self.over = True
         if self._stream is not None:
@@ -476,8 +480,7 @@ class Exchange:
 
     def _end_body(self) -> None:
         """Keep nothing more of the request's body."""
-        if self._gathering is not None:
-            self._end_gathering()
+        self._gathering = None  # the two do not keep each other alive
         if self.staged is not None:
             self.staged.free()
 
@@ -492,7 +495,7 @@ class Exchange:
             leg.release(now)
         if self.body is not None:
             staged = self.staged
-            if self._gathering is not None or (staged is not None and staged.charged):
+            if staged is not None and staged.room is not None:
                 self._end_body()
             if not self.body.done:
                 self.keep_alive = False  # what is left of the body is no request

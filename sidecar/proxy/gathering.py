@@ -31,6 +31,10 @@ class GatheringExchange(Protocol):
     def downstream(self) -> ClientSide:
         """The client's connection."""
 
+    @property
+    def caller(self) -> str:
+        """The client's address, as far as limits are concerned."""
+
     def on_gathered(self) -> None:
         """The body is complete."""
 
@@ -38,11 +42,11 @@ class GatheringExchange(Protocol):
         """The body is larger than one for the control plane may be."""
 
     def give_up(self) -> None:
-        """Refuse this request: all unfinished ones together keep too much."""
+        """Refuse this request, because others need what it keeps."""
 
 
 class Gathering:
-    """One body; its exchange calls `begin` once, and `end` whatever becomes of the request."""
+    """One body; its exchange calls `begin` once, and drops it at its end."""
 
     __slots__ = ("_body", "_exchange", "_staged")
 
@@ -76,9 +80,6 @@ class Gathering:
     def _count(self) -> None:
         """Count what this unfinished request keeps; it may have to give up at once."""
         head = self._exchange.head
-        kept = len(head.lines) + len(head.target) + self._staged.size
-        self._exchange.context.unfinished.put(self._exchange, kept)
-
-    def end(self) -> None:
-        """The request is forwarded or answered: it keeps nothing unfinished."""
-        self._exchange.context.unfinished.drop(self._exchange)
+        beside = len(head.lines) + len(head.target)
+        unfinished = self._exchange.context.unfinished
+        self._staged.count(unfinished, self._exchange, self._exchange.caller, beside)

@@ -1,14 +1,14 @@
 """What has arrived of a request's body and cannot be sent yet.
 
-Owns the bytes and what they take of the data plane's buffer for bodies. It does not know whether
-they wait for a session, the rest of the body or an upstream connection.
+Owns the bytes and the room that is counted for them. It does not know whether they wait for a
+session, the rest of the body or an upstream connection.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from sidecar.proxy.fair_share import FairShare
+from sidecar.proxy.held import HeldOctets, Holder
 
 
 class StagedBody(msgspec.Struct):
@@ -21,12 +21,11 @@ class StagedBody(msgspec.Struct):
 
     first: bytes = b""
     later: bytearray | None = None
-    charged: int = 0  # octets that `buffer` counts
-    buffer: FairShare | None = None
-    caller: str = ""
+    room: HeldOctets | None = None  # where it is counted, in the name of `holder`
+    holder: Holder | None = None
 
     def __repr__(self) -> str:
-        return f"<StagedBody of {self.size} octets, {self.charged} charged>"
+        return f"<StagedBody of {self.size} octets in {self.room!r}>"
 
     @property
     def size(self) -> int:
@@ -40,29 +39,38 @@ class StagedBody(msgspec.Struct):
         else:
             self.later += data
 
-    def charge(self, buffer: FairShare, caller: str, beside: int) -> bool:
-        """Count all that is kept in `buffer`; False if the caller has no room there for it.
+    def count(self, room: HeldOctets, holder: Holder, caller: str, beside: int) -> None:
+        """Count all that is kept in `room`, where this or another holder may have to give up.
 
         What waits with it, `beside` octets of the request's head, takes room as well.
         """
-        kept = beside + self.size
-        if not buffer.take(caller, kept - self.charged):
-            return False
-        self.buffer, self.caller, self.charged = buffer, caller, kept
-        return True
+        if self.room is not room:
+            self._move(room, holder)
+        room.put(holder, beside + self.size, caller)
+
+    def count_if_fair(self, room: HeldOctets, holder: Holder, caller: str, beside: int) -> bool:
+        """Do as `count`, but return False if `caller` keeps too much there already."""
+        if self.room is not room:
+            self._move(room, holder)
+        return room.put_if_fair(holder, beside + self.size, caller)
+
+    def _move(self, room: HeldOctets, holder: Holder) -> None:
+        if self.room is not None:
+            self.room.drop(holder)
+        self.room, self.holder = room, holder
 
     def behind(self, head: bytes) -> bytes:
         """Return this head and behind it what was kept, which is kept no longer."""
         first, later = self.first, self.later
-        if self.charged:
-            self.free()
-        else:
+        if self.room is None:
             self.first, self.later = b"", None
+        else:
+            self.free()
         return head + first if later is None else b"".join((head, first, later))
 
     def free(self) -> None:
         """Keep nothing any more, and free the room that it took."""
-        if self.buffer is not None:
-            self.buffer.give_back(self.caller, self.charged)
-            self.buffer, self.charged = None, 0
+        if self.room is not None and self.holder is not None:
+            self.room.drop(self.holder)
+            self.room = self.holder = None  # it and its holder do not keep each other alive
         self.first, self.later = b"", None

@@ -135,19 +135,18 @@ class UpstreamLeg:
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """The pool lends the connection that this leg asked for."""
-        now, upload = monotonic(), self._upload
+        now, staged = monotonic(), self._exchange.staged
         if self._exchange.over:
             self._pool.release(connection, now)
-        else:
-            staged = self._exchange.staged
-            if staged is None:
-                self._send(connection, now)
-                return
-            self._request = staged.behind(self._request)
+            return
+        if staged is None:
             self._send(connection, now)
-            self._request = b""  # it is not sent again
-            if upload is not None:
-                upload.on_sent(now)
+            return
+        self._request = staged.behind(self._request)
+        self._send(connection, now)
+        self._request = b""  # it is not sent again
+        if self._upload is not None:
+            self._upload.on_sent(now)
 
     def on_not_connected(self, error: UpstreamError) -> None:
         """The pool has no connection for this leg."""
@@ -174,6 +173,15 @@ class UpstreamLeg:
     def caller(self) -> str:
         """The client's address, as far as limits are concerned."""
         return self._exchange.caller
+
+    @property
+    def slow_from(self) -> float:
+        """When the connection waits for more of the body for too long; NEVER if it does not."""
+        return NEVER if self._upload is None else self._upload.slow_from
+
+    def give_up(self) -> None:
+        """Break off: another client's upload needs the connection."""
+        self._exchange.give_up()
 
     def give_way(self) -> None:
         """Break off: the client does not read the answer, and others need the connection."""
@@ -259,8 +267,8 @@ class UpstreamLeg:
 
         Then it was closed while the request was on its way (RFC 9112 section 9.3.1.1).
         """
-        connection, self.connection = self.connection, None
-        exchange, status = self._exchange, self._accounting.status
+        connection, exchange, self.connection = self.connection, self._exchange, None
+        status = self._accounting.status
         if stale and not self._retried and can_resend(exchange.head, status):
             self._retried = True
             self._pool.obtain(self)
@@ -306,8 +314,7 @@ class UpstreamLeg:
             self._upload = None
             if connection is not None and not body.done:
                 connection.reusable = False
-        if connection is None:
-            return
-        if connection.flow.held:
-            connection.flow.release(PEER_FULL)
-        self._pool.release(connection, now)
+        if connection is not None:
+            if connection.flow.held:
+                connection.flow.release(PEER_FULL)
+            self._pool.release(connection, now)
