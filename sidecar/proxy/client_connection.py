@@ -31,7 +31,7 @@ _REFUSAL_LINES: Final = {405: ALLOW, 429: RETRY_AFTER, 503: RETRY_AFTER}
 FIRST_REQUEST: Final = 1.0  # seconds that a new connection has to ask once the listener closes
 ANSWERED_OVER_LIMIT: Final = 1024  # connections beyond the limit that get a 503 before the close
 ANSWERED_PER_ADDRESS: Final = 64  # the same for one address's limit and a 429
-_LINGER_OCTETS: Final = 1024 * 1024  # read and dropped from a client after its last answer
+_LINGER_OCTETS: Final = 16 * 1024 * 1024  # read and dropped from a client after its last answer
 
 
 class ClientConnection(asyncio.Protocol):
@@ -215,7 +215,7 @@ class ClientConnection(asyncio.Protocol):
     def _keep_of(self, data: bytes, at: int = 0) -> None:
         """Keep the octets of `data` from `at` on, which have been received and not read yet."""
         self._held, self._at = data, at
-        self._context.unfinished.put(self, len(data))
+        self._context.unfinished.put(self, len(data), self._client)
 
     def refuse(self, error: PeerError) -> None:
         """Answer what is not a request, and close: where the next one begins is unknown."""

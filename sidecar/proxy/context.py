@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
-from sidecar.proxy.fair_share import FairShare
 from sidecar.proxy.held import HeldOctets
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
@@ -112,7 +111,7 @@ class DataPlaneContext:
     credentials: CredentialFilter = field(
         default_factory=lambda: CredentialFilter(b"__Host-session")
     )
-    staged: FairShare = field(default_factory=lambda: FairShare(BUFFERED))  # octets, by caller
+    staged: HeldOctets = field(default_factory=lambda: HeldOctets(BUFFERED))  # of bodies
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key

@@ -168,7 +168,7 @@ class ForwardedExchange(Protocol):
     allow: Allow | None
     request_id: bytes
     body: Body | None  # of the request; None when it has none
-    first: bytes  # of the body, what came with the head, unless it is staged or sent
+    staged: StagedBody | None  # what is kept of the body; None when it has none
     keep_alive: bool  # whether the client's connection serves another request after this one
     over: bool
     continued: bool  # the client has been sent 100 (Continue)
@@ -177,18 +177,11 @@ class ForwardedExchange(Protocol):
     def caller(self) -> str:
         """The client's address, as far as limits are concerned."""
 
-    def stage(self, data: bytes) -> StagedBody:
-        """Keep more of the body until it can be sent; returns all that is kept."""
-
-    @property
-    def unsent_size(self) -> int:
-        """The number of octets that are kept of the body."""
-
     def keep_unsent(self) -> bool:
         """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
 
-    def unsent_behind(self, head: bytes) -> bytes:
-        """Return this head and behind it what is kept of the body, which is kept no longer."""
+    def give_up(self) -> None:
+        """Refuse this request, because others need what it keeps."""
 
     def on_upload(self) -> None:
         """The request's body is unfinished."""

@@ -15,6 +15,7 @@ from sidecar.proxy.client_connection import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.proxy.proxied_exchange import ProxiedExchange
+from sidecar.proxy.staging import StagedBody
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing, has_bare_line_feed
 from sidecar.wire.headers import is_token
@@ -40,9 +41,7 @@ class Downstream(ClientConnection):
         if self.exchange is not None:
             self._read_on(self.exchange, data)
         elif self._lingering:
-            self._lingering -= len(data)
-            if self._lingering <= 0:
-                self.transport.abort()
+            self._drop_octets(len(data))
         elif self._held or self.full:
             self._keep(data)
             if not self._scheduled:
@@ -121,7 +120,7 @@ class Downstream(ClientConnection):
         if end < len(data):
             self._held, self._at = data, end
             exchange.start()
-            self._context.unfinished.put(self, len(self._held))
+            self._context.unfinished.put(self, len(self._held), self._client)
             return
         exchange.start()
 
@@ -132,6 +131,7 @@ class Downstream(ClientConnection):
         else:
             body = ChunkedBody(self._context.fields)
         exchange.body = body
+        staged = exchange.staged = StagedBody()
         if rest:
             try:
                 first = body.feed(rest)
@@ -141,11 +141,10 @@ class Downstream(ClientConnection):
                 self.refuse(error)
                 return
             self._held = body.rest
-            if first:
-                exchange.first = first
+            staged.first = first
         exchange.start()
         if self._held:
-            self._context.unfinished.put(self, len(self._held))
+            self._context.unfinished.put(self, len(self._held), self._client)
 
     def _wait_for_head(self, data: bytes, limit: int) -> None:
         if len(data) >= limit:
@@ -201,6 +200,17 @@ class Downstream(ClientConnection):
             self._context.unfinished.drop(self)
         if self.ended and self.exchange is None and not self.transport.is_closing():
             self._close()  # what is left is not a whole request, and nothing more comes
+
+    def _drop_octets(self, octets: int) -> None:
+        """Drop what a lingering connection has received; beyond the limit, stop reading.
+
+        Many clients send all of a body before they read. Those with more to send have until the
+        deadline to read the answer, which a reset would take from them.
+        """
+        self._lingering -= octets
+        if self._lingering <= 0:
+            self._lingering = 1
+            self.flow.hold(BACKLOG)
 
     def _schedule(self) -> None:
         """Read on in the loop's next turn: one client's pipeline must not delay the others."""

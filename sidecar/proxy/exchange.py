@@ -18,7 +18,7 @@ from sidecar.proxy import accounting, refusals, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
-from sidecar.proxy.staging import StagedBody
+from sidecar.proxy.gathering import Gathering
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
 from sidecar.sessions.check import look_up
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import LegClient, WatchedTunnel
     from sidecar.proxy.session_watch import WatchedStream
+    from sidecar.proxy.staging import StagedBody
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
 
 _OPTIONS: Final = b"OPTIONS"
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SMALL_HEAD: Final = 1024  # octets, which count as part of the connection
 _COPIES: Final = 3  # of a head that waits with its body: read, as it is sent, and in between
 _NO_UPGRADE: Final[frozenset[bytes]] = frozenset()
@@ -57,12 +57,10 @@ class Exchange:
     route: Route
     allow: Allow | None = None
     dialect: Dialect | None = None  # of a subrequest
-    first = b""  # of the body, what came with the head
-    _staged: StagedBody | None = None  # the body while it waits, from its first octet on
+    staged: StagedBody | None = None  # what is kept of the body; None when it has none
     _caller = ""
     # What is under way
-    _gathering: Body | None = None  # a body that must be complete to be forwarded
-    _counted = False  # in `context.unfinished`, while it is being gathered
+    _gathering: Gathering | None = None  # of a body that must be complete to be forwarded
     _lookup: asyncio.Task[None] | None = None
     # What became of the client's side
     continued = False  # it was sent 100 (Continue)
@@ -224,8 +222,9 @@ class Exchange:
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return
-        elif self.body is not None and not self.body.done:
-            self._gather(self.body)
+        elif self.body is not None and not self.body.done and self.staged is not None:
+            gathering = self._gathering = Gathering(self, self.body, self.staged)
+            gathering.begin()
             return
         else:
             lines = self.head.lines
@@ -271,30 +270,17 @@ class Exchange:
         self.head = head
         return True
 
-    def _gather(self, body: Body) -> None:
-        """Wait for the whole body before the control plane is asked.
-
-        Its few connections are not for clients that send an octet a second.
-        """
-        self._gathering = body
-        self.downstream.expect(self.accounting.began, self.context.limits.form_timeout)
-        if self.head.expect_continue and self.head.minor:
-            self.continued = True
-            self.downstream.transport.write(_CONTINUE)
-        self._count_gathered()
-
-    def _count_gathered(self) -> None:
-        """Count what this unfinished request keeps; it may have to give up at once."""
-        head = self.head
-        self._counted = True
-        kept = len(head.lines) + len(head.target) + self.unsent_size
-        self.context.unfinished.put(self, kept)
-
     def give_up(self) -> None:
-        """Refuse an unfinished request, because all of them together keep too much."""
+        """Refuse this request, because others need what it keeps: memory, or a connection."""
+        if self.over:
+            return
         self.context.admission.refused(UNFINISHED, self.caller)
         self.accounting.fault = accounting.CROWDED_OUT
-        self._problem(503, RETRY_AFTER)
+        if self.accounting.status:
+            self.abandon()
+        else:
+            self._drop()
+            self._problem(503, RETRY_AFTER)
 
     def on_request_body(self, data: bytes) -> None:
         """Take more of the request's body: for the upstream, or until there is a leg to send it."""
@@ -303,48 +289,32 @@ class Exchange:
         if self._leg is not None:
             self._leg.send_body(data)
             return
-        staged = self.stage(data)
+        if self.staged is not None:
+            self.staged.add(data)
         if self._gathering is not None:
-            self._gather_on(self._gathering, staged)
+            self._gathering.on_more()
 
-    def _gather_on(self, body: Body, gathered: StagedBody) -> None:
-        if gathered.size > self.context.limits.form_size:
-            self._problem(413)
-        elif body.done and self.allow is not None:
-            self._gathering = None
-            self._uncount()
-            pool = self.context.upstreams["api"]
+    def on_gathered(self) -> None:
+        """The body for the control plane is complete: forward the request."""
+        self._gathering = None
+        if self.allow is not None:
             leg = self._leg = UpstreamLeg()
-            leg.forward(self, pool, self.head.lines, self.allow.identity, _NO_UPGRADE)
-        else:
-            self._count_gathered()
+            lines, identity = self.head.lines, self.allow.identity
+            leg.forward(self, self.context.upstreams["api"], lines, identity, _NO_UPGRADE)
 
-    def stage(self, data: bytes) -> StagedBody:
-        """Keep more of the body until it can be sent; returns all that is kept."""
-        staged = self._staged
-        if staged is None:
-            beside = _COPIES * max(0, len(self.head.lines) - _SMALL_HEAD)
-            staged = self._staged = StagedBody(self.first, beside)
-            self.first = b""
-        staged.add(data)
-        return staged
-
-    @property
-    def unsent_size(self) -> int:
-        """The number of octets that are kept of the body."""
-        return len(self.first) if self._staged is None else self._staged.size
+    def on_too_large(self) -> None:
+        """The body is larger than one for the control plane may be."""
+        self._problem(413)
 
     def keep_unsent(self) -> bool:
-        """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
-        if self.body is None:
-            return True
-        return self.stage(b"").charge(self.context.staged, self.caller)
+        """Count what is kept in the buffer of all bodies; False if its caller has no room there.
 
-    def unsent_behind(self, head: bytes) -> bytes:
-        """Return this head and behind it what is kept of the body, which is kept no longer."""
-        staged, self._staged = self._staged, None
-        first, self.first = self.first, b""
-        return head + first if staged is None else b"".join((head, *staged.free()))
+        Call it before anything that another request's end may set going.
+        """
+        if self.staged is None:
+            return True
+        beside = _COPIES * max(0, len(self.head.lines) - _SMALL_HEAD)
+        return self.staged.count_if_fair(self.context.staged, self, self.caller, beside)
 
     @property
     def caller(self) -> str:
@@ -500,19 +470,19 @@ class Exchange:
         if leg is not None:
             leg.drop()
 
-    def _uncount(self) -> None:
-        self._counted = False
-        self.context.unfinished.drop(self)
-
     def _end(self, now: float) -> None:
         self.over = True
-        if self._counted:
-            self._uncount()
         if self._stream is not None:
             self._stream.release()
-        if self._staged is not None:
-            self._staged.free()
+        if self.staged is not None:
+            self._end_body()
         self.accounting.close(self, now)
+
+    def _end_body(self) -> None:
+        """Keep nothing more of the request's body."""
+        self._gathering = None  # the two do not keep each other alive
+        if self.staged is not None:
+            self.staged.free()
 
     def finish(self, now: float) -> None:
         """The answer is written: count it, and return the connections."""
@@ -524,10 +494,9 @@ class Exchange:
         if leg is not None:
             leg.release(now)
         if self.body is not None:
-            if self._counted:
-                self._uncount()
-            if self._staged is not None:
-                self._staged.free()
+            staged = self.staged
+            if staged is not None and staged.room is not None:
+                self._end_body()
             if not self.body.done:
                 self.keep_alive = False  # what is left of the body is no request
             self.downstream.flow.release(NO_PEER | PEER_FULL)

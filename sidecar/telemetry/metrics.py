@@ -93,19 +93,17 @@ class NearCacheFigures(Protocol):
         """Seconds since the connection for invalidations was last known to work."""
 
 
-class ShareFigures(Protocol):
-    """How much is used of what callers share."""
+class BufferFigures(Protocol):
+    """How much is kept of what waits."""
 
-    @property
-    def used(self) -> int:
-        """Units in use, of all callers together."""
+    total: int  # octets
 
 
 class UploadFigures(Protocol):
     """What the connections to the application report about requests with unfinished bodies."""
 
     @property
-    def share(self) -> ShareFigures:
+    def admitted(self) -> Sized:
         """Those that have a connection."""
 
     @property
@@ -183,7 +181,7 @@ class Metrics:
         self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by the new state
         self.near: NearCacheFigures | None = None
         self.journal: JournalFigures | None = None
-        self.body_buffer: ShareFigures | None = None  # in octets
+        self.body_buffer: BufferFigures | None = None  # in octets
         self.uploads: UploadFigures | None = None
         self.access_log_dropped = 0
 

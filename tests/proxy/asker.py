@@ -20,7 +20,7 @@ class Asker:
 
     to_head = False
     decodes = False
-    unread_since = NEVER
+    unread_since = slow_from = NEVER
 
     def __init__(
         self, name: str = "", served: list[str] | None = None, caller: str = "192.0.2.1"
@@ -59,6 +59,9 @@ class Asker:
 
     def give_way(self) -> None:
         """Do nothing: it reads whatever arrives."""
+
+    def give_up(self) -> None:
+        """Do nothing: it sends everything at once."""
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """Send `REQUEST` on the new connection."""
