@@ -215,7 +215,7 @@ class Sidecar:
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
             longest=build.longest(settings),
-            on_unknown_key=self.trust.refetch_keys,
+            keys=self.trust.keys,
         )
         api = Runner(build_api(services), build.make_head_limits(settings))
         await api.setup()
@@ -279,7 +279,7 @@ class Sidecar:
             credentials=CredentialFilter(settings.session_cookie.encode()),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
-            on_unknown_key=self.trust.refetch_keys,
+            keys=self.trust.keys,
             session_watcher=live,
         )
         metrics.body_buffer, metrics.uploads = context.staged, upstreams["upstream"].uploads

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from sidecar.app import build
 from sidecar.auth.gate import Gate
 from sidecar.auth.session import SessionKey
+from sidecar.issuers.key_waiters import MOST, KeyWaiters
+from sidecar.proxy.fair_share import FairShare
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from sidecar.api.services import LiveConfig
@@ -56,10 +59,9 @@ class ForeignKeys:
         if self.fetcher is not None:
             self.fetcher.stop()
 
-    def refetch(self) -> None:
-        """Fetch the keys again, because a token named an unknown one."""
-        if self.fetcher is not None:
-            self.fetcher.refetch()
+    def request(self, issuer: str) -> asyncio.Event | None:
+        """Request a fetch of an issuer's keys, as `JwksFetcher.request` does."""
+        return None if self.fetcher is None else self.fetcher.request(issuer)
 
     def inherit(self, previous: ForeignKeys) -> None:
         """Where the first fetch failed, keep the keys in use, if they are from the same endpoint.
@@ -85,7 +87,7 @@ class Trust:
     """The gate and the `LiveConfig`, both made from one set of settings.
 
     `current` is replaced as a whole and never changed in place. `on_change` is called after the
-    verification keys have been replaced.
+    verification keys have been replaced. `keys` fetches keys that tokens name and that are unknown.
     """
 
     def __init__(self, settings: Settings, components: Components) -> None:
@@ -93,6 +95,7 @@ class Trust:
         self.components = components
         self.on_change: Callable[[], None] = _nothing
         self._foreign = ForeignKeys(settings, components.foreign, self._on_keys)
+        self.keys = KeyWaiters(self._request_keys, FairShare(MOST))
         self.current: LiveConfig = build.make_live_config(settings, components, self._foreign.ring)
         self.gate = Gate(
             self.current.verifier,
@@ -110,9 +113,8 @@ class Trust:
         """Fetch the keys of other issuers once, then keep them current in the background."""
         await self._foreign.start(tasks)
 
-    def refetch_keys(self) -> None:
-        """Fetch the keys of other issuers again, because a token named an unknown one."""
-        self._foreign.refetch()
+    def _request_keys(self, issuer: str) -> asyncio.Event | None:
+        return self._foreign.request(issuer)
 
     async def prepare(
         self, settings: Settings, components: Components, tasks: Tasks

@@ -1,4 +1,4 @@
-"""The decisions about a request: allowed, denied, or its session must be known. Pure."""
+"""The decisions about a request: allowed, denied, or what must be known to decide. Pure."""
 
 from __future__ import annotations
 
@@ -51,6 +51,17 @@ class Deny:
 
     reason: Reason
     challenge: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedKeys(Deny):
+    """The request is denied unless `issuer` has published the key of its token by now.
+
+    The issuer is what the token claims; nothing of the token is verified. Fetch the keys and decide
+    again, or deny.
+    """
+
+    issuer: str
 
 
 class NeedSession:

@@ -21,6 +21,7 @@ from sidecar.auth.claims import (
 )
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.denials import Denials
 from sidecar.auth.denylist import revocable_token
 from sidecar.auth.identity import Identity
 from sidecar.auth.password_logins import PasswordLogins
@@ -28,11 +29,11 @@ from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
-from sidecar.auth.tokens import belongs
+from sidecar.auth.tokens import belongs, claimed_issuer
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
-    from sidecar.auth.routes import Requirement, Route
+    from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead
@@ -46,15 +47,7 @@ class Gate:
     """
 
     __slots__ = (
-        *(
-            "_basis",
-            "_bearers",
-            "_challenge",
-            "_cookie_mark",
-            "_cookie_name",
-            "_cookies",
-            "_denials",
-        ),
+        *("_basis", "_bearers", "_cookie_mark", "_cookie_name", "_cookies", "_denials"),
         *("_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
         "anonymous",
     )
@@ -77,8 +70,7 @@ class Gate:
         self._cookie_name = cookie_name.encode("ascii")
         self._cookie_mark = self._cookie_name + b"="
         self._session_key = session_key
-        self._challenge = b'Bearer realm="%b"' % realm.encode("ascii")
-        self._denials = {reason: Deny(reason, self._challenge_of(reason)) for reason in Reason}
+        self._denials = Denials(realm)
         self._missing = self._denials[Reason.SESSION_MISSING]
         self._revoked = self._denials[Reason.REVOKED]
         self._bearers: TokenCache[CachedCredential] = TokenCache(cache_size)
@@ -187,6 +179,8 @@ class Gate:
                 return self._denials[Reason.CROSS_ORIGIN]
             return self._need_of_cookie(credentials.value)
         need = self._need_of_token(credentials.token, now)
+        if need is Reason.KEY_UNKNOWN:
+            return self._denials.unknown_key(claimed_issuer(credentials.token))
         if isinstance(need, Reason):
             return self._denials[need]
         if not need.decided:
@@ -299,22 +293,10 @@ class Gate:
         if required.roles and required.roles.isdisjoint(allow.roles):
             return self._denials[Reason.ROLE]
         if not required.scopes <= allow.scopes:
-            return self._deny_scope(required)
+            return self._denials.scope(required.scopes)
         if required.claims:
             claims = allow.claims
             for name, accepted in required.claims:
                 if not claim_matches(claims.get(name), accepted):
                     return self._denials[Reason.CLAIM]
         return allow
-
-    def _deny_scope(self, required: Requirement) -> Deny:
-        """Deny with a challenge that names the required scopes (RFC 6750 section 3.1)."""
-        scope = " ".join(sorted(required.scopes)).encode("ascii")
-        challenge = self._denials[Reason.SCOPE].challenge or b""
-        return Deny(Reason.SCOPE, b'%b, scope="%b"' % (challenge, scope))
-
-    def _challenge_of(self, reason: Reason) -> bytes | None:
-        """Return the challenge; without credentials it has no error code (RFC 6750 section 3)."""
-        if reason.error is not None:
-            return b'%b, error="%b"' % (self._challenge, reason.error.encode("ascii"))
-        return self._challenge if reason.status == 401 else None

@@ -20,10 +20,11 @@ from sidecar.wire.replies import DOCUMENTS
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sidecar.auth.gate import Gate
     from sidecar.auth.routes import RouteTable
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.session_watch import SessionWatcher
     from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.sessions.store import SessionStore
@@ -115,7 +116,7 @@ class DataPlaneContext:
     staged: FairShare = field(default_factory=lambda: FairShare(BUFFERED))  # octets, by caller
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too
-    on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
+    keys: KeyWaiters | None = None  # fetches keys that tokens name and that are unknown
     session_watcher: SessionWatcher | None = None  # ends streams with their session
     draining: bool = False
     admission: Admission = field(init=False)

@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
-from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import accounting, refusals, verify
@@ -21,7 +21,7 @@ from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.staging import StagedBody
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
-from sidecar.sessions.check import look_up
+from sidecar.sessions.check import authenticate, look_up
 from sidecar.wire.hops import decrement_max_forwards
 from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redirect
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sidecar.auth.routes import Route
     from sidecar.errors import UpstreamError
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import LegClient, WatchedTunnel
     from sidecar.proxy.session_watch import WatchedStream
@@ -63,7 +64,7 @@ class Exchange:
     # What is under way
     _gathering: Body | None = None  # a body that must be complete to be forwarded
     _counted = False  # in `context.unfinished`, while it is being gathered
-    _lookup: asyncio.Task[None] | None = None
+    _lookup: asyncio.Task[None] | None = None  # or the wait for keys
     # What became of the client's side
     continued = False  # it was sent 100 (Continue)
     keep_alive = False  # its connection serves another request
@@ -131,6 +132,8 @@ class Exchange:
             else:
                 self._begin_look_up(route, decision)
                 return
+        elif isinstance(decision, NeedKeys) and self._begin_wait_for_keys(route, decision):
+            return
         self._act_on(decision)
 
     def _start_unusual(self, *, overloaded: bool) -> RequestHead | None:
@@ -172,14 +175,31 @@ class Exchange:
         self.context.metrics.preflights += 1
 
     def _begin_look_up(self, route: Route, need: NeedSession) -> None:
+        if self._suspend():
+            work = self._look_up(route, need)
+            self._lookup = self.context.tasks.spawn(work, name="session look-up")
+
+    def _begin_wait_for_keys(self, route: Route, need: NeedKeys) -> bool:
+        """Wait for the token's key, and decide again; False if no fetch can be waited for."""
+        keys = self.context.keys
+        fetched = None if keys is None else keys.request(need.issuer)
+        if keys is None or fetched is None:
+            return False
+        if self._suspend():
+            work = self._wait_for_keys(route, keys, fetched)
+            self._lookup = self.context.tasks.spawn(work, name="wait for keys")
+        return True
+
+    def _suspend(self) -> bool:
+        """Stop until the decision is made. False if the request was denied for lack of room."""
         if self.body is not None:
             self.downstream.flow.hold(NO_PEER)
             if not self.keep_unsent():
                 self._deny(self.context.gate.deny(Reason.OVERLOADED))
-                return
+                return False
         # The deadline so far was for the request's head to arrive.
         self.downstream.expect(self.accounting.began, self.context.limits.upstream_timeout)
-        self._lookup = self.context.tasks.spawn(self._look_up(route, need), name="session look-up")
+        return True
 
     async def _look_up(self, route: Route, need: NeedSession) -> None:
         """Ask the store, then decide; cancelled when the client disconnects."""
@@ -190,6 +210,15 @@ class Exchange:
             decision = outage.decide(context.gate, context.store, route, need, time())
         else:
             decision = context.gate.resume(route, need, session, time())
+        self._act_late(decision)
+
+    async def _wait_for_keys(self, route: Route, keys: KeyWaiters, fetched: asyncio.Event) -> None:
+        """Wait for the fetch, then decide again; cancelled when the client disconnects."""
+        context, asked = self.context, self.asked or self.head
+        await keys.wait(fetched, self.caller)
+        self._act_late(await authenticate(context.gate, context.store, route, asked, time()))
+
+    def _act_late(self, decision: Allow | Deny) -> None:
         self._lookup = None
         if not self.over:
             self._act_on(decision)
@@ -236,8 +265,6 @@ class Exchange:
         context = self.context
         reason = self.accounting.reason = deny.reason
         context.metrics.denied[reason.label] += 1
-        if reason is Reason.KEY_UNKNOWN and context.on_unknown_key is not None:
-            context.on_unknown_key()
         self._answer_denied(deny)
 
     def _answer_denied(self, deny: Deny) -> None:
