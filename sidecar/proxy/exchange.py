@@ -11,12 +11,13 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
-from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession
+from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import accounting, refusals, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
+from sidecar.proxy.clearing_leg import CookieClearingLeg
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.staging import StagedBody
 from sidecar.proxy.upstream_leg import UpstreamLeg
@@ -223,9 +224,13 @@ class Exchange:
         if not self.over:
             self._act_on(decision)
 
-    def _act_on(self, decision: Allow | Deny) -> None:
+    def _act_on(self, decision: Allow | Deny, also: bytes = b"") -> None:
+        """Do what was decided. `also` are header lines of an answer to a subrequest."""
         if isinstance(decision, Deny):
-            self._deny(decision)
+            if isinstance(decision, StaleCookie):
+                self._continue_anonymously()
+            else:
+                self._deny(decision)
             return
         context = self.context
         route = self.route
@@ -249,7 +254,7 @@ class Exchange:
         elif target == "verify":
             self.accounting.status = 200
             close = not self._may_keep()
-            answer = verify.allowed(decision.identity, self.request_id, close=close)
+            answer = verify.allowed(decision.identity + also, self.request_id, close=close)
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return
@@ -260,6 +265,25 @@ class Exchange:
             lines = self.head.lines
         leg = self._leg = UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
+
+    def _continue_anonymously(self) -> None:
+        """Do without the session of a cookie that has ended; the answer deletes the cookie."""
+        context, route = self.context, self.route
+        anonymous = context.gate.anonymous
+        self.accounting.fault = accounting.STALE_COOKIE
+        if route.target != "upstream":
+            # A subrequest: no other target has a route on which cookies count.
+            self._act_on(anonymous, context.clear_cookie)
+            return
+        if self.head.method == _OPTIONS and not self._spend_hop():
+            return
+        self.allow = anonymous
+        context.metrics.allowed += 1
+        lines = self.head.lines
+        if route.hides_cookie or route.hides_token:
+            lines = context.credentials.visible(self.head, token=not route.hides_token)
+        leg = self._leg = CookieClearingLeg()
+        leg.forward(self, context.upstreams["upstream"], lines, anonymous.identity, route.upgrades)
 
     def _deny(self, deny: Deny) -> None:
         context = self.context
