@@ -9,10 +9,9 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, request_id
-from sidecar.api.requests import request_head
+from sidecar.api.requests import client_of, request_head
 from sidecar.api.services import SERVICES
-from sidecar.auth.decision import Deny
-from sidecar.auth.reason import Reason
+from sidecar.auth.decision import Deny, NeedKeys
 from sidecar.auth.routes import Access, Outage, Route
 from sidecar.sessions.check import authenticate
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from sidecar.auth.decision import Allow
+    from sidecar.auth.reason import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,20 @@ async def find_subject(request: web.Request) -> str:
     return "" if isinstance(decision, Deny) else decision.subject
 
 
+async def wait_for_keys(request: web.Request, issuer: str) -> bool:
+    """Wait for the keys of a token's issuer. False if no fetch of them can be waited for."""
+    services = request.app[SERVICES]
+    fetched = None if services.keys is None else services.keys.request(issuer)
+    if services.keys is None or fetched is None:
+        return False
+    await services.keys.wait(fetched, client_of(request).address)
+    return True
+
+
 def denied(request: web.Request, reason: Reason) -> Refusal:
     """The refusal for a denial. Only the metric and the log show its precise reason."""
     services = request.app[SERVICES]
     services.metrics.denied[reason.label] += 1
-    if reason is Reason.KEY_UNKNOWN and services.on_unknown_key is not None:
-        services.on_unknown_key()
     logger.info("denied", extra={"reason": reason.label, "request_id": request_id(request)})
     headers = {}
     challenge = services.gate.deny(reason).challenge
@@ -67,4 +75,7 @@ def denied(request: web.Request, reason: Reason) -> Refusal:
 async def _decide(request: web.Request, route: Route) -> Allow | Deny:
     services = request.app[SERVICES]
     head = request_head(request)
-    return await authenticate(services.gate, services.store, route, head, services.clock())
+    decision = await authenticate(services.gate, services.store, route, head, services.clock())
+    if isinstance(decision, NeedKeys) and await wait_for_keys(request, decision.issuer):
+        return await authenticate(services.gate, services.store, route, head, services.clock())
+    return decision

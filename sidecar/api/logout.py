@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
-from sidecar.api.callers import denied, require_caller
+from sidecar.api.callers import denied, require_caller, wait_for_keys
 from sidecar.api.cookies import clear_cache, clear_session_cookie
 from sidecar.api.pages import signed_out
 from sidecar.api.problems import Refusal, request_id
@@ -34,7 +34,7 @@ from sidecar.auth.reason import Reason
 from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
-from sidecar.auth.tokens import SessionMode
+from sidecar.auth.tokens import SessionMode, claimed_issuer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ async def log_out(request: web.Request) -> web.Response:
     browser = request.content_type == FORM
     fields = await read_form(request) if browser else {}
     refresh_token = await _read_refresh_token(request)
-    logins = _presented(request, refresh_token)
+    logins = await _presented(request, refresh_token)
     if everywhere and logins:
         await _end_all(request, refresh_token, logins[0].token)
     for login in logins:
@@ -105,17 +105,14 @@ async def _read_refresh_token(request: web.Request) -> bytes:
     return asked.refresh_token.encode()
 
 
-def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
+async def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     """The logins whose credentials the request carries. Raises Refusal if none can be used."""
     services = request.app[SERVICES]
-    verifier, now = services.config.current.verifier, services.clock()
     head = request_head(request)
     found: list[_Login | Reason] = []
     credentials = parse_credentials(head, services.session_cookie.encode())
     if isinstance(credentials, Bearer):
-        token = credentials.token
-        identifier = token_id(token, services.session_key)
-        found.append(_login_of(token, verifier.verify_access, now, identifier))
+        found.append(await _login_of_bearer(request, credentials.token))
     elif isinstance(credentials, SessionCookie):
         if not is_same_origin(head):
             raise denied(request, Reason.CROSS_ORIGIN)
@@ -123,12 +120,24 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     elif credentials is not Reason.NO_CREDENTIALS:
         found.append(credentials)
     if refresh_token:
-        found.append(_login_of(refresh_token, verifier.verify_refresh, now))
+        verify = services.config.current.verifier.verify_refresh
+        found.append(_login_of(refresh_token, verify, services.clock()))
     logins = [each for each in found if isinstance(each, _Login)]
     for reason in found:
         if isinstance(reason, Reason) and not logins:
             raise denied(request, reason)
     return logins
+
+
+async def _login_of_bearer(request: web.Request, token: bytes) -> _Login | Reason:
+    """The login of an access token, if need be after the keys of its issuer have been fetched."""
+    services = request.app[SERVICES]
+    identifier, now = token_id(token, services.session_key), services.clock()
+    login = _login_of(token, services.config.current.verifier.verify_access, now, identifier)
+    if login is Reason.KEY_UNKNOWN and await wait_for_keys(request, claimed_issuer(token)):
+        verify, now = services.config.current.verifier.verify_access, services.clock()
+        login = _login_of(token, verify, now, identifier)
+    return login
 
 
 def _login_of(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.auth.keys import Key
     from sidecar.auth.session import SessionKey
     from sidecar.auth.tokens import Verifier
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.sessions.store import SessionStore
     from sidecar.telemetry.metrics import Metrics
     from sidecar.wire.client_address import Network
@@ -86,7 +87,7 @@ class Services:
     session_key: SessionKey
     longest: float
     clock: Callable[[], float] = time.time
-    on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
+    keys: KeyWaiters | None = None  # fetches keys that tokens name and that are unknown
 
 
 SERVICES: Final[web.AppKey[Services]] = web.AppKey("services")

@@ -1,4 +1,4 @@
-"""The decisions about a request: allowed, denied, or its session must be known. Pure."""
+"""The decisions about a request: allowed, denied, or what must be known to decide. Pure."""
 
 from __future__ import annotations
 
@@ -52,6 +52,26 @@ class Deny:
 
     reason: Reason
     challenge: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedKeys(Deny):
+    """The request is denied unless `issuer` has published the key of its token by now.
+
+    The issuer is what the token claims; nothing of the token is verified. Fetch the keys and decide
+    again, or deny.
+    """
+
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleCookie(Deny):
+    """The session of a cookie has ended, and the route is open to requests without credentials.
+
+    A new request may continue as an anonymous one, and its answer should delete the cookie. What
+    the session had already allowed ends as by any other denial.
+    """
 
 
 class NeedSession:

@@ -21,6 +21,7 @@ from sidecar.auth.claims import (
 )
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.denials import Denials
 from sidecar.auth.denylist import revocable_token
 from sidecar.auth.identity import Identity
 from sidecar.auth.password_logins import PasswordLogins
@@ -28,11 +29,11 @@ from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
-from sidecar.auth.tokens import belongs
+from sidecar.auth.tokens import belongs, claimed_issuer
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
-    from sidecar.auth.routes import Requirement, Route
+    from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead
@@ -46,15 +47,7 @@ class Gate:
     """
 
     __slots__ = (
-        *(
-            "_basis",
-            "_bearers",
-            "_challenge",
-            "_cookie_mark",
-            "_cookie_name",
-            "_cookies",
-            "_denials",
-        ),
+        *("_basis", "_bearers", "_cookie_mark", "_cookie_name", "_cookies", "_denials"),
         *("_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
         "anonymous",
     )
@@ -77,8 +70,7 @@ class Gate:
         self._cookie_name = cookie_name.encode("ascii")
         self._cookie_mark = self._cookie_name + b"="
         self._session_key = session_key
-        self._challenge = b'Bearer realm="%b"' % realm.encode("ascii")
-        self._denials = {reason: Deny(reason, self._challenge_of(reason)) for reason in Reason}
+        self._denials = Denials(realm)
         self._missing = self._denials[Reason.SESSION_MISSING]
         self._revoked = self._denials[Reason.REVOKED]
         self._bearers: TokenCache[CachedCredential] = TokenCache(cache_size)
@@ -123,16 +115,16 @@ class Gate:
         Raises TypeError if `need` was not made by a gate.
         """
         if session is None:
-            return self._missing if need.revocable is None else self._revoked
+            return self._revoked if need.revocable is not None else self._end(route, need)
         if not isinstance(need, CachedCredential):
             raise TypeError(f"expected an answer of this gate; got {need!r}")
         # A look-up that a reload overtook may return the session that is bound already.
         if session is not need.session or need.basis is not self._basis:
             denied = self._bind(need, session, now)
             if denied is not None:
-                return denied
+                return self._end(route, need, denied.reason)
         if session.exp <= now:
-            return self._missing
+            return self._end(route, need)
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
     def trust(self, route: Route, verified: Verified) -> Allow | Deny:
@@ -181,12 +173,16 @@ class Gate:
         if isinstance(credentials, Reason):
             if route.optional and credentials is Reason.NO_CREDENTIALS:
                 return self.anonymous
+            if route.optional and head.authorization is None:
+                return self._denials.stale_cookie(credentials)
             return self._denials[credentials]
         if isinstance(credentials, SessionCookie):
             if changes_state(head) and not is_same_origin(head):
                 return self._denials[Reason.CROSS_ORIGIN]
             return self._need_of_cookie(credentials.value)
         need = self._need_of_token(credentials.token, now)
+        if need is Reason.KEY_UNKNOWN:
+            return self._denials.unknown_key(claimed_issuer(credentials.token))
         if isinstance(need, Reason):
             return self._denials[need]
         if not need.decided:
@@ -293,28 +289,24 @@ class Gate:
             local=True,
         )
 
+    def _end(
+        self, route: Route, need: NeedSession, reason: Reason = Reason.SESSION_MISSING
+    ) -> Deny:
+        """Deny because of the session. On an optional route, a token must still have one."""
+        if route.optional and need.verified is None:
+            return self._denials.stale_cookie(reason)
+        return self._denials[reason]
+
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:
         """Check the caller's roles, scopes and claims against the route's requirement."""
         required = route.requirement
         if required.roles and required.roles.isdisjoint(allow.roles):
             return self._denials[Reason.ROLE]
         if not required.scopes <= allow.scopes:
-            return self._deny_scope(required)
+            return self._denials.scope(required.scopes)
         if required.claims:
             claims = allow.claims
             for name, accepted in required.claims:
                 if not claim_matches(claims.get(name), accepted):
                     return self._denials[Reason.CLAIM]
         return allow
-
-    def _deny_scope(self, required: Requirement) -> Deny:
-        """Deny with a challenge that names the required scopes (RFC 6750 section 3.1)."""
-        scope = " ".join(sorted(required.scopes)).encode("ascii")
-        challenge = self._denials[Reason.SCOPE].challenge or b""
-        return Deny(Reason.SCOPE, b'%b, scope="%b"' % (challenge, scope))
-
-    def _challenge_of(self, reason: Reason) -> bytes | None:
-        """Return the challenge; without credentials it has no error code (RFC 6750 section 3)."""
-        if reason.error is not None:
-            return b'%b, error="%b"' % (self._challenge, reason.error.encode("ascii"))
-        return self._challenge if reason.status == 401 else None

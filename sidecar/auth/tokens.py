@@ -107,6 +107,14 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
+def claimed_issuer(token: bytes) -> str:
+    """Return what a token gives as its issuer, unverified; empty if it gives none."""
+    parts = split_token(token)
+    claims = None if parts is None else parse_object(parts[1])
+    issuer = "" if claims is None else claims.get("iss", "")
+    return issuer if isinstance(issuer, str) else ""
+
+
 def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
     """Whether a session belongs to a credential. A copied or swapped session does not."""
     if session.id != token_id:

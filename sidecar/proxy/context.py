@@ -19,10 +19,11 @@ from sidecar.wire.replies import DOCUMENTS
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sidecar.auth.gate import Gate
     from sidecar.auth.routes import RouteTable
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.session_watch import SessionWatcher
     from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.sessions.store import SessionStore
@@ -112,9 +113,10 @@ class DataPlaneContext:
         default_factory=lambda: CredentialFilter(b"__Host-session")
     )
     staged: HeldOctets = field(default_factory=lambda: HeldOctets(BUFFERED))  # of bodies
+    clear_cookie: bytes = b""  # the header line that deletes the session cookie
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too
-    on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
+    keys: KeyWaiters | None = None  # fetches keys that tokens name and that are unknown
     session_watcher: SessionWatcher | None = None  # ends streams with their session
     draining: bool = False
     admission: Admission = field(init=False)

@@ -11,17 +11,18 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
-from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import accounting, refusals, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
+from sidecar.proxy.clearing_leg import CookieClearingLeg
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.gathering import Gathering
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
-from sidecar.sessions.check import look_up
+from sidecar.sessions.check import authenticate, look_up
 from sidecar.wire.hops import decrement_max_forwards
 from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redirect
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from sidecar.auth.routes import Route
     from sidecar.errors import UpstreamError
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import LegClient, WatchedTunnel
     from sidecar.proxy.session_watch import WatchedStream
@@ -61,7 +63,7 @@ class Exchange:
     _caller = ""
     # What is under way
     _gathering: Gathering | None = None  # of a body that must be complete to be forwarded
-    _lookup: asyncio.Task[None] | None = None
+    _lookup: asyncio.Task[None] | None = None  # or the wait for keys
     # What became of the client's side
     continued = False  # it was sent 100 (Continue)
     keep_alive = False  # its connection serves another request
@@ -129,6 +131,8 @@ class Exchange:
             else:
                 self._begin_look_up(route, decision)
                 return
+        elif isinstance(decision, NeedKeys) and self._begin_wait_for_keys(route, decision):
+            return
         self._act_on(decision)
 
     def _start_unusual(self, *, overloaded: bool) -> RequestHead | None:
@@ -170,14 +174,31 @@ class Exchange:
         self.context.metrics.preflights += 1
 
     def _begin_look_up(self, route: Route, need: NeedSession) -> None:
+        if self._suspend():
+            work = self._look_up(route, need)
+            self._lookup = self.context.tasks.spawn(work, name="session look-up")
+
+    def _begin_wait_for_keys(self, route: Route, need: NeedKeys) -> bool:
+        """Wait for the token's key, and decide again; False if no fetch can be waited for."""
+        keys = self.context.keys
+        fetched = None if keys is None else keys.request(need.issuer)
+        if keys is None or fetched is None:
+            return False
+        if self._suspend():
+            work = self._wait_for_keys(route, keys, fetched)
+            self._lookup = self.context.tasks.spawn(work, name="wait for keys")
+        return True
+
+    def _suspend(self) -> bool:
+        """Stop until the decision is made. False if the request was denied for lack of room."""
         if self.body is not None:
             self.downstream.flow.hold(NO_PEER)
             if not self.keep_unsent():
                 self._deny(self.context.gate.deny(Reason.OVERLOADED))
-                return
+                return False
         # The deadline so far was for the request's head to arrive.
         self.downstream.expect(self.accounting.began, self.context.limits.upstream_timeout)
-        self._lookup = self.context.tasks.spawn(self._look_up(route, need), name="session look-up")
+        return True
 
     async def _look_up(self, route: Route, need: NeedSession) -> None:
         """Ask the store, then decide; cancelled when the client disconnects."""
@@ -188,13 +209,26 @@ class Exchange:
             decision = outage.decide(context.gate, context.store, route, need, time())
         else:
             decision = context.gate.resume(route, need, session, time())
+        self._act_late(decision)
+
+    async def _wait_for_keys(self, route: Route, keys: KeyWaiters, fetched: asyncio.Event) -> None:
+        """Wait for the fetch, then decide again; cancelled when the client disconnects."""
+        context, asked = self.context, self.asked or self.head
+        await keys.wait(fetched, self.caller)
+        self._act_late(await authenticate(context.gate, context.store, route, asked, time()))
+
+    def _act_late(self, decision: Allow | Deny) -> None:
         self._lookup = None
         if not self.over:
             self._act_on(decision)
 
-    def _act_on(self, decision: Allow | Deny) -> None:
+    def _act_on(self, decision: Allow | Deny, also: bytes = b"") -> None:
+        """Do what was decided. `also` are header lines of an answer to a subrequest."""
         if isinstance(decision, Deny):
-            self._deny(decision)
+            if isinstance(decision, StaleCookie):
+                self._continue_anonymously()
+            else:
+                self._deny(decision)
             return
         context = self.context
         route = self.route
@@ -218,7 +252,7 @@ class Exchange:
         elif target == "verify":
             self.accounting.status = 200
             close = not self._may_keep()
-            answer = verify.allowed(decision, self.request_id, close=close)
+            answer = verify.allowed(decision, self.request_id, also, close=close)
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return
@@ -231,12 +265,29 @@ class Exchange:
         leg = self._leg = UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
 
+    def _continue_anonymously(self) -> None:
+        """Do without the session of a cookie that has ended; the answer deletes the cookie."""
+        context, route = self.context, self.route
+        anonymous = context.gate.anonymous
+        self.accounting.fault = accounting.STALE_COOKIE
+        if route.target != "upstream":
+            # A subrequest: no other target has a route on which cookies count.
+            self._act_on(anonymous, context.clear_cookie)
+            return
+        if self.head.method == _OPTIONS and not self._spend_hop():
+            return
+        self.allow = anonymous
+        context.metrics.allowed += 1
+        lines = self.head.lines
+        if route.hides_cookie or route.hides_token:
+            lines = context.credentials.visible(self.head, token=not route.hides_token)
+        leg = self._leg = CookieClearingLeg()
+        leg.forward(self, context.upstreams["upstream"], lines, anonymous.identity, route.upgrades)
+
     def _deny(self, deny: Deny) -> None:
         context = self.context
         reason = self.accounting.reason = deny.reason
         context.metrics.denied[reason.label] += 1
-        if reason is Reason.KEY_UNKNOWN and context.on_unknown_key is not None:
-            context.on_unknown_key()
         self._answer_denied(deny)
 
     def _answer_denied(self, deny: Deny) -> None:

@@ -188,8 +188,11 @@ def _opens_websocket(head: RequestHead) -> bool:
     return b"sec-websocket-key" in head.lines.lower()
 
 
-def allowed(allow: Allow, request_id: bytes, *, close: bool) -> bytes:
-    """200 with every identity header, empty ones included, so that no stale value survives."""
+def allowed(allow: Allow, request_id: bytes, also: bytes = b"", *, close: bool) -> bytes:
+    """200 with every identity header, empty ones included, so that no stale value survives.
+
+    `also` are further header lines, each with its CRLF.
+    """
     end = b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n"
     degraded = b"" if allow.degraded else _NOT_DEGRADED
-    return b"".join((_ALLOWED, allow.identity, degraded, _NO_CONTENT, request_id, end))
+    return b"".join((_ALLOWED, allow.identity, degraded, also, _NO_CONTENT, request_id, end))
