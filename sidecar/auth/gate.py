@@ -104,8 +104,8 @@ class Gate:
 
     def decide(self, route: Route, head: RequestHead, now: float) -> Allow | Deny | NeedSession:
         """Decide about a request on this route as far as possible without its session."""
-        if route.public:
-            return self.anonymous
+        if route.special:
+            return self.anonymous if route.public else self._decide_anew(route, head, now)
         need = head.remembered
         if not isinstance(need, CachedCredential) or need.basis is not self._basis:
             need = self._find(head)
@@ -177,16 +177,16 @@ class Gate:
     def _decide_anew(
         self, route: Route, head: RequestHead, now: float
     ) -> Allow | Deny | NeedSession:
-        credentials = parse_credentials(head, self._cookie_name)
-        if isinstance(credentials, Reason):
-            if route.optional and credentials is Reason.NO_CREDENTIALS:
+        sent = parse_credentials(head, self._cookie_name, self._verifier.issuers, route.credentials)
+        if isinstance(sent, Reason):
+            if route.optional and sent is Reason.NO_CREDENTIALS:
                 return self.anonymous
-            return self._denials[credentials]
-        if isinstance(credentials, SessionCookie):
+            return self._denials[sent]
+        if isinstance(sent, SessionCookie):
             if changes_state(head) and not is_same_origin(head):
                 return self._denials[Reason.CROSS_ORIGIN]
-            return self._need_of_cookie(credentials.value)
-        need = self._need_of_token(credentials.token, now)
+            return self._need_of_cookie(sent.value)
+        need = self._need_of_token(sent.token, now)
         if isinstance(need, Reason):
             return self._denials[need]
         if not need.decided:

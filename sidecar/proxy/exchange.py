@@ -11,6 +11,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
@@ -247,7 +248,7 @@ class Exchange:
             asked,
             self.dialect,
             self.downstream.forwarding,
-            self.context.login_url,
+            self._login_url(asked),
             limit=self.context.limits.head.size,
         )
         if status == 302:
@@ -255,6 +256,14 @@ class Exchange:
             self._reply(302, redirect(self.request_id, headers=headers, close=close))
         else:
             self._problem(status, headers)
+
+    def _login_url(self, asked: RequestHead | None) -> bytes:
+        """The sign-in page; empty on a route that takes bearer tokens alone, where it is no way."""
+        routes, url = self.context.routes, self.context.login_url
+        if asked is None or not url:
+            return b""
+        route = routes.match(asked.method, asked.host, asked.path)
+        return b"" if route.credentials is Accepts.BEARER else url
 
     # Forwarding
 

@@ -30,8 +30,9 @@ _SCOPE: Final = kinds.matching(  # RFC 6749 section 3.3
 )
 _WORD: Final = kinds.matching(r"[^\s,]+", "a word without spaces and commas")
 _PROTOCOL: Final = kinds.matching(kinds.TOKEN, "a protocol such as websocket")
+Credentials = Literal["any", "bearer", "cookie"]
 ForwardCredentials = Literal["none", "token", "all"]
-_CREDENTIALS: Final = kinds.choice("none", "token", "all")
+_FORWARDED: Final = kinds.choice("none", "token", "all")
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -135,9 +136,9 @@ def _outage() -> ValueKind:
 
 def _forward_credentials() -> ValueKind:
     def read(raw: object) -> object:
-        return raw if raw == "" else _CREDENTIALS.read(raw)
+        return raw if raw == "" else _FORWARDED.read(raw)
 
-    return ValueKind(_CREDENTIALS.expected, read)
+    return ValueKind(_FORWARDED.expected, read)
 
 
 Words = Annotated[tuple[str, ...], kinds.listed(_WORD, "a list of words")]
@@ -177,6 +178,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     method_override: Annotated[MethodOverride, kinds.choice(*METHOD_OVERRIDES)] = ""
     paths_case: Annotated[PathsCase, kinds.choice("", "sensitive", "insensitive")] = ""
     trailing_slash: Annotated[TrailingSlash, kinds.choice("", "strict", "ignore")] = ""
+    credentials: Annotated[Credentials, kinds.choice("any", "bearer", "cookie")] = "any"
     # Empty: "token", and "none" on a public route
     forward_credentials: Annotated[ForwardCredentials | Literal[""], _forward_credentials()] = ""
 
@@ -195,6 +197,9 @@ def _check(
     needs = next((key for key in ("roles", "scopes", "claims") if getattr(route, key)), None)
     if needs and route.access != "required":
         yield "access", f"expected required, because the route has {needs}; got {route.access}"
+    if route.credentials != "any" and route.access == "public":
+        problem = f"expected any, because a public route looks at none; got {route.credentials}"
+        yield "credentials", problem
     if route.preflight == "pass" and set(route.methods) == {"OPTIONS"}:
         yield (
             "methods",

@@ -70,7 +70,8 @@ class Lasting:
             session_key=SessionKey.SHA256,
             after=UsedToken(pair.grant.refresh_id or "", pair.grant.refresh),
         ).grant
-        self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp, local=True)
+        exp = pair.grant.session.exp
+        self.allow = Allow(b"", "alice", login.sid, b"{}", exp, issuer=ISSUER, local=True)
         self.ended: list[str] = []
 
     def watch(

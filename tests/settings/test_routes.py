@@ -106,6 +106,17 @@ def test_neighbours_of_what_the_sidecar_serves_are_free(path: str) -> None:
     assert found({"path": path}) == []
 
 
+@pytest.mark.parametrize("credentials", ["bearer", "cookie"])
+def test_a_public_route_looks_at_no_credentials(credentials: str) -> None:
+    """Which credentials count means nothing where none is looked at."""
+    ((_, key, problem),) = found({"path": "/x", "access": "public", "credentials": credentials})
+    assert key == "credentials"
+    assert problem == f"expected any, because a public route looks at none; got {credentials}"
+    for access in ("optional", "required"):
+        assert found({"path": "/x", "access": access, "credentials": credentials}) == []
+    assert found({"path": "/x", "access": "public", "credentials": "any"}) == []
+
+
 @pytest.mark.parametrize("access", ["public", "optional"])
 @pytest.mark.parametrize(
     "asked", [{"roles": ("a",)}, {"scopes": ("a",)}, {"claims": {"a": ("b",)}}]

@@ -15,6 +15,7 @@ from sidecar.app.build.certificates import (
 )
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
@@ -138,6 +139,7 @@ def make_rules(settings: Settings) -> list[RouteRule]:
             paths_case=each.paths_case,
             trailing_slash=each.trailing_slash,
             forwards=Forwards(each.forward_credentials) if each.forward_credentials else None,
+            credentials=Accepts(each.credentials),
         )
         for each in settings.route
     ]
