@@ -103,7 +103,7 @@ class Exchange:
                 return
             route, head = self.route, unusual
         if route.target == "verify":
-            dialect = self.dialect = verify.find_dialect(head)
+            dialect = self.dialect = context.verify.find_dialect(head)
             if dialect is None:
                 self._problem(404)
                 return
@@ -142,7 +142,7 @@ class Exchange:
         context, head, route = self.context, self.head, self.route
         if overloaded:
             if route.target == "verify":
-                self.dialect = verify.find_dialect(head)
+                self.dialect = context.verify.find_dialect(head)
             self._deny(context.gate.deny(Reason.OVERLOADED))
             return None
         if not route.method_override:

@@ -21,7 +21,7 @@ Access = Literal["public", "optional", "required"]
 
 DEFAULT_NAME: Final = "default"
 # Paths that the sidecar serves itself, on every host. The rules of the file do not apply to them.
-OWN_PREFIX: Final = "/auth"
+DEFAULT_PREFIX: Final = "/auth"
 OWN_PATHS: Final = frozenset({"/.well-known/jwks.json"})
 
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9-]*")
@@ -34,6 +34,30 @@ Credentials = Literal["any", "bearer", "cookie"]
 ForwardCredentials = Literal["none", "token", "all"]
 _FORWARDED: Final = kinds.choice("none", "token", "all")
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")  # needs no escapes: RFC 3986 section 2.3
+
+
+def own_prefix() -> ValueKind:
+    """The path below which the sidecar's own endpoints are: normalised, and without escapes."""
+
+    def read(raw: object) -> str:
+        if not isinstance(raw, str) or raw[:1] != "/":
+            raise InvalidValue
+        segments = raw[1:].split("/")
+        if {".", ".."} & set(segments) or not all(map(_SEGMENT.fullmatch, segments)):
+            raise InvalidValue
+        for path in OWN_PATHS:
+            if path == raw or path.startswith(raw + "/"):
+                raise InvalidValue(f"expected a path other than those of {path}; got {shown(raw)}")
+        return raw
+
+    return ValueKind(
+        'a path such as /auth or /_sign-in: letters, digits and . _ ~ - between "/", none at the '
+        "end",
+        read,
+    )
 
 
 def _path() -> ValueKind:
@@ -183,12 +207,20 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     forward_credentials: Annotated[ForwardCredentials | Literal[""], _forward_credentials()] = ""
 
 
-def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:
-    """Yield the problems of well-formed rules: position, key, message. None: a malformed rule."""
+def check_routes(
+    routes: Sequence[RouteSettings | None], prefix: str | None
+) -> Iterator[tuple[int, str, str]]:
+    """Yield the problems of well-formed rules: position, key, message. None: a malformed rule.
+
+    `prefix` is that of the sidecar's own paths; None if it is malformed.
+    """
     for position, route in enumerate(routes):
         if route is not None:
             for key, problem in _check(route, routes[:position]):
                 yield position, key, problem
+            if why := _owned(route.path, prefix):
+                problem = f"expected a path that the sidecar does not serve itself{why}"
+                yield position, "path", f"{problem}; got {route.path}"
 
 
 def _check(
@@ -207,8 +239,6 @@ def _check(
         )
     if route.method_override and route.methods and "POST" not in route.methods:
         yield "methods", "expected POST among them, because only a POST can be overridden"
-    if _is_own(route.path):
-        yield "path", f"expected a path that the sidecar does not serve itself; got {route.path}"
     if route.name and any(other and other.name == route.name for other in earlier):
         yield "name", f"expected a unique name; {route.name} is taken"
     for number, other in enumerate(earlier, 1):
@@ -217,8 +247,11 @@ def _check(
             break
 
 
-def _is_own(path: str) -> bool:
-    return path in OWN_PATHS or path == OWN_PREFIX or path.startswith(OWN_PREFIX + "/")
+def _owned(path: str, prefix: str | None) -> str:
+    """Return why the sidecar serves this path itself, or an empty text if it does not."""
+    if prefix is not None and (path == prefix or path.startswith(prefix + "/")):
+        return f", because auth_prefix is {prefix}"
+    return ", on every host" if path in OWN_PATHS else ""
 
 
 def _covers(earlier: RouteSettings, later: RouteSettings) -> bool:
