@@ -60,15 +60,15 @@ def parse_credentials(
     Two credentials are refused if both may be ours. A bearer token beside a session cookie is the
     application's if none of `issuers` can have issued it; then the cookie counts.
     """
-    token: bytes | Reason | None = None
+    value, token = head.authorization or b"", None
     if accepts is not Accepts.COOKIE:
         if head.repeated and b"authorization" in head.repeated:
             return Reason.CREDENTIALS_AMBIGUOUS
-        token = None if head.authorization is None else parse_bearer(head.authorization)
+        token = parse_bearer(value) if value else None
     values = []
     if head.cookie is not None and accepts is not Accepts.BEARER:
         values = find_cookies(head.cookie, cookie_name)
-    if token is not None and len(values) == 1 and _is_foreign(head.authorization, issuers):
+    if token is not None and len(values) == 1 and _is_foreign(token, value, issuers):
         token = None
     if len(values) + (token is not None) > 1:
         return Reason.CREDENTIALS_AMBIGUOUS
@@ -89,16 +89,16 @@ def parse_bearer(value: bytes) -> bytes | Reason | None:
     return Reason.CREDENTIALS_MALFORMED if match is None else match[1]
 
 
-def _is_foreign(value: bytes | None, issuers: Container[str]) -> bool:
-    """Whether no token of these issuers can be in this Authorization header, however it is read.
+def _is_foreign(token: bytes | Reason, value: bytes, issuers: Container[str]) -> bool:
+    """Whether no token of these issuers can be in an Authorization header, however it is read.
 
-    "Bearer null" and "Bearer 1|abc" are usual. A JWT in a malformed header is refused nevertheless.
+    `token` is what `parse_bearer` says about its `value`. "Bearer null" and "Bearer 1|abc" are
+    usual; what has fewer than two dots holds no JWT. Others are refused if they are malformed, and
+    if they are too long to be read.
     """
-    scheme = _SCHEME.match(value or b"")
-    if value is None or scheme is None:
-        return True
-    match = _TOKEN.fullmatch(value, scheme.end())
-    return value.count(b".") < 2 if match is None else not may_be_issued_by(match[1], issuers)
+    if isinstance(token, Reason):
+        return value.count(b".") < 2
+    return not may_be_issued_by(token, issuers)
 
 
 def find_cookies(header: bytes, name: bytes) -> list[bytes]:

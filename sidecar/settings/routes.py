@@ -54,8 +54,8 @@ def own_prefix() -> ValueKind:
         return raw
 
     return ValueKind(
-        'a path such as /auth or /_sign-in: letters, digits and . _ ~ - between "/", none at the '
-        "end",
+        f"a path such as {DEFAULT_PREFIX} or /_sign-in: letters, digits and . _ ~ - between "
+        "slashes, and no slash at the end",
         read,
     )
 

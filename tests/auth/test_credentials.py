@@ -131,6 +131,9 @@ def test_cookies_are_pairs(header: bytes) -> None:
         pytest.param(
             OURS + b"a" * MAX_TOKEN, COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="both-one-too-long"
         ),
+        pytest.param(
+            b"Bearer a.b." + b"c" * MAX_TOKEN, COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="unread"
+        ),
         pytest.param(THEIRS, COOKIE, SessionCookie(b"abc"), id="foreign-and-cookie"),
         pytest.param(b"Bearer abc", COOKIE, SessionCookie(b"abc"), id="opaque-and-cookie"),
         pytest.param(b"Bearer", COOKIE, SessionCookie(b"abc"), id="empty-and-cookie"),

@@ -783,7 +783,7 @@ RULES: Final = (
     Rule(
         "a bearer of another issuer is the application's",
         CREDENTIALS,
-        "if token is not None and len(values) == 1 and _is_foreign(head.authorization, issuers):",
+        "if token is not None and len(values) == 1 and _is_foreign(token, value, issuers):",
         "if False:",
         (
             "credentials/cookie-and-foreign-bearer",
@@ -794,8 +794,8 @@ RULES: Final = (
     Rule(
         "a bearer of an issuer of ours is not the application's",
         CREDENTIALS,
-        "else not may_be_issued_by(match[1], issuers)",
-        "else True",
+        "return not may_be_issued_by(token, issuers)",
+        "return True",
         (
             "credentials/cookie-and-bearer",
             "credentials/cookie-and-forged-bearer",
@@ -805,8 +805,8 @@ RULES: Final = (
     Rule(
         "a malformed header may hold a token of ours",
         CREDENTIALS,
-        'value.count(b".") < 2 if match is None',
-        "True if match is None",
+        'return value.count(b".") < 2',
+        "return True",
         ("credentials/cookie-and-bearer-in-a-list",),
     ),
     Rule(
