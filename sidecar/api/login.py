@@ -192,7 +192,11 @@ async def _log_in_browser(request: web.Request) -> web.Response:
 async def _end_presented(request: web.Request) -> None:
     """End the session of the browser's cookie, which the new login replaces."""
     services = request.app[SERVICES]
-    presented = parse_credentials(request_head(request), services.session_cookie.encode())
+    presented = parse_credentials(
+        request_head(request),
+        services.session_cookie.encode(),
+        services.config.current.verifier.issuers,
+    )
     if isinstance(presented, SessionCookie):
         # The new login must not fail if the old session can be neither ended nor remembered.
         with contextlib.suppress(StoreUnavailable):

@@ -18,7 +18,6 @@ from aiohttp import web
 
 from sidecar.api.callers import denied, require_caller, wait_for_keys
 from sidecar.api.cookies import clear_cache, clear_session_cookie
-from sidecar.api.pages import signed_out
 from sidecar.api.problems import Refusal, request_id
 from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
 from sidecar.api.services import SERVICES
@@ -84,6 +83,7 @@ async def log_out(request: web.Request) -> web.Response:
     for login in logins:
         await _end(request, login)
     if browser:
+        signed_out = request.app[SERVICES].config.current.sign_in.signed_out
         target = redirect_target(request, fields.get("rd", "")) or signed_out()
         response = web.Response(status=303, headers={"Location": target})
     elif logins:
@@ -108,9 +108,9 @@ async def _read_refresh_token(request: web.Request) -> bytes:
 async def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     """The logins whose credentials the request carries. Raises Refusal if none can be used."""
     services = request.app[SERVICES]
-    head = request_head(request)
+    head, issuers = request_head(request), services.config.current.verifier.issuers
     found: list[_Login | Reason] = []
-    credentials = parse_credentials(head, services.session_cookie.encode())
+    credentials = parse_credentials(head, services.session_cookie.encode(), issuers)
     if isinstance(credentials, Bearer):
         found.append(await _login_of_bearer(request, credentials.token))
     elif isinstance(credentials, SessionCookie):

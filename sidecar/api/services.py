@@ -83,6 +83,7 @@ class Services:
     guesses: GuessDefence
     slow_lane: SlowLane
     metrics: Metrics
+    auth_prefix: str  # of the addresses of the control plane, such as "/auth"
     session_cookie: str
     session_key: SessionKey
     longest: float

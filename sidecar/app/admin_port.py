@@ -108,6 +108,7 @@ class AdminPort:
             log=logging.getLogger("sidecar.admin"),
             fields=FieldLines(HeaderKinds.of_requests(())),
             paths=build.make_paths(settings),
+            verify=build.make_verify_endpoint(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
         )
 

@@ -19,7 +19,7 @@ from sidecar.auth.claims import (
     roles_of,
     scopes_of,
 )
-from sidecar.auth.credentials import SessionCookie, parse_credentials
+from sidecar.auth.credentials import Accepts, SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denials import Denials
 from sidecar.auth.denylist import revocable_token
@@ -96,8 +96,8 @@ class Gate:
 
     def decide(self, route: Route, head: RequestHead, now: float) -> Allow | Deny | NeedSession:
         """Decide about a request on this route as far as possible without its session."""
-        if route.public:
-            return self.anonymous
+        if route.special:
+            return self.anonymous if route.public else self._decide_anew(route, head, now)
         need = head.remembered
         if not isinstance(need, CachedCredential) or need.basis is not self._basis:
             need = self._find(head)
@@ -169,20 +169,22 @@ class Gate:
     def _decide_anew(
         self, route: Route, head: RequestHead, now: float
     ) -> Allow | Deny | NeedSession:
-        credentials = parse_credentials(head, self._cookie_name)
-        if isinstance(credentials, Reason):
-            if route.optional and credentials is Reason.NO_CREDENTIALS:
+        sent = parse_credentials(head, self._cookie_name, self._verifier.issuers, route.credentials)
+        if isinstance(sent, Reason):
+            if route.optional and sent is Reason.NO_CREDENTIALS:
                 return self.anonymous
-            if route.optional and head.authorization is None:
-                return self._denials.stale_cookie(credentials)
-            return self._denials[credentials]
-        if isinstance(credentials, SessionCookie):
+            if route.optional and (
+                head.authorization is None or route.credentials is Accepts.COOKIE
+            ):
+                return self._denials.stale_cookie(sent)
+            return self._denials[sent]
+        if isinstance(sent, SessionCookie):
             if changes_state(head) and not is_same_origin(head):
                 return self._denials[Reason.CROSS_ORIGIN]
-            return self._need_of_cookie(credentials.value)
-        need = self._need_of_token(credentials.token, now)
+            return self._need_of_cookie(sent.value)
+        need = self._need_of_token(sent.token, now)
         if need is Reason.KEY_UNKNOWN:
-            return self._denials.unknown_key(claimed_issuer(credentials.token))
+            return self._denials.unknown_key(claimed_issuer(sent.token))
         if isinstance(need, Reason):
             return self._denials[need]
         if not need.decided:

@@ -11,6 +11,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.routes import Access, Route, RouteRule, RouteTable
 from sidecar.errors import ConfigWarning
 
@@ -87,6 +88,8 @@ def _first_looser(
 def _as_strict(found: Route, route: Route) -> bool:
     """Whether everyone who may use `found` may use `route`."""
     if _STRICTNESS[found.access] < _STRICTNESS[route.access]:
+        return False
+    if route.credentials not in {Accepts.ANY, found.credentials}:
         return False
     has, needs = found.requirement, route.requirement
     claims = dict(has.claims)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.route_names import route_names
 from sidecar.auth.route_shapes import Shape, make_shape
 from sidecar.errors import ConfigError, Problem
@@ -78,6 +79,7 @@ class RouteRule:
     paths_case: Literal["", "sensitive", "insensitive"] = ""  # empty: sensitive, perhaps unawares
     trailing_slash: Literal["", "strict", "ignore"] = ""  # of an exact path; empty as above
     forwards: Forwards | None = None  # None: tokens, and nothing on a public route
+    credentials: Accepts = Accepts.ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,10 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A compiled rule. Its last three flags are precomputed, because the gate reads them often."""
+    """A compiled rule. Its last flags are precomputed, because the gate reads them often.
+
+    `special` routes are those that the gate cannot decide by what it remembers of a head.
+    """
 
     name: str
     access: Access = Access.REQUIRED
@@ -108,12 +113,16 @@ class Route:
     unasked: bool = False  # this is the route of such preflights
     hides_cookie: bool = True  # from the application
     hides_token: bool = False
+    credentials: Accepts = Accepts.ANY
+    special: bool = field(init=False)
     public: bool = field(init=False)
     optional: bool = field(init=False)
     restricted: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "public", self.access is Access.PUBLIC)
+        special = self.public or self.credentials is not Accepts.ANY
+        object.__setattr__(self, "special", special)
         object.__setattr__(self, "optional", self.access is Access.OPTIONAL)
         object.__setattr__(self, "restricted", bool(self.requirement))
 
@@ -291,6 +300,7 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         method_override=rule.method_override.lower().encode(),
         hides_cookie=forwards is not Forwards.ALL,
         hides_token=forwards is Forwards.NONE,
+        credentials=rule.credentials,
     )
 
 

@@ -23,7 +23,7 @@ from sidecar.auth.strict_json import parse_object, parse_trusted
 from sidecar.auth.token_kind import LOGOUT_TYPE, find_other_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from sidecar.auth.keys import Key
 
@@ -158,6 +158,11 @@ class Verifier:
 
     def __repr__(self) -> str:
         return f"<Verifier {list(self._access)} {self._access_keys!r}>"
+
+    @property
+    def issuers(self) -> Collection[str]:
+        """The issuers of access tokens that count; "" stands for tokens without `iss`."""
+        return self._access.keys()
 
     def verify_access(self, token: bytes, now: float) -> Verified | Reason:
         """Verify an access token: return its contents, or the reason for refusing it."""

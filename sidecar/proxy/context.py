@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.session_watch import SessionWatcher
     from sidecar.proxy.upstream_pool import UpstreamPool
+    from sidecar.proxy.verify import VerifyEndpoint
     from sidecar.sessions.store import SessionStore
     from sidecar.tasks import Tasks
     from sidecar.telemetry.access_log import AccessLog
@@ -108,6 +109,7 @@ class DataPlaneContext:
     log: logging.Logger
     fields: FieldLines  # of requests
     paths: TargetParser
+    verify: VerifyEndpoint
     request_ids: Iterator[bytes]
     credentials: CredentialFilter = field(
         default_factory=lambda: CredentialFilter(b"__Host-session")

@@ -11,6 +11,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
@@ -102,7 +103,7 @@ class Exchange:
                 return
             route, head = self.route, unusual
         if route.target == "verify":
-            dialect = self.dialect = verify.find_dialect(head)
+            dialect = self.dialect = context.verify.find_dialect(head)
             if dialect is None:
                 self._problem(404)
                 return
@@ -143,7 +144,7 @@ class Exchange:
         context, head, route = self.context, self.head, self.route
         if overloaded:
             if route.target == "verify":
-                self.dialect = verify.find_dialect(head)
+                self.dialect = context.verify.find_dialect(head)
             self._deny(context.gate.deny(Reason.OVERLOADED))
             return None
         if not route.method_override:
@@ -297,7 +298,7 @@ class Exchange:
             asked,
             self.dialect,
             self.downstream.forwarding,
-            self.context.login_url,
+            self._login_url(asked),
             limit=self.context.limits.head.size,
         )
         if status == 302:
@@ -305,6 +306,14 @@ class Exchange:
             self._reply(302, redirect(self.request_id, headers=headers, close=close))
         else:
             self._problem(status, headers)
+
+    def _login_url(self, asked: RequestHead | None) -> bytes:
+        """The sign-in page; empty on a route that takes bearer tokens alone, where it is no way."""
+        routes, url = self.context.routes, self.context.login_url
+        if asked is None or not url:
+            return b""
+        route = routes.match(asked.method, asked.host, asked.path)
+        return b"" if route.credentials is Accepts.BEARER else url
 
     # Forwarding
 

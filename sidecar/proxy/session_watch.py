@@ -43,7 +43,7 @@ class WatchedStream:
 
     __slots__ = (
         *("again", "checking", "deny", "end", "expires", "head", "listed", "registry", "route"),
-        *("sid", "token"),
+        *("sid", "token", "who"),
     )
 
     def __init__(
@@ -59,6 +59,7 @@ class WatchedStream:
         self.head = head
         self.end = end
         self.sid = allow.session_id if allow.local else ""  # of the login here
+        self.who = (allow.issuer, allow.subject, allow.session_id)
         self.expires = allow.expires or 0.0
         self.token = ""  # the id of its session's current token
         self.listed = False  # in the heap of expiry times
@@ -248,8 +249,12 @@ class SessionWatcher:
         now = self._clock()
         decision = await authenticate(self._gate, self._store, watched.route, watched.head, now)
         if isinstance(decision, Allow):
-            expires = FOREVER if decision.expires is None else decision.expires
-            return self._prolong(watched, watched.token, expires)
+            if decision.expires is None:
+                return self._prolong(watched, watched.token, FOREVER)
+            # The request may have two credentials, and a reload may change which of them counts.
+            if (decision.issuer, decision.subject, decision.session_id) != watched.who:
+                return False
+            return self._prolong(watched, watched.token, decision.expires)
         watched.deny = decision
         waits = watched.expires > now
         if decision.reason is Reason.STORE_UNAVAILABLE:

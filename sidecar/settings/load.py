@@ -12,6 +12,7 @@ from sidecar.settings import sources
 from sidecar.settings.checks import check
 from sidecar.settings.model import NO_SECRET, TABLES, Settings, kinds_of
 from sidecar.settings.reader import Reader
+from sidecar.settings.routes import DEFAULT_PREFIX
 from sidecar.settings.secret_files import read_secret_files
 from sidecar.settings.tables import read_identity, read_issuers, read_routes
 
@@ -67,7 +68,8 @@ def load(
     sources.check_variables(reader, env, kinds)
     values: dict[str, Any] = reader.table(kinds, given)
     given = read_secret_files(reader, kinds, given, values)
-    values |= _tables(reader, keys, path)
+    own = values.get("auth_prefix", None if "auth_prefix" in given else DEFAULT_PREFIX)
+    values |= _tables(reader, keys, path, own)
     unread = {name for name in given if name not in values}
     settings = Settings(**{"jwt_secret": NO_SECRET, "refresh_secret": NO_SECRET} | values)
     if readable:  # otherwise, a setting that seems to be missing may be in the file
@@ -84,13 +86,15 @@ def _place(name: str, given: Mapping[str, RawValue], path: str) -> str:
     return f"{path}: {name}" if name in TABLES else name
 
 
-def _tables(reader: Reader, keys: Mapping[str, object], path: str) -> dict[str, object]:
+def _tables(
+    reader: Reader, keys: Mapping[str, object], path: str, prefix: str | None
+) -> dict[str, object]:
     folder = Path(path).parent
     tables: dict[str, object] = {}
     if "identity" in keys:
         tables["identity"] = read_identity(reader, keys["identity"], path)
     if "route" in keys:
-        tables["route"] = read_routes(reader, keys["route"], path, folder)
+        tables["route"] = read_routes(reader, keys["route"], (path, folder), prefix)
     if "issuer" in keys:
         tables["issuer"] = read_issuers(reader, keys["issuer"], path, folder)
     return tables

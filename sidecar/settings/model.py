@@ -15,7 +15,13 @@ from sidecar.secret import Secret
 from sidecar.settings import kinds, net
 from sidecar.settings.kinds import ValueKind
 from sidecar.settings.net import Address, Network, Upstream
-from sidecar.settings.routes import OUTAGE, RouteSettings, SessionOutage
+from sidecar.settings.routes import (
+    DEFAULT_PREFIX,
+    OUTAGE,
+    RouteSettings,
+    SessionOutage,
+    own_prefix,
+)
 
 # The least length of a secret in bytes: that of the algorithm's hash (RFC 7518 section 3.2).
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
@@ -152,6 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Login
     users_file: File = ""
     login_url: Annotated[str, net.web_url()] = ""
+    auth_prefix: Annotated[str, own_prefix()] = DEFAULT_PREFIX
     session_cookie: Annotated[str, kinds.matching(kinds.TOKEN, "a cookie's name")] = (
         "__Host-session"
     )

@@ -57,10 +57,16 @@ _RESERVED: Final = frozenset(
 )
 
 
-def read_routes(reader: Reader, raw: object, path: str, folder: Path) -> tuple[RouteSettings, ...]:
-    """Read every rule of the file, and check it by itself and against the earlier rules."""
+def read_routes(
+    reader: Reader, raw: object, place: tuple[str, Path], prefix: str | None
+) -> tuple[RouteSettings, ...]:
+    """Read every rule of the file, and check it by itself and against the earlier rules.
+
+    `place` is the file and its folder; `prefix` is explained in `check_routes`.
+    """
+    path, folder = place
     routes = _rows(reader, raw, RouteSettings, (f"{path}: route", folder))
-    for position, key, problem in check_routes(routes):
+    for position, key, problem in check_routes(routes, prefix):
         reader.report(f"{path}: route[{position + 1}].{key}", problem)
     return tuple(route for route in routes if route is not None)
 

@@ -17,7 +17,7 @@ DETAILS: Final = {
     400: "The request is malformed.",
     401: "Valid credentials are required.",
     403: "The credentials do not allow this.",
-    404: "After /auth/verify/ comes nginx, traefik, caddy, envoy or haproxy.",
+    404: "After /verify/ comes nginx, traefik, caddy, envoy or haproxy.",
     405: "This method is not served here.",
     408: "The request did not arrive in time.",
     413: "The request is too large.",

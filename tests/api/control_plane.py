@@ -210,6 +210,7 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
         guesses=GuessDefence(clock=clock),
         slow_lane=SlowLane(),
         metrics=Metrics(),
+        auth_prefix="/auth",
         session_cookie="__Host-session",
         session_key=SessionKey.SHA256,
         longest=7 * 86400.0,

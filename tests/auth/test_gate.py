@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from sidecar.auth.asymmetric import pem_key
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import Identity, IdentityHeaders
@@ -293,6 +294,129 @@ def test_credentials(
     assert why(decision) is reason
     assert reason is not None or (isinstance(decision, Allow) and decision.subject == "alice")
     assert why(decided(on, route, head, live)) is reason
+
+
+FOREIGN_BEARER = b"Bearer " + token({"iss": "https://app.test"})
+AMBIGUOUS, MALFORMED = Reason.CREDENTIALS_AMBIGUOUS, Reason.CREDENTIALS_MALFORMED
+CROSS, NONE, UNKNOWN = Reason.CROSS_ORIGIN, Reason.NO_CREDENTIALS, Reason.ISSUER_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("authorization", "cookie", "fields", "reasons"),
+    [
+        pytest.param(None, None, {}, (NONE, NONE, NONE), id="nothing"),
+        pytest.param(b"Basic YTpi", None, {}, (NONE, NONE, NONE), id="basic"),
+        pytest.param(BEARER, None, {}, (None, None, NONE), id="bearer"),
+        pytest.param(None, COOKIE, {}, (None, NONE, None), id="cookie"),
+        pytest.param(b"Basic YTpi", COOKIE, {}, (None, NONE, None), id="basic-and-cookie"),
+        pytest.param(BEARER, COOKIE, {}, (AMBIGUOUS, None, None), id="both"),
+        pytest.param(
+            b"Bearer " + token({"exp": 1}),
+            COOKIE,
+            {},
+            (AMBIGUOUS, Reason.EXPIRED, None),
+            id="expired-and-cookie",
+        ),
+        pytest.param(
+            b"Bearer " + token(key=REFRESH_SECRET),
+            COOKIE,
+            {},
+            (AMBIGUOUS, Reason.SIGNATURE, None),
+            id="forged-and-cookie",
+        ),
+        pytest.param(
+            FREE_BEARER, COOKIE, {}, (AMBIGUOUS, None, None), id="of-another-known-issuer"
+        ),
+        pytest.param(FOREIGN_BEARER, None, {}, (UNKNOWN, UNKNOWN, NONE), id="foreign"),
+        pytest.param(FOREIGN_BEARER, COOKIE, {}, (None, UNKNOWN, None), id="foreign-and-cookie"),
+        pytest.param(
+            b"Bearer null", COOKIE, {}, (None, Reason.TOKEN_MALFORMED, None), id="null-and-cookie"
+        ),
+        pytest.param(b"Bearer", COOKIE, {}, (None, MALFORMED, None), id="empty-and-cookie"),
+        pytest.param(
+            FOREIGN_BEARER,
+            COOKIE,
+            {"method": b"POST"},
+            (CROSS, UNKNOWN, CROSS),
+            id="foreign-and-cookie-post",
+        ),
+        pytest.param(
+            FOREIGN_BEARER,
+            COOKIE,
+            {"method": b"POST", **SAME},
+            (None, UNKNOWN, None),
+            id="foreign-and-cookie-post-same-origin",
+        ),
+        pytest.param(
+            b"Bearer null",
+            COOKIE,
+            {"upgrade": b"websocket", "fetch_site": b"cross-site"},
+            (CROSS, Reason.TOKEN_MALFORMED, CROSS),
+            id="null-and-cookie-socket",
+        ),
+        pytest.param(
+            BEARER,
+            COOKIE,
+            {"method": b"POST", "fetch_site": b"cross-site"},
+            (AMBIGUOUS, None, CROSS),
+            id="both-post",
+        ),
+        pytest.param(
+            b"Basic YTpi",
+            COOKIE,
+            {"repeated": frozenset((b"authorization",))},
+            (AMBIGUOUS, AMBIGUOUS, None),
+            id="repeated-and-cookie",
+        ),
+        pytest.param(
+            BEARER, COOKIE + b"; " + COOKIE, {}, (AMBIGUOUS, None, AMBIGUOUS), id="two-cookies"
+        ),
+    ],
+)
+@pytest.mark.parametrize("access", [Access.REQUIRED, Access.OPTIONAL])
+def test_which_credentials_count(
+    authorization: bytes | None,
+    cookie: bytes | None,
+    fields: dict[str, Any],
+    reasons: tuple[Reason | None, ...],
+    access: Access,
+) -> None:
+    """The reasons on a route where any credential counts, only a bearer, and only a cookie.
+
+    They are the same whatever was decided before about the same head on another route.
+    """
+    on = gate()
+    head = request(authorization, cookie, **fields)
+    by_bearer = session(b"" if authorization is None else authorization[7:])
+    for _ in range(2):
+        for accepts, reason in zip(Accepts, reasons, strict=True):
+            route = Route(accepts, access, credentials=accepts)
+            need = on.decide(route, head, NOW)
+            decision: Allow | Deny
+            if isinstance(need, NeedSession):
+                live = session(VALUE) if need.verified is None else by_bearer
+                decision = on.resume(route, need, live, NOW)
+            else:
+                decision = need
+            if reason is NONE and access is Access.OPTIONAL:
+                assert decision is on.anonymous
+            else:
+                assert why(decision) is reason, accepts
+
+
+@pytest.mark.parametrize("accepts", Accepts)
+@pytest.mark.parametrize("authorization", [FOREIGN_BEARER, b"Bearer null"])
+@pytest.mark.parametrize("route", [REQUIRED, OPTIONAL], ids=["required", "optional"])
+def test_a_foreign_bearer_opens_nothing(
+    accepts: Accepts, authorization: bytes, route: Route
+) -> None:
+    """Beside a cookie without a session, the application's bearer token changes no decision."""
+    on_route = Route("x", route.access, credentials=accepts)
+    beside = decided(gate(), on_route, request(authorization, COOKIE), None)
+    bearer = authorization if accepts is Accepts.BEARER else None
+    alone = request(bearer, None if accepts is Accepts.BEARER else COOKIE)
+    assert why(beside) is why(decided(gate(), on_route, alone, None))
+    assert isinstance(beside, Deny) or route is OPTIONAL
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.routes import (
     Access,
     Forwards,
@@ -129,8 +130,11 @@ def test_compiled_route() -> None:
 @pytest.mark.parametrize(
     ("rule", "flags"),
     [
-        pytest.param({"access": Access.PUBLIC}, "public", id="public"),
-        pytest.param({"access": "public"}, "public", id="public-as-text"),
+        pytest.param({"access": Access.PUBLIC}, "special public", id="public"),
+        pytest.param({"access": "public"}, "special public", id="public-as-text"),
+        pytest.param({"credentials": Accepts.BEARER}, "special", id="bearer"),
+        pytest.param({"credentials": Accepts.COOKIE}, "special", id="cookie"),
+        pytest.param({"credentials": Accepts.ANY}, "", id="any"),
         pytest.param({"access": Access.OPTIONAL}, "optional", id="optional"),
         pytest.param({"access": "required"}, "", id="required"),
         pytest.param({"roles": ["a"]}, "restricted", id="roles"),
@@ -139,9 +143,9 @@ def test_compiled_route() -> None:
     ],
 )
 def test_flags(rule: dict[str, Any], flags: str) -> None:
-    """The flags that the gate reads follow from access and requirement."""
+    """The flags that the gate reads follow from access, credentials and requirement."""
     route = RouteTable((RouteRule(path="/x", **rule),)).routes[0]
-    names = ("public", "optional", "restricted")
+    names = ("special", "public", "optional", "restricted")
     assert [name for name in names if getattr(route, name)] == flags.split()
 
 

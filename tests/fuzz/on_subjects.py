@@ -30,6 +30,7 @@ ROUTES: Final = RouteTable(
         RouteRule(path="/write", name="write", methods=["POST"]),
     )
 )
+ENDPOINT: Final = verify.VerifyEndpoint("/auth/verify")
 TRUSTED: Final = Forwarding("192.0.2.1", "http", trusted=True)
 STRANGER: Final = Forwarding("192.0.2.2", "http", trusted=False)
 _LIMIT: Final = 1 << 20  # far above any head here
@@ -46,7 +47,7 @@ def check(data: bytes) -> None:
         assert head is same
         return
     assert content(head) == content(same), "the head of a subrequest was normalised"
-    dialect = verify.find_dialect(head)
+    dialect = ENDPOINT.find_dialect(head)
     if dialect is None:
         return
     before = content(head)

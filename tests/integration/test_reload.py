@@ -249,6 +249,31 @@ async def test_a_stream_that_may_not_go_on(
             assert await client.ended() == "reset"
 
 
+@pytest.mark.parametrize(
+    ("counts", "ends"),
+    [
+        pytest.param("any", True, id="both"),
+        pytest.param("bearer", True, id="another-user"),
+        pytest.param("cookie", False, id="the-same"),
+    ],
+)
+async def test_a_stream_whose_credential_counts_no_more(
+    tmp_path: Path, counts: str, *, ends: bool
+) -> None:
+    """A stream of one credential does not continue by the other one of its request."""
+    async with changing(tmp_path, routes=[rule("/*", credentials="cookie")]) as one:
+        one.upstream.scripts = [[EVENTS, WATCH]]
+        cookie, token = await one.proxy.cookie("alice"), (await one.proxy.login("admin")).access
+        async with one.proxy.client() as client:
+            await client.send(build("GET", "/", f"Cookie: {cookie}", token=token))
+            await client.until(b"data: 1")
+            await one.change(routes=[rule("/*", credentials=counts, name="other")])
+            if not ends:
+                lines = (f"Cookie: {cookie}", "Origin: http://sidecar.test")
+                await one.proxy.ask(build("POST", "/auth/logout", *lines, body=b""))
+            assert await client.ended() == "reset"
+
+
 async def test_a_stream_that_began_too_late(tmp_path: Path) -> None:
     """A request allowed by the old rules and answered after the reload must meet the new ones."""
     async with changing(tmp_path, routes=[rule("/*")]) as one, one.proxy.client() as client:

@@ -80,7 +80,8 @@ class Lasting:
             ).grant
             for grace in (0.0, GRACE)
         )
-        self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp, local=True)
+        exp = pair.grant.session.exp
+        self.allow = Allow(b"", "alice", login.sid, b"{}", exp, issuer=ISSUER, local=True)
         self.ended: list[str] = []
 
     def watch(

@@ -128,11 +128,11 @@ async def test_a_body() -> None:
     head = f"POST /x HTTP/1.1\r\nHost: h\r\n{BEARER}Content-Length: 6\r\n\r\n"
     await held.feed(head + "abc")
     assert not held.wire.is_reading()
-    assert (held.sent(), held.plane.context.staged.used) == (b"", 3)
+    assert (held.sent(), held.plane.context.staged.total) == (b"", 3)
     await held.fetch()
     await held.feed("def")
     assert held.sent().endswith(b"abcdef")
-    assert held.plane.context.staged.used == 0
+    assert held.plane.context.staged.total == 0
 
 
 async def test_a_subrequest() -> None:
@@ -170,7 +170,7 @@ async def test_the_client_leaves() -> None:
     held.wire.lose(None)
     await rest()
     context = held.plane.context
-    assert (held.tasks, held.places.used, context.staged.used) == (0, 0, 0)
+    assert (held.tasks, held.places.used, context.staged.total) == (0, 0, 0)
     assert context.metrics.in_flight == 0
     await held.fetch()
     assert held.sent() == b""

@@ -94,6 +94,54 @@ def test_a_prefix_that_is_a_pattern(prefix: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        pytest.param("", id="empty"),  # in the file; an empty variable is not set
+        pytest.param("/", id="root"),
+        pytest.param("auth", id="no-slash"),
+        pytest.param("/auth/", id="slash-at-the-end"),
+        pytest.param("//auth", id="empty-segment"),
+        pytest.param("/a//b", id="empty-segment-inside"),
+        pytest.param("/a/../b", id="dots"),
+        pytest.param("/.", id="dot"),
+        pytest.param("/%61uth", id="escape"),
+        pytest.param("/a;b", id="parameter"),
+        pytest.param("/a?b", id="query"),
+        pytest.param("/a#b", id="fragment"),
+        pytest.param("/auth/*", id="pattern"),
+        pytest.param("/{auth}", id="braces"),
+        pytest.param("/a b", id="space"),
+        pytest.param("/ä", id="not-ascii"),
+        pytest.param("https://x/auth", id="url"),
+    ],
+)
+def test_a_prefix_that_two_servers_could_read_differently(prefix: str, tmp_path: Path) -> None:
+    """The prefix is a normalised path without escapes; nothing else is reported because of it."""
+    file = write(tmp_path, f"auth_prefix = '{prefix}'\n[[route]]\npath = '/auth/x'\n")
+    [problem] = problems(env=SECRETS, file=file)
+    assert problem.startswith(
+        "sidecar.toml: auth_prefix: expected a path such as /auth or /_sign-i"
+    )
+    assert problem.endswith(f'; got "{prefix}"')
+
+
+@pytest.mark.parametrize("prefix", ["/.well-known", "/.well-known/jwks.json"])
+def test_a_prefix_of_the_public_keys(prefix: str) -> None:
+    """The prefix must not cover the path of the public keys, which does not move."""
+    [problem] = problems(env=SECRETS | {"AUTH_PREFIX": prefix})
+    assert problem == (
+        "environment AUTH_PREFIX: expected a path other than those of /.well-known/jwks.json; "
+        f'got "{prefix}"'
+    )
+
+
+@pytest.mark.parametrize("prefix", ["/auth", "/_sign-in", "/a/b-c/D.e~1", "/.well-known/auth"])
+def test_a_good_prefix(prefix: str) -> None:
+    """Any number of segments of unreserved characters is accepted."""
+    assert settings_from(env=SECRETS | {"AUTH_PREFIX": prefix}).auth_prefix == prefix
+
+
 def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
     """The first source that has a setting wins, and is reported as its origin."""
     file = write(

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,9 @@ AFTER: Final = b"GET /after HTTP/1.1\r\nHost: x\r\n\r\n"
 ROUTES: Final = (
     {"path": "/private/*", "access": "required"},
     {"path": "/maybe/*", "access": "optional"},
+    {"path": "/by-bearer/*", "credentials": "bearer"},
+    {"path": "/by-cookie/*", "credentials": "cookie"},
+    {"path": "/maybe-by-cookie/*", "access": "optional", "credentials": "cookie"},
     {"path": "/shared/*", "methods": ["PUT"]},
     {"path": "/shared/*", "preflight": "pass"},
     {"path": "/*", "access": "public"},
@@ -134,7 +138,7 @@ class Stage:
         after = [] if vector.ends or vector.switches else [b"/after"]
         if vector.forwarded is not None:
             assert len(targets) == 1 + len(after), targets
-            _check_forwarded(self._whole[0], vector.forwarded)
+            _check_forwarded(self._whole[0], vector.forwarded, self._words)
             assert targets[1:] == after
             return
         assert targets == after, "a refused request reached the upstream"
@@ -214,10 +218,10 @@ class Stage:
         return not answer.closes
 
 
-def _check_forwarded(seen: Received, wanted: Forwarded) -> None:
+def _check_forwarded(seen: Received, wanted: Forwarded, words: dict[str, str]) -> None:
     assert seen.line == octets(wanted.line)
     for line in wanted.has:
-        _has_line(seen.head, line)
+        _has_line(seen.head, octets(line, words).decode("latin-1"))
     _lacks(seen.fields, wanted.lacks)
     assert seen.body == octets(wanted.body)
     assert seen.trailers == octets(wanted.trailers)
@@ -278,6 +282,8 @@ async def stage(patience: float = PATIENCE) -> AsyncIterator[Stage]:
             "cookie": await stranger.cookie(),
             "forged": mint(secret="x" * 32),
             "unsigned": mint(algorithm="none"),
+            "foreign": mint(iss="https://app.example"),
+            "expired": mint(exp=int(time.time()) - 60),
             "unknown": mint(),
             "headless": tokens.access.rpartition(".")[0] + ".",
         }

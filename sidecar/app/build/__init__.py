@@ -12,6 +12,7 @@ from sidecar.app.build.components import (
     make_head_limits,
     make_paths,
     make_upstream_pool_limits,
+    make_verify_endpoint,
 )
 from sidecar.app.build.live import make_data_plane_config, make_limits, make_live_config
 from sidecar.app.build.stores import (
@@ -51,6 +52,7 @@ __all__ = [
     "make_upstream_pool_limits",
     "make_value_mac",
     "make_verifier",
+    "make_verify_endpoint",
     "read_foreign_keys",
     "refresh_secrets",
 ]

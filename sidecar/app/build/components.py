@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sidecar.api.users import Users, load_users
 from sidecar.app.build.certificates import (
@@ -15,12 +15,14 @@ from sidecar.app.build.certificates import (
 )
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
 from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.connectors import Connector, TcpConnector, UnixConnector
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits
+from sidecar.proxy.verify import VerifyEndpoint
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.target import NormalisingTargetParser, TargetParser
 
@@ -33,14 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The paths that the sidecar answers itself. These rules come before every configured one.
-OWN_ROUTES = (
-    RouteRule(path="/auth/verify/*", name="verify", access=Access.PUBLIC, target="verify"),
-    RouteRule(path="/auth/*", name="auth", access=Access.PUBLIC, target="api", upgrades=()),
-    RouteRule(
-        path="/.well-known/jwks.json", name="jwks", access=Access.PUBLIC, target="api", upgrades=()
-    ),
-)
+_VERIFY: Final = "verify"  # where other proxies ask, below the prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +109,25 @@ def _make_users(settings: Settings) -> Users:
 
 def make_routes(settings: Settings) -> RouteTable:
     """The sidecar's own routes, then those of the file."""
-    rules = make_rules(settings)
-    return RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
+    rules = (*_own_rules(settings), *make_rules(settings))
+    return RouteTable(rules, outage=Outage(settings.session_outage))
+
+
+def _own_rules(settings: Settings) -> list[RouteRule]:
+    """The rules of the paths that the sidecar answers itself. They come before every other one."""
+    public, prefix = Access.PUBLIC, settings.auth_prefix
+    return [
+        RouteRule(path=f"{prefix}/{_VERIFY}/*", name="verify", access=public, target="verify"),
+        RouteRule(path=f"{prefix}/*", name="auth", access=public, target="api", upgrades=()),
+        RouteRule(
+            path="/.well-known/jwks.json", name="jwks", access=public, target="api", upgrades=()
+        ),
+    ]
+
+
+def make_verify_endpoint(settings: Settings) -> VerifyEndpoint:
+    """The paths at which other proxies ask."""
+    return VerifyEndpoint(f"{settings.auth_prefix}/{_VERIFY}")
 
 
 def make_rules(settings: Settings) -> list[RouteRule]:
@@ -138,6 +150,7 @@ def make_rules(settings: Settings) -> list[RouteRule]:
             paths_case=each.paths_case,
             trailing_slash=each.trailing_slash,
             forwards=Forwards(each.forward_credentials) if each.forward_credentials else None,
+            credentials=Accepts(each.credentials),
         )
         for each in settings.route
     ]
@@ -176,7 +189,7 @@ def make_paths(settings: Settings) -> TargetParser:
     if settings.paths_ambiguous == "reject":
         return TargetParser()
     return NormalisingTargetParser(
-        tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES)
+        tuple(rule.path.removesuffix("/*").encode() for rule in _own_rules(settings))
     )
 
 
