@@ -644,6 +644,45 @@ async def test_events_arrive_at_once(site: Site) -> None:
         await client.until(b"data: 2\n\n")
 
 
+@pytest.mark.needs(*(front.program for front in FRONTS))
+async def test_a_slow_application() -> None:
+    """An application that needs 20 s for an answer, or between two events, is waited for.
+
+    All proxies are tested at once, because each takes that long. soak.py does the same for 70 s.
+    """
+
+    async def pause(*_: Any) -> None:
+        await asyncio.sleep(20.0)
+
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    events = (head + b"9\r\ndata: 1\n\n\r\n", pause, b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+
+    async def wait(port: int, token: str, target: str) -> bytes:
+        async with connect(port) as client:
+            client.patience = 30.0
+            answer = await client.ask(build("GET", target, token=token))
+            return b"%d %b" % (answer.status, answer.body)
+
+    application = ScriptedUpstream(lambda got: events if got.target == b"/events" else (pause, OK))
+    async with (
+        application,
+        stack(application.url, trusted_proxies=["127.0.0.1/32"]) as sidecar,
+    ):
+        token = (await sidecar.login()).access
+        with contextlib.ExitStack() as stopped:
+            waiting = {
+                (front.name, target): wait(port, token, target)
+                for front in FRONTS
+                for port in [stopped.enter_context(front.start(sidecar.port, application.port))]
+                for target in ("/slow", "/events")
+            }
+            answers = await asyncio.gather(*waiting.values())
+        expected = {"/slow": b"200 ok", "/events": b"200 data: 1\n\ndata: 2\n\n"}
+        got = dict(zip(waiting, answers, strict=True))
+        assert got == {(name, target): expected[target] for name, target in waiting}
+
+
 @every_front
 async def test_errors_of_the_application_are_its_own(site: Site) -> None:
     """The application's own 401, 403 and 500 reach the client unchanged."""
