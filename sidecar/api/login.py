@@ -34,6 +34,7 @@ from sidecar.api.problems import (
 from sidecar.api.requests import (
     FORM,
     client_of,
+    from_own_page,
     keeps_secure_cookies,
     read_form,
     read_json,
@@ -43,7 +44,6 @@ from sidecar.api.requests import (
 from sidecar.api.services import SERVICES
 from sidecar.api.session_limit import keep_limit
 from sidecar.auth.credentials import SessionCookie, parse_credentials
-from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
 
@@ -161,7 +161,7 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     fields = await read_form(request)
     if "username" not in fields or "password" not in fields:
         raise Refusal(400, _EXPECTED_FORM)
-    if not is_same_origin(request_head(request)):  # another site's form must not log anyone in
+    if not from_own_page(request):  # another site's form must not log anyone in
         raise Refusal(403, "The sign-in form was sent from another site.")
     target = redirect_target(request, fields.get("rd", ""))
     name = fields["username"]

@@ -20,7 +20,15 @@ from sidecar.api.callers import denied, require_caller
 from sidecar.api.cookies import clear_cache, clear_session_cookie
 from sidecar.api.pages import signed_out
 from sidecar.api.problems import Refusal, request_id
-from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
+from sidecar.api.requests import (
+    FORM,
+    JSON,
+    from_own_page,
+    read_form,
+    read_json,
+    redirect_target,
+    request_head,
+)
 from sidecar.api.services import SERVICES
 from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
 from sidecar.auth.denylist import (
@@ -31,7 +39,6 @@ from sidecar.auth.denylist import (
     revocations_of_token,
 )
 from sidecar.auth.reason import Reason
-from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.tokens import SessionMode
@@ -117,7 +124,7 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
         identifier = token_id(token, services.session_key)
         found.append(_login_of(token, verifier.verify_access, now, identifier))
     elif isinstance(credentials, SessionCookie):
-        if not is_same_origin(head):
+        if not from_own_page(request):
             raise denied(request, Reason.CROSS_ORIGIN)
         found.append(_Login(token_id(credentials.value, services.session_key)))
     elif credentials is not Reason.NO_CREDENTIALS:

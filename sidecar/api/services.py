@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
+from sidecar.auth.cors import NO_CORS
 from sidecar.auth.password_logins import PasswordLogins
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sidecar.api.session_limit import SessionLimit
     from sidecar.api.slow_lane import SlowLane
     from sidecar.api.users import Users
+    from sidecar.auth.cors import CorsPolicy
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
     from sidecar.auth.keys import Key
@@ -51,6 +53,7 @@ class LiveConfig:
     session_limit: SessionLimit
     trusted_proxies: Sequence[Network]
     guesses: GuessLimits
+    cors: CorsPolicy = NO_CORS
 
     @property
     def logins(self) -> PasswordLogins:

@@ -340,6 +340,38 @@ async def test_a_preflight(site: Site) -> None:
 
 
 @every_front
+async def test_pages_of_other_origins_read_denials(running: Running) -> None:
+    """The sidecar's CORS headers reach the browser with a denial, and with no other answer."""
+    listed, other = "Origin: https://spa.example", "Origin: https://evil.example"
+    cors = {"origins": ["https://spa.example"], "credentials": True}
+    async with behind(running, cors=cors) as site:
+        alice = (await site.sidecar.login("alice")).access
+        for target, token, status in (("/orders", None, 401), ("/admin/users", alice, 403)):
+            answer = await site.get(target, listed, token=token)
+            assert answer.status == status
+            given = answer.fields
+            assert given.one("Access-Control-Allow-Origin") == b"https://spa.example"
+            assert given.one("Access-Control-Allow-Credentials") == b"true"
+            assert b"WWW-Authenticate" in given.one("Access-Control-Expose-Headers")
+            assert given.one("Vary") == b"Origin"
+            for line in (other, "Origin: null", "Accept: */*"):
+                answer = await site.get(target, line, token=token)
+                assert answer.status == status
+                assert b"\r\naccess-control-" not in answer.head.lower()
+        assert not site.application.requests
+        answer = await site.get("/", listed, token=alice)
+        assert answer.status == 200
+        assert b"\r\naccess-control-" not in answer.head.lower()
+        cookie = f"Cookie: {await site.sidecar.cookie()}"
+        for line, status in ((listed, 200), (other, 403)):
+            answer = await site.ask(build("POST", "/", cookie, line, body=b""))
+            assert answer.status == status
+        asks = "Access-Control-Request-Method: POST"
+        answer = await site.ask(build("OPTIONS", "/auth/logout", listed, asks))
+        assert (answer.status, answer.fields.one("Access-Control-Allow-Methods")) == (204, b"POST")
+
+
+@every_front
 @pytest.mark.parametrize(
     "target", ["/open/../secret", "/open%2f..%2fsecret", "/open/", "//open", "/Open", "/open%00"]
 )
@@ -520,12 +552,14 @@ async def test_a_refusing_outage(running: Running) -> None:
         "session_store": "redis",
         "redis_url": f"redis://127.0.0.1:{free_port()}/0",
         "session_outage": "strict",
+        "cors": {"origins": ["https://spa.example"]},
     }
     async with behind(running, **settings) as site:
         token = (await site.sidecar.login()).access
-        answer = await site.get("/", token=token)
+        answer = await site.get("/", "Origin: https://spa.example", token=token)
         assert answer.status == site.front.refusing
         assert answer.fields.one("Retry-After") == b"1"
+        assert answer.fields.one("Access-Control-Allow-Origin") == b"https://spa.example"
         assert (await site.get("/open")).status == 200
         assert [got.target for got in site.application.requests] == [b"/open"]
         page = await site.get("/", *NAVIGATION, token=token)
