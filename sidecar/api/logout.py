@@ -17,20 +17,27 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.callers import denied, require_caller
-from sidecar.api.cookies import clear_cache, clear_session_cookie
+from sidecar.api.cookies import clear_cache
 from sidecar.api.pages import signed_out
 from sidecar.api.problems import Refusal, request_id
 from sidecar.api.requests import (
     FORM,
     JSON,
     from_own_page,
+    host,
     read_form,
     read_json,
     redirect_target,
     request_head,
 )
 from sidecar.api.services import SERVICES
-from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
+from sidecar.auth.credentials import (
+    Bearer,
+    SessionCookie,
+    find_cookies,
+    find_session_cookies,
+    parse_credentials,
+)
 from sidecar.auth.denylist import (
     Revocation,
     RevocationKind,
@@ -99,9 +106,11 @@ async def log_out(request: web.Request) -> web.Response:
         raise denied(request, Reason.NO_CREDENTIALS)
     if logins:  # otherwise any page could make browsers empty their cache
         clear_cache(response)
-    cookie_name = request.app[SERVICES].session_cookie
-    if find_cookies(request_head(request).cookie or b"", cookie_name.encode()):
-        clear_session_cookie(response, cookie_name)
+    cookie = request.app[SERVICES].session_cookie
+    if found := find_cookies(request_head(request).cookie or b"", cookie.name.encode()):
+        cookie.clear(response)
+        if len(found) > 1:
+            cookie.clear_others(response, host(request))
     return response
 
 
@@ -118,15 +127,17 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     verifier, now = services.config.current.verifier, services.clock()
     head = request_head(request)
     found: list[_Login | Reason] = []
-    credentials = parse_credentials(head, services.session_cookie.encode())
+    name = services.session_cookie.name.encode()
+    credentials = parse_credentials(head, name)
     if isinstance(credentials, Bearer):
         token = credentials.token
         identifier = token_id(token, services.session_key)
         found.append(_login_of(token, verifier.verify_access, now, identifier))
-    elif isinstance(credentials, SessionCookie):
+    elif isinstance(credentials, SessionCookie) or credentials is Reason.COOKIE_REPEATED:
         if not from_own_page(request):
             raise denied(request, Reason.CROSS_ORIGIN)
-        found.append(_Login(token_id(credentials.value, services.session_key)))
+        cookies = find_session_cookies(head.cookie or b"", name)
+        found += [_Login(token_id(each.value, services.session_key)) for each in cookies]
     elif credentials is not Reason.NO_CREDENTIALS:
         found.append(credentials)
     if refresh_token:

@@ -17,6 +17,7 @@ from sidecar.auth.password_logins import PasswordLogins
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.api.cookies import CookieForm
     from sidecar.api.guesses import GuessDefence, GuessLimits
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
@@ -85,7 +86,7 @@ class Services:
     guesses: GuessDefence
     slow_lane: SlowLane
     metrics: Metrics
-    session_cookie: str
+    session_cookie: CookieForm
     session_key: SessionKey
     longest: float
     clock: Callable[[], float] = time.time

@@ -212,7 +212,7 @@ class Sidecar:
             guesses=self._guesses,
             slow_lane=SlowLane(),
             metrics=self.metrics,
-            session_cookie=settings.session_cookie,
+            session_cookie=build.make_cookie_form(settings),
             session_key=SessionKey(settings.session_key),
             longest=build.longest(settings),
             on_unknown_key=self.trust.refetch_keys,

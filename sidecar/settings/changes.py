@@ -48,6 +48,8 @@ FIXED: Final = frozenset(
         "state_dir",
         "session_max_age",
         "session_cookie",
+        "session_cookie_samesite",
+        "session_cookie_domain",
         "redis_url",
         "redis_host",
         "redis_port",

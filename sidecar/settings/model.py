@@ -168,6 +168,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_cookie: Annotated[str, kinds.matching(kinds.TOKEN, "a cookie's name")] = (
         "__Host-session"
     )
+    session_cookie_samesite: Annotated[
+        Literal["lax", "strict", "none"], kinds.choice("lax", "strict", "none")
+    ] = "lax"
+    session_cookie_domain: Annotated[str, net.domain()] = ""  # empty: this host only
     redirect_origins: Annotated[
         tuple[str, ...], kinds.listed(net.origin(), "a list of origins such as https://example.com")
     ] = ()

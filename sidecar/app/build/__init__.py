@@ -9,6 +9,7 @@ from __future__ import annotations
 from sidecar.app.build.components import (
     Components,
     make_components,
+    make_cookie_form,
     make_head_limits,
     make_paths,
     make_upstream_pool_limits,
@@ -38,6 +39,7 @@ __all__ = [
     "log_warnings",
     "longest",
     "make_components",
+    "make_cookie_form",
     "make_data_plane_config",
     "make_guess_defence",
     "make_head_limits",

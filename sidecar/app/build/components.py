@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from sidecar.api.cookies import CookieForm
 from sidecar.api.users import Users, load_users
 from sidecar.app.build.certificates import (
     check_redis_tls,
@@ -168,6 +169,15 @@ def make_upstream_pool_limits(settings: Settings) -> UpstreamPoolLimits:
         connect_timeout=settings.upstream_connect_timeout,
         idle_timeout=settings.upstream_idle_timeout,
         head=make_head_limits(settings),
+    )
+
+
+def make_cookie_form(settings: Settings) -> CookieForm:
+    """The name and attributes of the session cookie."""
+    return CookieForm(
+        settings.session_cookie,
+        settings.session_cookie_samesite.capitalize(),
+        settings.session_cookie_domain,
     )
 
 
