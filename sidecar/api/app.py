@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from sidecar.api import jwks, login, logout, refresh, userinfo
+from sidecar.api import cors, jwks, login, logout, refresh, userinfo
 from sidecar.api.listing_queue import LISTING_QUEUE, ListingQueue
 from sidecar.api.pages import sign_in_path
 from sidecar.api.problems import SIGN_IN, problem_middleware
@@ -27,7 +27,9 @@ def build_api(services: Services) -> web.Application:
 
     `api.serving` runs it.
     """
-    app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
+    middlewares = [problem_middleware, cors.answer_preflights]
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_LIMIT)
+    app.on_response_prepare.append(cors.add_headers)
     app[SERVICES] = services
     app[LISTING_QUEUE] = ListingQueue()
     prefix, router = services.auth_prefix, app.router

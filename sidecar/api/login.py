@@ -15,7 +15,6 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.callers import find_subject
-from sidecar.api.cookies import set_session_cookie
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
 from sidecar.api.guesses import Blocked
 from sidecar.api.limited_check import limited_check
@@ -34,6 +33,8 @@ from sidecar.api.problems import (
 from sidecar.api.requests import (
     FORM,
     client_of,
+    from_own_page,
+    host,
     keeps_secure_cookies,
     read_form,
     read_json,
@@ -42,8 +43,7 @@ from sidecar.api.requests import (
 )
 from sidecar.api.services import SERVICES
 from sidecar.api.session_limit import keep_limit
-from sidecar.auth.credentials import SessionCookie, parse_credentials
-from sidecar.auth.same_origin import is_same_origin
+from sidecar.auth.credentials import find_cookies, find_session_cookies
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
 
@@ -64,6 +64,10 @@ _LIMITED: Final = "Too many failed attempts to sign in. Try again in {}."
 _NOT_KEPT: Final = (
     "This page was opened over plain HTTP. Browsers do not keep a sign-in there, so signing in "
     "leads back to this page. Open it with https:// instead."
+)
+_OUTSIDE: Final = (
+    "This page was opened at an address to which its session cookie does not belong. Browsers do "
+    "not keep a sign-in there, so signing in leads back to this page. Open it under {} instead."
 )
 _TOO_MANY: Final = (
     "You are signed in too many times already. Sign out somewhere else, or wait until an earlier "
@@ -161,7 +165,7 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     fields = await read_form(request)
     if "username" not in fields or "password" not in fields:
         raise Refusal(400, _EXPECTED_FORM)
-    if not is_same_origin(request_head(request)):  # another site's form must not log anyone in
+    if not from_own_page(request):  # another site's form must not log anyone in
         raise Refusal(403, "The sign-in form was sent from another site.")
     target = redirect_target(request, fields.get("rd", ""))
     name = fields["username"]
@@ -185,22 +189,21 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     await _end_presented(request)
     await _write(request, Method.FORM, grant)
     response = web.Response(status=303, headers={"Location": target or "/"})
-    set_session_cookie(response, services.session_cookie, value, grant.session.exp - now)
+    cookie = services.session_cookie
+    if find_cookies(request_head(request).cookie or b"", cookie.name.encode()):
+        cookie.clear_others(response, host(request))
+    cookie.give(response, value, grant.session.exp - now)
     return response
 
 
 async def _end_presented(request: web.Request) -> None:
-    """End the session of the browser's cookie, which the new login replaces."""
+    """End the session of the browser's cookie, or cookies, which the new login replaces."""
     services = request.app[SERVICES]
-    presented = parse_credentials(
-        request_head(request),
-        services.session_cookie.encode(),
-        services.config.current.verifier.issuers,
-    )
-    if isinstance(presented, SessionCookie):
+    name, header = services.session_cookie.name.encode(), request_head(request).cookie or b""
+    for each in find_session_cookies(header, name):
         # The new login must not fail if the old session can be neither ended nor remembered.
         with contextlib.suppress(StoreUnavailable):
-            await services.store.revoke_token(token_id(presented.value, services.session_key))
+            await services.store.revoke_token(token_id(each.value, services.session_key))
 
 
 async def _check(
@@ -291,8 +294,12 @@ def _page(
     subject: str = "",
     status: int = 200,
 ) -> web.Response:
-    if not (notice or subject) and not keeps_secure_cookies(request):
-        notice = _NOT_KEPT
+    cookie = request.app[SERVICES].session_cookie
+    if not (notice or subject):
+        if not keeps_secure_cookies(request):
+            notice = _NOT_KEPT
+        elif not cookie.covers(host(request)):
+            notice = _OUTSIDE.format(cookie.domain)
     page = request.app[SERVICES].config.current.sign_in
     text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
     response = web.Response(status=status, text=text, content_type="text/html")

@@ -17,11 +17,26 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.callers import denied, require_caller, wait_for_keys
-from sidecar.api.cookies import clear_cache, clear_session_cookie
+from sidecar.api.cookies import clear_cache
 from sidecar.api.problems import Refusal, request_id
-from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
+from sidecar.api.requests import (
+    FORM,
+    JSON,
+    from_own_page,
+    host,
+    read_form,
+    read_json,
+    redirect_target,
+    request_head,
+)
 from sidecar.api.services import SERVICES
-from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
+from sidecar.auth.credentials import (
+    Bearer,
+    SessionCookie,
+    find_cookies,
+    find_session_cookies,
+    parse_credentials,
+)
 from sidecar.auth.denylist import (
     Revocation,
     RevocationKind,
@@ -30,7 +45,6 @@ from sidecar.auth.denylist import (
     revocations_of_token,
 )
 from sidecar.auth.reason import Reason
-from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.tokens import SessionMode, claimed_issuer
@@ -92,9 +106,11 @@ async def log_out(request: web.Request) -> web.Response:
         raise denied(request, Reason.NO_CREDENTIALS)
     if logins:  # otherwise any page could make browsers empty their cache
         clear_cache(response)
-    cookie_name = request.app[SERVICES].session_cookie
-    if find_cookies(request_head(request).cookie or b"", cookie_name.encode()):
-        clear_session_cookie(response, cookie_name)
+    cookie = request.app[SERVICES].session_cookie
+    if found := find_cookies(request_head(request).cookie or b"", cookie.name.encode()):
+        cookie.clear(response)
+        if len(found) > 1:
+            cookie.clear_others(response, host(request))
     return response
 
 
@@ -110,13 +126,15 @@ async def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]
     services = request.app[SERVICES]
     head, issuers = request_head(request), services.config.current.verifier.issuers
     found: list[_Login | Reason] = []
-    credentials = parse_credentials(head, services.session_cookie.encode(), issuers)
+    name = services.session_cookie.name.encode()
+    credentials = parse_credentials(head, name, issuers)
     if isinstance(credentials, Bearer):
         found.append(await _login_of_bearer(request, credentials.token))
-    elif isinstance(credentials, SessionCookie):
-        if not is_same_origin(head):
+    elif isinstance(credentials, SessionCookie) or credentials is Reason.COOKIE_REPEATED:
+        if not from_own_page(request):
             raise denied(request, Reason.CROSS_ORIGIN)
-        found.append(_Login(token_id(credentials.value, services.session_key)))
+        cookies = find_session_cookies(head.cookie or b"", name)
+        found += [_Login(token_id(each.value, services.session_key)) for each in cookies]
     elif credentials is not Reason.NO_CREDENTIALS:
         found.append(credentials)
     if refresh_token:

@@ -15,6 +15,7 @@ from sidecar.api.grants import ClientInfo
 from sidecar.api.problems import Refusal
 from sidecar.api.redirects import parse_origin, safe_redirect
 from sidecar.api.services import SERVICES
+from sidecar.auth.same_origin import is_same_origin
 from sidecar.wire.client_address import last_client
 from sidecar.wire.head import RequestHead
 
@@ -91,6 +92,12 @@ def request_head(request: web.Request) -> RequestHead:
         if len(request.headers.getall(name, [])) > 1
     )
     return head
+
+
+def from_own_page(request: web.Request) -> bool:
+    """Whether a page of this origin, or of one that is trusted as much, sent this request."""
+    head = request_head(request)
+    return is_same_origin(head) or request.app[SERVICES].config.current.cors.trusts(head)
 
 
 def host(request: web.Request) -> str:

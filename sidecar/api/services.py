@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
+from sidecar.auth.cors import NO_CORS
 from sidecar.auth.password_logins import PasswordLogins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.api.cookies import CookieForm
     from sidecar.api.guesses import GuessDefence, GuessLimits
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sidecar.api.session_limit import SessionLimit
     from sidecar.api.slow_lane import SlowLane
     from sidecar.api.users import Users
+    from sidecar.auth.cors import CorsPolicy
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
     from sidecar.auth.keys import Key
@@ -52,6 +55,7 @@ class LiveConfig:
     session_limit: SessionLimit
     trusted_proxies: Sequence[Network]
     guesses: GuessLimits
+    cors: CorsPolicy = NO_CORS
 
     @property
     def logins(self) -> PasswordLogins:
@@ -84,7 +88,7 @@ class Services:
     slow_lane: SlowLane
     metrics: Metrics
     auth_prefix: str  # of the addresses of the control plane, such as "/auth"
-    session_cookie: str
+    session_cookie: CookieForm
     session_key: SessionKey
     longest: float
     clock: Callable[[], float] = time.time

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from sidecar.api.callers import require_caller
-from sidecar.api.cookies import clear_cache, clear_session_cookie
+from sidecar.api.cookies import clear_cache
 from sidecar.api.listing_queue import LISTING_QUEUE
 from sidecar.api.problems import Refusal, json_response, request_id
 from sidecar.api.requests import request_head
@@ -82,8 +82,8 @@ async def end_session(request: web.Request) -> web.Response:
     if sid == caller.session_id:
         clear_cache(response)
         cookie = request_head(request).cookie or b""
-        if find_cookies(cookie, services.session_cookie.encode()):
-            clear_session_cookie(response, services.session_cookie)
+        if find_cookies(cookie, services.session_cookie.name.encode()):
+            services.session_cookie.clear(response)
     return response
 
 

@@ -23,7 +23,6 @@ from sidecar.app.trust import Trust, end_logins
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
-from sidecar.auth.session_cookie import clearing_line
 from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
 from sidecar.proxy.listener import Listener
@@ -214,7 +213,7 @@ class Sidecar:
             slow_lane=SlowLane(),
             metrics=self.metrics,
             auth_prefix=settings.auth_prefix,
-            session_cookie=settings.session_cookie,
+            session_cookie=build.make_cookie_form(settings),
             session_key=SessionKey(settings.session_key),
             longest=build.longest(settings),
             keys=self.trust.control_keys,
@@ -280,7 +279,7 @@ class Sidecar:
             verify=build.make_verify_endpoint(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
             credentials=CredentialFilter(settings.session_cookie.encode()),
-            clear_cookie=clearing_line(settings.session_cookie.encode()),
+            clear_cookie=build.make_clearing_line(settings),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
             keys=self.trust.keys,

@@ -112,6 +112,7 @@ class Trust:
             session_key=SessionKey(settings.session_key),
             cache_size=settings.session_cache_size,
         )
+        self.gate.cors = self.current.cors
 
     def __repr__(self) -> str:
         return f"<Trust {self.components.routes!r} {self._foreign!r}>"
@@ -150,6 +151,7 @@ class Trust:
     def _use(self, current: LiveConfig) -> None:
         self.current = current
         self.gate.replace(current.verifier, current.logins)
+        self.gate.cors = current.cors
         self.on_change()
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_TOKEN: Final = 8192  # octets; a longer token is rejected before anything is decoded
 MAX_COOKIE: Final = 512  # octets of a session cookie's value
+MAX_REPEATED: Final = 4  # session cookies of one request that are looked at, to end their logins
 
 # The scheme is a case-insensitive token (RFC 9110 section 11.1); 1*SP and a b64token follow it
 # (RFC 6750 section 2.1).
@@ -70,8 +71,10 @@ def parse_credentials(
         values = find_cookies(head.cookie, cookie_name)
     if token is not None and len(values) == 1 and _is_foreign(token, value, issuers):
         token = None
-    if len(values) + (token is not None) > 1:
+    if token is not None and values:
         return Reason.CREDENTIALS_AMBIGUOUS
+    if len(values) > 1:
+        return Reason.COOKIE_REPEATED
     if token is not None:
         return token if isinstance(token, Reason) else Bearer(token)
     return _read_cookie(values[0]) if values else Reason.NO_CREDENTIALS
@@ -120,6 +123,12 @@ def find_cookies(header: bytes, name: bytes) -> list[bytes]:
             found.append(value)
         at = header.find(mark, end)
     return found
+
+
+def find_session_cookies(header: bytes, name: bytes) -> list[SessionCookie]:
+    """Return the well-formed session cookies in a Cookie header, at most MAX_REPEATED."""
+    found = map(_read_cookie, find_cookies(header, name))
+    return [each for each in found if isinstance(each, SessionCookie)][:MAX_REPEATED]
 
 
 def _read_cookie(value: bytes) -> SessionCookie | Reason:

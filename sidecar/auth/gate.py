@@ -19,6 +19,7 @@ from sidecar.auth.claims import (
     roles_of,
     scopes_of,
 )
+from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import Accepts, SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denials import Denials
@@ -44,12 +45,13 @@ class Gate:
 
     `replace` replaces the keys and the users, and forgets what was decided by the old ones.
     `cache_size` limits the remembered bearer tokens and, separately, the remembered cookies.
+    `cors`, which a reload replaces, names other origins whose pages may use cookies as ours do.
     """
 
     __slots__ = (
         *("_basis", "_bearers", "_cookie_mark", "_cookie_name", "_cookies", "_denials"),
         *("_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
-        "anonymous",
+        *("anonymous", "cors"),
     )
 
     def __init__(
@@ -76,6 +78,7 @@ class Gate:
         self._bearers: TokenCache[CachedCredential] = TokenCache(cache_size)
         self._cookies: TokenCache[CachedCredential] = TokenCache(cache_size)
         self.anonymous = Allow(identity.anonymous, "", "", b"{}", None)
+        self.cors = NO_CORS
 
     def __repr__(self) -> str:
         return f"<Gate bearers={self._bearers!r} cookies={self._cookies!r}>"
@@ -179,7 +182,7 @@ class Gate:
                 return self._denials.stale_cookie(sent)
             return self._denials[sent]
         if isinstance(sent, SessionCookie):
-            if changes_state(head) and not is_same_origin(head):
+            if changes_state(head) and not (is_same_origin(head) or self.cors.trusts(head)):
                 return self._denials[Reason.CROSS_ORIGIN]
             return self._need_of_cookie(sent.value)
         need = self._need_of_token(sent.token, now)

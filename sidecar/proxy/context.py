@@ -10,6 +10,7 @@ import sys
 from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
 from sidecar.proxy.held import HeldOctets
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator, Mapping, Sequence
 
+    from sidecar.auth.cors import CorsPolicy
     from sidecar.auth.gate import Gate
     from sidecar.auth.routes import RouteTable
     from sidecar.issuers.key_waiters import KeyWaiters
@@ -81,6 +83,7 @@ class DataPlaneConfig:
     login_url: bytes = b""  # the sign-in page of a browser; empty: none
     cache_control: bytes = b""  # added to an authenticated answer without Cache-Control; its line
     pages: Mapping[int, ReplyTemplate] = field(default_factory=lambda: DOCUMENTS)  # errors as HTML
+    cors: CorsPolicy = NO_CORS  # of the sidecar's own answers
 
 
 @dataclass(slots=True)
@@ -99,6 +102,7 @@ class DataPlaneContext:
     login_url: bytes = field(init=False)
     cache_control: bytes = field(init=False)
     pages: Mapping[int, ReplyTemplate] = field(init=False)
+    cors: CorsPolicy = field(init=False)
     gate: Gate
     store: SessionStore
     upstreams: Mapping[str, UpstreamPool]  # by `Route.target`

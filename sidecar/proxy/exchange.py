@@ -303,6 +303,7 @@ class Exchange:
         )
         if status == 302:
             close = not self._may_keep()
+            headers += self.context.cors.lines(self.head)
             self._reply(302, redirect(self.request_id, headers=headers, close=close))
         else:
             self._problem(status, headers)
@@ -437,6 +438,7 @@ class Exchange:
     def _problem(self, status: int, headers: bytes = b"") -> None:
         person = refusals.shows_page(self.asked or self.head)
         forms = self.context.pages if person else DOCUMENTS
+        headers += self.context.cors.lines(self.head)
         close, body = not self._may_keep(), self.head.method != b"HEAD"
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)

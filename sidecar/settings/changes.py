@@ -50,6 +50,8 @@ FIXED: Final = frozenset(
         "session_max_age",
         "auth_prefix",
         "session_cookie",
+        "session_cookie_samesite",
+        "session_cookie_domain",
         "redis_url",
         "redis_host",
         "redis_port",

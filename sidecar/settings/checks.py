@@ -174,6 +174,17 @@ def _upstream_tls(settings: Settings) -> str | None:
     return None
 
 
+def _cookie_domain(settings: Settings) -> str | None:
+    name = settings.session_cookie
+    if settings.session_cookie_domain and name.lower().startswith("__host-"):
+        other = f"__Secure-{name[7:]}"
+        return (
+            f"expected session_cookie to be another name than {name}, such as {other}, because "
+            "browsers refuse a Domain for names that begin with __Host-"
+        )
+    return None
+
+
 def _outages(settings: Settings) -> str | None:
     everywhere = settings.session_outage
     for number, route in enumerate(settings.route, 1):
@@ -195,6 +206,7 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("access_token_expiry", "refresh_token_expiry"), _expiries),
     (("session_max_age", "access_token_expiry"), _max_age),
     (("session_outage", "route"), _outages),
+    (("session_cookie_domain", "session_cookie"), _cookie_domain),
     (("redis_cert_file", "redis_key_file"), _redis_certificate),
     (("tls_cert_file", "tls_key_file"), _certificate),
     (("tls_client_auth", "tls_client_ca_file", "tls_cert_file"), _client_auth),

@@ -14,7 +14,7 @@ from sidecar.settings.model import NO_SECRET, TABLES, Settings, kinds_of
 from sidecar.settings.reader import Reader
 from sidecar.settings.routes import DEFAULT_PREFIX
 from sidecar.settings.secret_files import read_secret_files
-from sidecar.settings.tables import read_identity, read_issuers, read_routes
+from sidecar.settings.tables import read_cors, read_identity, read_issuers, read_routes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,4 +97,6 @@ def _tables(
         tables["route"] = read_routes(reader, keys["route"], (path, folder), prefix)
     if "issuer" in keys:
         tables["issuer"] = read_issuers(reader, keys["issuer"], path, folder)
+    if "cors" in keys:
+        tables["cors"] = read_cors(reader, keys["cors"], path, folder)
     return tables

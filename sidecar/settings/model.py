@@ -38,6 +38,8 @@ ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are acce
 KEY_PREFIX: Final = r"[A-Za-z0-9_.:/@-]{1,64}"
 KEY_PREFIX_EXPECTED: Final = "1 to 64 of the characters A–Z a–z 0–9 _ . : / @ -"  # noqa: RUF001
 
+HEADER: Final = r"[A-Za-z][A-Za-z0-9-]{0,63}"
+
 Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 File = Annotated[str, kinds.file_path()]
@@ -71,6 +73,18 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_mode: SessionMode = "required"
     id_tokens: Annotated[bool, kinds.switch()] = False
     user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
+
+
+class CorsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The `[cors]` table: pages of other origins that may use the sidecar's own answers."""
+
+    origins: Annotated[tuple[str, ...], net.allowed_origins()]
+    credentials: Annotated[bool, kinds.switch()] = False
+    headers: Annotated[
+        tuple[str, ...],
+        kinds.listed(kinds.matching(HEADER, "a header's name"), "a list of names of headers"),
+    ] = ("Authorization", "Content-Type")
+    max_age: Annotated[float, kinds.duration("0", "1d")] = 600.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +176,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_cookie: Annotated[str, kinds.matching(kinds.TOKEN, "a cookie's name")] = (
         "__Host-session"
     )
+    session_cookie_samesite: Annotated[
+        Literal["lax", "strict", "none"], kinds.choice("lax", "strict", "none")
+    ] = "lax"
+    session_cookie_domain: Annotated[str, net.domain()] = ""  # empty: this host only
     redirect_origins: Annotated[
         tuple[str, ...], kinds.listed(net.origin(), "a list of origins such as https://example.com")
     ] = ()
@@ -205,9 +223,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     identity: dict[str, str] = {}  # header → claim, in addition to the default headers
     route: tuple[RouteSettings, ...] = ()
     issuer: tuple[IssuerSettings, ...] = ()
+    cors: CorsSettings | None = None
 
 
-TABLES: Final = ("identity", "route", "issuer")
+TABLES: Final = ("identity", "route", "issuer", "cors")
 
 
 def secrets_of(settings: Settings) -> list[Secret]:

@@ -1,4 +1,7 @@
-"""Reads the file's tables: `[[route]]`, `[[issuer]]`, `[identity]`. Rows are counted from 1."""
+"""Reads the file's tables: `[[route]]`, `[[issuer]]`, `[identity]`, `[cors]`.
+
+Rows are counted from 1.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from sidecar.settings.kinds import shown
-from sidecar.settings.model import IssuerSettings, kinds_of
+from sidecar.settings.model import HEADER, CorsSettings, IssuerSettings, kinds_of
 from sidecar.settings.net import is_web_url
 from sidecar.settings.reader import RawValue
 from sidecar.settings.routes import RouteSettings, check_routes
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
-_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_HEADER: Final = re.compile(HEADER)
 # Headers that the sidecar sets itself, or that have a meaning in HTTP.
 _RESERVED: Final = frozenset(
     {
@@ -117,6 +120,24 @@ def read_identity(reader: Reader, raw: object, path: str) -> dict[str, str]:
             reader.report(place, f"expected the name of a claim; got {shown(claim)}")
         seen.add(name.lower())
     return {str(header): str(claim) for header, claim in raw.items()}
+
+
+def read_cors(reader: Reader, raw: object, path: str, folder: Path) -> CorsSettings | None:
+    """Read which pages of other origins may use the sidecar."""
+    where = f"{path}: cors"
+    if not isinstance(raw, dict):
+        reader.report(where, f"expected a table of keys such as origins; got {shown(raw)}")
+        return None
+    cors = _row(reader, raw, CorsSettings, (where, folder))
+    if cors is not None and not cors.origins:
+        reader.report(f"{where}.origins", "expected an origin; remove [cors] to allow none")
+    if cors is not None and cors.credentials and "*" in cors.origins:
+        reader.report(
+            f"{where}.origins",
+            'expected each origin by name instead of "*", because credentials is true: any page'
+            " could act as a user who visits it",
+        )
+    return cors
 
 
 def _rows(

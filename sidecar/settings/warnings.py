@@ -162,6 +162,27 @@ def _plain_sign_in(settings: Settings) -> Iterator[ConfigWarning]:
         )
 
 
+def _cors(settings: Settings) -> Iterator[ConfigWarning]:
+    """Origins that others than the operator may control, and that may use the session cookie."""
+    if settings.cors is None or not settings.cors.credentials:
+        return
+    for origin in settings.cors.origins:
+        host = urlsplit(origin).hostname or ""
+        if "*" in origin:
+            yield ConfigWarning(
+                "cors.origins",
+                f"every sub-domain that matches {origin} can act as a user who visits it, also one "
+                "that was taken over or that serves the content of users",
+                "list the origins by name",
+            )
+        if origin.startswith("http://") and host not in LOOPBACK:
+            yield ConfigWarning(
+                "cors.origins",
+                f"{origin} is not encrypted, so that anyone on the way can act as a user there",
+                "serve that page over HTTPS and list its https:// origin",
+            )
+
+
 FINDERS: Final[tuple[Callable[[Settings], Iterator[ConfigWarning]], ...]] = (
     _no_way_in,
     _proxies,
@@ -172,4 +193,5 @@ FINDERS: Final[tuple[Callable[[Settings], Iterator[ConfigWarning]], ...]] = (
     _max_age,
     _one_address,
     _plain_sign_in,
+    _cors,
 )

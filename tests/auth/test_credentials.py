@@ -150,7 +150,7 @@ def test_cookies_are_pairs(header: bytes) -> None:
         pytest.param(
             None,
             b"__Host-session=a; __Host-session=a",
-            Reason.CREDENTIALS_AMBIGUOUS,
+            Reason.COOKIE_REPEATED,
             id="cookie-twice",
         ),
         pytest.param(b"Bearer", None, Reason.CREDENTIALS_MALFORMED, id="bearer-malformed"),
@@ -195,7 +195,7 @@ def test_credentials(
             OURS,
             COOKIE + b"; " + COOKIE,
             Bearer(OURS[7:]),
-            Reason.CREDENTIALS_AMBIGUOUS,
+            Reason.COOKIE_REPEATED,
             id="two-cookies",
         ),
         pytest.param(

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from sidecar.secret import Secret
-from sidecar.settings import Address, IssuerSettings, Settings, find_warnings
+from sidecar.settings import Address, CorsSettings, IssuerSettings, Settings, find_warnings
 
 ACCESS = "yB3vYl0b6kQ9mEo2uT7xWc5ZrHs8Jd1fNgPaKqXi4LtR"
 REFRESH = "Q2wCz8Vn5GhT0yJb7LsXf3RkPd9MuAe6WoHq1IxNr4Zt"
@@ -45,6 +45,20 @@ def networks(*texts: str) -> tuple[Any, ...]:
     [
         pytest.param(
             {"users_file": ""}, "users_file", "nobody can log in", "set users_file", id="no-way-in"
+        ),
+        pytest.param(
+            {"cors": CorsSettings(origins=("https://*.example.com",), credentials=True)},
+            "cors.origins",
+            "every sub-domain that matches https://*.example.com can act as a user",
+            "list the origins by name",
+            id="subdomains-with-credentials",
+        ),
+        pytest.param(
+            {"cors": CorsSettings(origins=("http://app.example.com",), credentials=True)},
+            "cors.origins",
+            "http://app.example.com is not encrypted",
+            "list its https:// origin",
+            id="plain-origin-with-credentials",
         ),
         pytest.param(
             {"trusted_proxies": networks("10.0.0.0/8", "0.0.0.0/0")},

@@ -776,9 +776,16 @@ RULES: Final = (
     Rule(
         "a second credential is refused",
         CREDENTIALS,
-        "if len(values) + (token is not None) > 1:",
+        "if token is not None and values:",
         "if False:",
-        ("credentials/cookie-and-bearer", "credentials/cookie-twice"),
+        ("credentials/cookie-and-bearer",),
+    ),
+    Rule(
+        "a second session cookie is refused",
+        CREDENTIALS,
+        "if len(values) > 1:",
+        "if False:",
+        ("credentials/cookie-twice", "credentials/cookie-twice-in-lines"),
     ),
     Rule(
         "a bearer of another issuer is the application's",

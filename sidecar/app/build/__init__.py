@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from sidecar.app.build.components import (
     Components,
+    make_clearing_line,
     make_components,
+    make_cookie_form,
     make_head_limits,
     make_paths,
     make_upstream_pool_limits,
@@ -38,7 +40,9 @@ __all__ = [
     "config_warnings",
     "log_warnings",
     "longest",
+    "make_clearing_line",
     "make_components",
+    "make_cookie_form",
     "make_data_plane_config",
     "make_guess_defence",
     "make_head_limits",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from sidecar.api.cookies import CookieForm
 from sidecar.api.users import Users, load_users
 from sidecar.app.build.certificates import (
     check_redis_tls,
@@ -182,6 +183,20 @@ def make_upstream_pool_limits(settings: Settings) -> UpstreamPoolLimits:
         idle_timeout=settings.upstream_idle_timeout,
         head=make_head_limits(settings),
     )
+
+
+def make_cookie_form(settings: Settings) -> CookieForm:
+    """The name and attributes of the session cookie."""
+    return CookieForm(
+        settings.session_cookie,
+        settings.session_cookie_samesite.capitalize(),
+        settings.session_cookie_domain,
+    )
+
+
+def make_clearing_line(settings: Settings) -> bytes:
+    """The header line that deletes the session cookie."""
+    return b"Set-Cookie: %b\r\n" % make_cookie_form(settings).clearing.encode("ascii")
 
 
 def make_paths(settings: Settings) -> TargetParser:
