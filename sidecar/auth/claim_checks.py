@@ -1,4 +1,4 @@
-"""Checks the form of a token's registered claims (RFC 7519 section 4.1). Pure.
+"""Reads a token's registered claims, and checks their form (RFC 7519 section 4.1). Pure.
 
 Knows neither issuers nor the time. An unacceptable claim is a returned Reason.
 """
@@ -14,30 +14,50 @@ from sidecar.auth.session import FOREVER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sidecar.claim_path import ClaimPath
+
 MAX_DATE: Final = int(FOREVER)  # a time in milliseconds instead of seconds exceeds it
 
 # The form of names such as sub, sid and jti, which also appear in logs and keys.
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 
 
-def check_names(claims: Mapping[str, Any]) -> Reason | None:
-    """Check `sub`, which is required, `sid` and `jti`."""
+def find_subject(claims: Mapping[str, Any], path: ClaimPath | None) -> str | Reason:
+    """Return the subject, which is `sub`, or the claim at `path`."""
+    if path is not None:
+        return find_name(claims, path)
     if "sub" not in claims:
         return Reason.CLAIM_MISSING
-    for name in ("sub", "sid", "jti"):
-        if not is_text(claims.get(name, "-")):
-            return Reason.CLAIM_INVALID
-    return None
+    subject: str = claims["sub"]
+    return subject if is_text(subject) else Reason.CLAIM_INVALID
 
 
-def check_audience(claims: Mapping[str, Any], accepted: frozenset[str]) -> Reason | None:
-    """Check `aud`: a string or a list of strings, compared exactly (RFC 7519 section 4.1.3).
+def find_name(claims: Mapping[str, Any], path: ClaimPath) -> str | Reason:
+    """Return the name at a path that the operator chose: a text, or a whole number as text."""
+    value = path.find(claims)
+    if value is None:
+        return Reason.CLAIM_MISSING
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if is_text(value) else Reason.CLAIM_INVALID
 
-    If no audience is `accepted`, only its form is checked.
+
+def check_ids(claims: Mapping[str, Any]) -> Reason | None:
+    """Check `sid` and `jti`, which may be absent."""
+    valid = is_text(claims.get("sid", "-")) and is_text(claims.get("jti", "-"))
+    return None if valid else Reason.CLAIM_INVALID
+
+
+def check_audience(
+    claims: Mapping[str, Any], accepted: frozenset[str], path: ClaimPath | None = None
+) -> Reason | None:
+    """Check the audience: a string or a list of strings, compared exactly (RFC 7519 section 4.1.3).
+
+    It is `aud`, or the claim at `path`. If no audience is `accepted`, only its form is checked.
     """
-    if "aud" not in claims:
+    value = claims.get("aud") if path is None else path.find(claims)
+    if value is None and (path is not None or "aud" not in claims):
         return Reason.CLAIM_MISSING if accepted else None
-    value = claims["aud"]
     audiences = value if isinstance(value, list) else [value]
     if not all(isinstance(each, str) for each in audiences):
         return Reason.CLAIM_INVALID

@@ -144,7 +144,7 @@ def user_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return a user's claims in the form that access tokens have: with `scope` as one text."""
     body = {name: value for name, value in claims.items() if name not in RESERVED}
     body.setdefault(ROLES, [])
-    body["scope"] = " ".join(scopes_of(claims) or ())
+    body["scope"] = " ".join(scopes_of(claims))
     return body
 
 

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar.auth.claim_checks import check_audience, check_names, is_date, is_text
+from sidecar.auth.claim_checks import check_audience, check_ids, find_name, find_subject, is_date
 from sidecar.auth.claims import display_name, roles_of, scopes_of
 from sidecar.auth.compact import split_token
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import Session, TimestampInterner
+from sidecar.auth.signature_checks import check_header, find_signing_key
 from sidecar.auth.strict_json import parse_object, parse_trusted
-from sidecar.auth.token_kind import LOGOUT_TYPE, find_other_kind
+from sidecar.auth.token_kind import find_other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sidecar.auth.keys import Key
+    from sidecar.claim_path import ClaimPath
 
 ACCESS_TYPES: Final = frozenset(("at+jwt",))  # RFC 9068 section 2.1
 REFRESH_TYPES: Final = frozenset(("refresh+jwt",))
@@ -51,7 +52,10 @@ class IssuerConfig:
     are not checked, but a token's algorithm must always be that of its key. `foreign` means that
     another service signs the tokens: it also signs other kinds of tokens, of which only ID tokens
     can be accepted (`id_tokens`), and its users may choose their own names. The application knows
-    them by their subject, or by `user_claim`, which every token must then have.
+    them by their subject, or by `user_claim`.
+
+    The claims of a foreign issuer are where its paths say. Every token must have those that decide
+    who it is for and about; `roles_claims` and `scopes_claims` add up.
     """
 
     issuer: str
@@ -61,7 +65,11 @@ class IssuerConfig:
     session_mode: SessionMode = SessionMode.REQUIRED
     foreign: bool = False
     id_tokens: bool = False
-    user_claim: str = ""
+    audience_claim: ClaimPath | None = None  # None: aud
+    subject_claim: ClaimPath | None = None  # None: sub
+    user_claim: ClaimPath | None = None  # None: the subject
+    roles_claims: tuple[ClaimPath, ...] = ()  # empty: as `claims.roles_of` finds them
+    scopes_claims: tuple[ClaimPath, ...] = ()
 
 
 # gc=False, here and for everything kept for each session: such objects cannot form cycles, and the
@@ -126,7 +134,7 @@ class Verifier:
     """
 
     __slots__ = (
-        *("_access", "_access_keys", "_ahead", "_leeway", "_refresh", "_refresh_keys"),
+        *("_access", "_access_keys", "_ahead", "_leeway", "_own", "_refresh", "_refresh_keys"),
         *("_timestamps", "issuer"),
     )
 
@@ -147,6 +155,8 @@ class Verifier:
         self._timestamps = TimestampInterner()
         self._ahead: dict[str, float] = {}  # by issuer
         self.issuer = "" if refresh is None else refresh.issuer
+        # With `jwks_url`, another service issues tokens under this sidecar's name as well.
+        self._own = _as_issued_here(self._access.get(self.issuer))
 
     def __repr__(self) -> str:
         return f"<Verifier {list(self._access)} {self._access_keys!r}>"
@@ -174,16 +184,22 @@ class Verifier:
         header, claims, signature = parse_object(parts[0]), parse_object(parts[1]), parts[2]
         if header is None or claims is None:
             return Reason.TOKEN_MALFORMED
-        config = _issuer_of(claims, issuers)
+        config = find_issuer(claims, issuers)
         if isinstance(config, Reason):
             return config
-        key = _check_signature(token, signature, header, config, keys)
+        refused = check_header(header, config.types, foreign=config.foreign)
+        if refused is not None:
+            return refused
+        key = find_signing_key(
+            *(token, signature, header, keys),
+            issuer=config.issuer,
+            algorithms=config.algorithms,
+        )
         if isinstance(key, Reason):
             return key
-        # With `jwks_url`, another service issues tokens under this sidecar's name as well.
         local = key.can_sign and config.issuer == self.issuer
-        if local and config.foreign:
-            config = replace(config, foreign=False)
+        if local and config.foreign and self._own is not None:
+            config = self._own
         return self._read_claims(claims, parts[1], config, now, local=local)
 
     def _read_claims(
@@ -199,10 +215,15 @@ class Verifier:
             other_kind = find_other_kind(claims, id_tokens=config.id_tokens)
             if other_kind is not None:
                 return other_kind
-        refused = check_names(claims) or check_audience(claims, config.audiences)
+        subject = find_subject(claims, config.subject_claim)
+        if isinstance(subject, Reason):
+            return subject
+        refused = check_ids(claims) or check_audience(
+            claims, config.audiences, config.audience_claim
+        )
         if refused is not None:
             return refused
-        user = _user_of(claims, config)
+        user = _find_user(claims, subject, config)
         if isinstance(user, Reason):
             return user
         if "exp" not in claims:
@@ -215,9 +236,6 @@ class Verifier:
             # Otherwise the token would outlive a revocation of everything issued before now. With a
             # session of its own it cannot, and a clock that was set back must end no login.
             begins = max(begins, issued)
-        roles, scopes = roles_of(claims), scopes_of(claims)
-        if roles is None or scopes is None:
-            return Reason.CLAIM_INVALID
         if now >= expires + self._leeway:  # RFC 7519 section 4.1.4
             return Reason.EXPIRED
         if now < begins - self._leeway:  # RFC 7519 section 4.1.5
@@ -227,12 +245,12 @@ class Verifier:
         return Verified(
             issuer=config.issuer,
             local=local,
-            subject=claims["sub"],
+            subject=subject,
             user=user,
             session_id=claims.get("sid", ""),
             jti=claims.get("jti", ""),
-            roles=roles,
-            scopes=scopes,
+            roles=roles_of(claims, config.roles_claims),
+            scopes=scopes_of(claims, config.scopes_claims),
             payload=payload,
             expires=self._timestamps[expires + self._leeway],
             not_before=self._timestamps[begins - self._leeway],
@@ -240,9 +258,10 @@ class Verifier:
         )
 
 
-def _issuer_of(
+def find_issuer(
     claims: Mapping[str, Any], issuers: Mapping[str, IssuerConfig]
 ) -> IssuerConfig | Reason:
+    """Return the issuer that `iss` names exactly (RFC 7519 section 4.1.1)."""
     issuer = claims.get("iss", "")
     if not isinstance(issuer, str):
         return Reason.CLAIM_INVALID
@@ -252,51 +271,26 @@ def _issuer_of(
     return config
 
 
-def _check_signature(
-    token: bytes, signature: bytes, header: Mapping[str, Any], config: IssuerConfig, keys: KeyRing
-) -> Key | Reason:
-    """Check header and signature (RFC 7515 section 4.1); jwk, jku, x5u and x5c are ignored.
-
-    Returns the key that made the signature.
-    """
-    # No extension is supported (RFC 7515 section 4.1.11, RFC 7797).
-    if "crit" in header or "b64" in header:
-        return Reason.TOKEN_MALFORMED
-    kind = _type_of(header)
-    if kind not in config.types:
-        foreign_logout = config.foreign and kind == LOGOUT_TYPE
-        return Reason.LOGOUT_TOKEN if foreign_logout else Reason.TOKEN_TYPE
-    alg, kid = header.get("alg"), header.get("kid")
-    if not isinstance(alg, str) or (config.algorithms and alg not in config.algorithms):
-        return Reason.ALGORITHM
-    if "kid" in header and not isinstance(kid, str):
-        return Reason.TOKEN_MALFORMED
-    found = keys.find(config.issuer, kid, alg)
-    if isinstance(found, Reason):
-        return found
-    message = token[: token.rindex(b".")]
-    return next((key for key in found if key.verify(message, signature)), Reason.SIGNATURE)
-
-
-def _type_of(header: Mapping[str, Any]) -> str | None:
-    """Return the media type in `typ` (RFC 7515 section 4.1.9): "" if absent, None if invalid."""
-    kind = header.get("typ")
-    if not isinstance(kind, str):
-        return None if "typ" in header else ""
-    return kind.lower().removeprefix("application/") or None
-
-
-def _user_of(claims: Mapping[str, Any], config: IssuerConfig) -> str | Reason:
+def _find_user(claims: Mapping[str, Any], subject: str, config: IssuerConfig) -> str | Reason:
     """Return the name that the application works with.
 
     Without the chosen claim there is none: the subject could be the name of another user.
     """
-    subject: str = claims["sub"]
     if not config.foreign:
         return display_name(claims, subject)
-    if not config.user_claim:
-        return subject
-    if config.user_claim not in claims:
-        return Reason.CLAIM_MISSING
-    user = claims[config.user_claim]
-    return user if is_text(user) else Reason.CLAIM_INVALID
+    return subject if config.user_claim is None else find_name(claims, config.user_claim)
+
+
+def _as_issued_here(config: IssuerConfig | None) -> IssuerConfig | None:
+    """Return what this sidecar's own tokens must satisfy, whose claims are where it put them."""
+    if config is None:
+        return None
+    return replace(
+        config,
+        foreign=False,
+        audience_claim=None,
+        subject_claim=None,
+        user_claim=None,
+        roles_claims=(),
+        scopes_claims=(),
+    )

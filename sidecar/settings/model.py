@@ -36,6 +36,11 @@ Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 File = Annotated[str, kinds.file_path()]
 Hidden = Annotated[Secret, kinds.hidden()]
+Claim = Annotated[str, kinds.claim(empty=True)]
+Claims = Annotated[
+    tuple[str, ...],
+    kinds.listed(kinds.claim(), 'a claim, or a list of claims such as ["realm_access.roles"]'),
+]
 SessionMode = Annotated[
     Literal["required", "denylist", "none"], kinds.choice("required", "denylist", "none")
 ]
@@ -64,7 +69,12 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
     id_tokens: Annotated[bool, kinds.switch()] = False
-    user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
+    # Where claims are. Lists add up.
+    audience_claim: Claim = ""  # empty: aud
+    subject_claim: Claim = ""  # empty: sub
+    user_claim: Claim = ""  # empty: the subject
+    roles_claim: Claims = ()  # empty: roles
+    scopes_claim: Claims = ()  # empty: the first of scope, scopes and scp that has any
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

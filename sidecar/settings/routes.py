@@ -32,6 +32,7 @@ _WORD: Final = kinds.matching(r"[^\s,]+", "a word without spaces and commas")
 _PROTOCOL: Final = kinds.matching(kinds.TOKEN, "a protocol such as websocket")
 ForwardCredentials = Literal["none", "token", "all"]
 _CREDENTIALS: Final = kinds.choice("none", "token", "all")
+_CLAIM: Final = kinds.claim()
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -108,7 +109,9 @@ def _claims() -> ValueKind:
     def read(raw: object) -> dict[str, tuple[Scalar, ...]]:
         if not isinstance(raw, dict):
             raise InvalidValue
-        return {str(name): _accepted(str(name), value) for name, value in raw.items()}
+        return {
+            str(_CLAIM.read(str(name))): _accepted(str(name), value) for name, value in raw.items()
+        }
 
     def show(claims: dict[str, tuple[Scalar, ...]]) -> object:
         return {name: list(values) for name, values in claims.items()}
@@ -118,6 +121,11 @@ def _claims() -> ValueKind:
 
 def _accepted(name: str, raw: object) -> tuple[Scalar, ...]:
     values = raw if isinstance(raw, list) else [raw]
+    if isinstance(raw, dict) and raw:  # TOML takes the dots of a bare key as tables
+        path = shown(f"{name}.{next(iter(raw))}")
+        raise InvalidValue(
+            f"expected the path of a claim in quotes, such as {path}; got a table for {shown(name)}"
+        )
     if not values or not all(isinstance(value, Scalar) for value in values):
         raise InvalidValue(
             f"expected a string, a number, true or false, or a list of them for claim "

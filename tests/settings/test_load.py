@@ -653,6 +653,37 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
             id="route-claims",
         ),
         pytest.param(
+            '[[route]]\npath = "/x"\nclaims = {a.b = "c"}',
+            'route[1].claims: expected the path of a claim in quotes, such as "a.b"; got a table',
+            id="route-claims-without-quotes",
+        ),
+        pytest.param(
+            '[[route]]\npath = "/x"\nclaims = {"/a~2" = "c"}',
+            'route[1].claims: expected "~" in a JSON pointer only as ~0 (itself) or ~1 ("/")',
+            id="route-claims-pointer",
+        ),
+        pytest.param(
+            "[identity]\nX-A = 'a..b'",
+            "identity.X-A: expected a name on each side of every dot",
+            id="identity-path",
+        ),
+        *(
+            pytest.param(
+                f"[[issuer]]\nissuer = 'a'\naudience = 'b'\njwks_url = 'https://a'\n{line}",
+                f"issuer[1].{expected}",
+                id=f"issuer-{line}",
+            )
+            for line, expected in (
+                ("roles_claim = 7", "roles_claim: expected a claim, or a list of claims"),
+                ("roles_claim = ['a', '']", "roles_claim: expected a claim, or a list of claims"),
+                ("roles_claim = ['a..b']", "roles_claim: expected a name on each side of every"),
+                ("scopes_claim = '/a~'", 'scopes_claim: expected "~" in a JSON pointer only as'),
+                ("subject_claim = '.a'", "subject_claim: expected a name on each side of every"),
+                ("user_claim = ['a']", "user_claim: expected the name of a claim, or a path"),
+                ("audience_claim = '/~'", 'audience_claim: expected "~" in a JSON pointer only'),
+            )
+        ),
+        pytest.param(
             "identity = 1", "identity: expected a table of headers and claims", id="identity"
         ),
         pytest.param(
@@ -669,7 +700,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
             id="twice",
         ),
         pytest.param(
-            "[identity]\nX-A = 1", "identity.X-A: expected the name of a claim; got 1", id="claim"
+            "[identity]\nX-A = 1",
+            "identity.X-A: expected the name of a claim, or a path",
+            id="claim",
         ),
         pytest.param("issuer = 'x'", "issuer: expected tables under [[issuer]]", id="issuer-text"),
         pytest.param(
@@ -850,6 +883,8 @@ def test_tables_are_read(tmp_path: Path) -> None:
         session_mode = "none"
         id_tokens = true
         user_claim = "email"
+        roles_claim = ["realm_access.roles", "/a~1b/0"]
+        scopes_claim = "permissions"
         """,
     )
     settings = settings_from(env=SECRETS, file=file)
@@ -862,3 +897,5 @@ def test_tables_are_read(tmp_path: Path) -> None:
     assert issuer.key_file == str(tmp_path / "idp.pem")
     assert (issuer.algorithms, issuer.session_mode) == (("RS256",), "none")
     assert (issuer.audience, issuer.id_tokens, issuer.user_claim) == ("app", True, "email")
+    assert issuer.roles_claim == ("realm_access.roles", "/a~1b/0")
+    assert issuer.scopes_claim == ("permissions",)

@@ -39,7 +39,7 @@ allow_weak_secrets = true
 X-Auth-Email = "email"
 [[route]]
 path = "/café/*"
-claims = {tenant = ["acme"], "urn:level" = [1, 2.5, true]}
+claims = {tenant = ["acme"], "/a~1b/c" = 1, "urn:level" = [1, 2.5, true]}
 upgrades = []
 [[route]]
 path = "/y"
@@ -49,6 +49,9 @@ issuer = "https://id.example"
 audience = "*"
 jwks_url = "https://id.example/jwks"
 algorithms = ["RS256", "ES256"]
+audience_claim = "client_id"
+subject_claim = "/a~1b/0"
+roles_claim = ["realm_access.roles", "https://x.example/roles"]
 """
 
 

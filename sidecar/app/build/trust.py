@@ -10,6 +10,7 @@ from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import Key, KeyRing
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
+from sidecar.claim_path import ClaimPath
 from sidecar.errors import ConfigError, Problem
 from sidecar.settings import ANY_AUDIENCE
 
@@ -117,7 +118,11 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
             session_mode=SessionMode(each.session_mode),
             foreign=True,
             id_tokens=each.id_tokens,
-            user_claim=each.user_claim,
+            audience_claim=_claim(each.audience_claim),
+            subject_claim=_claim(each.subject_claim),
+            user_claim=_claim(each.user_claim),
+            roles_claims=tuple(map(ClaimPath, each.roles_claim)),
+            scopes_claims=tuple(map(ClaimPath, each.scopes_claim)),
         )
         for each in settings.issuer
     ]
@@ -138,6 +143,10 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
 def _audiences(audience: str) -> frozenset[str]:
     """The audiences to accept; empty means all."""
     return frozenset() if audience in {"", ANY_AUDIENCE} else frozenset((audience,))
+
+
+def _claim(path: str) -> ClaimPath | None:
+    return ClaimPath(path) if path else None
 
 
 def read_foreign_keys(settings: Settings) -> list[Key]:
