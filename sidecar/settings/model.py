@@ -23,7 +23,7 @@ ASYMMETRIC: Final = (
     *("RS256", "RS384", "RS512"),
     *("PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512"),
-    "EdDSA",
+    *("EdDSA", "Ed25519", "Ed448"),
 )
 NO_SECRET: Final = Secret("")
 ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted

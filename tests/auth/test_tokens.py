@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.claim_checks import MAX_DATE
 from sidecar.auth.credentials import MAX_TOKEN
-from sidecar.auth.keys import ALGORITHMS, KeyRing
+from sidecar.auth.keys import ALGORITHMS, KeyRing, with_names
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import (
@@ -258,6 +258,36 @@ NESTED = {
     "https://x.test/roles": [{"name": "s"}],
     "permissions": ["p"],
 }
+
+
+@pytest.mark.parametrize(
+    ("curve", "stated", "algorithms", "accepted"),
+    [
+        pytest.param("Ed25519", "Ed25519", (), True, id="new-name"),
+        pytest.param("Ed25519", "EdDSA", (), True, id="old-name"),
+        pytest.param("Ed448", "Ed448", (), True, id="ed448"),
+        pytest.param("Ed25519", "Ed448", (), False, id="name-of-another-curve"),
+        pytest.param("Ed448", "Ed25519", (), False, id="name-of-another-curve-ed448"),
+        pytest.param("Ed25519", "ED25519", (), False, id="case"),
+        pytest.param("Ed25519", "Ed25519", ("EdDSA",), True, id="old-name-allows-both"),
+        pytest.param("Ed25519", "EdDSA", ("Ed25519",), False, id="new-name-alone"),
+    ],
+)
+@pytest.mark.parametrize("made_for", ["", "EdDSA", "same"])
+def test_edwards_curves(
+    curve: str,
+    stated: str,
+    algorithms: tuple[str, ...],
+    accepted: bool,  # noqa: FBT001
+    made_for: str,
+) -> None:
+    """A key verifies tokens under both names of its algorithm, and of no other (RFC 9864)."""
+    pair = private_key(curve)
+    key = pem_key(ISSUER, public_pem(pair), curve if made_for == "same" else made_for, kid="")
+    config = IssuerConfig(issuer=ISSUER, algorithms=frozenset(with_names(algorithms)))
+    shown = token({}, {"alg": stated}, alg=curve, key=pair)
+    found = Verifier([config], KeyRing([key])).verify_access(shown, NOW)
+    assert isinstance(found, Verified) if accepted else found is Reason.ALGORITHM
 
 
 def test_claims_elsewhere() -> None:

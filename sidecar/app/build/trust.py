@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.auth.issue import Issuer
-from sidecar.auth.keys import Key, KeyRing
+from sidecar.auth.keys import Key, KeyRing, with_names
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
 from sidecar.claim_path import ClaimPath
@@ -113,7 +113,7 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
         IssuerConfig(
             issuer=each.issuer,
             audiences=_audiences(each.audience),
-            algorithms=frozenset(each.algorithms),
+            algorithms=frozenset(with_names(each.algorithms)),
             types=FOREIGN_TYPES,
             session_mode=SessionMode(each.session_mode),
             foreign=True,
