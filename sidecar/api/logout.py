@@ -111,7 +111,7 @@ def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     verifier, now = services.config.current.verifier, services.clock()
     head = request_head(request)
     found: list[_Login | Reason] = []
-    credentials = parse_credentials(head, services.session_cookie.encode())
+    credentials = parse_credentials(head, services.session_cookie.encode(), verifier.max_token)
     if isinstance(credentials, Bearer):
         token = credentials.token
         identifier = token_id(token, services.session_key)

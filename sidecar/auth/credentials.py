@@ -15,7 +15,9 @@ from sidecar.auth.reason import Reason
 if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
 
-MAX_TOKEN: Final = 8192  # octets; a longer token is rejected before anything is decoded
+# Octets, unless configured. A longer token is rejected before anything is decoded. Users with many
+# groups have tokens of 12 KiB (Keycloak, Entra).
+MAX_TOKEN: Final = 16384
 MAX_COOKIE: Final = 512  # octets of a session cookie's value
 
 # The scheme is a case-insensitive token (RFC 9110 section 11.1); 1*SP and a b64token follow it
@@ -40,11 +42,13 @@ class SessionCookie:
     value: bytes = field(repr=False)
 
 
-def parse_credentials(head: RequestHead, cookie_name: bytes) -> Bearer | SessionCookie | Reason:
+def parse_credentials(
+    head: RequestHead, cookie_name: bytes, max_token: int = MAX_TOKEN
+) -> Bearer | SessionCookie | Reason:
     """Return the credential of a request, or the reason why it has no usable one."""
     if head.repeated and b"authorization" in head.repeated:
         return Reason.CREDENTIALS_AMBIGUOUS
-    token = None if head.authorization is None else parse_bearer(head.authorization)
+    token = None if head.authorization is None else parse_bearer(head.authorization, max_token)
     values = [] if head.cookie is None else find_cookies(head.cookie, cookie_name)
     if len(values) + (token is not None) > 1:
         return Reason.CREDENTIALS_AMBIGUOUS
@@ -53,13 +57,13 @@ def parse_credentials(head: RequestHead, cookie_name: bytes) -> Bearer | Session
     return _read_cookie(values[0]) if values else Reason.NO_CREDENTIALS
 
 
-def parse_bearer(value: bytes) -> bytes | Reason | None:
+def parse_bearer(value: bytes, max_token: int = MAX_TOKEN) -> bytes | Reason | None:
     """Return the token of an Authorization header, or why it is unusable; None: other scheme."""
     scheme = _SCHEME.match(value)
     if scheme is None:
         return None
     token = value[scheme.end() :].lstrip(b" ")
-    if len(token) > MAX_TOKEN:
+    if len(token) > max_token:
         return Reason.TOKEN_TOO_LONG
     match = _TOKEN.fullmatch(value, scheme.end())
     return Reason.CREDENTIALS_MALFORMED if match is None else match[1]

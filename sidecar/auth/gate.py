@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sidecar.auth.cached_credential import CachedCredential
+from sidecar.auth.cached_credential import CachedCredential, estimate_octets
 from sidecar.auth.claims import claim_matches, display_name, interned_set, roles_of, scopes_of
 from sidecar.auth.credentials import SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
@@ -171,7 +171,7 @@ class Gate:
     def _decide_anew(
         self, route: Route, head: RequestHead, now: float
     ) -> Allow | Deny | NeedSession:
-        credentials = parse_credentials(head, self._cookie_name)
+        credentials = parse_credentials(head, self._cookie_name, self._verifier.max_token)
         if isinstance(credentials, Reason):
             if route.optional and credentials is Reason.NO_CREDENTIALS:
                 return self.anonymous
@@ -235,7 +235,8 @@ class Gate:
         # misses (measured: 130 octets a session).
         need.token_id = session.id
         if verified is None and current:
-            need.until = session.exp
+            need.until, found = session.exp, need.allow
+            need.octets = estimate_octets(found.payload, found.roles | found.scopes)
             self._cookies.put(need.digest, need, now)
         return None
 

@@ -129,13 +129,13 @@ def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
 class Verifier:
     """Verifies access and refresh tokens, with separate keys: neither passes for the other.
 
-    New keys need a new verifier. `leeway` allows for clock differences, in seconds. `issuer` is the
-    sidecar's own, that of refresh tokens.
+    New keys need a new verifier. `leeway` allows for clock differences, in seconds. Tokens of more
+    than `max_token` octets are refused. `issuer` is the sidecar's own, that of refresh tokens.
     """
 
     __slots__ = (
         *("_access", "_access_keys", "_ahead", "_leeway", "_own", "_refresh", "_refresh_keys"),
-        *("_timestamps", "issuer"),
+        *("_timestamps", "issuer", "max_token"),
     )
 
     def __init__(
@@ -146,12 +146,14 @@ class Verifier:
         refresh_keys: KeyRing = _NO_KEYS,
         *,
         leeway: float = 5.0,
+        max_token: int = MAX_TOKEN,
     ) -> None:
         self._access = {config.issuer: config for config in access}
         self._access_keys = access_keys
         self._refresh = {} if refresh is None else {refresh.issuer: refresh}
         self._refresh_keys = refresh_keys
         self._leeway = leeway
+        self.max_token = max_token
         self._timestamps = TimestampInterner()
         self._ahead: dict[str, float] = {}  # by issuer
         self.issuer = "" if refresh is None else refresh.issuer
@@ -176,7 +178,7 @@ class Verifier:
     def _verify(
         self, token: bytes, issuers: Mapping[str, IssuerConfig], keys: KeyRing, now: float
     ) -> Verified | Reason:
-        if len(token) > MAX_TOKEN:
+        if len(token) > self.max_token:
             return Reason.TOKEN_TOO_LONG
         parts = split_token(token)
         if parts is None:

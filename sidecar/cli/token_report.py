@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TIMES: Final = ("iat", "nbf", "exp")
 MEANINGS: Final = {
-    Reason.TOKEN_TOO_LONG: "it is longer than 8 KiB",
+    Reason.TOKEN_TOO_LONG: "it is longer than max_token_size allows",
     Reason.TOKEN_MALFORMED: "it is not a JWT in canonical encoding, or has critical headers",
     Reason.TOKEN_TYPE: 'its "typ", or a claim that names its kind, is not that of an access token',
     Reason.ID_TOKEN: "it is an ID token: it tells a client who logged in, and permits nothing",

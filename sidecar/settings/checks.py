@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from sidecar.settings.model import ANY_AUDIENCE, SECRET_BYTES
+from sidecar.settings.model import ANY_AUDIENCE, SECRET_BYTES, TOKEN_ROOM
 from sidecar.settings.net import LOOPBACK, WILDCARD
 from sidecar.settings.routes import TRUST
 
@@ -136,6 +136,16 @@ def _foreign_audience(settings: Settings) -> str | None:
     return None
 
 
+def _token_size(settings: Settings) -> str | None:
+    most = settings.max_head_size - TOKEN_ROOM
+    if settings.max_token_size > most:
+        return (
+            f"expected at most {most}: a token is part of a head, so that max_head_size "
+            f"({settings.max_head_size}) limits it; got {settings.max_token_size}"
+        )
+    return None
+
+
 def _redis_certificate(settings: Settings) -> str | None:
     return _pair("redis", settings.redis_cert_file, settings.redis_key_file)
 
@@ -195,6 +205,7 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("access_token_expiry", "refresh_token_expiry"), _expiries),
     (("session_max_age", "access_token_expiry"), _max_age),
     (("session_outage", "route"), _outages),
+    (("max_token_size", "max_head_size"), _token_size),
     (("redis_cert_file", "redis_key_file"), _redis_certificate),
     (("tls_cert_file", "tls_key_file"), _certificate),
     (("tls_client_auth", "tls_client_ca_file", "tls_cert_file"), _client_auth),

@@ -25,6 +25,10 @@ ASYMMETRIC: Final = (
     *("ES256", "ES384", "ES512"),
     *("EdDSA", "Ed25519", "Ed448"),
 )
+MAX_HEAD: Final = 1 << 20  # bytes
+HEAD_SIZE: Final = 32768
+TOKEN_SIZE: Final = 16384
+TOKEN_ROOM: Final = 512  # bytes of a head beside the token: the least that a request needs
 NO_SECRET: Final = Secret("")
 ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 # No characters of a pattern, because ACL rules and scans use the prefix in patterns. No braces: in
@@ -178,8 +182,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     paths_ambiguous: Annotated[
         Literal["reject", "normalise"], kinds.choice("reject", "normalise")
     ] = "reject"
-    max_head_size: Annotated[int, kinds.size(1024, 1 << 20)] = 32768
+    max_head_size: Annotated[int, kinds.size(1024, MAX_HEAD)] = HEAD_SIZE
     max_headers: Annotated[int, kinds.integer(8, 1000)] = 100
+    max_token_size: Annotated[int, kinds.size(512, MAX_HEAD - TOKEN_ROOM)] = TOKEN_SIZE
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0
     max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000

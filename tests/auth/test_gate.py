@@ -209,7 +209,7 @@ def test_session_key_token() -> None:
         pytest.param(None, COOKIE + b"; " + COOKIE, {}, Reason.CREDENTIALS_AMBIGUOUS, id="cookies"),
         pytest.param(b"Bearer a.b.c", None, {}, Reason.TOKEN_MALFORMED, id="no-token"),
         pytest.param(
-            b"Bearer " + b"a" * 9000, None, {}, Reason.TOKEN_TOO_LONG, id="token-too-long"
+            b"Bearer " + b"a" * 17_000, None, {}, Reason.TOKEN_TOO_LONG, id="token-too-long"
         ),
         pytest.param(
             b"Bearer " + token(key=REFRESH_SECRET), None, {}, Reason.SIGNATURE, id="signature"
@@ -408,6 +408,30 @@ def test_a_clock_that_is_set(head: Any, credential: bytes, over: Reason, step: i
         for asked in (on, gate()):
             expected = over if now > NOW else None
             assert why(decided(asked, REQUIRED, head, live, now)) is expected
+
+
+def test_longest_bearer() -> None:
+    """The gate refuses tokens that are longer than its verifier allows, before reading them."""
+    free = IssuerConfig(issuer=ISSUER, session_mode=SessionMode.NONE)
+    keys = KeyRing([secret_key(ISSUER, SECRET)])
+    for most, reason in ((len(TOKEN), None), (len(TOKEN) - 1, Reason.TOKEN_TOO_LONG)):
+        on = Gate(Verifier([free], keys, max_token=most), IDENTITY)
+        assert why(decided(on, REQUIRED, request(BEARER))) is reason
+        unread = request(b"Bearer " + b"\xff" * (most + 1))
+        assert why(decided(on, REQUIRED, unread)) is Reason.TOKEN_TOO_LONG
+
+
+def test_tokens_with_many_groups_take_the_place_of_others() -> None:
+    """Remembered tokens are bounded by the memory that they take, not by their number alone."""
+    free = IssuerConfig(issuer=ISSUER, session_mode=SessionMode.NONE)
+    verifier = Verifier([free], KeyRing([secret_key(ISSUER, SECRET)]))
+    for groups, most in ((2, 100), (200, 5), (1000, 1)):
+        on = Gate(verifier, IDENTITY, cache_size=100)
+        for number in range(100):
+            claims = {"jti": f"{number}", "roles": [f"g{each}" for each in range(groups)]}
+            assert isinstance(on.decide(REQUIRED, request(b"Bearer " + token(claims)), NOW), Allow)
+        kept = int(repr(on).partition("TokenCache ")[2].partition(" ")[0])
+        assert (groups, kept <= most, kept >= most // 2) == (groups, True, True)
 
 
 def test_sessionless_issuer() -> None:

@@ -290,6 +290,17 @@ def test_edwards_curves(
     assert isinstance(found, Verified) if accepted else found is Reason.ALGORITHM
 
 
+def test_longest_token() -> None:
+    """A token of exactly `max_token` octets is verified; a longer one is refused unread."""
+    shown = token({"x": "y" * 12_000})
+    keys = KeyRing([secret_key(ISSUER, SECRET)])
+    assert isinstance(
+        Verifier([OWN], keys, max_token=len(shown)).verify_access(shown, NOW), Verified
+    )
+    refused = Verifier([OWN], keys, max_token=len(shown) - 1).verify_access(shown, NOW)
+    assert refused is Reason.TOKEN_TOO_LONG
+
+
 def test_claims_elsewhere() -> None:
     """The claims of a foreign issuer are where its configuration says, and nowhere else."""
     config = IssuerConfig(

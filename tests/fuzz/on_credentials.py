@@ -8,7 +8,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
+from sidecar.auth.credentials import (
+    MAX_TOKEN,
+    Bearer,
+    SessionCookie,
+    find_cookies,
+    parse_credentials,
+)
 from sidecar.auth.reason import Reason
 from sidecar.wire.head import RequestHead
 
@@ -37,7 +43,7 @@ def check(data: bytes) -> None:
         assert repr(found) == "SessionCookie()"
     else:
         assert isinstance(found, Reason)
-        assert bearer is None or values or len(bearer[1]) > 8192
+        assert bearer is None or values or len(bearer[1]) > MAX_TOKEN
         if found is Reason.NO_CREDENTIALS:
             assert not values
     head.repeated = frozenset((b"authorization",))

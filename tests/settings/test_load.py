@@ -899,3 +899,57 @@ def test_tables_are_read(tmp_path: Path) -> None:
     assert (issuer.audience, issuer.id_tokens, issuer.user_claim) == ("app", True, "email")
     assert issuer.roles_claim == ("realm_access.roles", "/a~1b/0")
     assert issuer.scopes_claim == ("permissions",)
+
+
+@pytest.mark.parametrize(
+    ("given", "head", "token", "origin"),
+    [
+        pytest.param({}, 32768, 16384, {}, id="neither"),
+        pytest.param({"MAX_TOKEN_SIZE": "8KiB"}, 32768, 8192, {}, id="shorter-token"),
+        pytest.param(
+            {"MAX_TOKEN_SIZE": "48KiB"},
+            65536,
+            49152,
+            {"max_head_size": "follows max_token_size"},
+            id="head-follows",
+        ),
+        pytest.param(
+            {"MAX_TOKEN_SIZE": str((1 << 20) - 512)},
+            1 << 20,
+            (1 << 20) - 512,
+            {"max_head_size": "follows max_token_size"},
+            id="head-follows-to-its-bound",
+        ),
+        pytest.param({"MAX_HEAD_SIZE": "64KiB"}, 65536, 16384, {}, id="longer-head"),
+        pytest.param(
+            {"MAX_HEAD_SIZE": "1KiB"},
+            1024,
+            512,
+            {"max_token_size": "follows max_head_size"},
+            id="token-follows",
+        ),
+        pytest.param(
+            {"MAX_HEAD_SIZE": "32KiB", "MAX_TOKEN_SIZE": "31KiB"}, 32768, 31744, {}, id="both"
+        ),
+    ],
+)
+def test_head_and_token_sizes(
+    given: dict[str, str], head: int, token: int, origin: dict[str, str]
+) -> None:
+    """If only one of the two sizes is set, the other follows, and says so."""
+    loaded = load(env=SECRETS | given)
+    assert (loaded.settings.max_head_size, loaded.settings.max_token_size) == (head, token)
+    names = {"max_head_size", "max_token_size"} - {name.lower() for name in given}
+    assert {name: loaded.origins[name] for name in names & loaded.origins.keys()} == origin
+
+
+def test_a_token_must_fit_into_a_head() -> None:
+    """Two sizes that do not fit are refused with both of them."""
+    env = SECRETS | {"MAX_HEAD_SIZE": "16KiB", "MAX_TOKEN_SIZE": "16000"}
+    (problem,) = problems(env=env)
+    assert problem == (
+        "environment MAX_TOKEN_SIZE: expected at most 15872: a token is part of a head, so that "
+        "max_head_size (16384) limits it; got 16000"
+    )
+    (problem,) = problems(env=SECRETS | {"MAX_HEAD_SIZE": "big", "MAX_TOKEN_SIZE": "16000"})
+    assert problem.startswith("environment MAX_HEAD_SIZE: expected a size")

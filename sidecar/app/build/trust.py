@@ -97,6 +97,7 @@ def make_issuer(settings: Settings, keys: Keys) -> Issuer:
             access_ttl=settings.access_token_expiry,
             refresh_ttl=settings.refresh_token_expiry,
             max_age=settings.session_max_age,
+            max_token=settings.max_token_size,
         )
 
 
@@ -137,6 +138,7 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
         refresh,
         KeyRing(keys.refresh),
         leeway=settings.jwt_leeway,
+        max_token=settings.max_token_size,
     )
 
 
