@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from sidecar.auth.claims import Scalar, claim_matches
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import FOREVER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sidecar.claim_path import ClaimPath
 
@@ -64,6 +65,16 @@ def check_audience(
     if not accepted:
         return None
     return Reason.AUDIENCE if accepted.isdisjoint(audiences) else None
+
+
+def check_values(
+    claims: Mapping[str, Any], required: Iterable[tuple[ClaimPath, Sequence[Scalar]]]
+) -> Reason | None:
+    """Check that each of the claims is, or contains, one of its accepted values."""
+    for path, accepted in required:
+        if not claim_matches(path.find(claims), accepted):
+            return Reason.CLAIM_REFUSED
+    return None
 
 
 def is_text(value: object) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from sidecar.claim_path import ClaimPath
 
+Scalar = str | int | float | bool
+
 ROLES: Final = "roles"
 # Names that a user here may be shown under, the best first.
 DISPLAY_NAMES: Final = ("preferred_username", "name")
@@ -73,7 +75,7 @@ def _interned_set(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names)
 
 
-def claim_matches(value: object, accepted: Iterable[str | int | float | bool]) -> bool:
+def claim_matches(value: object, accepted: Iterable[Scalar]) -> bool:
     """Whether a claim is, or contains, one of the accepted values. True does not equal 1 here."""
     claimed = value if isinstance(value, list) else [value]
     return any(

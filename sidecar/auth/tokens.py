@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar.auth.claim_checks import check_audience, check_ids, find_name, find_subject, is_date
+from sidecar.auth.claim_checks import (
+    check_audience,
+    check_ids,
+    check_values,
+    find_name,
+    find_subject,
+    is_date,
+)
 from sidecar.auth.claims import display_name, roles_of, scopes_of
 from sidecar.auth.compact import split_token
 from sidecar.auth.credentials import MAX_TOKEN
@@ -26,6 +33,7 @@ from sidecar.auth.token_kind import find_other_kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sidecar.auth.claims import Scalar
     from sidecar.claim_path import ClaimPath
 
 ACCESS_TYPES: Final = frozenset(("at+jwt",))  # RFC 9068 section 2.1
@@ -52,7 +60,7 @@ class IssuerConfig:
     are not checked, but a token's algorithm must always be that of its key. `foreign` means that
     another service signs the tokens: it also signs other kinds of tokens, of which only ID tokens
     can be accepted (`id_tokens`), and its users may choose their own names. The application knows
-    them by their subject, or by `user_claim`.
+    them by their subject, or by `user_claim`. Where `claims` are given, its tokens must have them.
 
     The claims of a foreign issuer are where its paths say. Every token must have those that decide
     who it is for and about; `roles_claims` and `scopes_claims` add up.
@@ -65,6 +73,7 @@ class IssuerConfig:
     session_mode: SessionMode = SessionMode.REQUIRED
     foreign: bool = False
     id_tokens: bool = False
+    claims: tuple[tuple[ClaimPath, tuple[Scalar, ...]], ...] = ()  # each with accepted values
     audience_claim: ClaimPath | None = None  # None: aud
     subject_claim: ClaimPath | None = None  # None: sub
     user_claim: ClaimPath | None = None  # None: the subject
@@ -220,8 +229,10 @@ class Verifier:
         subject = find_subject(claims, config.subject_claim)
         if isinstance(subject, Reason):
             return subject
-        refused = check_ids(claims) or check_audience(
-            claims, config.audiences, config.audience_claim
+        refused = (
+            check_ids(claims)
+            or check_audience(claims, config.audiences, config.audience_claim)
+            or check_values(claims, config.claims)
         )
         if refused is not None:
             return refused
@@ -290,6 +301,7 @@ def _as_issued_here(config: IssuerConfig | None) -> IssuerConfig | None:
     return replace(
         config,
         foreign=False,
+        claims=(),
         audience_claim=None,
         subject_claim=None,
         user_claim=None,

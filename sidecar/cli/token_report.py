@@ -35,6 +35,7 @@ MEANINGS: Final = {
     Reason.AUDIENCE: 'its "aud" is not the configured audience',
     Reason.CLAIM_MISSING: 'it lacks "iss", "sub", "exp", "aud" or the user_claim of its issuer',
     Reason.CLAIM_INVALID: "a claim has the wrong type or length",
+    Reason.CLAIM_REFUSED: "it lacks a value that the claims of its issuer's table require",
     Reason.EXPIRED: "it has expired",
     Reason.NOT_YET_VALID: 'its "nbf" or "iat" is in the future',
 }

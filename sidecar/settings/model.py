@@ -15,7 +15,7 @@ from sidecar.secret import Secret
 from sidecar.settings import kinds, net
 from sidecar.settings.kinds import ValueKind
 from sidecar.settings.net import Address, Network, Upstream
-from sidecar.settings.routes import OUTAGE, RouteSettings, SessionOutage
+from sidecar.settings.routes import OUTAGE, RouteSettings, Scalar, SessionOutage, claim_values
 
 # The least length of a secret in bytes: that of the algorithm's hash (RFC 7518 section 3.2).
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
@@ -73,6 +73,7 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
     id_tokens: Annotated[bool, kinds.switch()] = False
+    claims: Annotated[dict[str, tuple[Scalar, ...]], claim_values()] = {}
     # Where claims are. Lists add up.
     audience_claim: Claim = ""  # empty: aud
     subject_claim: Claim = ""  # empty: sub

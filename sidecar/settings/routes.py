@@ -105,7 +105,9 @@ def _label() -> ValueKind:
     return ValueKind("at most 64 letters, digits and ._-", read)
 
 
-def _claims() -> ValueKind:
+def claim_values() -> ValueKind:
+    """A table of claims, each with one or more accepted values."""
+
     def read(raw: object) -> dict[str, tuple[Scalar, ...]]:
         if not isinstance(raw, dict):
             raise InvalidValue
@@ -175,7 +177,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: Annotated[tuple[str, ...], kinds.listed(_host(), "a list of host names")] = ()
     roles: Words = ()  # any of them
     scopes: Annotated[tuple[str, ...], kinds.listed(_SCOPE, "a list of scopes")] = ()  # all
-    claims: Annotated[dict[str, tuple[Scalar, ...]], _claims()] = {}
+    claims: Annotated[dict[str, tuple[Scalar, ...]], claim_values()] = {}
     upgrades: Annotated[tuple[str, ...], kinds.listed(_upgrade(), "a list of protocols")] = (
         "websocket",
     )

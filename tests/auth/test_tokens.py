@@ -245,6 +245,7 @@ def test_user(config: dict[str, Any], claims: dict[str, Any], user: str | Reason
 
 
 ELSEWHERE: dict[str, Any] = {
+    "claims": ((ClaimPath("hd"), ("acme", "globex")), (ClaimPath("org.level"), (2, 3))),
     "audience_claim": ClaimPath("client_id"),
     "subject_claim": ClaimPath("oid"),
     "roles_claims": (ClaimPath("realm_access.roles"), ClaimPath("/https:~1~1x.test~1roles")),
@@ -254,6 +255,8 @@ NESTED = {
     "aud": "another",
     "client_id": AUDIENCE,
     "oid": 7,
+    "hd": "globex",
+    "org": {"level": [1, 2]},
     "realm_access": {"roles": ["r"]},
     "https://x.test/roles": [{"name": "s"}],
     "permissions": ["p"],
@@ -319,7 +322,12 @@ def test_claims_elsewhere() -> None:
         assert verifier.verify_access(token({**NESTED, gone: GONE}), NOW) is reason
     refused = verifier.verify_access(token({**NESTED, "client_id": "other"}), NOW)
     assert refused is Reason.AUDIENCE
-    plain = verifier.verify_access(token({"client_id": AUDIENCE, "oid": "a"}), NOW)
+    wrong: tuple[dict[str, Any], ...] = ({"hd": "x"}, {"hd": GONE}, {"org": {"level": "2"}})
+    for changed in (*wrong, {"org": {}}):
+        refused = verifier.verify_access(token({**NESTED, **changed}), NOW)
+        assert refused is Reason.CLAIM_REFUSED
+    least = {name: NESTED[name] for name in ("client_id", "oid", "hd", "org")}
+    plain = verifier.verify_access(token(least), NOW)
     assert isinstance(plain, Verified)
     assert (plain.roles, plain.scopes) == ((), ())
 

@@ -119,6 +119,7 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
             session_mode=SessionMode(each.session_mode),
             foreign=True,
             id_tokens=each.id_tokens,
+            claims=tuple((ClaimPath(path), values) for path, values in each.claims.items()),
             audience_claim=_claim(each.audience_claim),
             subject_claim=_claim(each.subject_claim),
             user_claim=_claim(each.user_claim),
