@@ -67,6 +67,19 @@ def check_audience(
     return Reason.AUDIENCE if accepted.isdisjoint(audiences) else None
 
 
+def find_dates(claims: Mapping[str, Any], *, dated: bool) -> tuple[float, float, float] | Reason:
+    """Return when a token begins and expires, and when it was issued, without any leeway.
+
+    A `dated` one begins when it was issued at the earliest.
+    """
+    if "exp" not in claims:
+        return Reason.CLAIM_MISSING
+    begins, expires, issued = claims.get("nbf", 0), claims["exp"], claims.get("iat", 0)
+    if not (is_date(begins) and is_date(expires) and is_date(issued)):
+        return Reason.CLAIM_INVALID
+    return (max(begins, issued) if dated else begins), expires, issued
+
+
 def check_values(
     claims: Mapping[str, Any], required: Iterable[tuple[ClaimPath, Sequence[Scalar]]]
 ) -> Reason | None:

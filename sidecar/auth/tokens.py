@@ -16,9 +16,9 @@ from sidecar.auth.claim_checks import (
     check_audience,
     check_ids,
     check_values,
+    find_dates,
     find_name,
     find_subject,
-    is_date,
 )
 from sidecar.auth.claims import display_name, roles_of, scopes_of
 from sidecar.auth.compact import split_token
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sidecar.auth.claims import Scalar
+    from sidecar.auth.keys import Key
     from sidecar.claim_path import ClaimPath
 
 ACCESS_TYPES: Final = frozenset(("at+jwt",))  # RFC 9068 section 2.1
@@ -140,11 +141,12 @@ class Verifier:
 
     New keys need a new verifier. `leeway` allows for clock differences, in seconds. Tokens of more
     than `max_token` octets are refused. `issuer` is the sidecar's own, that of refresh tokens.
+    `issuers` and `keys` are those of access tokens.
     """
 
     __slots__ = (
-        *("_access", "_access_keys", "_ahead", "_leeway", "_own", "_refresh", "_refresh_keys"),
-        *("_timestamps", "issuer", "max_token"),
+        *("_ahead", "_own", "_refresh", "_refresh_keys", "_timestamps"),
+        *("issuer", "issuers", "keys", "leeway", "max_token"),
     )
 
     def __init__(
@@ -157,24 +159,24 @@ class Verifier:
         leeway: float = 5.0,
         max_token: int = MAX_TOKEN,
     ) -> None:
-        self._access = {config.issuer: config for config in access}
-        self._access_keys = access_keys
+        self.issuers = {config.issuer: config for config in access}
+        self.keys = access_keys
         self._refresh = {} if refresh is None else {refresh.issuer: refresh}
         self._refresh_keys = refresh_keys
-        self._leeway = leeway
+        self.leeway = leeway
         self.max_token = max_token
         self._timestamps = TimestampInterner()
         self._ahead: dict[str, float] = {}  # by issuer
         self.issuer = "" if refresh is None else refresh.issuer
         # With `jwks_url`, another service issues tokens under this sidecar's name as well.
-        self._own = _as_issued_here(self._access.get(self.issuer))
+        self._own = _as_issued_here(self.issuers.get(self.issuer))
 
     def __repr__(self) -> str:
-        return f"<Verifier {list(self._access)} {self._access_keys!r}>"
+        return f"<Verifier {list(self.issuers)} {self.keys!r}>"
 
     def verify_access(self, token: bytes, now: float) -> Verified | Reason:
         """Verify an access token: return its contents, or the reason for refusing it."""
-        return self._verify(token, self._access, self._access_keys, now)
+        return self._verify(token, self.issuers, self.keys, now)
 
     def verify_refresh(self, token: bytes, now: float) -> Verified | Reason:
         """Verify a refresh token: return its contents, or the reason for refusing it."""
@@ -209,9 +211,13 @@ class Verifier:
         if isinstance(key, Reason):
             return key
         local = key.can_sign and config.issuer == self.issuer
-        if local and config.foreign and self._own is not None:
-            config = self._own
+        config = self.as_signed_by(key, config)
         return self._read_claims(claims, parts[1], config, now, local=local)
+
+    def as_signed_by(self, key: Key, config: IssuerConfig) -> IssuerConfig:
+        """Return what a token of this issuer must satisfy if this key signed it."""
+        shared = config.foreign and config.issuer == self.issuer
+        return self._own if shared and key.can_sign and self._own is not None else config
 
     def _read_claims(
         self,
@@ -236,22 +242,19 @@ class Verifier:
         )
         if refused is not None:
             return refused
-        user = _find_user(claims, subject, config)
+        user = find_user(claims, subject, config)
         if isinstance(user, Reason):
             return user
-        if "exp" not in claims:
-            return Reason.CLAIM_MISSING
-        expires, begins, issued = claims["exp"], claims.get("nbf", 0), claims.get("iat", 0)
-        if not (is_date(expires) and is_date(begins) and is_date(issued)):
-            return Reason.CLAIM_INVALID
+        # Otherwise the token would outlive a revocation of everything issued before now. With a
+        # session of its own it cannot, and a clock that was set back must end no login.
         dated = config.foreign or config.session_mode is not SessionMode.REQUIRED
-        if dated:
-            # Otherwise the token would outlive a revocation of everything issued before now. With a
-            # session of its own it cannot, and a clock that was set back must end no login.
-            begins = max(begins, issued)
-        if now >= expires + self._leeway:  # RFC 7519 section 4.1.4
+        dates = find_dates(claims, dated=dated)
+        if isinstance(dates, Reason):
+            return dates
+        begins, expires, issued = dates
+        if now >= expires + self.leeway:  # RFC 7519 section 4.1.4
             return Reason.EXPIRED
-        if now < begins - self._leeway:  # RFC 7519 section 4.1.5
+        if now < begins - self.leeway:  # RFC 7519 section 4.1.5
             return Reason.NOT_YET_VALID
         if dated and issued > now:
             self._ahead[config.issuer] = max(self.clock_ahead(config.issuer), issued - now)
@@ -265,8 +268,8 @@ class Verifier:
             roles=roles_of(claims, config.roles_claims),
             scopes=scopes_of(claims, config.scopes_claims),
             payload=payload,
-            expires=self._timestamps[expires + self._leeway],
-            not_before=self._timestamps[begins - self._leeway],
+            expires=self._timestamps[expires + self.leeway],
+            not_before=self._timestamps[begins - self.leeway],
             session_mode=config.session_mode,
         )
 
@@ -284,7 +287,7 @@ def find_issuer(
     return config
 
 
-def _find_user(claims: Mapping[str, Any], subject: str, config: IssuerConfig) -> str | Reason:
+def find_user(claims: Mapping[str, Any], subject: str, config: IssuerConfig) -> str | Reason:
     """Return the name that the application works with.
 
     Without the chosen claim there is none: the subject could be the name of another user.
