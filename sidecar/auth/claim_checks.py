@@ -24,22 +24,25 @@ _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 
 
 def find_subject(claims: Mapping[str, Any], path: ClaimPath | None) -> str | Reason:
-    """Return the subject, which is `sub`, or the claim at `path`."""
-    if path is not None:
-        return find_name(claims, path)
-    if "sub" not in claims:
-        return Reason.CLAIM_MISSING
-    subject: str = claims["sub"]
-    return subject if is_text(subject) else Reason.CLAIM_INVALID
+    """Return the subject: `sub`, or the claim at `path`, where many issuers have a number."""
+    if path is None:
+        if "sub" not in claims:
+            return Reason.CLAIM_MISSING
+        value: Any = claims["sub"]
+    else:
+        value = path.find(claims)
+        if value is None:
+            return Reason.CLAIM_MISSING
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+    return value if is_text(value) else Reason.CLAIM_INVALID
 
 
 def find_name(claims: Mapping[str, Any], path: ClaimPath) -> str | Reason:
-    """Return the name at a path that the operator chose: a text, or a whole number as text."""
-    value = path.find(claims)
+    """Return the text at a path that the operator chose for the user's name."""
+    value: str | None = path.find(claims)
     if value is None:
         return Reason.CLAIM_MISSING
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
     return value if is_text(value) else Reason.CLAIM_INVALID
 
 

@@ -146,6 +146,16 @@ def _token_size(settings: Settings) -> str | None:
     return None
 
 
+def _claims_elsewhere(settings: Settings) -> str | None:
+    for name in ("jwt_subject_claim", "jwt_roles_claim", "jwt_scopes_claim"):
+        if getattr(settings, name) and not settings.jwks_url:
+            return (
+                f"expected jwks_url to be set, because {name} is about the tokens of another "
+                "service; for an [[issuer]], set it in its table"
+            )
+    return None
+
+
 def _redis_certificate(settings: Settings) -> str | None:
     return _pair("redis", settings.redis_cert_file, settings.redis_key_file)
 
@@ -218,4 +228,8 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("upstream_url", "listen", "admin_listen"), _loop),
     (("issuer", "jwt_issuer"), _own_issuer),
     (("jwt_audience", "jwks_url"), _foreign_audience),
+    (
+        ("jwks_url", "jwt_subject_claim", "jwt_roles_claim", "jwt_scopes_claim"),
+        _claims_elsewhere,
+    ),
 )

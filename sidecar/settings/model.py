@@ -122,6 +122,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
     jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"
     jwks_url: Annotated[str, net.web_url()] = ""
+    jwt_subject_claim: Claim = ""  # of tokens signed with a key at jwks_url, as in an [[issuer]]
+    jwt_roles_claim: Claims = ()
+    jwt_scopes_claim: Claims = ()
     jwt_leeway: Annotated[float, kinds.duration("0", "60s")] = 5.0
     access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
     refresh_token_expiry: Annotated[float, kinds.duration("1s")] = 7 * 86400.0

@@ -56,8 +56,10 @@ def test_subject(claims: dict[str, Any], path: str | None, subject: str | Reason
 
 @pytest.mark.parametrize("value", ["", True, 7.0, ["a"], {"a": 1}, "a\nb", "x" * 256, 10**300])
 def test_what_is_no_name(value: object) -> None:
-    """Nothing but a text of 1 to 255 characters, or a whole number, names a user."""
-    assert find_name({"x": value}, ClaimPath("x")) is Reason.CLAIM_INVALID
+    """Nothing but a text of 1 to 255 characters names a user, or for the subject a whole number."""
+    claims, path = {"x": value}, ClaimPath("x")
+    assert find_name(claims, path) is find_subject(claims, path) is Reason.CLAIM_INVALID
+    assert find_name({"x": 7}, path) is Reason.CLAIM_INVALID
 
 
 @pytest.mark.parametrize(

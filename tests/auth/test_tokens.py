@@ -231,7 +231,7 @@ NAMED = {"preferred_username": "root", "name": "Root", "email": "a@example.org"}
                 Reason.CLAIM_INVALID,
                 id=f"chosen-{value!r:.20}",
             )
-            for value in ("", 7.5, True, ["a"], {"a": 1}, "a\nb", "x" * 256)
+            for value in ("", 7, True, ["a"], {"a": 1}, "a\nb", "x" * 256)
         ),
     ],
 )

@@ -901,6 +901,18 @@ def test_tables_are_read(tmp_path: Path) -> None:
     assert issuer.scopes_claim == ("permissions",)
 
 
+@pytest.mark.parametrize("name", ["JWT_SUBJECT_CLAIM", "JWT_ROLES_CLAIM", "JWT_SCOPES_CLAIM"])
+def test_claims_elsewhere_need_another_service(name: str) -> None:
+    """The sidecar knows where the claims of its own tokens are."""
+    (problem,) = problems(env=SECRETS | {name: "a.b"})
+    assert problem == (
+        f"jwks_url: expected jwks_url to be set, because {name.lower()} is about the tokens of "
+        "another service; for an [[issuer]], set it in its table"
+    )
+    loaded = load(env=SECRETS | {name: "a.b", "JWKS_URL": "https://id.example/keys"})
+    assert getattr(loaded.settings, name.lower()) in {"a.b", ("a.b",)}
+
+
 @pytest.mark.parametrize(
     ("given", "head", "token", "origin"),
     [

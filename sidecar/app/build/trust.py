@@ -109,6 +109,9 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
         types=FOREIGN_TYPES if settings.jwks_url else ACCESS_TYPES,
         session_mode=SessionMode(settings.session_mode),
         foreign=bool(settings.jwks_url),
+        subject_claim=_claim(settings.jwt_subject_claim),
+        roles_claims=tuple(map(ClaimPath, settings.jwt_roles_claim)),
+        scopes_claims=tuple(map(ClaimPath, settings.jwt_scopes_claim)),
     )
     others = [
         IssuerConfig(
