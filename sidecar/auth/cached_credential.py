@@ -65,5 +65,6 @@ class CachedCredential(NeedSession):
         self.expires = self.until = FOREVER if verified is None else verified.expires
         self.octets = 0  # of a cookie: known with its session
         if verified is not None:
-            self.octets = estimate_octets(verified.payload, (*verified.roles, *verified.scopes))
+            names = (*verified.roles, *verified.scopes)
+            self.octets = estimate_octets(verified.payload, names) + len(token_id)
         self.not_before = 0.0 if verified is None else verified.not_before
