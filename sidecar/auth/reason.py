@@ -36,7 +36,7 @@ class Reason(Enum):
         "claim_refused",
         401,
         INVALID_TOKEN,
-    )  # by the issuer's table; by a route: CLAIM
+    )  # by its issuer's table; CLAIM: by a route
     EXPIRED = ("expired", 401, INVALID_TOKEN)
     NOT_YET_VALID = ("not_yet_valid", 401, INVALID_TOKEN)
     SESSION_MISSING = ("session_missing", 401, INVALID_TOKEN)

@@ -20,7 +20,8 @@ from sidecar.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-Scalar = str | int | float | bool
+    from sidecar.auth.claims import Scalar
+
 Target = Literal["upstream", "api", "verify"]
 
 DEFAULT_ROUTE: Final = "default"

@@ -50,6 +50,7 @@ audience = "*"
 jwks_url = "https://id.example/jwks"
 algorithms = ["RS256", "ES256"]
 audience_claim = "client_id"
+claims = {hd = "example.com", "org.level" = [1, true]}
 subject_claim = "/a~1b/0"
 roles_claim = ["realm_access.roles", "https://x.example/roles"]
 """
