@@ -235,6 +235,12 @@ def accepts_refresh(sidecar: Sidecar) -> bool:
     )
 
 
+def claims_elsewhere(sidecar: Sidecar) -> object:
+    """Where the claims of the issuer behind `jwks_url` are."""
+    config = live(sidecar).verifier.issuers["auth-sidecar"]
+    return config.subject_claim, config.roles_claims, config.scopes_claims
+
+
 def issued(sidecar: Sidecar) -> object:
     """The algorithm of issued access tokens."""
     token = live(sidecar).issuer.access("alice", "sid", {}, time.time(), "jti")
@@ -310,6 +316,7 @@ def handshake(
     return ends
 
 
+ELSEWHERE: Final = {"jwks_url": "https://127.0.0.1:9/keys"}
 TLS: Final = {"tls_cert_file": "a.pem", "tls_key_file": "a.key"}
 OTHER_TLS: Final = {"tls_cert_file": "b.pem", "tls_key_file": "b.key"}
 CLIENT_TLS: Final = {
@@ -358,6 +365,10 @@ CHANGES: Final[Mapping[str, Change]] = {
     "jwt_private_key_previous_file": Change("private.pem", lambda it: live(it).published_keys),
     "jwt_algorithm": Change("HS512", issued, {"jwt_secret": LONG}),
     "jwks_url": Change("https://127.0.0.1:9/keys", lambda it: "JwksFetcher" in repr(it.trust)),
+    **{
+        name: Change("a.b", claims_elsewhere, ELSEWHERE)
+        for name in ("jwt_subject_claim", "jwt_roles_claim", "jwt_scopes_claim")
+    },
     "jwt_leeway": Change("60s", accepts(lambda: mint(exp=int(time.time()) - 30))),
     "access_grace": Change("7s", lambda it: live(it).refreshing.access_grace),
     "refresh_grace": Change("7s", lambda it: live(it).refreshing.grace),

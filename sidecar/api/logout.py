@@ -124,10 +124,10 @@ async def _read_refresh_token(request: web.Request) -> bytes:
 async def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     """The logins whose credentials the request carries. Raises Refusal if none can be used."""
     services = request.app[SERVICES]
-    head, issuers = request_head(request), services.config.current.verifier.issuers
+    head, verifier = request_head(request), services.config.current.verifier
     found: list[_Login | Reason] = []
     name = services.session_cookie.name.encode()
-    credentials = parse_credentials(head, name, issuers)
+    credentials = parse_credentials(head, name, verifier.issuers, max_token=verifier.max_token)
     if isinstance(credentials, Bearer):
         found.append(await _login_of_bearer(request, credentials.token))
     elif isinstance(credentials, SessionCookie) or credentials is Reason.COOKIE_REPEATED:

@@ -38,13 +38,15 @@ logger = logging.getLogger(__name__)
 async def show_user(request: web.Request) -> web.Response:
     """The caller's subject, session, roles, scopes and every other claim about the user."""
     caller = await require_caller(request)
+    claims = caller.claims
     return json_response(
         {
             "sub": caller.subject,
             "sid": caller.session_id,
-            "roles": list(roles_of(caller.claims) or ()),
-            "scopes": list(scopes_of(caller.claims) or ()),
-            **_other(caller.claims),
+            # In the order of the users file; where they are in other claims, their order is lost.
+            "roles": roles_of(claims) if caller.local else sorted(caller.roles),
+            "scopes": scopes_of(claims) if caller.local else sorted(caller.scopes),
+            **_other(claims),
         }
     )
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from sidecar.wire.head import RequestHead
 
-MAX_TOKEN: Final = 8192  # octets; a longer token is rejected before anything is decoded
+# Octets, unless configured. A longer token is rejected before anything is decoded. Users with many
+# groups have tokens of 12 KiB (Keycloak, Entra).
+MAX_TOKEN: Final = 16384
 MAX_COOKIE: Final = 512  # octets of a session cookie's value
 MAX_REPEATED: Final = 4  # session cookies of one request that are looked at, to end their logins
 
@@ -54,7 +56,11 @@ class SessionCookie:
 
 
 def parse_credentials(
-    head: RequestHead, cookie_name: bytes, issuers: Container[str], accepts: Accepts = Accepts.ANY
+    head: RequestHead,
+    cookie_name: bytes,
+    issuers: Container[str],
+    accepts: Accepts = Accepts.ANY,
+    max_token: int = MAX_TOKEN,
 ) -> Bearer | SessionCookie | Reason:
     """Return the credential of a request, or the reason why it has no usable one.
 
@@ -65,7 +71,7 @@ def parse_credentials(
     if accepts is not Accepts.COOKIE:
         if head.repeated and b"authorization" in head.repeated:
             return Reason.CREDENTIALS_AMBIGUOUS
-        token = parse_bearer(value) if value else None
+        token = parse_bearer(value, max_token) if value else None
     values = []
     if head.cookie is not None and accepts is not Accepts.BEARER:
         values = find_cookies(head.cookie, cookie_name)
@@ -80,13 +86,13 @@ def parse_credentials(
     return _read_cookie(values[0]) if values else Reason.NO_CREDENTIALS
 
 
-def parse_bearer(value: bytes) -> bytes | Reason | None:
+def parse_bearer(value: bytes, max_token: int = MAX_TOKEN) -> bytes | Reason | None:
     """Return the token of an Authorization header, or why it is unusable; None: other scheme."""
     scheme = _SCHEME.match(value)
     if scheme is None:
         return None
     token = value[scheme.end() :].lstrip(b" ")
-    if len(token) > MAX_TOKEN:
+    if len(token) > max_token:
         return Reason.TOKEN_TOO_LONG
     match = _TOKEN.fullmatch(value, scheme.end())
     return Reason.CREDENTIALS_MALFORMED if match is None else match[1]

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sidecar.auth.cached_credential import CachedCredential
-from sidecar.auth.claims import (
-    claim_matches,
-    display_name,
-    interned_set,
-    roles_of,
-    scopes_of,
-)
+from sidecar.auth.cached_credential import CachedCredential, estimate_octets
+from sidecar.auth.claims import claim_matches, display_name, interned_set, roles_of, scopes_of
 from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import Accepts, SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
@@ -172,7 +166,10 @@ class Gate:
     def _decide_anew(
         self, route: Route, head: RequestHead, now: float
     ) -> Allow | Deny | NeedSession:
-        sent = parse_credentials(head, self._cookie_name, self._verifier.issuers, route.credentials)
+        verifier = self._verifier
+        sent = parse_credentials(
+            head, self._cookie_name, verifier.issuers, route.credentials, verifier.max_token
+        )
         if isinstance(sent, Reason):
             if route.optional and sent is Reason.NO_CREDENTIALS:
                 return self.anonymous
@@ -242,7 +239,8 @@ class Gate:
         # misses (measured: 130 octets a session).
         need.token_id = session.id
         if verified is None and current:
-            need.until = session.exp
+            need.until, found = session.exp, need.allow
+            need.octets = estimate_octets(found.payload, found.roles | found.scopes)
             self._cookies.put(need.digest, need, now)
         return None
 
@@ -255,22 +253,23 @@ class Gate:
         claims = self._logins.token_claims(verified, stated, session)
         if claims is None:
             return self._denials[Reason.USER_GONE]
-        user = verified.user
+        user, roles, scopes = verified.user, verified.roles, verified.scopes
         if claims is not stated and (present := msgspec.json.encode(claims)) != payload:
             payload = present  # otherwise both share one object
             user = display_name(claims, verified.subject)
+            roles, scopes = roles_of(claims), scopes_of(claims)
         sid, expires = verified.session_id, verified.expires
         if session is not None:
             sid, expires = sid or session.sid, min(expires, session.exp)
-        named = Identity(claims, user, verified.subject, verified.issuer, sid)
+        named = Identity(claims, user, verified.subject, verified.issuer, sid, roles, scopes)
         return Allow(
             identity=self._identity.lines(named),
             subject=verified.subject,
             session_id=sid,
             payload=payload,
             expires=expires,
-            roles=interned_set(roles_of(claims) or ()),
-            scopes=interned_set(scopes_of(claims) or ()),
+            roles=interned_set(roles),
+            scopes=interned_set(scopes),
             issuer=verified.issuer,
             local=verified.local,
         )
@@ -281,15 +280,16 @@ class Gate:
         if claims is None:
             return self._denials[Reason.USER_GONE]
         subject, sid, issuer = session.sub, session.sid, self._verifier.issuer
-        named = Identity(claims, display_name(claims, subject), subject, issuer, sid)
+        user, roles, scopes = display_name(claims, subject), roles_of(claims), scopes_of(claims)
+        named = Identity(claims, user, subject, issuer, sid, roles, scopes)
         return Allow(
             identity=self._identity.lines(named),
             subject=subject,
             session_id=sid,
             payload=msgspec.json.encode({**claims, "sub": subject, "sid": sid}),
             expires=session.exp,
-            roles=interned_set(roles_of(claims) or ()),
-            scopes=interned_set(scopes_of(claims) or ()),
+            roles=interned_set(roles),
+            scopes=interned_set(scopes),
             issuer=issuer,
             local=True,
         )
@@ -311,7 +311,7 @@ class Gate:
             return self._denials.scope(required.scopes)
         if required.claims:
             claims = allow.claims
-            for name, accepted in required.claims:
-                if not claim_matches(claims.get(name), accepted):
+            for path, accepted in required.claims:
+                if not claim_matches(path.find(claims), accepted):
                     return self._denials[Reason.CLAIM]
         return allow

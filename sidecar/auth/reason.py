@@ -34,6 +34,11 @@ class Reason(Enum):
     AUDIENCE = ("audience", 401, INVALID_TOKEN)
     CLAIM_MISSING = ("claim_missing", 401, INVALID_TOKEN)
     CLAIM_INVALID = ("claim_invalid", 401, INVALID_TOKEN)
+    CLAIM_REFUSED = (
+        "claim_refused",
+        401,
+        INVALID_TOKEN,
+    )  # by its issuer's table; CLAIM: by a route
     EXPIRED = ("expired", 401, INVALID_TOKEN)
     NOT_YET_VALID = ("not_yet_valid", 401, INVALID_TOKEN)
     SESSION_MISSING = ("session_missing", 401, INVALID_TOKEN)

@@ -15,12 +15,14 @@ from urllib.parse import unquote
 from sidecar.auth.credentials import Accepts
 from sidecar.auth.route_names import route_names
 from sidecar.auth.route_shapes import Shape, make_shape
+from sidecar.claim_path import ClaimPath
 from sidecar.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-Scalar = str | int | float | bool
+    from sidecar.auth.claims import Scalar
+
 Target = Literal["upstream", "api", "verify"]
 
 DEFAULT_ROUTE: Final = "default"
@@ -58,8 +60,8 @@ class Forwards(StrEnum):
 class RouteRule:
     """One rule as configured: path "/x", prefix "/x/*" (also matches "/x"), or "/*".
 
-    Empty `methods` or `hosts` match any; GET also matches HEAD. `claims` maps a claim's name to its
-    accepted values.
+    Empty `methods` or `hosts` match any; GET also matches HEAD. `claims` maps the path of a
+    claim (`ClaimPath`) to its accepted values.
     """
 
     path: str
@@ -88,7 +90,7 @@ class Requirement:
 
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
-    claims: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
+    claims: tuple[tuple[ClaimPath, tuple[Scalar, ...]], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.roles or self.scopes or self.claims)
@@ -269,9 +271,13 @@ def _check(rule: RouteRule) -> list[str]:
         for scope in rule.scopes
         if not _SCOPE.fullmatch(scope)
     ]
-    found += [
-        f'expected a value for claim "{name}"' for name, values in rule.claims.items() if not values
-    ]
+    for claim, values in rule.claims.items():
+        if not values:
+            found.append(f'expected a value for claim "{claim}"')
+        try:
+            ClaimPath(claim)
+        except ValueError as fault:
+            found.append(f'{fault}; got "{claim}"')
     if rule.name == DEFAULT_ROUTE:
         found.append(f'expected a name other than "{DEFAULT_ROUTE}", the name of the last route')
     return found
@@ -290,7 +296,7 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         requirement=Requirement(
             roles=frozenset(rule.roles),
             scopes=frozenset(rule.scopes),
-            claims=tuple((claim, tuple(values)) for claim, values in rule.claims.items()),
+            claims=tuple((ClaimPath(path), tuple(values)) for path, values in rule.claims.items()),
         ),
         upgrades=frozenset(upgrade.lower().encode() for upgrade in rule.upgrades),
         target=rule.target,

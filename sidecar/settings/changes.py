@@ -68,6 +68,7 @@ FIXED: Final = frozenset(
         "paths_ambiguous",
         "max_head_size",
         "max_headers",
+        "max_token_size",
         "identity",
         "log_format",
         "access_log",

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sidecar.errors import ConfigError, ConfigWarning
 from sidecar.settings import sources
 from sidecar.settings.checks import check
-from sidecar.settings.model import NO_SECRET, TABLES, Settings, kinds_of
+from sidecar.settings.model import (
+    HEAD_SIZE,
+    MAX_HEAD,
+    NO_SECRET,
+    TABLES,
+    TOKEN_ROOM,
+    TOKEN_SIZE,
+    Settings,
+    kinds_of,
+)
 from sidecar.settings.reader import Reader
 from sidecar.settings.routes import DEFAULT_PREFIX
 from sidecar.settings.secret_files import read_secret_files
@@ -20,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.settings.reader import RawValue
+
+_HEAD_ROOM: Final = HEAD_SIZE - TOKEN_SIZE  # bytes of a head beside a long token
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -70,6 +81,7 @@ def load(
     given = read_secret_files(reader, kinds, given, values)
     own = values.get("auth_prefix", None if "auth_prefix" in given else DEFAULT_PREFIX)
     values |= _tables(reader, keys, path, own)
+    followed = _follow_sizes(given, values)
     unread = {name for name in given if name not in values}
     settings = Settings(**{"jwt_secret": NO_SECRET, "refresh_secret": NO_SECRET} | values)
     if readable:  # otherwise, a setting that seems to be missing may be in the file
@@ -77,7 +89,23 @@ def load(
             reader.report(_place(name, given, path), problem)
     if reader.problems:
         raise ConfigError(reader.problems)
-    return Loaded(settings, {name: value.where for name, value in given.items()}, warnings)
+    origins = {name: value.where for name, value in given.items()}
+    return Loaded(settings, origins | followed, warnings)
+
+
+def _follow_sizes(given: Mapping[str, RawValue], values: dict[str, Any]) -> dict[str, str]:
+    """Fit the limits of heads and tokens to each other if only one of them is set.
+
+    Adds the other one to `values`, and returns its origin.
+    """
+    head, token = "max_head_size", "max_token_size"
+    if head not in given and values.get(token, 0) > HEAD_SIZE - _HEAD_ROOM:
+        values[head] = min(values[token] + _HEAD_ROOM, MAX_HEAD)
+        return {head: f"follows {token}"}
+    if token not in given and values.get(head, MAX_HEAD) < TOKEN_SIZE + TOKEN_ROOM:
+        values[token] = values[head] - TOKEN_ROOM
+        return {token: f"follows {head}"}
+    return {}
 
 
 def _place(name: str, given: Mapping[str, RawValue], path: str) -> str:

@@ -19,7 +19,9 @@ from sidecar.settings.routes import (
     DEFAULT_PREFIX,
     OUTAGE,
     RouteSettings,
+    Scalar,
     SessionOutage,
+    claim_values,
     own_prefix,
 )
 
@@ -29,8 +31,12 @@ ASYMMETRIC: Final = (
     *("RS256", "RS384", "RS512"),
     *("PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512"),
-    "EdDSA",
+    *("EdDSA", "Ed25519", "Ed448"),
 )
+MAX_HEAD: Final = 1 << 20  # bytes
+HEAD_SIZE: Final = 32768
+TOKEN_SIZE: Final = 16384
+TOKEN_ROOM: Final = 512  # bytes of a head beside the token: the least that a request needs
 NO_SECRET: Final = Secret("")
 ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 # No characters of a pattern, because ACL rules and scans use the prefix in patterns. No braces: in
@@ -44,6 +50,11 @@ Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 File = Annotated[str, kinds.file_path()]
 Hidden = Annotated[Secret, kinds.hidden()]
+Claim = Annotated[str, kinds.claim(empty=True)]
+Claims = Annotated[
+    tuple[str, ...],
+    kinds.listed(kinds.claim(), 'a claim, or a list of claims such as ["realm_access.roles"]'),
+]
 SessionMode = Annotated[
     Literal["required", "denylist", "none"], kinds.choice("required", "denylist", "none")
 ]
@@ -72,7 +83,13 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
     id_tokens: Annotated[bool, kinds.switch()] = False
-    user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
+    claims: Annotated[dict[str, tuple[Scalar, ...]], claim_values()] = {}
+    # Where claims are. Lists add up.
+    audience_claim: Claim = ""  # empty: aud
+    subject_claim: Claim = ""  # empty: sub
+    user_claim: Claim = ""  # empty: the subject
+    roles_claim: Claims = ()  # empty: roles
+    scopes_claim: Claims = ()  # empty: the first of scope, scopes and scp that has any
 
 
 class CorsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +144,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
     jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"
     jwks_url: Annotated[str, net.web_url()] = ""
+    jwt_subject_claim: Claim = ""  # of tokens signed with a key at jwks_url, as in an [[issuer]]
+    jwt_roles_claim: Claims = ()
+    jwt_scopes_claim: Claims = ()
     jwt_leeway: Annotated[float, kinds.duration("0", "60s")] = 5.0
     access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
     refresh_token_expiry: Annotated[float, kinds.duration("1s")] = 7 * 86400.0
@@ -194,8 +214,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     paths_ambiguous: Annotated[
         Literal["reject", "normalise"], kinds.choice("reject", "normalise")
     ] = "reject"
-    max_head_size: Annotated[int, kinds.size(1024, 1 << 20)] = 32768
+    max_head_size: Annotated[int, kinds.size(1024, MAX_HEAD)] = HEAD_SIZE
     max_headers: Annotated[int, kinds.integer(8, 1000)] = 100
+    max_token_size: Annotated[int, kinds.size(512, MAX_HEAD - TOKEN_ROOM)] = TOKEN_SIZE
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0
     max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000

@@ -33,6 +33,7 @@ _PROTOCOL: Final = kinds.matching(kinds.TOKEN, "a protocol such as websocket")
 Credentials = Literal["any", "bearer", "cookie"]
 ForwardCredentials = Literal["none", "token", "all"]
 _FORWARDED: Final = kinds.choice("none", "token", "all")
+_CLAIM: Final = kinds.claim()
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -129,11 +130,15 @@ def _label() -> ValueKind:
     return ValueKind("at most 64 letters, digits and ._-", read)
 
 
-def _claims() -> ValueKind:
+def claim_values() -> ValueKind:
+    """A table of claims, each with one or more accepted values."""
+
     def read(raw: object) -> dict[str, tuple[Scalar, ...]]:
         if not isinstance(raw, dict):
             raise InvalidValue
-        return {str(name): _accepted(str(name), value) for name, value in raw.items()}
+        return {
+            str(_CLAIM.read(str(name))): _accepted(str(name), value) for name, value in raw.items()
+        }
 
     def show(claims: dict[str, tuple[Scalar, ...]]) -> object:
         return {name: list(values) for name, values in claims.items()}
@@ -143,6 +148,11 @@ def _claims() -> ValueKind:
 
 def _accepted(name: str, raw: object) -> tuple[Scalar, ...]:
     values = raw if isinstance(raw, list) else [raw]
+    if isinstance(raw, dict) and raw:  # TOML takes the dots of a bare key as tables
+        path = shown(f"{name}.{next(iter(raw))}")
+        raise InvalidValue(
+            f"expected the path of a claim in quotes, such as {path}; got a table for {shown(name)}"
+        )
     if not values or not all(isinstance(value, Scalar) for value in values):
         raise InvalidValue(
             f"expected a string, a number, true or false, or a list of them for claim "
@@ -192,7 +202,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: Annotated[tuple[str, ...], kinds.listed(_host(), "a list of host names")] = ()
     roles: Words = ()  # any of them
     scopes: Annotated[tuple[str, ...], kinds.listed(_SCOPE, "a list of scopes")] = ()  # all
-    claims: Annotated[dict[str, tuple[Scalar, ...]], _claims()] = {}
+    claims: Annotated[dict[str, tuple[Scalar, ...]], claim_values()] = {}
     upgrades: Annotated[tuple[str, ...], kinds.listed(_upgrade(), "a list of protocols")] = (
         "websocket",
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from sidecar.settings.kinds import shown
+from sidecar.settings import kinds
+from sidecar.settings.kinds import explain, shown
 from sidecar.settings.model import HEADER, CorsSettings, IssuerSettings, kinds_of
 from sidecar.settings.net import is_web_url
 from sidecar.settings.reader import RawValue
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
+_CLAIM: Final = kinds.claim()
 _HEADER: Final = re.compile(HEADER)
 # Headers that the sidecar sets itself, or that have a meaning in HTTP.
 _RESERVED: Final = frozenset(
@@ -116,8 +118,10 @@ def read_identity(reader: Reader, raw: object, path: str) -> dict[str, str]:
             reader.report(place, "expected a header that has no other meaning")
         elif name.lower() in seen:
             reader.report(place, "expected each header once, regardless of case")
-        if not isinstance(claim, str) or not claim or not claim.isprintable():
-            reader.report(place, f"expected the name of a claim; got {shown(claim)}")
+        try:
+            _CLAIM.read(claim)
+        except ValueError as error:
+            reader.report(place, explain(_CLAIM, claim, error))
         seen.add(name.lower())
     return {str(header): str(claim) for header, claim in raw.items()}
 

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 # A wider network than the largest private one contains public addresses.
 _WIDEST_V4: Final = 8  # 10.0.0.0/8
 _WIDEST_V6: Final = 7  # fc00::/7
+# Public issuers, where the audience does not say whose token it is: who gets in, and the claim that
+# says so
+_FOR_ANYBODY: Final = {
+    "https://accounts.google.com": ("any Google account", 'hd = "example.com"'),
+    "https://token.actions.githubusercontent.com": (
+        "any workflow on GitHub",
+        'repository_owner_id = "65"',
+    ),
+}
 _SECRETS: Final = (
     *("jwt_secret", "jwt_secret_previous"),
     *("refresh_secret", "refresh_secret_previous"),
@@ -183,11 +192,23 @@ def _cors(settings: Settings) -> Iterator[ConfigWarning]:
             )
 
 
+def _open_issuers(settings: Settings) -> Iterator[ConfigWarning]:
+    for number, each in enumerate(settings.issuer, 1):
+        if each.issuer in _FOR_ANYBODY and not each.claims:
+            who, claim = _FOR_ANYBODY[each.issuer]
+            yield ConfigWarning(
+                f"issuer[{number}].claims",
+                f"{who} may get a token for this audience, and with it is let in",
+                f"require a claim that only your own have, such as claims = {{{claim}}}",
+            )
+
+
 FINDERS: Final[tuple[Callable[[Settings], Iterator[ConfigWarning]], ...]] = (
     _no_way_in,
     _proxies,
     _plain_jwks,
     _audience,
+    _open_issuers,
     _namesakes,
     _weak_secrets,
     _max_age,

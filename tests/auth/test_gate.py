@@ -24,6 +24,7 @@ from sidecar.auth.routes import Access, Requirement, Route
 from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, SessionMode, Verified, Verifier
+from sidecar.claim_path import ClaimPath
 from tests.auth.forge import (
     AUDIENCE,
     CLAIMS,
@@ -60,6 +61,7 @@ BARE = token({"nbf": GONE})  # like the sidecar's own tokens
 BARE_BEARER = b"Bearer " + BARE
 VALUE = b"an-opaque_value"
 COOKIE = b"__Host-session=" + VALUE
+ALICE = Identity(CLAIMS, "alice", "alice", ISSUER, "s1", ("user",), ("read", "write"))
 SAME = {"fetch_site": b"same-origin"}
 
 
@@ -127,7 +129,7 @@ def test_bearer_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == CLAIMS
     assert allowed == Allow(
-        identity=IDENTITY.lines(Identity(CLAIMS, "alice", "alice", ISSUER, "s1")),
+        identity=IDENTITY.lines(ALICE),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
@@ -149,7 +151,7 @@ def test_cookie_of_live_session() -> None:
     assert isinstance(allowed, Allow)
     assert allowed.claims == {**live.claims, "sub": "alice", "sid": "s1"}
     assert allowed == Allow(
-        identity=IDENTITY.lines(Identity(live.claims, "alice", "alice", ISSUER, "s1")),
+        identity=IDENTITY.lines(ALICE._replace(claims=live.claims, scopes=("read",))),
         subject="alice",
         session_id="s1",
         payload=allowed.payload,
@@ -163,7 +165,7 @@ def test_cookie_of_live_session() -> None:
 
 def test_cookie_session_with_unusable_claims() -> None:
     """Roles and scopes of an invalid type count as none."""
-    live = session(VALUE, claims={"roles": 7, "scopes": {"admin": 1}})
+    live = session(VALUE, claims={"roles": {"admin": 1}, "scopes": True})
     allowed = decided(gate(), REQUIRED, request(cookie=COOKIE), live)
     assert isinstance(allowed, Allow)
     assert allowed.roles == allowed.scopes == frozenset()
@@ -208,7 +210,7 @@ def test_session_key_token() -> None:
         pytest.param(None, COOKIE + b"; " + COOKIE, {}, Reason.COOKIE_REPEATED, id="cookies"),
         pytest.param(b"Bearer a.b.c", None, {}, Reason.TOKEN_MALFORMED, id="no-token"),
         pytest.param(
-            b"Bearer " + b"a" * 9000, None, {}, Reason.TOKEN_TOO_LONG, id="token-too-long"
+            b"Bearer " + b"a" * 17_000, None, {}, Reason.TOKEN_TOO_LONG, id="token-too-long"
         ),
         pytest.param(
             b"Bearer " + token(key=REFRESH_SECRET), None, {}, Reason.SIGNATURE, id="signature"
@@ -571,6 +573,30 @@ def test_a_clock_that_is_set(head: Any, credential: bytes, over: Reason, step: i
             assert why(decided(asked, REQUIRED, head, live, now)) is expected
 
 
+def test_longest_bearer() -> None:
+    """The gate refuses tokens that are longer than its verifier allows, before reading them."""
+    free = IssuerConfig(issuer=ISSUER, session_mode=SessionMode.NONE)
+    keys = KeyRing([secret_key(ISSUER, SECRET)])
+    for most, reason in ((len(TOKEN), None), (len(TOKEN) - 1, Reason.TOKEN_TOO_LONG)):
+        on = Gate(Verifier([free], keys, max_token=most), IDENTITY)
+        assert why(decided(on, REQUIRED, request(BEARER))) is reason
+        unread = request(b"Bearer " + b"\xff" * (most + 1))
+        assert why(decided(on, REQUIRED, unread)) is Reason.TOKEN_TOO_LONG
+
+
+def test_tokens_with_many_groups_take_the_place_of_others() -> None:
+    """Remembered tokens are bounded by the memory that they take, not by their number alone."""
+    free = IssuerConfig(issuer=ISSUER, session_mode=SessionMode.NONE)
+    verifier = Verifier([free], KeyRing([secret_key(ISSUER, SECRET)]))
+    for groups, most in ((2, 100), (200, 5), (1000, 1)):
+        on = Gate(verifier, IDENTITY, cache_size=100)
+        for number in range(100):
+            claims = {"jti": f"{number}", "roles": [f"g{each}" for each in range(groups)]}
+            assert isinstance(on.decide(REQUIRED, request(b"Bearer " + token(claims)), NOW), Allow)
+        kept = int(repr(on).partition("TokenCache ")[2].partition(" ")[0])
+        assert (groups, kept <= most, kept >= most // 2) == (groups, True, True)
+
+
 def test_sessionless_issuer() -> None:
     """Tokens of an issuer without sessions are allowed without a look-up."""
     on = gate()
@@ -590,28 +616,49 @@ REQUIREMENTS = [
         Requirement(scopes=frozenset(("read", "x"))), Reason.SCOPE, id="one-scope-missing"
     ),
     pytest.param(Requirement(scopes=frozenset(("rea",))), Reason.SCOPE, id="scope-prefix"),
-    pytest.param(Requirement(claims=(("tenant", ("acme",)),)), None, id="claim"),
-    pytest.param(Requirement(claims=(("tenant", ("x", "acme")),)), None, id="any-value"),
-    pytest.param(Requirement(claims=(("tenant", ("acme2",)),)), Reason.CLAIM, id="other-value"),
-    pytest.param(Requirement(claims=(("missing", ("acme",)),)), Reason.CLAIM, id="no-claim"),
-    pytest.param(Requirement(claims=(("groups", ("b",)),)), None, id="listed"),
-    pytest.param(Requirement(claims=(("groups", ("c",)),)), Reason.CLAIM, id="not-listed"),
-    pytest.param(Requirement(claims=(("level", (3,)),)), None, id="number"),
-    pytest.param(Requirement(claims=(("level", ("3",)),)), Reason.CLAIM, id="number-as-text"),
-    pytest.param(Requirement(claims=(("staff", (True,)),)), None, id="true"),
-    pytest.param(Requirement(claims=(("staff", (1,)),)), Reason.CLAIM, id="true-is-not-one"),
-    pytest.param(Requirement(claims=(("one", (True,)),)), Reason.CLAIM, id="one-is-not-true"),
-    pytest.param(Requirement(claims=(("object", ("a",)),)), Reason.CLAIM, id="object"),
-    pytest.param(Requirement(claims=(("sub", ("alice",)),)), None, id="subject"),
-    pytest.param(Requirement(claims=(("sid", ("s1",)),)), None, id="session-id"),
+    pytest.param(Requirement(claims=((ClaimPath("tenant"), ("acme",)),)), None, id="claim"),
+    pytest.param(Requirement(claims=((ClaimPath("tenant"), ("x", "acme")),)), None, id="any-value"),
     pytest.param(
-        Requirement(claims=(("tenant", ("acme",)), ("level", (4,)))), Reason.CLAIM, id="each-claim"
+        Requirement(claims=((ClaimPath("tenant"), ("acme2",)),)), Reason.CLAIM, id="other-value"
     ),
     pytest.param(
-        Requirement(frozenset(("x",)), frozenset(("x",)), (("x", ("x",)),)), Reason.ROLE, id="first"
+        Requirement(claims=((ClaimPath("missing"), ("acme",)),)), Reason.CLAIM, id="no-claim"
+    ),
+    pytest.param(Requirement(claims=((ClaimPath("groups"), ("b",)),)), None, id="listed"),
+    pytest.param(
+        Requirement(claims=((ClaimPath("groups"), ("c",)),)), Reason.CLAIM, id="not-listed"
+    ),
+    pytest.param(Requirement(claims=((ClaimPath("level"), (3,)),)), None, id="number"),
+    pytest.param(Requirement(claims=((ClaimPath("object.a"), (1,)),)), None, id="member"),
+    pytest.param(Requirement(claims=((ClaimPath("/groups/1"), ("b",)),)), None, id="pointer"),
+    pytest.param(
+        Requirement(claims=((ClaimPath("object.b"), (1,)),)), Reason.CLAIM, id="no-member"
     ),
     pytest.param(
-        Requirement(frozenset(("user",)), frozenset(("x",)), (("x", ("x",)),)),
+        Requirement(claims=((ClaimPath("level"), ("3",)),)), Reason.CLAIM, id="number-as-text"
+    ),
+    pytest.param(Requirement(claims=((ClaimPath("staff"), (True,)),)), None, id="true"),
+    pytest.param(
+        Requirement(claims=((ClaimPath("staff"), (1,)),)), Reason.CLAIM, id="true-is-not-one"
+    ),
+    pytest.param(
+        Requirement(claims=((ClaimPath("one"), (True,)),)), Reason.CLAIM, id="one-is-not-true"
+    ),
+    pytest.param(Requirement(claims=((ClaimPath("object"), ("a",)),)), Reason.CLAIM, id="object"),
+    pytest.param(Requirement(claims=((ClaimPath("sub"), ("alice",)),)), None, id="subject"),
+    pytest.param(Requirement(claims=((ClaimPath("sid"), ("s1",)),)), None, id="session-id"),
+    pytest.param(
+        Requirement(claims=((ClaimPath("tenant"), ("acme",)), (ClaimPath("level"), (4,)))),
+        Reason.CLAIM,
+        id="each-claim",
+    ),
+    pytest.param(
+        Requirement(frozenset(("x",)), frozenset(("x",)), ((ClaimPath("x"), ("x",)),)),
+        Reason.ROLE,
+        id="first",
+    ),
+    pytest.param(
+        Requirement(frozenset(("user",)), frozenset(("x",)), ((ClaimPath("x"), ("x",)),)),
         Reason.SCOPE,
         id="second",
     ),
@@ -643,7 +690,7 @@ def test_requirements(requirement: Requirement, reason: Reason | None, kind: str
 
 def test_claims_cannot_be_someone_else() -> None:
     """A `sub` among a session's claims does not replace the session's user."""
-    route = Route("root", requirement=Requirement(claims=(("sub", ("root",)),)))
+    route = Route("root", requirement=Requirement(claims=((ClaimPath("sub"), ("root",)),)))
     live = session(VALUE, claims={"sub": "root", "sid": "x"})
     assert why(decided(gate(), route, request(cookie=COOKIE), live)) is Reason.CLAIM
 

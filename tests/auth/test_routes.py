@@ -18,6 +18,7 @@ from sidecar.auth.routes import (
     RouteTable,
     bare_host,
 )
+from sidecar.claim_path import ClaimPath
 from sidecar.errors import ConfigError
 from tests.auth.forge import unhurried
 
@@ -119,7 +120,7 @@ def test_compiled_route() -> None:
         Route(
             name="x",
             requirement=Requirement(
-                frozenset(("a", "b")), frozenset(("c",)), (("tenant", ("t", 7)),)
+                frozenset(("a", "b")), frozenset(("c",)), ((ClaimPath("tenant"), ("t", 7)),)
             ),
             upgrades=frozenset((b"websocket", b"raw")),
             target="api",
@@ -214,6 +215,11 @@ def test_names() -> None:
         pytest.param({"path": "/x", "scopes": [""]}, "RFC 6749", id="scope-empty"),
         pytest.param({"path": "/x", "claims": {"a": []}}, 'a value for claim "a"', id="no-value"),
         pytest.param({"path": "/x", "name": "default"}, 'other than "default"', id="name-taken"),
+        pytest.param(
+            {"path": "/x", "claims": {"a..b": ["c"]}},
+            "a name on each side of every dot",
+            id="claim",
+        ),
     ],
 )
 def test_bad_rule(rule: dict[str, Any], problem: str) -> None:

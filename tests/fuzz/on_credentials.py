@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode
 from typing import Final
 
 from sidecar.auth.credentials import (
+    MAX_TOKEN,
     Accepts,
     Bearer,
     SessionCookie,
@@ -48,7 +49,7 @@ def check(data: bytes) -> None:
         assert repr(found) == "SessionCookie()"
     else:
         assert isinstance(found, Reason)
-        assert bearer is None or values or len(bearer[1]) > 8192
+        assert bearer is None or values or len(bearer[1]) > MAX_TOKEN
         if found is Reason.NO_CREDENTIALS:
             assert not values
     head.repeated = frozenset((b"authorization",))

@@ -43,7 +43,7 @@ origins = ["https://app.example", "https://*.example.com"]
 credentials = true
 [[route]]
 path = "/café/*"
-claims = {tenant = ["acme"], "urn:level" = [1, 2.5, true]}
+claims = {tenant = ["acme"], "/a~1b/c" = 1, "urn:level" = [1, 2.5, true]}
 upgrades = []
 [[route]]
 path = "/y"
@@ -53,6 +53,10 @@ issuer = "https://id.example"
 audience = "*"
 jwks_url = "https://id.example/jwks"
 algorithms = ["RS256", "ES256"]
+audience_claim = "client_id"
+claims = {hd = "example.com", "org.level" = [1, true]}
+subject_claim = "/a~1b/0"
+roles_claim = ["realm_access.roles", "https://x.example/roles"]
 """
 
 

@@ -95,6 +95,22 @@ def networks(*texts: str) -> tuple[Any, ...]:
             "use the https:// address",
             id="plain-keys-of-an-issuer",
         ),
+        *(
+            pytest.param(
+                {"issuer": issuer(issuer=name)},
+                "issuer[2].claims",
+                f"{who} may get a token for this audience",
+                f"require a claim that only your own have, such as claims = {{{claim} = ",
+                id=who,
+            )
+            for name, who, claim in (
+                ("https://accounts.google.com", "any Google account", "hd"),
+                (
+                    *("https://token.actions.githubusercontent.com", "any workflow on GitHub"),
+                    "repository_owner_id",
+                ),
+            )
+        ),
         pytest.param(
             {"jwt_audience": ""},
             "jwt_audience",
@@ -181,6 +197,10 @@ def test_a_warning_names_place_and_way_out(
         pytest.param(
             {"jwks_url": "http://127.0.0.1:8081/keys", "users_file": ""},
             id="keys-from-the-same-pod",
+        ),
+        pytest.param(
+            {"issuer": issuer(issuer="https://accounts.google.com", claims={"hd": ("x.example",)})},
+            id="public-issuer-of-own-accounts",
         ),
         pytest.param({"session_max_age": 7 * 86400.0}, id="max-age-equal"),
         pytest.param({"max_connections": 0}, id="no-limit-of-connections"),
