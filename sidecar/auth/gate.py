@@ -19,7 +19,7 @@ from sidecar.auth.claims import (
     roles_of,
     scopes_of,
 )
-from sidecar.auth.credentials import SessionCookie, parse_credentials
+from sidecar.auth.credentials import Accepts, SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denylist import revocable_token
 from sidecar.auth.identity import Identity
@@ -46,16 +46,8 @@ class Gate:
     """
 
     __slots__ = (
-        *(
-            "_basis",
-            "_bearers",
-            "_challenge",
-            "_cookie_mark",
-            "_cookie_name",
-            "_cookies",
-            "_denials",
-        ),
-        *("_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
+        *("_basis", "_bearers", "_challenge", "_cookie_mark", "_cookie_name", "_cookies"),
+        *("_denials", "_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
         "anonymous",
     )
 
@@ -105,7 +97,11 @@ class Gate:
     def decide(self, route: Route, head: RequestHead, now: float) -> Allow | Deny | NeedSession:
         """Decide about a request on this route as far as possible without its session."""
         if route.special:
-            return self.anonymous if route.public else self._decide_anew(route, head, now)
+            if route.public:
+                return self.anonymous
+            # What is remembered of such a head would be of the kind that does not count.
+            if (head.authorization is None) is (route.credentials is Accepts.BEARER):
+                return self._decide_anew(route, head, now)
         need = head.remembered
         if not isinstance(need, CachedCredential) or need.basis is not self._basis:
             need = self._find(head)
