@@ -94,7 +94,11 @@ class Gate:
     def decide(self, route: Route, head: RequestHead, now: float) -> Allow | Deny | NeedSession:
         """Decide about a request on this route as far as possible without its session."""
         if route.special:
-            return self.anonymous if route.public else self._decide_anew(route, head, now)
+            if route.public:
+                return self.anonymous
+            # What is remembered of such a head would be of the kind that does not count.
+            if (head.authorization is None) is (route.credentials is Accepts.BEARER):
+                return self._decide_anew(route, head, now)
         need = head.remembered
         if not isinstance(need, CachedCredential) or need.basis is not self._basis:
             need = self._find(head)

@@ -100,7 +100,7 @@ class Requirement:
 class Route:
     """A compiled rule. Its last flags are precomputed, because the gate reads them often.
 
-    `special` routes are those that the gate cannot decide by what it remembers of a head.
+    `special` routes are public, or take one kind of credentials only.
     """
 
     name: str

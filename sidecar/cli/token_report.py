@@ -102,10 +102,7 @@ def judge(token: bytes, verifier: Verifier, now: float) -> Verdict:
     refused = f"refused, {found.label}: {MEANINGS[found]}"
     other = verifier.verify_refresh(token, now) if found is Reason.TOKEN_TYPE else found
     if not isinstance(other, Reason):
-        lines = (
-            refused,
-            "it is a valid refresh token, which only the refresh endpoint accepts",
-        )
+        lines = refused, "it is a valid refresh token, which only a refresh accepts"
         return Verdict(lines, accepted=False)
     return Verdict((refused,), accepted=False)
 

@@ -309,7 +309,7 @@ class Exchange:
             self._problem(status, headers)
 
     def _login_url(self, asked: RequestHead | None) -> bytes:
-        """The sign-in page; empty on a route that takes bearer tokens alone, where it is no way."""
+        """The sign-in page; empty on a route of bearer tokens: signing in gives a cookie."""
         routes, url = self.context.routes, self.context.login_url
         if asked is None or not url:
             return b""

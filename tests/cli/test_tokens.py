@@ -217,7 +217,7 @@ def test_whose_token_it_is_is_said(tmp_path: Path) -> None:
     assert judge(shown, foreign, NOW).lines == (f"refused, id_token: {meaning}",)
 
 
-REFRESH_NOTE = "it is a valid refresh token, which only the refresh endpoint accepts"
+REFRESH_NOTE = "it is a valid refresh token, which only a refresh accepts"
 
 
 @pytest.mark.parametrize(

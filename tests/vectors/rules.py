@@ -831,7 +831,7 @@ RULES: Final = (
         ("credentials/by-bearer-cookie", "credentials/by-bearer-both"),
     ),
     Rule(
-        "only the plain routes decide by what is remembered",
+        "a route that takes one kind of credentials is marked",
         "sidecar.auth.routes",
         "special = self.public or self.credentials is not Accepts.ANY",
         "special = self.public",
