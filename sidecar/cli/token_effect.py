@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sidecar.auth.tokens import Verifier
     from sidecar.cli.token_steps import Step
 
-_ANY: Route = Route("any")
+_ANY: Final = Route("any")
 
 
 @dataclass(frozen=True, slots=True)
