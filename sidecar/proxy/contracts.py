@@ -180,17 +180,14 @@ class ForwardedExchange(Protocol):
     def keep_unsent(self) -> bool:
         """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
 
-    def give_up(self) -> None:
-        """Refuse this request, because others need what it keeps."""
+    def give_way(self) -> None:
+        """Break off: the upstream connection waits for the client, and others need it."""
 
     def on_upload(self) -> None:
         """The request's body is unfinished."""
 
     def on_uploaded(self) -> None:
         """The upstream has been sent the whole body."""
-
-    def on_slow_reader(self) -> None:
-        """The client reads the answer more slowly than the limits allow."""
 
     def fail(self, error: UpstreamError) -> None:
         """The upstream cannot answer."""

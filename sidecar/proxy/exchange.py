@@ -343,6 +343,13 @@ class Exchange:
             self._drop()
             self._problem(503, RETRY_AFTER)
 
+    def give_way(self) -> None:
+        """Break off: the upstream connection waits for the client, and others need it."""
+        if self.body is not None and not self.body.done:
+            self.give_up()
+        else:
+            self.on_slow_reader()
+
     def on_request_body(self, data: bytes) -> None:
         """Take more of the request's body: for the upstream, or until there is a leg to send it."""
         if self.over or not data:

@@ -43,8 +43,12 @@ class ResponseReceiver(Protocol):
     def caller(self) -> str:
         """The client's address, as far as limits are concerned."""
 
+    @property
+    def sends_body(self) -> bool:
+        """Whether the request has a body."""
+
     def give_way(self) -> None:
-        """Break off: the client does not read the answer, and others need the connection."""
+        """Break off: the connection waits for the client, and others need it."""
 
     def on_interim(self, head: ResponseHead) -> None:
         """A 1xx response has arrived."""
@@ -192,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The connection has closed, in whatever state it was."""
         self.lost = True
         self.reusable = False
-        if error is not None and self.exchange is not None:
+        if error is not None and self.exchange is not None and self.exchange.sends_body:
             self._read_rest()
         exchange, self.exchange = self.exchange, None
         self._owner.on_lost(self)
@@ -223,7 +227,8 @@ class UpstreamConnection(asyncio.Protocol):
 
         An upstream that answers an upload early and closes resets the connection, and writing then
         fails before the answer is read. Linux keeps what was received until the socket is closed.
-        Through TLS this cannot be read any more.
+        Through TLS this cannot be read any more. Without a body it may be no answer to the request:
+        some servers send 408 before they close an idle connection.
         """
         sock = self.transport.get_extra_info("socket")
         if sock is None or self.transport.get_extra_info("ssl_object") is not None:

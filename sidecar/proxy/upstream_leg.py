@@ -61,6 +61,11 @@ class UpstreamLeg:
         """Whether the client speaks HTTP/1.0 and cannot read chunks."""
         return not self._exchange.head.minor
 
+    @property
+    def sends_body(self) -> bool:
+        """Whether the request has a body."""
+        return self._exchange.body is not None
+
     def forward(
         self,
         exchange: ForwardedExchange,
@@ -139,12 +144,11 @@ class UpstreamLeg:
         if self._exchange.over:
             self._pool.release(connection, now)
             return
-        if staged is None:
-            self._send(connection, now)
-            return
-        self._request = staged.behind(self._request)
+        if staged is not None:
+            self._request = staged.behind(self._request)
         self._send(connection, now)
-        self._request = b""  # it is not sent again
+        if staged is not None:
+            self._request = b""  # it is not sent again
         if self._upload is not None:
             self._upload.on_sent(now)
 
@@ -179,13 +183,9 @@ class UpstreamLeg:
         """When the connection waits for more of the body for too long; NEVER if it does not."""
         return NEVER if self._upload is None else self._upload.slow_from
 
-    def give_up(self) -> None:
-        """Break off: another client's upload needs the connection."""
-        self._exchange.give_up()
-
     def give_way(self) -> None:
-        """Break off: the client does not read the answer, and others need the connection."""
-        self._exchange.on_slow_reader()
+        """Break off: the connection waits for the client, and others need it."""
+        self._exchange.give_way()
 
     # From the upstream
 

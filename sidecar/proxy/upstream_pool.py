@@ -38,9 +38,6 @@ class ConnectionWaiter(ResponseReceiver, Protocol):
     def slow_from(self) -> float:
         """When the connection waits for more of the body for too long; NEVER if it does not."""
 
-    def give_up(self) -> None:
-        """Break off: another client's upload needs the connection."""
-
     def on_connected(self, connection: UpstreamConnection) -> None:
         """The connection is ready and leased to this caller."""
 
@@ -224,7 +221,7 @@ class UpstreamPool:
         self._looked_at_uploads = now
         slow = [(since, each) for each in self.uploads.admitted if (since := each.slow_from) <= now]
         for loser, waiter in self.uploads.replace(slow):
-            loser.give_up()
+            loser.give_way()
             self._lease(waiter)
 
     def _take_from_slow_readers(self, now: float) -> None:

@@ -19,7 +19,7 @@ class Asker:
     """A connection waiter that sends `REQUEST` on every connection it gets."""
 
     to_head = False
-    decodes = False
+    decodes = sends_body = False
     unread_since = slow_from = NEVER
 
     def __init__(
@@ -58,10 +58,7 @@ class Asker:
         pool.release(connection, now)
 
     def give_way(self) -> None:
-        """Do nothing: it reads whatever arrives."""
-
-    def give_up(self) -> None:
-        """Do nothing: it sends everything at once."""
+        """Do nothing: it reads whatever arrives, and sends everything at once."""
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """Send `REQUEST` on the new connection."""

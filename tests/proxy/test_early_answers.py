@@ -12,7 +12,7 @@ import pytest
 from sidecar.proxy.client_connection import _LINGER_OCTETS
 from sidecar.proxy.connectors import TcpConnector
 from sidecar.proxy.context import Limits
-from tests.peers.patience import until
+from tests.peers.patience import PATIENCE, until
 from tests.proxy.memory_plane import OK, Plane, rest
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ ENDINGS: Final = {"close": None, "reset": struct.pack("ii", 1, 0)}
 def listener() -> Iterator[socket.socket]:
     """A listening socket: the test plays the application on it, by hand."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)  # a test that fails must not hang
         yield server
 
 
@@ -78,6 +79,34 @@ async def test_an_answer_before_a_reset(
     wire.feed_eof()
     await rest()
     assert wire.lost
+
+
+async def test_what_an_idle_connection_had_received(listener: socket.socket) -> None:
+    """A 408 before a reset of an idle connection is no answer to the next request: that is resent.
+
+    The loop has not read it when the request is sent: it may as well be an answer to that.
+    """
+    plane = Plane()
+    plane.pool.replace_connector(TcpConnector("127.0.0.1", listener.getsockname()[1]))
+    wire, get = plane.connect(), b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    wire.feed(get)
+    await until(lambda: bool(plane.pool.pool.leased))
+    application, _ = listener.accept()
+    application.settimeout(PATIENCE)
+    await asyncio.to_thread(application.recv, 1000)
+    application.sendall(OK)
+    await until(lambda: bool(plane.pool.pool.idle))
+    assert wire.take().endswith(b"ok")
+    (connection,) = plane.pool.pool.idle
+    wire.feed(get)
+    application.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+    end(application, "reset")
+    connection.transport.write(PIECE)  # makes a write fail before the loop reads
+    other = await asyncio.to_thread(lambda: listener.accept()[0])
+    with other:
+        other.sendall(OK)
+        await until(lambda: bool(wire.written))
+        assert wire.take().startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("begun", [b"", TOO_LARGE, TOO_LARGE + b"Content-Length: 9\r\n\r\nhal"])
