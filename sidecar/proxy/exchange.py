@@ -223,15 +223,16 @@ class Exchange:
         if not self.over:
             self._act_on(decision)
 
-    def _act_on(self, decision: Allow | Deny, also: bytes = b"") -> None:
-        """Do what was decided. `also` are header lines of an answer to a subrequest."""
+    def _act_on(self, decision: Allow | Deny, clears: bytes = b"") -> None:
+        """Do what was decided. `clears` is the header line of an answer that deletes the cookie."""
+        context = self.context
         if isinstance(decision, Deny):
             if isinstance(decision, StaleCookie):
-                self._continue_anonymously()
+                self.accounting.fault = accounting.STALE_COOKIE
+                self._act_on(context.gate.anonymous, context.clear_cookie)
             else:
                 self._deny(decision)
             return
-        context = self.context
         route = self.route
         target = route.target
         if target == "verify" and self.asked is not None and self.asked.overrides:
@@ -253,7 +254,7 @@ class Exchange:
         elif target == "verify":
             self.accounting.status = 200
             close = not self._may_keep()
-            answer = verify.allowed(decision, self.request_id, also, close=close)
+            answer = verify.allowed(decision, self.request_id, clears, close=close)
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return
@@ -263,27 +264,8 @@ class Exchange:
             return
         else:
             lines = self.head.lines
-        leg = self._leg = UpstreamLeg()
+        leg = self._leg = CookieClearingLeg() if clears else UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
-
-    def _continue_anonymously(self) -> None:
-        """Do without the session of a cookie that has ended; the answer deletes the cookie."""
-        context, route = self.context, self.route
-        anonymous = context.gate.anonymous
-        self.accounting.fault = accounting.STALE_COOKIE
-        if route.target != "upstream":
-            # A subrequest: no other target has a route on which cookies count.
-            self._act_on(anonymous, context.clear_cookie)
-            return
-        if self.head.method == _OPTIONS and not self._spend_hop():
-            return
-        self.allow = anonymous
-        context.metrics.allowed += 1
-        lines = self.head.lines
-        if route.hides_cookie or route.hides_token:
-            lines = context.credentials.visible(self.head, token=not route.hides_token)
-        leg = self._leg = CookieClearingLeg()
-        leg.forward(self, context.upstreams["upstream"], lines, anonymous.identity, route.upgrades)
 
     def _deny(self, deny: Deny) -> None:
         context = self.context

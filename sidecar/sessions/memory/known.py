@@ -152,8 +152,8 @@ class KnownSessions:
         if not self.local_only.put(grant, adopt=grant.replaces is not None):
             return False
         self.cached.drop(grant.session.sid)
-        for token_id in (grant.replaces, grant.ends):
-            self._bury(token_id or "")  # Redis may still hold it, and for longer
+        if grant.replaces is not None:
+            self._bury(grant.replaces)  # Redis may still hold it, and for longer
         return True
 
     def grant_for_redis(self, grant: Grant) -> Grant:
