@@ -14,6 +14,7 @@ from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
 from sidecar.proxy.fair_share import FairShare
 from sidecar.proxy.held import HeldOctets
+from sidecar.proxy.verify import passes_escapes
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
@@ -129,7 +130,11 @@ class DataPlaneContext:
 
     def __post_init__(self, config: DataPlaneConfig) -> None:
         self.admission = Admission(self.metrics)
+        self.paths.passes_escapes = self._passes_escapes
         self.apply(config)
+
+    def _passes_escapes(self, method: bytes, host: bytes, path: str) -> bool:
+        return passes_escapes(self.routes, method, host, path)
 
     def apply(self, config: DataPlaneConfig) -> None:
         """Use every field of this configuration, from the next request on."""

@@ -15,7 +15,7 @@ from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
 from sidecar.wire.head import RequestHead
 from sidecar.wire.headers import is_method
-from sidecar.wire.target import TargetParser, is_host
+from sidecar.wire.target import TargetParser, is_host, read_escaped_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,7 @@ _BY_NAME: Final = {"": NGINX, **{dialect.name: dialect for dialect in DIALECTS}}
 # The paths without anything behind them, which need no splitting
 _BY_PATH: Final = {PREFIX: NGINX, **{dialect.prefix: dialect for dialect in DIALECTS}}
 _PREFIX: Final = PREFIX.encode()
+_BELOW_ENVOY: Final = ENVOY.prefix + "/"
 
 
 def find_dialect(head: RequestHead) -> Dialect | None:
@@ -118,7 +119,7 @@ def read_subject(
     original = RequestHead()
     original.__dict__.update(head.__dict__)
     if dialect.uri:
-        readable = _read_headers(original, dialect, said or {})
+        readable = _read_headers(original, dialect, said or {}, routes)
     else:
         readable = _read_below(original, dialect.prefix)
     if not readable:
@@ -138,6 +139,17 @@ def read_subject(
     return route, original
 
 
+def passes_escapes(routes: RouteTable, method: bytes, host: bytes, path: str) -> bool:
+    """Whether the route of this request accepts the ambiguous escapes in its path.
+
+    Where the original request follows a prefix, as with Envoy, its route decides.
+    """
+    route = routes.match(method, host, path)
+    if route.target == "verify" and path.startswith(_BELOW_ENVOY):
+        route = routes.match(method, host, path[len(_BELOW_ENVOY) - 1 :])
+    return route.passes_escapes
+
+
 def _override_method(
     original: RequestHead, route: Route, routes: RouteTable
 ) -> tuple[Route, RequestHead]:
@@ -150,7 +162,9 @@ def _override_method(
     return route, method_override.decided_on(original, method)
 
 
-def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, bytes]) -> bool:
+def _read_headers(
+    original: RequestHead, dialect: Dialect, said: Mapping[bytes, bytes], routes: RouteTable
+) -> bool:
     """Set method, target and host from the proxy's headers; False if any is unclear."""
     original.method = said.get(dialect.method, dialect.default_method)
     original.target = said.get(dialect.uri, b"")
@@ -166,7 +180,10 @@ def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, 
     try:
         original.path = _PATHS.parse(original.target)
     except PeerError:
-        return False
+        path = read_escaped_target(original.target)
+        if path is None or not passes_escapes(routes, original.method, original.host, path):
+            return False
+        original.path = path
     return True
 
 

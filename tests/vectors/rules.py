@@ -15,6 +15,7 @@ REQUEST_LINE: Final = "sidecar.wire.request_line"
 RESPONSES: Final = "sidecar.wire.responses"
 FRAMING: Final = "sidecar.wire.framing"
 TARGET: Final = "sidecar.wire.target"
+ESCAPED: Final = "sidecar.wire.escaped_path"
 FORWARDED: Final = "sidecar.wire.forwarded"
 DOWNSTREAM: Final = "sidecar.proxy.downstream"
 CLIENT: Final = "sidecar.proxy.client_connection"
@@ -640,23 +641,115 @@ RULES: Final = (
     Rule(
         "the path ends where the query begins",
         TARGET,
-        "        return self[path]\n\n\nclass NormalisingTargetParser",
-        "        return self[target]\n\n\nclass NormalisingTargetParser",
+        "        return self[path]\n",
+        "        return self[target]\n",
         ("normalised/query-is-no-path", "targets/private-in-query"),
     ),
     Rule(
         "the normalised target is forwarded",
         REQUESTS,
-        "            if self._rewrites:\n",
-        "            if False:\n",
+        "                if self._rewrites:\n",
+        "                if False:\n",
         ("normalised/dots", "normalised/public-by-dots"),
     ),
     Rule(
         "the normalised target of an absolute form is forwarded",
         REQUESTS,
-        'head.target = self._paths.as_forwarded(target or b"/")',
-        'head.target = target or b"/"',
+        "parse(target)\n                head.target = self._paths.as_forwarded(target)",
+        "parse(target)",
         ("normalised/absolute",),
+    ),
+    # Targets whose escapes pass
+    Rule(
+        "escapes pass only on routes that say so",
+        TARGET,
+        "if path is None or not self.passes_escapes(method, host, path):",
+        "if path is None:",
+        ("escapes/another-method", "escapes/another-route", "escapes/own-path"),
+    ),
+    Rule(
+        "the query beside escapes is checked",
+        TARGET,
+        "return None if mark and query.translate(None, _QUERY) else read_escaped(path)",
+        "return read_escaped(path)",
+        ("escapes/malformed-query",),
+    ),
+    Rule(
+        "dot segments never pass",
+        ESCAPED,
+        ' or b"." in pieces or b".." in pieces:',
+        ":",
+        ("escapes/dots-behind-a-slash", "escapes/dot-escaped-twice"),
+    ),
+    Rule(
+        "parameters do not hide dot segments",
+        ESCAPED,
+        're.compile(rb"[/;]")',
+        're.compile(rb"/")',
+        ("escapes/dots-with-parameters", "escapes/dots-in-parameters"),
+    ),
+    Rule(
+        "escapes are decoded twice",
+        ESCAPED,
+        "for _ in range(2):",
+        "for _ in range(1):",
+        ("escapes/escaped-escape",),
+    ),
+    Rule(
+        "escapes have two layers at most",
+        ESCAPED,
+        "if _ESCAPE.search(decoded) or",
+        "if",
+        ("escapes/escaped-three-times",),
+    ),
+    Rule(
+        "empty segments never pass",
+        ESCAPED,
+        ' or b"//" in path:',
+        ":",
+        ("escapes/empty-segment",),
+    ),
+    Rule(
+        "escaped backslashes never pass",
+        ESCAPED,
+        'if b"\\\\" in decoded or',
+        "if",
+        ("escapes/backslash", "escapes/backslash-escaped-twice"),
+    ),
+    Rule(
+        "a fragment never passes",
+        ESCAPED,
+        "if path.translate(None, _OCTETS) or",
+        "if",
+        ("escapes/fragment",),
+    ),
+    Rule(
+        "escaped control characters never pass",
+        ESCAPED,
+        " or decoded.translate(None, _CONTROL) != decoded:",
+        ":",
+        ("escapes/nul", "escapes/nul-escaped-twice"),
+    ),
+    Rule(
+        "bad escapes never pass",
+        ESCAPED,
+        "or _BAD_ESCAPE.search(path) or",
+        "or",
+        ("escapes/bad-escape",),
+    ),
+    Rule(
+        "a path that passes is UTF-8",
+        ESCAPED,
+        'decoded.decode("utf-8")\n    except',
+        'decoded.decode("latin-1")\n    except',
+        ("escapes/overlong-dots", "escapes/overlong-dots-escaped-twice"),
+    ),
+    Rule(
+        "a preflight passes escapes only if the announced method does",
+        PREFLIGHT,
+        "return route.preflight if route.passes_escapes or not is_ambiguous(head.path) else None",
+        "return route.preflight",
+        ("escapes/preflight-of-a-method-that-does-not-pass-escapes",),
     ),
     # Pipelining
     Rule(

@@ -15,6 +15,7 @@ from sidecar.app.build.certificates import (
 )
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
+from sidecar.auth.evasions import find_evasions
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
@@ -113,9 +114,12 @@ def _make_users(settings: Settings) -> Users:
 
 
 def make_routes(settings: Settings) -> RouteTable:
-    """The sidecar's own routes, then those of the file."""
+    """The sidecar's own routes, then those of the file. Raises ConfigError if one can be evaded."""
     rules = make_rules(settings)
-    return RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
+    table = RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
+    if problems := list(find_evasions(rules, table)):
+        raise ConfigError(problems)
+    return table
 
 
 def make_rules(settings: Settings) -> list[RouteRule]:
@@ -138,6 +142,7 @@ def make_rules(settings: Settings) -> list[RouteRule]:
             paths_case=each.paths_case,
             trailing_slash=each.trailing_slash,
             forwards=Forwards(each.forward_credentials) if each.forward_credentials else None,
+            passes_escapes=each.path_escapes == "pass",
         )
         for each in settings.route
     ]
