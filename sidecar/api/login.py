@@ -35,6 +35,7 @@ from sidecar.api.requests import (
     FORM,
     client_of,
     keeps_secure_cookies,
+    prefix,
     read_form,
     read_json,
     redirect_target,
@@ -184,7 +185,7 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     )
     await _end_presented(request)
     await _write(request, Method.FORM, grant)
-    response = web.Response(status=303, headers={"Location": target or "/"})
+    response = web.Response(status=303, headers={"Location": target or f"{prefix(request)}/"})
     set_session_cookie(response, services.session_cookie, value, grant.session.exp - now)
     return response
 
@@ -290,7 +291,14 @@ def _page(
     if not (notice or subject) and not keeps_secure_cookies(request):
         notice = _NOT_KEPT
     page = request.app[SERVICES].config.current.sign_in
-    text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
+    text = page.render(
+        rd=rd,
+        error=error,
+        notice=notice,
+        username=username,
+        subject=subject,
+        prefix=prefix(request),
+    )
     response = web.Response(status=status, text=text, content_type="text/html")
     response.headers["Content-Security-Policy"] = SIGN_IN_POLICY
     if status == 401:

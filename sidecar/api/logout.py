@@ -20,7 +20,15 @@ from sidecar.api.callers import denied, require_caller
 from sidecar.api.cookies import clear_cache, clear_session_cookie
 from sidecar.api.pages import signed_out
 from sidecar.api.problems import Refusal, request_id
-from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
+from sidecar.api.requests import (
+    FORM,
+    JSON,
+    prefix,
+    read_form,
+    read_json,
+    redirect_target,
+    request_head,
+)
 from sidecar.api.services import SERVICES
 from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
 from sidecar.auth.denylist import (
@@ -84,7 +92,8 @@ async def log_out(request: web.Request) -> web.Response:
     for login in logins:
         await _end(request, login)
     if browser:
-        target = redirect_target(request, fields.get("rd", "")) or signed_out()
+        target = redirect_target(request, fields.get("rd", ""))
+        target = target or signed_out(prefix=prefix(request))
         response = web.Response(status=303, headers={"Location": target})
     elif logins:
         response = web.Response(status=204)

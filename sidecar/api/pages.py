@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SIGN_IN_PATH: Final = "/auth/login"
+_SIGN_OUT_PATH: Final = "/auth/logout"
 _FOLDER: Final = files("sidecar.api") / "templates"
 
 
@@ -71,9 +72,12 @@ _ERROR: Final = _Template("error.html")
 _SIGN_IN_HELPS: Final = frozenset({400, 401, 403, 404, 405, 409})
 
 
-def signed_out(rd: str = "") -> str:
-    """The sign-in page's address after a logout; a login from there leads to `rd`."""
-    address = f"{SIGN_IN_PATH}?signed-out"
+def signed_out(rd: str = "", prefix: str = "") -> str:
+    """The sign-in page's address after a logout; a login from there leads to `rd`.
+
+    `prefix` is what proxies remove from the start of the path.
+    """
+    address = f"{prefix}{SIGN_IN_PATH}?signed-out"
     return f"{address}&rd={quote(rd, safe='/')}" if rd else address
 
 
@@ -95,16 +99,28 @@ class SignInPage:
         return f"<SignInPage with {len(self._texts)} configured texts>"
 
     def render(
-        self, *, rd: str, error: str = "", notice: str = "", username: str = "", subject: str = ""
+        self,
+        *,
+        rd: str,
+        error: str = "",
+        notice: str = "",
+        username: str = "",
+        subject: str = "",
+        prefix: str = "",
     ) -> str:
-        """The page. `error` and `notice` are messages; `subject` is who is signed in already."""
+        """The page. `error` and `notice` are messages; `subject` is who is signed in already.
+
+        `prefix` is what proxies remove from the start of the path.
+        """
         message = ""
+        rd = rd or (f"{prefix}/" if prefix else "")
         if subject:
             message = _SIGNED_IN.fill(
                 {
                     "subject": escape(subject),
                     "target": escape(rd or "/"),
-                    "after": escape(signed_out(rd)),
+                    "sign_out": escape(f"{prefix}{_SIGN_OUT_PATH}"),
+                    "after": escape(signed_out(rd, prefix)),
                 }
             )
         if notice:
@@ -118,7 +134,7 @@ class SignInPage:
                 **self._texts,
                 "head": _HEAD,
                 "script": _SCRIPT,
-                "action": SIGN_IN_PATH,
+                "action": escape(f"{prefix}{SIGN_IN_PATH}"),
                 "state": "Error: " if error else "",
                 "message": message,
                 "form_class": "sign-in other" if subject else "sign-in",

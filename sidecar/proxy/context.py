@@ -15,6 +15,7 @@ from sidecar.proxy.admission import Admission
 from sidecar.proxy.fair_share import FairShare
 from sidecar.proxy.held import HeldOctets
 from sidecar.proxy.verify import passes_escapes
+from sidecar.wire.client_address import NamedClients
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
@@ -120,6 +121,7 @@ class DataPlaneContext:
     session_watcher: SessionWatcher | None = None  # ends streams with their session
     draining: bool = False
     admission: Admission = field(init=False)
+    clients: NamedClients = field(init=False)  # by X-Forwarded-For of `trusted_proxies`
     unfinished: HeldOctets = field(default_factory=lambda: HeldOctets(UNFINISHED))
     remembered: HeldOctets = field(default_factory=lambda: HeldOctets(REMEMBERED))
     # By the minor version of the request (RFC 9110 section 7.6.3), with the next line's name
@@ -140,6 +142,7 @@ class DataPlaneContext:
         """Use every field of this configuration, from the next request on."""
         for each in fields(config):
             setattr(self, each.name, getattr(config, each.name))
+        self.clients = NamedClients(self.trusted_proxies)
 
 
 def make_request_ids(prefix: bytes) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ FRAMING: Final = "sidecar.wire.framing"
 TARGET: Final = "sidecar.wire.target"
 ESCAPED: Final = "sidecar.wire.escaped_path"
 FORWARDED: Final = "sidecar.wire.forwarded"
+ELEMENTS: Final = "sidecar.wire.forwarded_elements"
 DOWNSTREAM: Final = "sidecar.proxy.downstream"
 CLIENT: Final = "sidecar.proxy.client_connection"
 EXCHANGE: Final = "sidecar.proxy.exchange"
@@ -828,20 +829,41 @@ RULES: Final = (
         FORWARDED,
         "if self.trusted and head.forwarded is not None:\n            return self._appended",
         "if head.forwarded is not None:\n            return self._appended",
-        ("identity/forwarded-of-a-stranger",),
+        ("identity/real-ip", "identity/forwarded-other-names"),
     ),
     Rule(
         "a malformed Forwarded is dropped",
+        ELEMENTS,
+        "        if element is None:\n            break\n",
+        "        if element is None:\n            continue\n",
+        ("identity/forwarded-junk-before-that-of-a-trusted-proxy",),
+    ),
+    Rule(
+        "Forwarded beside headers of the proxy is dropped",
         FORWARDED,
-        'before = before if _FORWARDED.match(before) else b""',
-        "pass",
-        ("identity/forwarded-junk-of-a-trusted-proxy",),
+        "if not _OTHERS & received.keys():",
+        "if True:",
+        ("identity/forwarded-of-a-client-of-a-trusted-proxy",),
+    ),
+    Rule(
+        "a malformed X-Forwarded-Prefix is dropped",
+        FORWARDED,
+        "if not all(_PREFIX.fullmatch(part) for part in parts):",
+        "if False:",
+        ("identity/forwarded-prefix-to-another-host",),
+    ),
+    Rule(
+        "an X-Real-IP that is a list is dropped",
+        FORWARDED,
+        'if b"," not in address and (named',
+        "if (named",
+        ("identity/real-ips",),
     ),
     Rule(
         "a malformed Client-Cert is dropped",
         FORWARDED,
-        "if form.match(value):",
-        "if value:",
+        "if name in told and form.match(told[name]):",
+        "if name in told:",
         ("identity/certificate-junk-of-a-trusted-proxy",),
     ),
     Rule(
