@@ -181,7 +181,7 @@ def _read_headers(
         original.path = _PATHS.parse(original.target)
     except PeerError:
         path = read_escaped_target(original.target)
-        if path is None or not passes_escapes(routes, original.method, original.host, path):
+        if path is None or not routes.match(original.method, original.host, path).passes_escapes:
             return False
         original.path = path
     return True
