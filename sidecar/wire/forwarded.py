@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sidecar.wire.client_address import Named, Network
+    from sidecar.wire.forwarded_elements import Element
     from sidecar.wire.head import RequestHead
 
 _NO_ADDRESSES: Final = re.compile(rb"[^0-9A-Za-z.:\[\], \t_-]")
 _CERTIFICATE: Final = rb":[A-Za-z0-9+/]+={0,2}:"
-# By which a proxy that tells about its client writes no Forwarded, so that it is the client's
+# A proxy that sends one of these seldom writes Forwarded as well, so that it may be the client's.
 _OTHERS: Final = frozenset(
     (
         *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"),
@@ -70,7 +71,8 @@ class Forwarding:
 
     Of a list, the first value is the client's. Forwarded counts only if the proxy sends no other
     header of this kind; then the client's element is the one of the outermost trusted proxy, and
-    elements before it are dropped. So the application and the sidecar use the same values.
+    elements before it are dropped. Beside other headers it is kept if it says the same, and written
+    anew otherwise. So the application and the sidecar use the same values.
     """
 
     __slots__ = (
@@ -151,16 +153,29 @@ class Forwarding:
         if b"forwarded" not in received:
             return received
         told = {name: value for name, value in received.items() if name != b"forwarded"}
-        if not _OTHERS & received.keys():
-            elements = parse_elements(received[b"forwarded"])
-            nodes = b", ".join(element.node for element in elements)
-            elements = elements[-self._clients.hops(nodes) :]
-            if elements:
+        elements = parse_elements(received[b"forwarded"])
+        nodes = b", ".join(element.node for element in elements)
+        if _OTHERS & received.keys():
+            if elements and self._agrees(elements[0], nodes, told, head):
                 told[b"forwarded"] = b", ".join(element.text for element in elements)
-                told[b"x-forwarded-for"] = b", ".join(element.node for element in elements)
-                told[b"x-forwarded-proto"] = elements[0].proto
-                told[b"x-forwarded-host"] = elements[0].host
+            return told
+        elements = elements[-self._clients.hops(nodes) :]
+        if elements:
+            told[b"forwarded"] = b", ".join(element.text for element in elements)
+            told[b"x-forwarded-for"] = b", ".join(element.node for element in elements)
+            told[b"x-forwarded-proto"] = elements[0].proto
+            told[b"x-forwarded-host"] = elements[0].host
         return told
+
+    def _agrees(
+        self, first: Element, nodes: bytes, told: Mapping[bytes, bytes], head: RequestHead
+    ) -> bool:
+        """Whether Forwarded says what the other headers say, so that the proxy has written both."""
+        return (
+            nodes == told.get(b"x-forwarded-for")
+            and (not first.proto or _SCHEMES.get(first.proto.lower()) == self._scheme_of(told))
+            and first.host in {b"", _host_of(told, head)}
+        )
 
     def _scheme_of(self, told: Mapping[bytes, bytes]) -> bytes:
         value = told.get(b"x-forwarded-proto", b"")

@@ -251,6 +251,29 @@ async def test_a_clients_identity_never_arrives(site: Site, spelling: type[str])
 
 
 @every_front
+async def test_a_clients_forwarded_headers_never_arrive(site: Site) -> None:
+    """What a client says about itself reaches neither the application nor a redirect."""
+    forged = (
+        "X-Forwarded-Host: forged.example",
+        "X-Forwarded-Prefix: /forged",
+        "X-Forwarded-Port: 6666",
+        "X-Real-IP: 198.51.100.66",
+        "Forwarded: for=198.51.100.66;host=forged.example",
+    )
+    for target in ("/open", "/auth/login"):
+        answer = await site.get(target, "Accept: text/html", *forged)
+        assert answer.status == 200
+        assert b"forged" not in answer.body
+    for word in (b"forged", b"6666", b"198.51.100.66"):
+        assert word not in site.seen.head
+    sent_away = await site.get("/", *NAVIGATION, *forged)
+    assert sent_away.status == 302
+    location = sent_away.fields.one("location")
+    assert b"forged" not in location
+    assert b"6666" not in location
+
+
+@every_front
 async def test_a_header_named_in_connection(site: Site) -> None:
     """Naming headers in Connection does not change a client's identity."""
     token = (await site.sidecar.login()).access

@@ -841,8 +841,8 @@ RULES: Final = (
     Rule(
         "Forwarded beside headers of the proxy is dropped",
         FORWARDED,
-        "if not _OTHERS & received.keys():",
-        "if True:",
+        "if _OTHERS & received.keys():",
+        "if False:",
         ("identity/forwarded-of-a-client-of-a-trusted-proxy",),
     ),
     Rule(
