@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.routes import path_of
+from sidecar.auth.routes import bare_host, path_of
 from sidecar.auth.strictness import allows_no_more
 from sidecar.errors import Problem
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
     from sidecar.auth.routes import RouteRule, RouteTable
 
-_USUAL_METHOD: Final = "GET"
 # A method and a host that no rule names
-_OTHER_METHOD: Final = "OTHER"
-_OTHER_HOST: Final = "host.invalid"
+_OTHER_METHOD: Final = b"OTHER"
+_OTHER_HOST: Final = b"host.invalid"
 
 
 def find_evasions(rules: Sequence[RouteRule], table: RouteTable) -> Iterator[Problem]:
@@ -31,17 +30,16 @@ def find_evasions(rules: Sequence[RouteRule], table: RouteTable) -> Iterator[Pro
     `table` was made from these rules, and perhaps others before them.
     """
     routes = table.routes[len(table.routes) - len(rules) :]
-    methods = (_OTHER_METHOD, _USUAL_METHOD, *(name for rule in rules for name in rule.methods))
-    hosts = (_OTHER_HOST, *(name for rule in rules for name in rule.hosts))
-    pairs = product(dict.fromkeys(methods), dict.fromkeys(hosts))
-    cases = [(method.upper().encode(), host.encode()) for method, host in pairs]
     fresh = _fresh_name(rules)
     for rule, route in zip(rules, routes, strict=True):
         if not rule.passes_escapes:
             continue
         found: dict[str, str] = {}
-        for other, (method, host) in product(rules, cases):
-            for received, resolved in _spellings(rule, other, fresh):
+        for other in rules:
+            spellings = list(_spellings(rule, other, fresh))
+            for (method, host), (received, resolved) in product(
+                _requests(rules, rule, other) if spellings else (), spellings
+            ):
                 evaded = table.match(method, host, resolved)
                 if (
                     evaded.name not in found
@@ -58,6 +56,25 @@ def find_evasions(rules: Sequence[RouteRule], table: RouteTable) -> Iterator[Pro
             )
 
 
+def _requests(rules: Sequence[RouteRule], *both: RouteRule) -> list[tuple[bytes, bytes]]:
+    """Return a method and a host for each kind of request that both of these rules may match."""
+    methods = {_OTHER_METHOD, b"GET"}.union(*map(_methods_of, rules))
+    hosts = {_OTHER_HOST}.union(*map(_hosts_of, rules))
+    for rule in both:
+        methods &= _methods_of(rule) or methods
+        hosts &= _hosts_of(rule) or hosts
+    return list(product(sorted(methods), sorted(hosts)))
+
+
+def _methods_of(rule: RouteRule) -> set[bytes]:
+    named = {name.upper().encode() for name in rule.methods}
+    return named | {b"HEAD"} if b"GET" in named else named
+
+
+def _hosts_of(rule: RouteRule) -> set[bytes]:
+    return {bare_host(name.encode()) for name in rule.hosts}
+
+
 def _spellings(rule: RouteRule, other: RouteRule, fresh: str) -> Iterator[tuple[str, str]]:
     """Yield paths of `other` below `rule`: with escapes, as routes see them, and resolved."""
     prefix, segments = path_of(rule), path_of(other).split("/")
@@ -66,7 +83,7 @@ def _spellings(rule: RouteRule, other: RouteRule, fresh: str) -> Iterator[tuple[
     if start.casefold() != prefix.casefold():
         return
     # The prefix in the spelling of either rule, because one of them may ignore case
-    for written, end in product(dict.fromkeys((prefix, start)), ("", "/", f"/{fresh}")):
+    for written, end in product(dict.fromkeys((prefix, start)), (f"/{fresh}", "/", "")):
         if below + end:
             rest = (below + end)[1:]
             hidden = rest.replace("/", "%2F")

@@ -114,10 +114,6 @@ class Forwarding:
             self._block = block + self._certificate
         return self._block
 
-    def scheme(self, head: RequestHead) -> bytes:
-        """Return the client's scheme, `http` or `https`: as a trusted peer says or as seen here."""
-        return self._scheme_of(self._told(head))
-
     def origin(self, head: RequestHead) -> bytes:
         """Return the origin that the client has asked, `https://host:port`."""
         told = self._told(head)
