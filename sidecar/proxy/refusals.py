@@ -64,8 +64,8 @@ def login_location(
     The target is escaped here because nginx does not escape `$request_uri`: a redirect built from
     that breaks on query strings. Escaping triples some octets. The way back is left out if the
     request for the login page would exceed `limit`. `origin` is put in front of a login page that
-    is only a path, for a proxy that would complete it with the sidecar's address. `prefix` is what
-    a proxy has removed from the client's path; it is the same for the login page.
+    is only a path, because some proxies would complete it with the sidecar's address. `prefix` is
+    what a proxy has removed from the client's path; it is the same for the login page.
     """
     mark = b"&" if b"?" in login_url else b"?"
     start = origin + prefix + login_url if login_url[:1] == b"/" else login_url

@@ -197,6 +197,38 @@ def test_the_client_in_the_log(value: bytes | None, client: str) -> None:
     assert Forwarding("10.0.0.1", "http", trusted=False, clients=clients).client(head) == "10.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("value", "caller"),
+    [
+        pytest.param(b"203.0.113.9", "203.0.113.9", id="named"),
+        pytest.param(b"2001:db9::1", "2001:db9::/64", id="network"),
+        pytest.param(b"nonsense", "10.0.0.1", id="the-proxy"),
+    ],
+)
+def test_whom_limits_apply_to(value: bytes, caller: str) -> None:
+    """Limits apply to the client that a trusted proxy names, else to the peer."""
+    head = said(b"X-Forwarded-For: " + value)
+    clients = NamedClients(NETWORKS)
+    assert Forwarding("10.0.0.1", "http", trusted=True, clients=clients).caller(head) == caller
+    stranger = Forwarding("2001:db9::2", "http", trusted=False, clients=clients)
+    assert stranger.caller(head) == "2001:db9::/64"
+    assert Forwarding("", "http", trusted=False, clients=clients).caller(head) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [
+        pytest.param(True, b"Client-Cert: :YWJj:\r\n", id="of-the-proxy's-client"),
+        pytest.param(False, b"Client-Cert: :ZGVy:\r\n", id="of-the-peer"),
+    ],
+)
+def test_the_certificate(trusted: bool, expected: bytes) -> None:  # noqa: FBT001 (a table)
+    """A trusted proxy reports its client's certificate; any other peer's own one is forwarded."""
+    forwarding = Forwarding("10.0.0.1", "https", trusted=trusted, certificate=b"der")
+    head = said(b"Client-Cert: :YWJj:", b"Client-Cert-Chain: nonsense")
+    assert forwarding.lines(head).endswith(b"\r\n" + expected)
+
+
 class Case(NamedTuple):
     """What a trusted proxy at 10.0.0.1 sends, and what is made of it."""
 
