@@ -274,6 +274,23 @@ async def test_a_clients_forwarded_headers_never_arrive(site: Site) -> None:
 
 
 @every_front
+async def test_escapes_that_a_route_passes(running: Running) -> None:
+    """Sidecar and application see the same path; elsewhere such a path opens nothing."""
+    routes = (
+        {"path": "/escaped/*", "access": "public", "path_escapes": "pass"},
+        {"path": "/open/*", "access": "public"},
+    )
+    async with behind(running, routes=routes) as site:
+        for target in ("/escaped/a%2Fb", "/escaped/a;b=c", "/escaped/50%2541"):
+            answer = await site.get(target)
+            assert (answer.status, site.seen.target) == (200, target.encode())
+        site.application.requests.clear()
+        for target in ("/open/a%2Fb", "/open/..%2Fx", "/escaped/..%2Fx", "/escaped/..;/x"):
+            assert (await site.get(target)).status in {400, 401, 403, 404}
+        assert not site.application.requests
+
+
+@every_front
 async def test_a_header_named_in_connection(site: Site) -> None:
     """Naming headers in Connection does not change a client's identity."""
     token = (await site.sidecar.login()).access

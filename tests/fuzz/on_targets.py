@@ -100,12 +100,17 @@ def check_escaped(target: bytes) -> None:
 
 
 def readings(path: bytes) -> set[str]:
-    """What servers make of a path: decoded up to twice, and without parameters at any time."""
-    found = {path}
-    for _ in range(3):
-        found |= {re.sub(rb";[^/]*", b"", each) for each in found}
+    """What servers make of a path: decoded once or twice, and without parameters at any time."""
+    found = {unquote_to_bytes(each) for each in without_parameters({path})}
+    for _ in range(2):
+        found = without_parameters(found)
         found |= {unquote_to_bytes(each) for each in found}
     return {each.decode() for each in found}
+
+
+def without_parameters(paths: set[bytes]) -> set[bytes]:
+    """These paths as they are, and without path parameters."""
+    return paths | {re.sub(rb";[^/]*", b"", each) for each in paths}
 
 
 def check_path(target: bytes, path: str) -> None:
