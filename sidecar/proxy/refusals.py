@@ -46,10 +46,11 @@ def answer_to(
     if dialect is not None:
         status = dialect.statuses.get(status, status)
     if status == 401 and login_url and asked is not None:
-        prefix = forwarding.prefix(asked)
         if dialect is not None and not dialect.redirects:
+            prefix = forwarding.prefix(asked)
             lines += login_location(login_url, asked, limit, prefix=prefix)
         elif is_navigation(asked):
+            prefix = forwarding.prefix(asked)
             origin = forwarding.origin(asked) if dialect is not None and dialect.absolute else b""
             return 302, lines + login_location(login_url, asked, limit, origin, prefix=prefix)
     # A proxy that takes no 503 gets another status; Retry-After then tells it of the outage.

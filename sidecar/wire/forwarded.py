@@ -152,7 +152,7 @@ class Forwarding:
         elements = parse_elements(received[b"forwarded"])
         nodes = b", ".join(element.node for element in elements)
         if _OTHERS & received.keys():
-            if elements and self._agrees(elements[0], nodes, told, head):
+            if nodes == told.get(b"x-forwarded-for") and self._agree(elements, told, head):
                 told[b"forwarded"] = b", ".join(element.text for element in elements)
             return told
         elements = elements[-self._clients.hops(nodes) :]
@@ -163,14 +163,15 @@ class Forwarding:
             told[b"x-forwarded-host"] = elements[0].host
         return told
 
-    def _agrees(
-        self, first: Element, nodes: bytes, told: Mapping[bytes, bytes], head: RequestHead
+    def _agree(
+        self, elements: Sequence[Element], told: Mapping[bytes, bytes], head: RequestHead
     ) -> bool:
-        """Whether Forwarded says what the other headers say, so that the proxy has written both."""
-        return (
-            nodes == told.get(b"x-forwarded-for")
-            and (not first.proto or _SCHEMES.get(first.proto.lower()) == self._scheme_of(told))
-            and first.host in {b"", _host_of(told, head)}
+        """Whether all elements say what the other headers say; readers differ in which they use."""
+        scheme, host = self._scheme_of(told), _host_of(told, head)
+        return all(
+            _SCHEMES.get(element.proto.lower(), element.proto) in {b"", scheme}
+            and element.host in {b"", host}
+            for element in elements
         )
 
     def _scheme_of(self, told: Mapping[bytes, bytes]) -> bytes:
@@ -252,11 +253,13 @@ def _prefix_of(told: Mapping[bytes, bytes]) -> bytes:
 
     Each proxy appends what it removes itself, so that the client's path begins with the first.
     """
-    parts = [part.strip(b" \t") for part in told.get(b"x-forwarded-prefix", b"").split(b",")]
+    value = told.get(b"x-forwarded-prefix", b"")
+    if not value or len(value) > _LONGEST_PREFIX:
+        return b""
+    parts = [part.strip(b" \t") for part in value.split(b",")]
     if not all(_PREFIX.fullmatch(part) for part in parts):
         return b""
-    prefix = b"".join(part.rstrip(b"/") for part in parts)
-    return prefix if len(prefix) <= _LONGEST_PREFIX else b""
+    return b"".join(part.rstrip(b"/") for part in parts)
 
 
 def _well_formed(addresses: bytes) -> bytes:

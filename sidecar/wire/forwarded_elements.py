@@ -23,7 +23,7 @@ _NODE: Final = re.compile(
 _IPV6: Final = re.compile(rb"[0-9A-Fa-f:.]{2,45}")
 _PLAIN_LIST: Final = re.compile(rb"[0-9.]{7,15}(?:, [0-9.]{7,15}){0,7}")
 _UNKNOWN: Final = b"unknown"
-_LONGEST: Final = 32  # entries of X-Forwarded-For that become elements
+_MOST: Final = 32  # elements that are read, and entries of X-Forwarded-For that become elements
 
 
 class Element(NamedTuple):
@@ -36,14 +36,14 @@ class Element(NamedTuple):
 
 
 def parse_elements(value: bytes) -> list[Element]:
-    """Return the elements at the end of a Forwarded value that are well-formed.
+    """Return the well-formed elements at the end of a Forwarded value, 32 at most.
 
     What comes before a malformed element comes from the client, and so does that element. The
     proxies appended the rest.
     """
     elements: list[Element] = []
     parts = value.split(b",")
-    while parts:
+    while parts and len(elements) < _MOST:
         pieces = [parts.pop()]
         quoted = pieces[0].count(b'"') % 2  # the comma is within quotes, unless one is left open
         while quoted and parts:
@@ -76,7 +76,7 @@ def elements_of(addresses: bytes) -> bytes:
         return b""
     if _PLAIN_LIST.fullmatch(addresses):
         return b"for=" + addresses.replace(b", ", b", for=")
-    entries = addresses.rsplit(b",", _LONGEST)[-_LONGEST:]
+    entries = addresses.rsplit(b",", _MOST)[-_MOST:]
     return b", ".join(b"for=" + node_of(entry.strip(b" \t")) for entry in entries)
 
 
