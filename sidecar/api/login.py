@@ -36,6 +36,7 @@ from sidecar.api.requests import (
     from_own_page,
     host,
     keeps_secure_cookies,
+    prefix,
     read_form,
     read_json,
     redirect_target,
@@ -188,7 +189,7 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     )
     await _end_presented(request)
     await _write(request, Method.FORM, grant)
-    response = web.Response(status=303, headers={"Location": target or "/"})
+    response = web.Response(status=303, headers={"Location": target or f"{prefix(request)}/"})
     cookie = services.session_cookie
     if find_cookies(request_head(request).cookie or b"", cookie.name.encode()):
         cookie.clear_others(response, host(request))
@@ -301,7 +302,14 @@ def _page(
         elif not cookie.covers(host(request)):
             notice = _OUTSIDE.format(cookie.domain)
     page = request.app[SERVICES].config.current.sign_in
-    text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
+    text = page.render(
+        rd=rd,
+        error=error,
+        notice=notice,
+        username=username,
+        subject=subject,
+        prefix=prefix(request),
+    )
     response = web.Response(status=status, text=text, content_type="text/html")
     response.headers["Content-Security-Policy"] = SIGN_IN_POLICY
     if status == 401:

@@ -24,6 +24,7 @@ from sidecar.api.requests import (
     JSON,
     from_own_page,
     host,
+    prefix,
     read_form,
     read_json,
     redirect_target,
@@ -97,8 +98,10 @@ async def log_out(request: web.Request) -> web.Response:
     for login in logins:
         await _end(request, login)
     if browser:
-        signed_out = request.app[SERVICES].config.current.sign_in.signed_out
-        target = redirect_target(request, fields.get("rd", "")) or signed_out()
+        target = redirect_target(request, fields.get("rd", ""))
+        if not target:
+            page = request.app[SERVICES].config.current.sign_in
+            target = page.signed_out(prefix=prefix(request))
         response = web.Response(status=303, headers={"Location": target})
     elif logins:
         response = web.Response(status=204)

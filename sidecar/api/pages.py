@@ -94,23 +94,37 @@ class SignInPage:
     def __repr__(self) -> str:
         return f"<SignInPage {self._log_in} with {len(self._texts)} configured texts>"
 
-    def signed_out(self, rd: str = "") -> str:
-        """The page's address after a logout; a login from there leads to `rd`."""
-        address = f"{self._log_in}?signed-out"
+    def signed_out(self, rd: str = "", prefix: str = "") -> str:
+        """The page's address after a logout; a login from there leads to `rd`.
+
+        `prefix` is what proxies remove from the start of the path.
+        """
+        address = f"{prefix}{self._log_in}?signed-out"
         return f"{address}&rd={quote(rd, safe='/')}" if rd else address
 
     def render(
-        self, *, rd: str, error: str = "", notice: str = "", username: str = "", subject: str = ""
+        self,
+        *,
+        rd: str,
+        error: str = "",
+        notice: str = "",
+        username: str = "",
+        subject: str = "",
+        prefix: str = "",
     ) -> str:
-        """The page. `error` and `notice` are messages; `subject` is who is signed in already."""
+        """The page. `error` and `notice` are messages; `subject` is who is signed in already.
+
+        `prefix` is what proxies remove from the start of the path.
+        """
         message = ""
+        rd = rd or (f"{prefix}/" if prefix else "")
         if subject:
             message = _SIGNED_IN.fill(
                 {
                     "subject": escape(subject),
                     "target": escape(rd or "/"),
-                    "log_out": escape(self._log_out),
-                    "after": escape(self.signed_out(rd)),
+                    "log_out": escape(f"{prefix}{self._log_out}"),
+                    "after": escape(self.signed_out(rd, prefix)),
                 }
             )
         if notice:
@@ -124,7 +138,7 @@ class SignInPage:
                 **self._texts,
                 "head": _HEAD,
                 "script": _SCRIPT,
-                "action": escape(self._log_in),
+                "action": escape(f"{prefix}{self._log_in}"),
                 "state": "Error: " if error else "",
                 "message": message,
                 "form_class": "sign-in other" if subject else "sign-in",

@@ -159,6 +159,12 @@ def json_response(
     return web.Response(body=text, status=status, headers=headers, content_type=content_type)
 
 
+def _sign_in_of(request: web.Request) -> str:
+    """Where the client finds the sign-in page; empty without one."""
+    path = request.app.get(SIGN_IN, "")
+    return path and f"{request.headers.get('X-Forwarded-Prefix', '')}{path}"
+
+
 def _answer(request: web.Request, refusal: Refusal) -> web.Response:
     title = HTTPStatus(refusal.status).phrase
     if "text/html" in request.headers.get("Accept", ""):
@@ -167,7 +173,7 @@ def _answer(request: web.Request, refusal: Refusal) -> web.Response:
             title=title,
             detail=refusal.detail,
             request_id=request_id(request),
-            sign_in=request.app.get(SIGN_IN, ""),
+            sign_in=_sign_in_of(request),
         )
         response = web.Response(status=refusal.status, text=page, content_type="text/html")
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY

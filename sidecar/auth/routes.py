@@ -82,6 +82,7 @@ class RouteRule:
     trailing_slash: Literal["", "strict", "ignore"] = ""  # of an exact path; empty as above
     forwards: Forwards | None = None  # None: tokens, and nothing on a public route
     credentials: Accepts = Accepts.ANY
+    passes_escapes: bool = False  # accepts paths that `wire.escaped_path` reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Route:
     hides_cookie: bool = True  # from the application
     hides_token: bool = False
     credentials: Accepts = Accepts.ANY
+    passes_escapes: bool = False
     special: bool = field(init=False)
     public: bool = field(init=False)
     optional: bool = field(init=False)
@@ -158,7 +160,7 @@ class RouteTable:
             _compile(rule, name, outage) for rule, name in zip(rules, names, strict=True)
         )
         self.default = Route(DEFAULT_ROUTE, outage=outage)
-        paths = [_path_of(rule) for rule in rules]
+        paths = [path_of(rule) for rule in rules]
         shapes = [_shape(rule) for rule in rules]
         patterns = [_pattern(rule, route) for rule, route in zip(rules, self.routes, strict=True)]
         self._below = tuple(pattern for pattern in patterns if pattern.prefix)
@@ -225,7 +227,7 @@ def bare_host(authority: bytes) -> bytes:
     return host.rstrip(b".")
 
 
-def _path_of(rule: RouteRule) -> str:
+def path_of(rule: RouteRule) -> str:
     """Return the decoded path or prefix of a rule; empty for "/*"."""
     return unquote(rule.path.removesuffix("/*"))
 
@@ -233,7 +235,7 @@ def _path_of(rule: RouteRule) -> str:
 def _shape(rule: RouteRule) -> Shape:
     """Return the paths that a rule matches."""
     return make_shape(
-        _path_of(rule),
+        path_of(rule),
         below=rule.path.endswith("/*"),
         any_case=rule.paths_case == "insensitive",
         any_slash=rule.trailing_slash == "ignore",
@@ -257,7 +259,7 @@ def _check(rule: RouteRule) -> list[str]:
     """Return the messages about one rule's problems."""
     found = []
     written = rule.path.removesuffix("/*")
-    path = _path_of(rule)
+    path = path_of(rule)
     if not rule.path.startswith("/") or set(written) & set("*?#"):
         found.append(f'expected a path such as /x, /x/* or /*; got "{rule.path}"')
     elif path.count("/") != written.count("/") or "\ufffd" in path:
@@ -266,6 +268,10 @@ def _check(rule: RouteRule) -> list[str]:
         found.append(f'expected a path without "//", "." and ".."; got "{rule.path}"')
     if rule.access != Access.REQUIRED and (rule.roles or rule.scopes or rule.claims):
         found.append("expected access required because roles, scopes or claims are given")
+    if rule.passes_escapes and (rule.method_override or not rule.path.endswith("/*")):
+        found.append(
+            'expected a prefix such as /x/* and no method_override for path_escapes "pass"'
+        )
     found += [
         f'expected scopes as in RFC 6749 section 3.3; got "{scope}"'
         for scope in rule.scopes
@@ -307,6 +313,7 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         hides_cookie=forwards is not Forwards.ALL,
         hides_token=forwards is Forwards.NONE,
         credentials=rule.credentials,
+        passes_escapes=rule.passes_escapes,
     )
 
 
@@ -315,7 +322,7 @@ def _pattern(rule: RouteRule, route: Route) -> _Pattern:
     if b"GET" in methods:
         methods.add(b"HEAD")  # applications answer HEAD with the GET handler, so its rule applies
     return _Pattern(
-        prefix=_path_of(rule) + "/" if rule.path.endswith("/*") else "",
+        prefix=path_of(rule) + "/" if rule.path.endswith("/*") else "",
         methods=frozenset(methods) or None,
         hosts=frozenset(bare_host(host.encode()) for host in rule.hosts) or None,
         route=route,

@@ -21,8 +21,6 @@ from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 from sidecar.wire.requests import RequestParser
 
 if TYPE_CHECKING:
-    import ssl
-
     from sidecar.proxy.connections import ConnectionSet
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import RequestInProgress, TunnelSide
@@ -95,9 +93,12 @@ class ClientConnection(asyncio.Protocol):
         peer = self.transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
         tls = self.transport.get_extra_info("ssl_object")
-        trusted = is_trusted(address, self._context.trusted_proxies)
+        # What the client has presented and what was verified, in DER; empty if nothing
+        certificate = (tls and tls.getpeercert(binary_form=True)) or b""
+        scheme, clients = "https" if tls else "http", self._context.clients
+        trusted = is_trusted(address, clients.networks)
         self.forwarding = Forwarding(
-            address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
+            address, scheme, trusted=trusted, certificate=certificate, clients=clients
         )
         if self._tunnel is None:  # it may count for the client that a proxy has named
             self.count_for("" if trusted else client_of(parse_address(address)))
@@ -313,8 +314,3 @@ class ClientConnection(asyncio.Protocol):
         self._context.unfinished.drop(self)
         self._context.remembered.drop(self._parser)
         self._connections.remove(self)
-
-
-def _certificate_of(tls: ssl.SSLObject | None) -> bytes:
-    """The certificate that a client has presented and that was verified, in DER; empty if none."""
-    return (tls and tls.getpeercert(binary_form=True)) or b""

@@ -14,6 +14,7 @@ from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
 from sidecar.proxy.held import HeldOctets
+from sidecar.wire.client_address import NamedClients
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
@@ -126,6 +127,7 @@ class DataPlaneContext:
     session_watcher: SessionWatcher | None = None  # ends streams with their session
     draining: bool = False
     admission: Admission = field(init=False)
+    clients: NamedClients = field(init=False)  # by X-Forwarded-For of `trusted_proxies`
     unfinished: HeldOctets = field(default_factory=lambda: HeldOctets(UNFINISHED))
     remembered: HeldOctets = field(default_factory=lambda: HeldOctets(REMEMBERED))
     # By the minor version of the request (RFC 9110 section 7.6.3), with the next line's name
@@ -136,12 +138,17 @@ class DataPlaneContext:
 
     def __post_init__(self, config: DataPlaneConfig) -> None:
         self.admission = Admission(self.metrics)
+        self.paths.passes_escapes = self._passes_escapes
         self.apply(config)
+
+    def _passes_escapes(self, method: bytes, host: bytes, path: str) -> bool:
+        return self.verify.passes_escapes(self.routes, method, host, path)
 
     def apply(self, config: DataPlaneConfig) -> None:
         """Use every field of this configuration, from the next request on."""
         for each in fields(config):
             setattr(self, each.name, getattr(config, each.name))
+        self.clients = NamedClients(self.trusted_proxies)
 
 
 def make_request_ids(prefix: bytes) -> Iterator[bytes]:

@@ -29,7 +29,7 @@ from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redir
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sidecar.auth.routes import Route
     from sidecar.errors import UpstreamError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
+    from sidecar.wire.replies import ReplyTemplate
 
 _OPTIONS: Final = b"OPTIONS"
 _SMALL_HEAD: Final = 1024  # octets, which count as part of the connection
@@ -370,8 +371,7 @@ class Exchange:
     def caller(self) -> str:
         """The client's address, as far as limits are concerned."""
         if not self._caller:
-            networks = self.context.trusted_proxies
-            self._caller = self.downstream.forwarding.caller(self.head, networks)
+            self._caller = self.downstream.forwarding.caller(self.head)
         return self._caller
 
     def on_upload(self) -> None:
@@ -425,8 +425,11 @@ class Exchange:
         return keep
 
     def _problem(self, status: int, headers: bytes = b"") -> None:
-        person = refusals.shows_page(self.asked or self.head)
-        forms = self.context.pages if person else DOCUMENTS
+        asked = self.asked or self.head
+        forms: Mapping[int, ReplyTemplate] = DOCUMENTS
+        if refusals.shows_page(asked):
+            prefix = self.downstream.forwarding.prefix(asked)
+            forms = refusals.page_for(self.context.pages, status, prefix)
         headers += self.context.cors.lines(self.head)
         close, body = not self._may_keep(), self.head.method != b"HEAD"
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)

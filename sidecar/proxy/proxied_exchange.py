@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.accounting import Accountable
     from sidecar.proxy.contracts import WatchedTunnel
 
-_FORWARDED_FOR = b"x-forwarded-for"
-
 
 class ProxiedExchange(Exchange):
     """The state of one request of a trusted proxy."""
@@ -37,8 +35,7 @@ class ProxiedExchange(Exchange):
         if not limit or head.forwarded is None or context.verify.covers(head.path):
             super().start()
             return
-        named = head.forwarded.get(_FORWARDED_FOR, b"")
-        client = context.admission.named_by(named, context.trusted_proxies)
+        client = self.downstream.forwarding.named(head).client
         if not client:
             super().start()
             return

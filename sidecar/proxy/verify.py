@@ -15,7 +15,7 @@ from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
 from sidecar.wire.head import RequestHead
 from sidecar.wire.headers import is_method
-from sidecar.wire.target import TargetParser, is_host
+from sidecar.wire.target import TargetParser, is_host, read_escaped_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ DIALECTS: Final = (NGINX, TRAEFIK, CADDY, ENVOY, HAPROXY)
 class VerifyEndpoint:
     """The paths at which proxies ask: `path`, alone or with the name of a dialect behind it."""
 
-    __slots__ = ("_by_name", "_by_path", "_path", "_written", "dialects")
+    __slots__ = ("_below_envoy", "_by_name", "_by_path", "_path", "_written", "dialects")
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -86,6 +86,7 @@ class VerifyEndpoint:
         self.dialects = tuple(replace(each, prefix=f"{path}/{each.name}") for each in DIALECTS)
         self._by_name = {each.name: each for each in self.dialects}
         self._by_name[""] = self._by_name[NGINX.name]
+        self._below_envoy = self._by_name[ENVOY.name].prefix + "/"
         # The paths without anything behind them, which need no splitting
         self._by_path = {each.prefix: each for each in self.dialects}
         self._by_path[path] = self._by_name[""]
@@ -109,6 +110,16 @@ class VerifyEndpoint:
         found = self._by_path.get(path)
         return found or self._by_name.get(path[len(self._path) + 1 :].partition("/")[0])
 
+    def passes_escapes(self, routes: RouteTable, method: bytes, host: bytes, path: str) -> bool:
+        """Whether the route of this request accepts the ambiguous escapes in its path.
+
+        Where the original request follows a prefix, as with Envoy, its route decides.
+        """
+        route = routes.match(method, host, path)
+        if route.target == "verify" and path.startswith(self._below_envoy):
+            route = routes.match(method, host, path[len(self._below_envoy) - 1 :])
+        return route.passes_escapes
+
 
 def read_subject(
     dialect: Dialect, head: RequestHead, routes: RouteTable, forwarding: Forwarding
@@ -131,7 +142,7 @@ def read_subject(
     original = RequestHead()
     original.__dict__.update(head.__dict__)
     if dialect.uri:
-        readable = _read_headers(original, dialect, said or {})
+        readable = _read_headers(original, dialect, said or {}, routes)
     else:
         readable = _read_below(original, dialect.prefix)
     if not readable:
@@ -163,7 +174,9 @@ def _override_method(
     return route, method_override.decided_on(original, method)
 
 
-def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, bytes]) -> bool:
+def _read_headers(
+    original: RequestHead, dialect: Dialect, said: Mapping[bytes, bytes], routes: RouteTable
+) -> bool:
     """Set method, target and host from the proxy's headers; False if any is unclear."""
     original.method = said.get(dialect.method, dialect.default_method)
     original.target = said.get(dialect.uri, b"")
@@ -179,7 +192,10 @@ def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, 
     try:
         original.path = _PATHS.parse(original.target)
     except PeerError:
-        return False
+        path = read_escaped_target(original.target)
+        if path is None or not routes.match(original.method, original.host, path).passes_escapes:
+            return False
+        original.path = path
     return True
 
 

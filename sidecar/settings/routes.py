@@ -190,6 +190,7 @@ METHOD_OVERRIDES: Final = ("", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Met
 # Empty means sensitive and strict, but nobody has said that the application does the same.
 PathsCase = Literal["", "sensitive", "insensitive"]
 TrailingSlash = Literal["", "strict", "ignore"]
+PathEscapes = Literal["reject", "pass"]
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +214,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     paths_case: Annotated[PathsCase, kinds.choice("", "sensitive", "insensitive")] = ""
     trailing_slash: Annotated[TrailingSlash, kinds.choice("", "strict", "ignore")] = ""
     credentials: Annotated[Credentials, kinds.choice("any", "bearer", "cookie")] = "any"
+    path_escapes: Annotated[PathEscapes, kinds.choice("reject", "pass")] = "reject"
     # Empty: "token", and "none" on a public route
     forward_credentials: Annotated[ForwardCredentials | Literal[""], _forward_credentials()] = ""
 
@@ -249,6 +251,11 @@ def _check(
         )
     if route.method_override and route.methods and "POST" not in route.methods:
         yield "methods", "expected POST among them, because only a POST can be overridden"
+    if route.path_escapes == "pass":
+        if not route.path.endswith("/*"):
+            yield "path_escapes", f'expected a prefix such as /x/* for "pass"; got {route.path}'
+        if route.method_override:
+            yield "path_escapes", 'expected "reject" beside method_override; got "pass"'
     if route.name and any(other and other.name == route.name for other in earlier):
         yield "name", f"expected a unique name; {route.name} is taken"
     for number, other in enumerate(earlier, 1):

@@ -65,6 +65,9 @@ FORWARDED: Final = frozenset(
         b"x-forwarded-for",
         b"x-forwarded-proto",
         b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-real-ip",
         b"x-forwarded-uri",
         b"x-forwarded-method",
         b"x-original-uri",
@@ -94,7 +97,6 @@ _REQUEST_KINDS: Final = {
     b"origin": HeaderKind.ORIGIN,
     b"sec-fetch-site": HeaderKind.FETCH_SITE,
     b"x-request-id": HeaderKind.REQUEST_ID,
-    b"x-real-ip": HeaderKind.DROP,
     **dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP),
     **dict.fromkeys(FORWARDED, HeaderKind.FORWARDED),
 }

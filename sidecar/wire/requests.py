@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.errors import PeerError
-from sidecar.wire.head import Framing, RequestHead
+from sidecar.wire.head import Framing, RequestHead, have_same_credentials
 from sidecar.wire.headers import (
     Field,
     HeaderKind,
@@ -90,9 +90,8 @@ class RequestParser:
         self._limits = limits
         self._section = b""  # the last header section, starting with the request line's CRLF
         self._head = RequestHead()
-        self._bearer_line = (
-            b"\r\n"  # the last Authorization line (none yet); `_bearer` is its parsed form
-        )
+        # The last Authorization line (none yet); `_bearer` is its parsed form.
+        self._bearer_line = b"\r\n"
         self._bearer: bytes | Field = b""
 
     def __repr__(self) -> str:
@@ -132,9 +131,12 @@ class RequestParser:
         head.method = method
         head.target = target
         if target[:1] == b"/":
-            head.path = self._paths.parse(target)
-            if self._rewrites:
-                head.target = self._paths.as_forwarded(target)
+            try:
+                head.path = self._paths.parse(target)
+                if self._rewrites:
+                    head.target = self._paths.as_forwarded(target)
+            except PeerError as refusal:
+                head.path = self._paths.parse_escaped(method, head.host, target, refusal)
         else:
             self._read_other_target(head, method, target)
             self._section = b""
@@ -174,7 +176,7 @@ class RequestParser:
         if rare:
             lines = _conclude(head, lines)
         head.lines = b"".join(lines)
-        if _has_credentials_of(self._head, head):
+        if have_same_credentials(self._head, head):
             head.remembered = self._head.remembered
         # Nothing of HTTP/1.0 is kept: the same lines have another meaning there.
         if minor and len(section) <= _LONGEST_KEPT:
@@ -201,21 +203,14 @@ class RequestParser:
         if not target and method == b"OPTIONS":  # about the server as a whole (section 3.2.4)
             head.target, head.path = b"*", "*"
         else:
-            head.path = self._paths.parse(target or b"/")
-            head.target = self._paths.as_forwarded(target or b"/")
+            head.target = target = target or b"/"
+            try:
+                head.path = self._paths.parse(target)
+                head.target = self._paths.as_forwarded(target)
+            except PeerError as refusal:
+                head.path = self._paths.parse_escaped(method, authority, target, refusal)
         others = without(head.lines.splitlines(keepends=True), _HOST_LINE)
         head.lines = b"".join((b"Host: %b\r\n" % authority, *others))
-
-
-def _has_credentials_of(last: RequestHead, head: RequestHead) -> bool:
-    """Whether both heads have the same Authorization and Cookie headers, each only once."""
-    return (
-        head.authorization is not None
-        and head.authorization == last.authorization
-        and head.cookie == last.cookie
-        and not head.repeated
-        and not last.repeated
-    )
 
 
 def _read_field(

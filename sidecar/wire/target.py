@@ -8,10 +8,14 @@ resource, because every spelling that two servers could read differently is reje
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from sidecar.errors import PeerError
+from sidecar.wire.escaped_path import read_escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Visible ASCII except `%` (decoded below), `#` and `?` (delimiters), `\` (a slash to some servers)
 # and `;` (path parameters, which some servers remove before they match a path).
@@ -39,6 +43,11 @@ class TargetParser(dict[bytes, str]):
 
     rewrites = False  # whether `as_forwarded` may change a target
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Whether the route that decides about this method, authority and path accepts its escapes
+        self.passes_escapes: Callable[[bytes, bytes, str], bool] = _never
+
     def as_forwarded(self, target: bytes) -> bytes:
         """Return a parsed target in the form in which it is forwarded."""
         return target
@@ -60,6 +69,16 @@ class TargetParser(dict[bytes, str]):
         if mark and query.translate(None, _QUERY):
             raise PeerError(400, "malformed query")  # a fragment, say (RFC 9112 section 3.2)
         return self[path]
+
+    def parse_escaped(self, method: bytes, host: bytes, target: bytes, refusal: PeerError) -> str:
+        """Return the path of a target that `parse` refused, or raise that `refusal` again.
+
+        Only a route can accept such a path (`wire.escaped_path`). It is forwarded as received.
+        """
+        path = read_escaped_target(target)
+        if path is None or not self.passes_escapes(method, host, path):
+            raise refusal
+        return path
 
 
 class NormalisingTargetParser(TargetParser):
@@ -161,6 +180,16 @@ def _decode(path: bytes) -> bytes:
 
 def _has_dot_segment(path: bytes) -> bool:
     return any(segment in {b".", b".."} for segment in path.split(b"/"))
+
+
+def read_escaped_target(target: bytes) -> str | None:
+    """Return the path of a target in origin form as `read_escaped` does; None if it is refused."""
+    path, mark, query = target.partition(b"?")
+    return None if mark and query.translate(None, _QUERY) else read_escaped(path)
+
+
+def _never(_method: bytes, _host: bytes, _path: str) -> bool:
+    return False
 
 
 def split_absolute(target: bytes) -> tuple[bytes, bytes]:

@@ -251,6 +251,46 @@ async def test_a_clients_identity_never_arrives(site: Site, spelling: type[str])
 
 
 @every_front
+async def test_a_clients_forwarded_headers_never_arrive(site: Site) -> None:
+    """What a client says about itself reaches neither the application nor a redirect."""
+    forged = (
+        "X-Forwarded-Host: forged.example",
+        "X-Forwarded-Prefix: /forged",
+        "X-Forwarded-Port: 6666",
+        "X-Real-IP: 198.51.100.66",
+        "Forwarded: for=198.51.100.66;host=forged.example",
+    )
+    for target in ("/open", "/auth/login"):
+        answer = await site.get(target, "Accept: text/html", *forged)
+        assert answer.status == 200
+        assert b"forged" not in answer.body
+    for word in (b"forged", b"6666", b"198.51.100.66"):
+        assert word not in site.seen.head
+    sent_away = await site.get("/", *NAVIGATION, *forged)
+    assert sent_away.status == 302
+    location = sent_away.fields.one("location")
+    assert b"forged" not in location
+    assert b"6666" not in location
+
+
+@every_front
+async def test_escapes_that_a_route_passes(running: Running) -> None:
+    """Sidecar and application see the same path; elsewhere such a path opens nothing."""
+    routes = (
+        {"path": "/escaped/*", "access": "public", "path_escapes": "pass"},
+        {"path": "/open/*", "access": "public"},
+    )
+    async with behind(running, routes=routes) as site:
+        for target in ("/escaped/a%2Fb", "/escaped/a;b=c", "/escaped/50%2541"):
+            answer = await site.get(target)
+            assert (answer.status, site.seen.target) == (200, target.encode())
+        site.application.requests.clear()
+        for target in ("/open/a%2Fb", "/open/..%2Fx", "/escaped/..%2Fx", "/escaped/..;/x"):
+            assert (await site.get(target)).status in {400, 401, 403, 404}
+        assert not site.application.requests
+
+
+@every_front
 async def test_a_header_named_in_connection(site: Site) -> None:
     """Naming headers in Connection does not change a client's identity."""
     token = (await site.sidecar.login()).access

@@ -126,6 +126,25 @@ async def test_routes(tmp_path: Path) -> None:
         assert one.sidecar.status()["routes"][-3:] == ["new", "b", "default"]
 
 
+async def test_path_escapes(tmp_path: Path) -> None:
+    """The routes that count now say whether a path's escapes pass, on open connections too."""
+    ask = build("GET", "/a/%2F;b")
+    routes = [rule("/a/*", access="public", path_escapes="pass")]
+    async with changing(tmp_path, routes=routes) as one:
+        async with one.proxy.client() as kept:
+            assert (await kept.ask(ask)).status == 200
+            await one.change(routes=[rule("/a/*", access="public")])
+            assert (await kept.ask(ask)).status == 400
+        async with one.proxy.client() as kept:
+            await one.change(routes=[rule("/a/b", roles=["r"]), *routes])  # refused
+            assert (await kept.ask(ask)).status == 400
+            assert [each.target for each in one.upstream.requests] == [b"/a/%2F;b"]
+        async with one.proxy.client() as kept:
+            assert (await kept.ask(build("GET", "/a/c"))).status == 200
+            await one.change(routes=routes)
+            assert (await kept.ask(ask)).status == 200
+
+
 def metrics_of(one: Changing) -> Any:
     """Return the request metrics by route."""
     return one.sidecar.metrics.routes

@@ -15,6 +15,7 @@ from sidecar.proxy.context import Limits
 from sidecar.proxy.held import HeldOctets
 from sidecar.proxy.upstream_pool import UNREAD, UpstreamPoolLimits
 from sidecar.sessions.memory.local import LocalStore
+from sidecar.wire.client_address import NamedClients
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.head import RequestHead
 from tests.peers.http_text import chunked
@@ -702,7 +703,8 @@ def test_callers(peer: str, *, trusted: bool, named: bytes, caller: str) -> None
     """A caller is the peer, or the client that a trusted proxy names, by network for IPv6."""
     head = RequestHead()
     head.forwarded = {b"x-forwarded-for": named}
-    found = Forwarding(peer, "http", trusted=trusted).caller(head, [ip_network("10.0.0.0/8")])
+    clients = NamedClients([ip_network("10.0.0.0/8")])
+    found = Forwarding(peer, "http", trusted=trusted, clients=clients).caller(head)
     assert found == caller.replace("0:0::", ":")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from sidecar.auth.decision import Allow, Deny
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.errors import PeerError
 from sidecar.proxy import verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.replies import problem
-from tests.wire.readers import content, read_request, read_response
+from sidecar.wire.target import TargetParser
+from tests.wire.readers import content, raw_head, read_request, read_response, request_parser
 
 if TYPE_CHECKING:
     from sidecar.proxy.verify import Dialect
@@ -25,6 +28,8 @@ TABLE: Final = RouteTable(
         RouteRule(path="/hosted", hosts=["h.example"], name="hosted"),
         RouteRule(path="/shared", methods=["PUT"], name="put", preflight=True),
         RouteRule(path="/shared", name="shared"),
+        RouteRule(path="/escaped/*", name="escaped", passes_escapes=True),
+        RouteRule(path="/auth/verify/*", access=Access.PUBLIC, target="verify", name="verify"),
         RouteRule(path="/auth/*", access=Access.PUBLIC, target="api", name="ours"),
     )
 )
@@ -320,6 +325,48 @@ def test_a_preflight_falls_under_the_rule_of_its_method(dialect: Dialect) -> Non
     assert content(head) == before
     denied = verify.read_subject(dialect, head, TABLE, STRANGER)
     assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
+
+
+def about(dialect: Dialect, target: str) -> RequestHead | None:
+    """Build the subrequest of this dialect for a GET; None if it is refused as malformed itself."""
+    first = f"GET {dialect.prefix}{target if not dialect.uri else ''} HTTP/1.1"
+    said = (f"{dialect.uri.decode()}: {target}".encode(), dialect.method + b": GET")
+    lines = () if not dialect.uri else (*said, b"X-Forwarded-Host: o")
+    paths = TargetParser()
+    paths.passes_escapes = functools.partial(ENDPOINT.passes_escapes, TABLE)
+    try:
+        return request_parser(paths=paths).parse(raw_head(first.encode(), b"Host: h", *lines))
+    except PeerError:
+        return None
+
+
+@pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        pytest.param("/escaped/%2F/a;b?c=%2F", "/escaped/%2F/a;b", id="passes"),
+        pytest.param("/escaped/a%2541", "/escaped/a%2541", id="twice"),
+        pytest.param("/open/%2F/a", None, id="another-route"),
+        pytest.param("/a%2Fb", None, id="no-route"),
+        pytest.param("/escaped/..;/a", None, id="dots-with-parameters"),
+        pytest.param("/escaped/%2F..%2Fa", None, id="dots"),
+        pytest.param("/escaped/%00%2F", None, id="nul"),
+        pytest.param("/auth/login%2F", None, id="own-path"),
+        pytest.param("/auth/verify/envoy/escaped/%2F", None, id="a-subrequest-in-a-subrequest"),
+    ],
+)
+def test_escapes_of_the_original_path(dialect: Dialect, target: str, path: str | None) -> None:
+    """Ambiguous escapes pass only where the original request's route says so."""
+    head = about(dialect, target)
+    denied = Deny(Reason.TARGET_MALFORMED, None)
+    subject = denied if head is None else verify.read_subject(dialect, head, TABLE, TRUSTED)
+    if path is None:
+        assert subject == denied
+        return
+    assert not isinstance(subject, Deny)
+    route, original = subject
+    assert original is not None
+    assert (route.name, original.path, original.target) == ("escaped", path, target.encode())
 
 
 @pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)

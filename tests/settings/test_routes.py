@@ -120,6 +120,25 @@ def test_the_public_keys_are_not_for_rules(prefix: str | None) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        pytest.param(
+            {"path": "/x"}, 'expected a prefix such as /x/* for "pass"; got /x', id="exact"
+        ),
+        pytest.param(
+            {"path": "/x/*", "method_override": "X-HTTP-Method"},
+            'expected "reject" beside method_override; got "pass"',
+            id="method-override",
+        ),
+    ],
+)
+def test_where_escapes_cannot_pass(rule: dict[str, Any], problem: str) -> None:
+    """Escapes are ambiguous below a prefix only, and the method must be clear."""
+    assert found({**rule, "path_escapes": "pass"}) == [(0, "path_escapes", problem)]
+    assert found({"path": "/x/*", "path_escapes": "pass"}) == []
+
+
 @pytest.mark.parametrize("path", ["/authors", "/authors/*", "/.well-known/*", "/*"])
 def test_neighbours_of_what_the_sidecar_serves_are_free(path: str) -> None:
     """Only whole segments of the sidecar's own paths are reserved."""

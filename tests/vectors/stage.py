@@ -37,6 +37,16 @@ ROUTES: Final = (
     {"path": "/maybe-by-cookie/*", "access": "optional", "credentials": "cookie"},
     {"path": "/shared/*", "methods": ["PUT"]},
     {"path": "/shared/*", "preflight": "pass"},
+    {"path": "/escapes/*", "methods": ["GET"], "access": "public", "path_escapes": "pass"},
+    {"path": "/escaped-login/*", "path_escapes": "pass"},
+    {
+        "path": "/escaped-preflight/*",
+        "methods": ["PUT"],
+        "preflight": "pass",
+        "path_escapes": "pass",
+    },
+    {"path": "/escaped-preflight/*", "methods": ["DELETE"], "preflight": "pass"},
+    {"path": "/escaped-preflight/*", "path_escapes": "pass"},
     {"path": "/*", "access": "public"},
 )
 IDENTITY: Final = {"Account": "email"}  # a name without a telltale prefix

@@ -17,6 +17,7 @@ from sidecar.app.build.certificates import (
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
 from sidecar.auth.credentials import Accepts
+from sidecar.auth.evasions import find_evasions
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
@@ -109,9 +110,12 @@ def _make_users(settings: Settings) -> Users:
 
 
 def make_routes(settings: Settings) -> RouteTable:
-    """The sidecar's own routes, then those of the file."""
-    rules = (*_own_rules(settings), *make_rules(settings))
-    return RouteTable(rules, outage=Outage(settings.session_outage))
+    """The sidecar's own routes, then those of the file. Raises ConfigError if one can be evaded."""
+    rules, outage = make_rules(settings), Outage(settings.session_outage)
+    table = RouteTable((*_own_rules(settings), *rules), outage=outage)
+    if problems := list(find_evasions(rules, table)):
+        raise ConfigError(problems)
+    return table
 
 
 def _own_rules(settings: Settings) -> list[RouteRule]:
@@ -152,6 +156,7 @@ def make_rules(settings: Settings) -> list[RouteRule]:
             trailing_slash=each.trailing_slash,
             forwards=Forwards(each.forward_credentials) if each.forward_credentials else None,
             credentials=Accepts(each.credentials),
+            passes_escapes=each.path_escapes == "pass",
         )
         for each in settings.route
     ]
