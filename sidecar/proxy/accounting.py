@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from sidecar.auth.reason import Reason
+from sidecar.errors import Malformed
 
 if TYPE_CHECKING:
     from sidecar.auth.decision import Allow
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
 
 # What a 4xx or 5xx status alone does not say; the words of `errors.UpstreamError` stand beside it.
-BAD_BODY = "bad_body"
 CLIENT_BUSY = "client_busy"
 CLIENT_GONE = "client_gone"
 CROWDED_OUT = "crowded_out"
@@ -61,7 +61,7 @@ class Accounting(msgspec.Struct, gc=False):
     began: float
     status: int = 0  # of the answer, once it has begun
     upstream_time: float = 0.0  # from the request sent to the head of the answer
-    reason: Reason | None = None  # why the request was denied
+    reason: Reason | Malformed | None = None  # why the request was denied
     fault: str = ""  # what went wrong otherwise
 
     def close(self, exchange: Accountable, now: float) -> None:

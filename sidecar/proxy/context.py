@@ -14,6 +14,7 @@ from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
 from sidecar.proxy.fair_share import FairShare
 from sidecar.proxy.held import HeldOctets
+from sidecar.telemetry.log_limit import LogLimit
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
@@ -114,6 +115,7 @@ class DataPlaneContext:
     )
     staged: FairShare = field(default_factory=lambda: FairShare(BUFFERED))  # octets, by caller
     access_log: AccessLog | None = None
+    log_limit: LogLimit = field(default_factory=LogLimit)  # of lines that any client can cause
     log_all: bool = False  # log allowed requests too
     on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
     session_watcher: SessionWatcher | None = None  # ends streams with their session

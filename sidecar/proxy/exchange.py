@@ -14,7 +14,7 @@ from sidecar.auth import method_override, preflight
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
-from sidecar.proxy import accounting, refusals, verify
+from sidecar.proxy import accounting, refusals, rejections, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
@@ -27,7 +27,7 @@ from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redir
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sidecar.auth.routes import Route
     from sidecar.errors import UpstreamError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
+    from sidecar.wire.replies import ReplyTemplate
 
 _OPTIONS: Final = b"OPTIONS"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -263,7 +264,7 @@ class Exchange:
         try:
             head = decrement_max_forwards(self.head)
         except PeerError as error:
-            self._problem(error.status)
+            self._refuse_malformed(error)
             return False
         if head is None:
             self._reply(200, options(self.request_id, close=not self._may_keep()))
@@ -404,12 +405,30 @@ class Exchange:
         self.keep_alive = keep
         return keep
 
-    def _problem(self, status: int, headers: bytes = b"") -> None:
-        person = refusals.shows_page(self.asked or self.head)
-        forms = self.context.pages if person else DOCUMENTS
+    def _problem(
+        self,
+        status: int,
+        headers: bytes = b"",
+        forms: Mapping[int, ReplyTemplate] | None = None,
+    ) -> None:
+        if forms is None:
+            person = refusals.shows_page(self.asked or self.head)
+            forms = self.context.pages if person else DOCUMENTS
         close, body = not self._may_keep(), self.head.method != b"HEAD"
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)
+
+    def _refuse_malformed(self, error: PeerError) -> None:
+        """Note what is malformed, and answer it, or break off an answer that has begun."""
+        head, reason = self.asked or self.head, error.reason
+        self.accounting.reason = reason
+        client = self.downstream.forwarding.client(self.head)
+        rejections.note(self.context, error.status, reason, self.request_id, client)
+        if self.accounting.status:
+            self.abandon()
+        else:
+            forms = rejections.forms(self.context, error.status, reason, head)
+            self._problem(error.status, forms=forms)
 
     def _reply(self, status: int, reply: bytes) -> None:
         self.accounting.status = status
@@ -436,11 +455,7 @@ class Exchange:
     def on_bad_body(self, error: PeerError) -> None:
         """The request's body breaks the protocol: the upstream must not take it for complete."""
         self._drop()
-        self.accounting.fault = accounting.BAD_BODY
-        if self.accounting.status:
-            self.abandon()
-        else:
-            self._problem(error.status)
+        self._refuse_malformed(error)
 
     def on_refused(self) -> None:
         """The body was malformed before the exchange started; its connection has answered."""

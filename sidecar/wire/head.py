@@ -76,6 +76,17 @@ class RequestHead:
         return f"<RequestHead {self.method.decode('latin-1')} {self.path} {self.framing.name}>"
 
 
+def have_same_credentials(last: RequestHead, head: RequestHead) -> bool:
+    """Whether both heads have the same Authorization and Cookie headers, each only once."""
+    return (
+        head.authorization is not None
+        and head.authorization == last.authorization
+        and head.cookie == last.cookie
+        and not head.repeated
+        and not last.repeated
+    )
+
+
 class ResponseHead:
     """The head of a response; `lines` has its status line and the header lines to pass on."""
 

@@ -10,7 +10,7 @@ import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
 from sidecar.wire.target import is_host
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class HeaderKinds(dict[bytes, HeaderKind]):
 
     def __missing__(self, name: bytes) -> HeaderKind:
         if not is_token(name):
-            raise PeerError(400, "malformed header name")
+            raise PeerError(400, "malformed header name", Malformed.HEADER_NAME)
         kind = self._judge(name)
         if len(name) <= _LONGEST_REMEMBERED:
             if len(self) >= _REMEMBERED:
@@ -242,10 +242,10 @@ class FieldLines(dict[bytes, "bytes | Field"]):
         name, colon, value = received.partition(b":")
         kind = self.kinds[name]
         if not colon or value.translate(None, _VALUE_OCTETS):
-            raise PeerError(400, "malformed header line")
+            raise PeerError(400, "malformed header line", Malformed.HEADER_LINE)
         value = value.strip(b" \t")
         if kind is _HOST and not is_host(value):
-            raise PeerError(400, "malformed Host")
+            raise PeerError(400, "malformed Host", Malformed.HOST)
         judged: bytes | Field
         if kind is _PASS:
             judged = received + b"\r\n"
@@ -294,5 +294,5 @@ def parse_length(value: bytes) -> int:
     Raises PeerError(400).
     """
     if not value.isdigit() or len(value) > _MAX_DIGITS:
-        raise PeerError(400, "malformed Content-Length")
+        raise PeerError(400, "malformed Content-Length", Malformed.CONTENT_LENGTH)
     return int(value)
