@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from sidecar.api.audit import identify
 from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, request_id
-from sidecar.api.requests import request_head
+from sidecar.api.requests import client_of, request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
@@ -39,13 +40,18 @@ async def require_caller(request: web.Request) -> Allow:
     decision = await _decide(request, _REQUIRED)
     if isinstance(decision, Deny):
         raise denied(request, decision.reason)
+    identify(request, decision.subject, issuer=decision.issuer, sid=decision.session_id)
     return decision
 
 
 async def find_subject(request: web.Request) -> str:
     """The subject who is signed in, or an empty text; for pages that also work without a user."""
     decision = await _decide(request, _OPTIONAL)
-    return "" if isinstance(decision, Deny) else decision.subject
+    if isinstance(decision, Deny):
+        return ""
+    if decision.subject:
+        identify(request, decision.subject, issuer=decision.issuer, sid=decision.session_id)
+    return decision.subject
 
 
 def denied(request: web.Request, reason: Reason) -> Refusal:
@@ -54,7 +60,12 @@ def denied(request: web.Request, reason: Reason) -> Refusal:
     services.metrics.denied[reason.label] += 1
     if reason is Reason.KEY_UNKNOWN and services.on_unknown_key is not None:
         services.on_unknown_key()
-    logger.info("denied", extra={"reason": reason.label, "request_id": request_id(request)})
+    extra = {
+        "reason": reason.label,
+        "client": client_of(request).address,
+        "request_id": request_id(request),
+    }
+    logger.info("denied", extra=extra)
     headers = {}
     challenge = services.gate.deny(reason).challenge
     if challenge is not None:

@@ -297,14 +297,14 @@ class Gate:
         """Check the caller's roles, scopes and claims against the route's requirement."""
         required = route.requirement
         if required.roles and required.roles.isdisjoint(allow.roles):
-            return self._denials[Reason.ROLE]
+            return self._denials[Reason.ROLE].to(allow, route.name, *required.roles)
         if not required.scopes <= allow.scopes:
-            return self._deny_scope(required)
+            return self._deny_scope(required).to(allow, route.name, *required.scopes - allow.scopes)
         if required.claims:
             claims = allow.claims
             for name, accepted in required.claims:
                 if not claim_matches(claims.get(name), accepted):
-                    return self._denials[Reason.CLAIM]
+                    return self._denials[Reason.CLAIM].to(allow, route.name, name)
         return allow
 
     def _deny_scope(self, required: Requirement) -> Deny:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from sidecar.auth.decision import Forbidden
 from sidecar.auth.reason import Reason
 from sidecar.errors import Malformed
 
@@ -30,6 +31,9 @@ PREFLIGHT = "preflight"
 SESSION_ENDED = "session_ended"
 SLOW_READER = "slow_reader"
 SLOW_REQUEST = "slow_request"
+
+
+NOBODY = ("", "", "")
 
 
 class Connected(Protocol):
@@ -63,6 +67,8 @@ class Accounting(msgspec.Struct, gc=False):
     upstream_time: float = 0.0  # from the request sent to the head of the answer
     reason: Reason | Malformed | None = None  # why the request was denied
     fault: str = ""  # what went wrong otherwise
+    caller: tuple[str, str, str] = NOBODY  # subject, issuer and sid, if `allow` does not say
+    forbidden: Forbidden | None = None  # whose rule the caller does not meet
 
     def close(self, exchange: Accountable, now: float) -> None:
         """Count the request, and log it where that is configured. Call this once."""
@@ -75,6 +81,11 @@ class Accounting(msgspec.Struct, gc=False):
 
     def _log(self, log: AccessLog, exchange: Accountable, now: float) -> None:
         head, allow = exchange.head, exchange.allow
+        caller, forbidden = self.caller, self.forbidden
+        if forbidden is not None:
+            allow = forbidden.allow
+        if caller is NOBODY and allow is not None:
+            caller = (allow.subject, allow.issuer, allow.session_id)
         log.record(
             time(),
             exchange.request_id,
@@ -86,7 +97,6 @@ class Accounting(msgspec.Struct, gc=False):
             self.reason.label if self.reason is not None else self.fault,
             now - self.began,
             self.upstream_time or None,
-            allow.subject if allow is not None else "",
-            allow.issuer if allow is not None else "",
-            allow.session_id if allow is not None else "",
+            *caller,
+            *(("", "") if forbidden is None else (forbidden.route, forbidden.missing)),
         )

@@ -17,11 +17,13 @@ from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTi
 from sidecar.proxy import accounting, refusals, rejections, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
+from sidecar.proxy.control_leg import ControlLeg
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.staging import StagedBody
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
 from sidecar.sessions.check import look_up
+from sidecar.telemetry.audit import Event, Origin, Subject, audit
 from sidecar.wire.hops import decrement_max_forwards
 from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redirect
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from sidecar.auth.decision import Forbidden
     from sidecar.auth.routes import Route
     from sidecar.errors import UpstreamError
     from sidecar.proxy.context import DataPlaneContext
@@ -225,11 +228,12 @@ class Exchange:
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return
-        elif self.body is not None and not self.body.done:
-            self._gather(self.body)
-            return
         else:
-            lines = self.head.lines
+            if self.body is not None and not self.body.done:
+                self._gather(self.body)
+            else:
+                self._ask_control_plane(decision)
+            return
         leg = self._leg = UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
 
@@ -237,9 +241,29 @@ class Exchange:
         context = self.context
         reason = self.accounting.reason = deny.reason
         context.metrics.denied[reason.label] += 1
+        if deny.forbidden is not None:
+            self._note_forbidden(deny.forbidden)
         if reason is Reason.KEY_UNKNOWN and context.on_unknown_key is not None:
             context.on_unknown_key()
         self._answer_denied(deny)
+
+    def _note_forbidden(self, forbidden: Forbidden) -> None:
+        """Note who may not do what; log it, unless this user met this rule a moment ago."""
+        self.accounting.forbidden = forbidden
+        allow, rule = forbidden.allow, forbidden.route
+        cause = f"{allow.issuer} {allow.subject}"
+        left_out = self.context.log_limit.admit(f"route {rule}", cause, monotonic())
+        if left_out is None:
+            return
+        client = self.downstream.forwarding.client(self.head)
+        audit(
+            "forbidden",
+            Event.FORBIDDEN,
+            Subject(allow.subject, allow.issuer, allow.session_id),
+            Origin(client, self.request_id.decode("latin-1")),
+            result=forbidden.reason.label,
+            more={"route": rule, "missing": forbidden.missing, "left_out": left_out},
+        )
 
     def _answer_denied(self, deny: Deny) -> None:
         asked = self.head if self.dialect is None else self.asked
@@ -284,6 +308,11 @@ class Exchange:
             self.downstream.transport.write(_CONTINUE)
         self._count_gathered()
 
+    def _ask_control_plane(self, allow: Allow) -> None:
+        leg = self._leg = ControlLeg()
+        pool = self.context.upstreams["api"]
+        leg.forward(self, pool, self.head.lines, allow.identity, _NO_UPGRADE)
+
     def _count_gathered(self) -> None:
         """Count what this unfinished request keeps; it may have to give up at once."""
         head = self.head
@@ -314,9 +343,7 @@ class Exchange:
         elif body.done and self.allow is not None:
             self._gathering = None
             self._uncount()
-            pool = self.context.upstreams["api"]
-            leg = self._leg = UpstreamLeg()
-            leg.forward(self, pool, self.head.lines, self.allow.identity, _NO_UPGRADE)
+            self._ask_control_plane(self.allow)
         else:
             self._count_gathered()
 

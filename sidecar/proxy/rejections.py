@@ -1,8 +1,8 @@
 """What is answered, counted and logged about a message that is refused before it has a route.
 
-Nothing of such a message is logged: it may be a password or an attack on whoever reads the log.
-Only what was parsed without a fault is: the method, the request id, and the client that a trusted
-proxy names. Must not know how a connection reads or closes.
+Nothing of such a message is logged: it may be a password, or an attack on the log's readers. Only
+what was parsed without a fault is: the method, the request id, and the client that a trusted proxy
+names. Must not know how a connection reads or closes.
 """
 
 from __future__ import annotations

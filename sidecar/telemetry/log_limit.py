@@ -23,7 +23,7 @@ class LogLimit:
         return f"<LogLimit of {len(self._topics)} topics>"
 
     def admit(self, topic: str, cause: str, now: float) -> int | None:
-        """None if the line is to be left out, else the number of lines left out before it.
+        """None if the caller must leave the line out, else how many were left out before it.
 
         `now` is in monotonic seconds.
         """

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Malformed, PeerError
+from sidecar.wire.caller_line import CALLER_HEADER
 from sidecar.wire.target import is_host
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class HeaderKind(IntEnum):
     FORWARDED = 13  # information of a trusted peer about the client; dropped from other peers
     METHOD_OVERRIDE = 14  # asks the application to act on another method
     CACHE_CONTROL = 15  # of a response; passed on
+    CALLER = 16  # of the control plane's response; see `wire.caller_line`
 
 
 HOP_BY_HOP: Final = frozenset(
@@ -107,6 +109,11 @@ _RESPONSE_KINDS: Final = {
     b"upgrade": HeaderKind.UPGRADE,
     b"x-request-id": HeaderKind.DROP,  # a response gets the id of its request
     **dict.fromkeys(HOP_BY_HOP, HeaderKind.DROP),
+}
+
+_CONTROL_PLANE_KINDS: Final = {
+    **_RESPONSE_KINDS,
+    CALLER_HEADER.lower().encode(): HeaderKind.CALLER,
 }
 
 # RFC 9110 section 6.5.1: a trailer may not change how a message is framed, routed or authenticated.
@@ -181,6 +188,11 @@ class HeaderKinds(dict[bytes, HeaderKind]):
     def of_responses(cls) -> HeaderKinds:
         """Return the kinds of response headers."""
         return cls(_RESPONSE_KINDS)
+
+    @classmethod
+    def of_control_plane(cls) -> HeaderKinds:
+        """Return the kinds of response headers of the control plane, which names the caller."""
+        return cls(_CONTROL_PLANE_KINDS)
 
     def __missing__(self, name: bytes) -> HeaderKind:
         if not is_token(name):

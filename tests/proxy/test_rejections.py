@@ -71,30 +71,32 @@ def head(line: str = "GET / HTTP/1.1", *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("raw", "status", "reason"),
+    ("raw", "expected"),
     [
-        pytest.param(b"\x16\x03\x01" + SECRET.encode(), 400, "not_http", id="tls"),
-        pytest.param(f"GET /{SECRET}\r\nHost: x\r\n\r\n".encode(), 400, "request_line", id="line"),
-        pytest.param(head(f"GET /{SECRET}/../x HTTP/1.1"), 400, "path", id="path"),
-        pytest.param(head(f"GET /?{SECRET}#x HTTP/1.1"), 400, "query", id="query"),
-        pytest.param(head(f"GET {SECRET} HTTP/1.1"), 400, "target", id="target"),
-        pytest.param(head(f"get /{SECRET} HTTP/1.1"), 501, "method", id="method"),
-        pytest.param(head("TRACE / HTTP/1.1"), 405, "method", id="trace"),
-        pytest.param(head("GET / HTTP/2.0"), 505, "version", id="version"),
-        pytest.param(head("GET / HTTP/1.1", f"{SECRET} : x"), 400, "header_name", id="name"),
-        pytest.param(head("GET / HTTP/1.1", f"A: {SECRET}\0"), 400, "header_line", id="value"),
-        pytest.param(head("GET / HTTP/1.1", f"Host: {SECRET}"), 400, "host", id="host"),
-        pytest.param(head("GET / HTTP/1.1", *["A: b"] * 101), 431, "header_count", id="count"),
-        pytest.param(head("GET / HTTP/1.1", "A: " + SECRET * 2000), 431, "head_size", id="size"),
-        pytest.param(head(f"GET /{SECRET * 2000} HTTP/1.1"), 414, "head_size", id="target-size"),
-        pytest.param(head("GET / HTTP/1.1", f"A: b\n{SECRET}: c"), 400, "line_ending", id="lf"),
-        pytest.param(head("GET / HTTP/1.1", "Content-Length: x"), 400, "content_length", id="cl"),
+        pytest.param(b"\x16\x03\x01" + SECRET.encode(), (400, "not_http"), id="tls"),
         pytest.param(
-            head("GET / HTTP/1.1", "Transfer-Encoding: gzip"), 501, "transfer_encoding", id="te"
+            f"GET /{SECRET}\r\nHost: x\r\n\r\n".encode(), (400, "request_line"), id="line"
+        ),
+        pytest.param(head(f"GET /{SECRET}/../x HTTP/1.1"), (400, "path"), id="path"),
+        pytest.param(head(f"GET /?{SECRET}#x HTTP/1.1"), (400, "query"), id="query"),
+        pytest.param(head(f"GET {SECRET} HTTP/1.1"), (400, "target"), id="target"),
+        pytest.param(head(f"get /{SECRET} HTTP/1.1"), (501, "method"), id="method"),
+        pytest.param(head("TRACE / HTTP/1.1"), (405, "method"), id="trace"),
+        pytest.param(head("GET / HTTP/2.0"), (505, "version"), id="version"),
+        pytest.param(head("GET / HTTP/1.1", f"{SECRET} : x"), (400, "header_name"), id="name"),
+        pytest.param(head("GET / HTTP/1.1", f"A: {SECRET}\0"), (400, "header_line"), id="value"),
+        pytest.param(head("GET / HTTP/1.1", f"Host: {SECRET}"), (400, "host"), id="host"),
+        pytest.param(head("GET / HTTP/1.1", *["A: b"] * 101), (431, "header_count"), id="count"),
+        pytest.param(head("GET / HTTP/1.1", "A: " + SECRET * 2000), (431, "head_size"), id="size"),
+        pytest.param(head(f"GET /{SECRET * 2000} HTTP/1.1"), (414, "head_size"), id="target-size"),
+        pytest.param(head("GET / HTTP/1.1", f"A: b\n{SECRET}: c"), (400, "line_ending"), id="lf"),
+        pytest.param(head("GET / HTTP/1.1", "Content-Length: x"), (400, "content_length"), id="cl"),
+        pytest.param(
+            head("GET / HTTP/1.1", "Transfer-Encoding: gzip"), (501, "transfer_encoding"), id="te"
         ),
         pytest.param(
             head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + SECRET.encode() + b"\r\n",
-            *(400, "chunk"),
+            (400, "chunk"),
             id="chunk",
         ),
     ],
@@ -104,10 +106,10 @@ async def test_what_is_refused_can_be_found(
     read_access_log: Callable[[], Lines],
     caplog: pytest.LogCaptureFixture,
     raw: bytes,
-    status: int,
-    reason: str,
+    expected: tuple[int, str],
 ) -> None:
     """Answer, log, access log and metric agree on reason and request id, and quote nothing."""
+    status, reason = expected
     wire = plane.connect()
     wire.feed(raw)
     answered, problem = answer_of(wire.take())
@@ -248,5 +250,3 @@ async def test_a_good_request_is_neither_counted_nor_logged(
 def test_a_word_has_one_meaning() -> None:
     """No reason of a denial has the name of something malformed: both are in one field."""
     assert {reason.label for reason in Reason}.isdisjoint(set(Malformed))
-
-
