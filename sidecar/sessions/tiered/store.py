@@ -92,6 +92,7 @@ class TieredStore:
         self._max_ttl, self._migrate = max_ttl, migrate
         self._health = RedisHealth(
             *(breaker, metrics, remote.ping, self._backlog.replay, self._on_health_change),
+            server=remote.server,
             clock=clock,
             monotonic=monotonic,
             sleep=sleep,
@@ -131,6 +132,7 @@ class TieredStore:
         return {
             "kind": "tiered",
             "breaker": str(self._breaker.state),
+            "redis": self._health.describe(),
             **self._known.describe(),
             "unreplayed": len(self._backlog),
         }
