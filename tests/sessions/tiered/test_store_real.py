@@ -237,7 +237,7 @@ async def test_refused_credentials_are_a_warning(
 ) -> None:
     """One warning names the server, the user and what to check, and never the password."""
     caplog.set_level(logging.DEBUG)
-    own_server.admin.execute_command("ACL", "SETUSER", "few", "on", ">right", "+auth")
+    own_server.admin.acl_setuser("few", enabled=True, passwords=["+right"], commands=["+auth"])
     own_server.admin.config_set("requirepass", "other")
     if "url" in config:
         url = config["url"].reveal().format(port=own_server.port)
@@ -294,8 +294,13 @@ async def test_writes_that_the_acl_forbids(
 ) -> None:
     """A user who may read and not write is named in the warning about refused writes."""
     caplog.set_level(logging.INFO, "sidecar.sessions")
-    rights = ("~session:*", "+@read", "+@connection", "+ping")
-    own_server.admin.execute_command("ACL", "SETUSER", "reader", "on", ">right", *rights)
+    own_server.admin.acl_setuser(
+        "reader",
+        enabled=True,
+        passwords=["+right"],
+        keys=["session:*"],
+        categories=["+@read", "+@connection"],
+    )
     async with pod(own_server.port, username="reader", password=Secret("right")) as here:
         await here.login()
         found = vars(caplog.records[0])
