@@ -6,6 +6,7 @@ them down once, at its end. It decides nothing and sends nothing.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from time import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +35,17 @@ SLOW_REQUEST = "slow_request"
 
 
 NOBODY = ("", "", "")
+
+
+class Refused(StrEnum):
+    """Who else may refuse a request, beside the gate and the parser."""
+
+    CONTROL_PLANE = "control_plane"  # its own log lines with the request id say more
+
+    @property
+    def label(self) -> str:
+        """The word for logs, as `auth.reason.Reason` has it."""
+        return self.value
 
 
 class Connected(Protocol):
@@ -65,7 +77,7 @@ class Accounting(msgspec.Struct, gc=False):
     began: float
     status: int = 0  # of the answer, once it has begun
     upstream_time: float = 0.0  # from the request sent to the head of the answer
-    reason: Reason | Malformed | None = None  # why the request was denied
+    reason: Reason | Malformed | Refused | None = None  # why the request was denied
     fault: str = ""  # what went wrong otherwise
     caller: tuple[str, str, str] = NOBODY  # subject, issuer and sid, if `allow` does not say
     forbidden: Forbidden | None = None  # whose rule the caller does not meet

@@ -33,6 +33,13 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
 
 
 @pytest.fixture
+async def quiet(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
+    """A sidecar with the default access log, of denied requests only."""
+    async with stack(upstream.url, routes=ROUTES) as running:
+        yield running
+
+
+@pytest.fixture
 async def site(upstream: ScriptedUpstream) -> AsyncIterator[Stack]:
     """A sidecar that logs every request, behind a trusted proxy, which is the test."""
     async with stack(
@@ -128,6 +135,26 @@ async def test_lines_of_the_control_plane_name_the_caller(
     for line in (login, *others):
         assert bool(line["sid"]) == bool(line["issuer"]) == bool(line["subject"])
     assert login["sid"] == others[0]["sid"] == others[-1]["sid"]
+
+
+async def test_what_the_control_plane_refuses(
+    quiet: Stack, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Refusals of /auth/* are in the default access log, with the request id of the answer."""
+    json_type = "Content-Type: application/json"
+    await quiet.login()  # allowed, so not in this log
+    answers = [
+        await quiet.ask(build("POST", "/auth/login", json_type, body=b"{")),
+        await quiet.ask(build("POST", "/auth/login", "Content-Type: text/plain", body=b"x")),
+        await quiet.get("/auth/nothing"),
+        await quiet.get("/auth/userinfo"),
+    ]
+    assert [answer.status for answer in answers] == [400, 415, 404, 401]
+    lines = access_lines(quiet, capfd)
+    assert [(line["status"], line["request_id"]) for line in lines] == [
+        (answer.status, answer.json()["request_id"]) for answer in answers
+    ]
+    assert {line["reason"] for line in lines} == {"control_plane"}
 
 
 async def test_a_failed_login_has_no_subject(

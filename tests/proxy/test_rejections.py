@@ -12,6 +12,7 @@ import pytest
 
 from sidecar.auth.reason import Reason
 from sidecar.errors import Malformed
+from sidecar.proxy.accounting import Refused
 from sidecar.proxy.context import Limits
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.log_limit import INTERVAL, LINES
@@ -248,5 +249,6 @@ async def test_a_good_request_is_neither_counted_nor_logged(
 
 
 def test_a_word_has_one_meaning() -> None:
-    """No reason of a denial has the name of something malformed: both are in one field."""
-    assert {reason.label for reason in Reason}.isdisjoint(set(Malformed))
+    """No two reasons have the same word: all of them are in one field of the access log."""
+    words = [*(reason.label for reason in Reason), *Malformed, *Refused]
+    assert len(words) == len(set(words))
