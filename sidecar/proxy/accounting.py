@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from sidecar.auth.decision import Forbidden
 from sidecar.auth.reason import Reason
 from sidecar.errors import Malformed
 
 if TYPE_CHECKING:
-    from sidecar.auth.decision import Allow
+    from sidecar.auth.decision import Allow, Forbidden
     from sidecar.auth.routes import Route
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.telemetry.access_log import AccessLog
@@ -32,9 +31,6 @@ PREFLIGHT = "preflight"
 SESSION_ENDED = "session_ended"
 SLOW_READER = "slow_reader"
 SLOW_REQUEST = "slow_request"
-
-
-NOBODY = ("", "", "")
 
 
 class Refused(StrEnum):
@@ -62,6 +58,8 @@ class Accountable(Protocol):
     request_id: bytes
     route: Route
     allow: Allow | None
+    forbidden: Forbidden | None  # the rule that a known caller does not meet
+    named: tuple[str, str, str] | None  # subject, issuer and sid, as the control plane says
 
     @property
     def downstream(self) -> Connected:
@@ -79,8 +77,6 @@ class Accounting(msgspec.Struct, gc=False):
     upstream_time: float = 0.0  # from the request sent to the head of the answer
     reason: Reason | Malformed | Refused | None = None  # why the request was denied
     fault: str = ""  # what went wrong otherwise
-    caller: tuple[str, str, str] = NOBODY  # subject, issuer and sid, if `allow` does not say
-    forbidden: Forbidden | None = None  # whose rule the caller does not meet
 
     def close(self, exchange: Accountable, now: float) -> None:
         """Count the request, and log it where that is configured. Call this once."""
@@ -93,11 +89,13 @@ class Accounting(msgspec.Struct, gc=False):
 
     def _log(self, log: AccessLog, exchange: Accountable, now: float) -> None:
         head, allow = exchange.head, exchange.allow
-        caller, forbidden = self.caller, self.forbidden
+        caller, forbidden = exchange.named, exchange.forbidden
         if forbidden is not None:
             allow = forbidden.allow
-        if caller is NOBODY and allow is not None:
-            caller = (allow.subject, allow.issuer, allow.session_id)
+        if caller is None:
+            caller = ("", "", "")
+            if allow is not None:
+                caller = (allow.subject, allow.issuer, allow.session_id)
         log.record(
             time(),
             exchange.request_id,

@@ -24,5 +24,5 @@ class ControlLeg(UpstreamLeg):
         if head.status >= 400:
             self._accounting.reason = Refused.CONTROL_PLANE
         if head.caller:
-            self._accounting.caller = read_caller(head.caller)
+            self._exchange.named = read_caller(head.caller)
         super().on_response(head, first, complete=complete)

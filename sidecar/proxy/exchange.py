@@ -61,6 +61,8 @@ class Exchange:
     route: Route
     allow: Allow | None = None
     dialect: Dialect | None = None  # of a subrequest
+    forbidden: Forbidden | None = None  # the rule that a known caller does not meet
+    named: tuple[str, str, str] | None = None  # the caller, as the control plane says
     first = b""  # of the body, what came with the head
     _staged: StagedBody | None = None  # the body while it waits, from its first octet on
     _caller = ""
@@ -249,7 +251,7 @@ class Exchange:
 
     def _note_forbidden(self, forbidden: Forbidden) -> None:
         """Note who may not do what; log it, unless this user met this rule a moment ago."""
-        self.accounting.forbidden = forbidden
+        self.forbidden = forbidden
         allow, rule = forbidden.allow, forbidden.route
         cause = f"{allow.issuer} {allow.subject}"
         left_out = self.context.log_limit.admit(f"route {rule}", cause, monotonic())
