@@ -9,19 +9,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from sidecar.sessions.redis.faults import Fault
+from sidecar.sessions.redis.faults import CHECK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from sidecar.sessions.redis.faults import Fault
     from sidecar.sessions.store import ServerName
 
 REFUSES_USER: Final = "Redis refuses the sidecar's user or password"
-CHECK: Final[Mapping[Fault, str]] = {
-    Fault.AUTH: "REDIS_USERNAME and REDIS_PASSWORD or REDIS_PASSWORD_FILE, or user and password in"
-    " REDIS_URL; in Redis, ACL LIST shows whether the user exists and is on",
-    Fault.PERMISSION: "the rights of this user: ACL LOG in Redis names the command, key or channel",
-}
 
 logger = logging.getLogger("sidecar.sessions")
 
