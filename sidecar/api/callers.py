@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from sidecar.api.audit import identify
 from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, request_id
 from sidecar.api.requests import client_of, request_head
 from sidecar.api.services import SERVICES
@@ -39,13 +40,18 @@ async def require_caller(request: web.Request) -> Allow:
     decision = await _decide(request, _REQUIRED)
     if isinstance(decision, Deny):
         raise denied(request, decision.reason)
+    identify(request, decision.subject, issuer=decision.issuer, sid=decision.session_id)
     return decision
 
 
 async def find_subject(request: web.Request) -> str:
     """The subject who is signed in, or an empty text; for pages that also work without a user."""
     decision = await _decide(request, _OPTIONAL)
-    return "" if isinstance(decision, Deny) else decision.subject
+    if isinstance(decision, Deny):
+        return ""
+    if decision.subject:
+        identify(request, decision.subject, issuer=decision.issuer, sid=decision.session_id)
+    return decision.subject
 
 
 async def wait_for_keys(request: web.Request, issuer: str) -> bool:
@@ -62,7 +68,12 @@ def denied(request: web.Request, reason: Reason) -> Refusal:
     """The refusal for a denial. Only the metric and the log show its precise reason."""
     services = request.app[SERVICES]
     services.metrics.denied[reason.label] += 1
-    logger.info("denied", extra={"reason": reason.label, "request_id": request_id(request)})
+    extra = {
+        "reason": reason.label,
+        "client": client_of(request).address,
+        "request_id": request_id(request),
+    }
+    logger.info("denied", extra=extra)
     headers = {}
     challenge = services.gate.deny(reason).challenge
     if challenge is not None:

@@ -7,13 +7,13 @@ and the same limits on further attempts. Every login is a new session.
 from __future__ import annotations
 
 import contextlib
-import logging
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import web
 
+from sidecar.api.audit import audit_request, identify
 from sidecar.api.callers import find_subject
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
 from sidecar.api.guesses import Blocked
@@ -26,7 +26,6 @@ from sidecar.api.problems import (
     STORE_UNREACHABLE,
     Refusal,
     json_response,
-    request_id,
     unauthorized,
     unavailable,
 )
@@ -45,20 +44,21 @@ from sidecar.api.requests import (
 from sidecar.api.services import SERVICES
 from sidecar.api.session_limit import keep_limit
 from sidecar.auth.credentials import find_cookies, find_session_cookies
+from sidecar.auth.reason import Reason
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
+from sidecar.telemetry.audit import Event, Subject
 
 if TYPE_CHECKING:
     from sidecar.api.users import User
     from sidecar.auth.session import Grant
-
-logger = logging.getLogger(__name__)
 
 _EXPECTED: Final = 'a JSON object with the texts "username" and "password"'
 _EXPECTED_FORM: Final = (
     'Expected a form with the fields "username" and "password"; '
     "a JSON object is sent with Content-Type: application/json."
 )
+_REFUSED: Final = "login refused"  # in the log
 _WRONG: Final = "Wrong user name or password."
 _BUSY: Final = "Too many people are signing in just now. Try again in a moment."
 _LIMITED: Final = "Too many failed attempts to sign in. Try again in {}."
@@ -167,6 +167,9 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     if "username" not in fields or "password" not in fields:
         raise Refusal(400, _EXPECTED_FORM)
     if not from_own_page(request):  # another site's form must not log anyone in
+        audit_request(
+            request, _REFUSED, Event.LOGIN, result=Reason.CROSS_ORIGIN.label, method=Method.FORM
+        )
         raise Refusal(403, "The sign-in form was sent from another site.")
     target = redirect_target(request, fields.get("rd", ""))
     name = fields["username"]
@@ -234,16 +237,7 @@ async def _check(
     services.metrics.logins[method, result] += 1
     if isinstance(outcome, Blocked):  # logged when the block began
         return outcome
-    logger.info(
-        "login refused",
-        extra={
-            "method": method,
-            "result": result,
-            "user": known,
-            "client": address,
-            "request_id": request_id(request),
-        },
-    )
+    audit_request(request, _REFUSED, Event.LOGIN, Subject(known), result=result, method=method)
     return result
 
 
@@ -262,27 +256,29 @@ async def _write(request: web.Request, method: Method, grant: Grant) -> None:
     second attempt is a new login.
     """
     services = request.app[SERVICES]
-    extra = {"method": method, "sid": grant.session.sid, "request_id": request_id(request)}
+    session = grant.session
+    identify(request, session.sub, issuer=services.config.current.issuer.issuer, sid=session.sid)
     try:
         live = await services.store.write(grant)
         kept = live and await keep_limit(
-            services.config.current.session_limit, services.store, grant.session
+            services.config.current.session_limit, services.store, session
         )
     except StoreUnavailable:
         services.metrics.logins[method, Result.UNAVAILABLE] += 1
+        audit_request(request, _REFUSED, Event.LOGIN, result=Result.UNAVAILABLE, method=method)
         raise unavailable(STORE_UNREACHABLE) from None
     if not live:
         services.metrics.logins[method, Result.ENDED] += 1
-        extra["client"] = client_of(request).address
-        logger.info("login ended before it was complete", extra=extra)
+        message = "login ended before it was complete"
+        audit_request(request, message, Event.LOGIN, result=Result.ENDED, method=method)
         raise Refusal(409, _ENDED)
     if not kept:
         services.metrics.logins[method, Result.TOO_MANY] += 1
-        extra["client"] = client_of(request).address
-        logger.info("login refused: the user has too many", extra=extra)
+        message = "login refused: the user has too many"
+        audit_request(request, message, Event.LOGIN, result=Result.TOO_MANY, method=method)
         raise Refusal(403, _TOO_MANY)
     services.metrics.logins[method, Result.SUCCESS] += 1
-    logger.info("login", extra=extra)
+    audit_request(request, "login", Event.LOGIN, method=method)
 
 
 def _page(

@@ -8,17 +8,18 @@ token that its user got before now.
 
 from __future__ import annotations
 
-import logging
 from base64 import urlsafe_b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import web
 
+from sidecar.api.audit import audit_request, identify
 from sidecar.api.callers import denied, require_caller, wait_for_keys
 from sidecar.api.cookies import clear_cache
-from sidecar.api.problems import Refusal, request_id
+from sidecar.api.problems import Refusal
 from sidecar.api.requests import (
     FORM,
     JSON,
@@ -49,6 +50,8 @@ from sidecar.auth.reason import Reason
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.tokens import SessionMode, claimed_issuer
+from sidecar.errors import StoreUnavailable
+from sidecar.telemetry.audit import NOBODY, Event, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +59,8 @@ if TYPE_CHECKING:
     from sidecar.api.services import Services
     from sidecar.auth.tokens import Verified
 
-logger = logging.getLogger(__name__)
-
 _EXPECTED: Final = 'nothing, or a JSON object with the text "refresh_token"'
+_EVERYWHERE: Final = "logout everywhere"
 _FLAGS: Final = {"": False, "false": False, "true": True}
 
 
@@ -75,13 +77,15 @@ class LogoutRequest(msgspec.Struct):
 class _Login:
     """A login to end, by a token id, a session id, or both.
 
-    `token` is the token that was shown, if it was valid, and `digest` its content digest.
+    `token` is the token that was shown, if it was valid, and `digest` its content digest. `subject`
+    is whose login it is, as far as a token says that.
     """
 
     token_id: str = ""
     sid: str = ""
     token: Verified | None = None
     digest: bytes = b""
+    subject: Subject = NOBODY
 
 
 async def log_out(request: web.Request) -> web.Response:
@@ -175,10 +179,17 @@ def _login_of(
     if verified is Reason.EXPIRED:
         claims = parse_object(urlsafe_b64decode(token.split(b".")[1] + b"==")) or {}
         before = verify(token, claims["exp"] - 1)  # a date, or it would not have expired
-        return _Login(identifier, "" if isinstance(before, Reason) else _own_sid(before))
+        if isinstance(before, Reason):
+            return _Login(identifier)
+        return _Login(identifier, _own_sid(before), subject=_subject_of(before))
     if isinstance(verified, Reason):
         return verified
-    return _Login(identifier, _own_sid(verified), verified, content_digest(token))
+    digest, subject = content_digest(token), _subject_of(verified)
+    return _Login(identifier, _own_sid(verified), verified, digest, subject)
+
+
+def _subject_of(token: Verified) -> Subject:
+    return Subject(token.subject, token.issuer, token.session_id)
 
 
 def _own_sid(token: Verified) -> str:
@@ -189,6 +200,9 @@ async def _end(request: web.Request, login: _Login) -> None:
     """End this login by its token id and its sid, because the store may know either."""
     services = request.app[SERVICES]
     store, token = services.store, login.token
+    subject = login.subject if login.subject.user else await _owner(request, login)
+    if subject.user:
+        identify(request, subject.user, issuer=subject.issuer, sid=subject.sid)
     if token is not None and token.session_mode is SessionMode.DENYLIST:
         until = services.clock() + services.longest
         await store.revocations.revoke(revocations_of_token(token, login.digest, until))
@@ -196,7 +210,19 @@ async def _end(request: web.Request, login: _Login) -> None:
         await store.revoke_token(login.token_id)
     if login.sid:
         await store.revoke_session(login.sid)
-    logger.info("logout", extra={"sid": login.sid, "request_id": request_id(request)})
+    audit_request(request, "logout", Event.LOGOUT, subject)
+
+
+async def _owner(request: web.Request, login: _Login) -> Subject:
+    """Whose login it is, as far as the store knows: a cookie itself does not say."""
+    services = request.app[SERVICES]
+    session = services.store.last_known(login.token_id)
+    if session is None:
+        with suppress(StoreUnavailable):
+            session = await services.store.get(login.token_id)
+    if session is None:
+        return Subject(sid=login.sid)
+    return Subject(session.sub, services.config.current.issuer.issuer, session.sid)
 
 
 async def _end_all(request: web.Request, refresh_token: bytes, token: Verified | None) -> None:
@@ -211,8 +237,8 @@ async def _end_all(request: web.Request, refresh_token: bytes, token: Verified |
                 await _revoke_all(request, token)
             return
     ended = await services.store.revoke_user(subject)
-    extra = {"user": subject, "ended": ended, "request_id": request_id(request)}
-    logger.info("logout everywhere", extra=extra)
+    who = Subject(subject, services.config.current.issuer.issuer)
+    audit_request(request, _EVERYWHERE, Event.LOGOUT_ALL, who, more={"ended": ended})
 
 
 async def _revoke_all(request: web.Request, token: Verified) -> None:
@@ -230,8 +256,7 @@ async def _revoke_all(request: web.Request, token: Verified) -> None:
     until = max(now + services.longest, token.expires)
     name = revocation_name(RevocationKind.USER, token.issuer, token.subject)
     await services.store.revocations.revoke({name: Revocation(before, until)})
-    extra = {"user": token.subject, "issuer": token.issuer, "request_id": request_id(request)}
-    logger.info("logout everywhere", extra=extra)
+    audit_request(request, _EVERYWHERE, Event.LOGOUT_ALL, Subject(token.subject, token.issuer))
 
 
 async def _refreshable(services: Services, refresh_token: bytes) -> str:

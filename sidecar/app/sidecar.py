@@ -236,13 +236,12 @@ class Sidecar:
         server = api.server
         if server is None:
             raise RuntimeError("the control plane has not been set up")
-        response_fields = FieldLines(HeaderKinds.of_responses())
         upstreams = {
             "upstream": UpstreamPool(
                 str(settings.upstream_url),
                 components.upstream,
                 limits=build.make_upstream_pool_limits(settings),
-                fields=response_fields,
+                fields=FieldLines(HeaderKinds.of_responses()),
                 metrics=metrics,
                 tasks=self._tasks,
             ),
@@ -250,7 +249,7 @@ class Sidecar:
                 "control plane",
                 InProcessConnector(server),
                 limits=UpstreamPoolLimits(connections=64, idle_timeout=_PAIR_IDLE),
-                fields=response_fields,
+                fields=FieldLines(HeaderKinds.of_control_plane()),
                 metrics=metrics,
                 tasks=self._tasks,
             ),

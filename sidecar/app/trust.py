@@ -15,6 +15,7 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.session import SessionKey
 from sidecar.issuers.key_waiters import KeyWaiters
 from sidecar.proxy.fair_share import FairShare
+from sidecar.telemetry.audit import Event, Subject, audit
 
 if TYPE_CHECKING:
     import asyncio
@@ -167,9 +168,8 @@ async def end_logins(store: SessionStore, names: Sequence[str]) -> None:
         except Exception:  # the other users' logins must end nevertheless
             logger.exception("the logins of a user could not be ended", extra={"user": name})
         else:
-            logger.info(
-                "logins of a removed or changed user ended", extra={"user": name, "ended": ended}
-            )
+            message = "logins of a removed or changed user ended"
+            audit(message, Event.LOGOUT_ALL, Subject(name), more={"ended": ended})
 
 
 def _nothing() -> None:

@@ -41,7 +41,7 @@ class Denials(dict[Reason, Deny]):
     def unknown_key(self, issuer: str) -> NeedKeys:
         """Deny a token whose key is unknown, unless its issuer has published the key by now."""
         reason = Reason.KEY_UNKNOWN
-        return NeedKeys(reason, self[reason].challenge, issuer)
+        return NeedKeys(reason, self[reason].challenge, issuer=issuer)
 
     def scope(self, required: Iterable[str]) -> Deny:
         """Deny with a challenge that names the required scopes (RFC 6750 section 3.1)."""

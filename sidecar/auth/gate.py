@@ -310,12 +310,13 @@ class Gate:
         """Check the caller's roles, scopes and claims against the route's requirement."""
         required = route.requirement
         if required.roles and required.roles.isdisjoint(allow.roles):
-            return self._denials[Reason.ROLE]
+            return self._denials[Reason.ROLE].to(allow, route.name, *required.roles)
         if not required.scopes <= allow.scopes:
-            return self._denials.scope(required.scopes)
+            lacking = required.scopes - allow.scopes
+            return self._denials.scope(required.scopes).to(allow, route.name, *lacking)
         if required.claims:
             claims = allow.claims
             for path, accepted in required.claims:
                 if not claim_matches(path.find(claims), accepted):
-                    return self._denials[Reason.CLAIM]
+                    return self._denials[Reason.CLAIM].to(allow, route.name, path.text)
         return allow

@@ -14,6 +14,7 @@ from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
 from sidecar.proxy.held import HeldOctets
+from sidecar.telemetry.log_limit import LogLimit
 from sidecar.wire.client_address import NamedClients
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
@@ -122,6 +123,7 @@ class DataPlaneContext:
     staged: HeldOctets = field(default_factory=lambda: HeldOctets(BUFFERED))  # of bodies
     clear_cookie: bytes = b""  # the header line that deletes the session cookie
     access_log: AccessLog | None = None
+    log_limit: LogLimit = field(default_factory=LogLimit)  # of lines that any client can cause
     log_all: bool = False  # log allowed requests too
     keys: KeyWaiters | None = None  # fetches keys that tokens name and that are unknown
     session_watcher: SessionWatcher | None = None  # ends streams with their session

@@ -166,6 +166,7 @@ class ForwardedExchange(Protocol):
     accounting: Accounting
     head: RequestHead
     allow: Allow | None
+    named: tuple[str, str, str] | None  # subject, issuer and sid, as the control plane says
     request_id: bytes
     body: Body | None  # of the request; None when it has none
     staged: StagedBody | None  # what is kept of the body; None when it has none

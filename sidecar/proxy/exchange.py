@@ -15,22 +15,25 @@ from sidecar.auth.credentials import Accepts
 from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
-from sidecar.proxy import accounting, refusals, verify
+from sidecar.proxy import accounting, refusals, rejections, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
 from sidecar.proxy.clearing_leg import CookieClearingLeg
+from sidecar.proxy.control_leg import ControlLeg
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.gathering import Gathering
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
 from sidecar.sessions.check import authenticate, look_up
+from sidecar.telemetry.audit import Event, Origin, Subject, audit
 from sidecar.wire.hops import decrement_max_forwards
-from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redirect
+from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, document, options, problem, redirect
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from sidecar.auth.decision import Forbidden
     from sidecar.auth.routes import Route
     from sidecar.errors import UpstreamError
     from sidecar.issuers.key_waiters import KeyWaiters
@@ -61,6 +64,8 @@ class Exchange:
     route: Route
     allow: Allow | None = None
     dialect: Dialect | None = None  # of a subrequest
+    forbidden: Forbidden | None = None  # the rule that a known caller does not meet
+    named: tuple[str, str, str] | None = None  # the caller, as the control plane says
     staged: StagedBody | None = None  # what is kept of the body; None when it has none
     _caller = ""
     # What is under way
@@ -264,7 +269,8 @@ class Exchange:
             gathering.begin()
             return
         else:
-            lines = self.head.lines
+            self._ask_control_plane(decision)
+            return
         leg = self._leg = CookieClearingLeg() if clears else UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
 
@@ -272,7 +278,27 @@ class Exchange:
         context = self.context
         reason = self.accounting.reason = deny.reason
         context.metrics.denied[reason.label] += 1
+        if deny.forbidden is not None:
+            self._note_forbidden(deny.forbidden)
         self._answer_denied(deny)
+
+    def _note_forbidden(self, forbidden: Forbidden) -> None:
+        """Note who may not do what; log it, unless this user met this rule a moment ago."""
+        self.forbidden = forbidden
+        allow, rule = forbidden.allow, forbidden.route
+        cause = f"{allow.issuer} {allow.subject}"
+        left_out = self.context.log_limit.admit(f"route {rule}", cause, monotonic())
+        if left_out is None:
+            return
+        client = self.downstream.forwarding.client(self.head)
+        audit(
+            "forbidden",
+            Event.FORBIDDEN,
+            Subject(allow.subject, allow.issuer, allow.session_id),
+            Origin(client, self.request_id.decode("latin-1")),
+            result=forbidden.reason.label,
+            more={"route": rule, "missing": forbidden.missing, "left_out": left_out},
+        )
 
     def _answer_denied(self, deny: Deny) -> None:
         asked = self.head if self.dialect is None else self.asked
@@ -306,13 +332,18 @@ class Exchange:
         try:
             head = decrement_max_forwards(self.head)
         except PeerError as error:
-            self._problem(error.status)
+            self._refuse_malformed(error)
             return False
         if head is None:
             self._reply(200, options(self.request_id, close=not self._may_keep()))
             return False
         self.head = head
         return True
+
+    def _ask_control_plane(self, allow: Allow) -> None:
+        leg = self._leg = ControlLeg()
+        pool = self.context.upstreams["api"]
+        leg.forward(self, pool, self.head.lines, allow.identity, _NO_UPGRADE)
 
     def give_up(self) -> None:
         """Refuse this request, because others need what it keeps: memory, or a connection."""
@@ -349,9 +380,7 @@ class Exchange:
         """The body for the control plane is complete: forward the request."""
         self._gathering = None
         if self.allow is not None:
-            leg = self._leg = UpstreamLeg()
-            lines, identity = self.head.lines, self.allow.identity
-            leg.forward(self, self.context.upstreams["api"], lines, identity, _NO_UPGRADE)
+            self._ask_control_plane(self.allow)
 
     def on_too_large(self) -> None:
         """The body is larger than one for the control plane may be."""
@@ -424,9 +453,14 @@ class Exchange:
         self.keep_alive = keep
         return keep
 
-    def _problem(self, status: int, headers: bytes = b"") -> None:
+    def _problem(
+        self,
+        status: int,
+        headers: bytes = b"",
+        forms: Mapping[int, ReplyTemplate] = DOCUMENTS,
+    ) -> None:
+        """Answer with a problem: a page for a person, for a program the document among `forms`."""
         asked = self.asked or self.head
-        forms: Mapping[int, ReplyTemplate] = DOCUMENTS
         if refusals.shows_page(asked):
             prefix = self.downstream.forwarding.prefix(asked)
             forms = refusals.page_for(self.context.pages, status, prefix)
@@ -434,6 +468,16 @@ class Exchange:
         close, body = not self._may_keep(), self.head.method != b"HEAD"
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)
+
+    def _refuse_malformed(self, error: PeerError) -> None:
+        """Note what is malformed, and answer it, or break off an answer that has begun."""
+        reason = self.accounting.reason = error.reason
+        client = self.downstream.forwarding.client(self.head)
+        rejections.note(self.context, error.status, reason, self.request_id, client)
+        if self.accounting.status:
+            self.abandon()
+        else:
+            self._problem(error.status, forms={error.status: document(error.status, reason)})
 
     def _reply(self, status: int, reply: bytes) -> None:
         self.accounting.status = status
@@ -460,11 +504,7 @@ class Exchange:
     def on_bad_body(self, error: PeerError) -> None:
         """The request's body breaks the protocol: the upstream must not take it for complete."""
         self._drop()
-        self.accounting.fault = accounting.BAD_BODY
-        if self.accounting.status:
-            self.abandon()
-        else:
-            self._problem(error.status)
+        self._refuse_malformed(error)
 
     def on_refused(self) -> None:
         """The body was malformed before the exchange started; its connection has answered."""

@@ -104,6 +104,11 @@ class MetricsCollector(Collector):
         for reason, count in self._metrics.denied.items():
             decisions.add_metric(("deny", reason), count)
         yield decisions
+        yield _labelled(
+            CounterMetricFamily,
+            *("sidecar_malformed_total", "Malformed requests, by what is wrong.", "reason"),
+            self._metrics.malformed,
+        )
         yield _counters(
             "sidecar_logins_total",
             "Attempts to log in or to refresh.",

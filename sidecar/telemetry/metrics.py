@@ -13,6 +13,8 @@ from collections import defaultdict
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
+from sidecar.errors import Malformed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
@@ -147,6 +149,7 @@ class Metrics:
         "logins",
         "lookup_duration",
         "lookups",
+        "malformed",
         "near",
         "preflights",
         "reload_failed",
@@ -161,6 +164,8 @@ class Metrics:
         self.allowed = 0
         self.preflights = 0  # those of `allowed` that passed without credentials
         self.denied: dict[str, int] = defaultdict(int, dict.fromkeys(reasons, 0))
+        # Requests refused because the message is not in order, by what is wrong with it.
+        self.malformed: dict[str, int] = dict.fromkeys(Malformed, 0)
         self.lookups: dict[tuple[str, str], int] = defaultdict(int)  # by (source, result)
         self.lookup_duration: dict[str, Histogram] = defaultdict(Histogram)  # by source
         self.logins: dict[tuple[str, str], int] = defaultdict(int)  # by (method, result)

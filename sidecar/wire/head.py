@@ -96,6 +96,7 @@ class ResponseHead:
     length: int = 0
     upgrade: bytes | None = None
     cache_control: bool = False  # whether `lines` has a Cache-Control header
+    caller: bytes = b""  # as the control plane says; see `wire.caller_line`
     lines: bytes = b""
 
     def __repr__(self) -> str:

@@ -52,11 +52,16 @@ class ReplyTemplate:
     after: bytes
 
 
-def _document(status: int) -> ReplyTemplate:
+def document(status: int, reason: str = "") -> ReplyTemplate:
+    """Make the template of a problem document; `reason` is the word for what is malformed.
+
+    Raises KeyError for an unknown status.
+    """
     title = HTTPStatus(status).phrase
+    named = f'"reason":"{reason}",' if reason else ""
     body = (
         f'{{"type":"about:blank","title":"{title}","status":{status},'
-        f'"detail":"{DETAILS[status]}","request_id":"'
+        f'"detail":"{DETAILS[status]}",{named}"request_id":"'
     )
     return ReplyTemplate(_start(status, PROBLEM_TYPE), body.encode(), b'"}\n')
 
@@ -77,7 +82,7 @@ def _start(status: int, content_type: str) -> bytes:
     return lines.encode()
 
 
-DOCUMENTS: Final = {status: _document(status) for status in DETAILS}
+DOCUMENTS: Final = {status: document(status) for status in DETAILS}
 
 
 def problem(

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
 from sidecar.wire.escaped_path import read_escaped
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class TargetParser(dict[bytes, str]):
     def __missing__(self, path: bytes) -> str:
         decoded = _decode(path) if path.translate(None, _PLAIN) else path
         if b"//" in decoded or (b"/." in decoded and _has_dot_segment(decoded)):
-            raise PeerError(400, "ambiguous path")
+            raise PeerError(400, "ambiguous path", Malformed.PATH)
         text = decoded.decode("utf-8")
         if len(path) <= _LONGEST_REMEMBERED:
             if len(self) >= _REMEMBERED:
@@ -67,7 +67,8 @@ class TargetParser(dict[bytes, str]):
         """Return the decoded path of an origin-form target. Raises PeerError(400)."""
         path, mark, query = target.partition(b"?")
         if mark and query.translate(None, _QUERY):
-            raise PeerError(400, "malformed query")  # a fragment, say (RFC 9112 section 3.2)
+            # A fragment, say (RFC 9112 section 3.2)
+            raise PeerError(400, "malformed query", Malformed.QUERY)
         return self[path]
 
     def parse_escaped(self, method: bytes, host: bytes, target: bytes, refusal: PeerError) -> str:
@@ -103,7 +104,7 @@ class NormalisingTargetParser(TargetParser):
         plain = path if self._is_own(path) else normalise(path)
         text = self._plain[plain]
         if plain != path and self._is_own(plain):
-            raise PeerError(400, "ambiguous path")
+            raise PeerError(400, "ambiguous path", Malformed.PATH)
         if len(path) <= _LONGEST_REMEMBERED:
             if len(self) >= _REMEMBERED:
                 self.clear()
@@ -141,7 +142,7 @@ def normalise(path: bytes) -> bytes:
     for segment in (*segments, last):
         if segment == b"..":
             if not kept:
-                raise PeerError(400, "ambiguous path")
+                raise PeerError(400, "ambiguous path", Malformed.PATH)
             kept.pop()
         elif segment not in {b"", b"."}:
             kept.append(segment)
@@ -151,7 +152,7 @@ def normalise(path: bytes) -> bytes:
 
 def _check_escapes(path: bytes) -> None:
     if _BAD_ESCAPE.search(path):
-        raise PeerError(400, "malformed path")
+        raise PeerError(400, "malformed path", Malformed.PATH)
 
 
 def _unreserved(escape: re.Match[bytes]) -> bytes:
@@ -163,18 +164,18 @@ def _decode(path: bytes) -> bytes:
     _check_escapes(path)
     rest = path.translate(None, _PLAIN)
     if rest.replace(b"%", b""):
-        raise PeerError(400, "ambiguous path")
+        raise PeerError(400, "ambiguous path", Malformed.PATH)
     decoded = unquote_to_bytes(path)
     # A character with a meaning in paths may not be escaped (`%2f`, `%2e`, `%5c`, `%3b`, `%00`),
     # nor may an escape (`%252f`).
     if decoded.count(b"/") != path.count(b"/") or decoded.count(b".") != path.count(b"."):
-        raise PeerError(400, "ambiguous path")
+        raise PeerError(400, "ambiguous path", Malformed.PATH)
     if decoded.translate(None, _UNWANTED) != decoded or _ESCAPE.search(decoded):
-        raise PeerError(400, "ambiguous path")
+        raise PeerError(400, "ambiguous path", Malformed.PATH)
     try:
         decoded.decode("utf-8")
     except UnicodeDecodeError:
-        raise PeerError(400, "path is not UTF-8") from None
+        raise PeerError(400, "path is not UTF-8", Malformed.PATH) from None
     return decoded
 
 
@@ -200,7 +201,7 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes]:
     """
     match = _ABSOLUTE.match(target)
     if match is None:
-        raise PeerError(400, "malformed request target")
+        raise PeerError(400, "malformed request target", Malformed.TARGET)
     if match.end(1) == match.end():
         return match[1], b""
     return match[1], (match[2] or b"/") + (match[3] or b"")
@@ -209,11 +210,12 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes]:
 def oversize(start: bytes) -> PeerError:
     """Return the error for a head that exceeds the size limit; `start` is what was read of it."""
     if b"\r\n" in start:
-        return PeerError(431, f"request head over {len(start)} octets")
+        return PeerError(431, f"request head over {len(start)} octets", Malformed.HEAD_SIZE)
     method, space, _ = start.partition(b" ")
     if space:
-        return PeerError(414, f"request target over {len(start)} octets")  # RFC 9112 section 3
-    return PeerError(501, f"method over {len(method)} octets")
+        # RFC 9112 section 3
+        return PeerError(414, f"request target over {len(start)} octets", Malformed.HEAD_SIZE)
+    return PeerError(501, f"method over {len(method)} octets", Malformed.HEAD_SIZE)
 
 
 def is_host(value: bytes) -> bool:

@@ -241,7 +241,7 @@ RULES: Final = (
     Rule(
         "a second Host is refused",
         REQUESTS,
-        'raise PeerError(400, "more than one Host")',
+        'raise PeerError(400, "more than one Host", Malformed.HOST)',
         "return line",
         ("lines/host-twice-differing",),
     ),
@@ -340,7 +340,7 @@ RULES: Final = (
     Rule(
         "the version is well-formed",
         REQUEST_LINE,
-        'raise PeerError(400, "malformed request line")',
+        'raise PeerError(400, "malformed request line", Malformed.REQUEST_LINE)',
         "return 1",
         ("lines/version-lower-case", "lines/version-two-digit-minor"),
     ),
@@ -489,7 +489,7 @@ RULES: Final = (
     Rule(
         "dots above the root are refused",
         TARGET,
-        'if not kept:\n                raise PeerError(400, "ambiguous path")',
+        'if not kept:\n                raise PeerError(400, "ambiguous path", Malformed.PATH)',
         "if not kept:\n                continue",
         ("normalised/dots-above-the-root", "normalised/dots-above-the-root-later"),
     ),
@@ -756,8 +756,8 @@ RULES: Final = (
     Rule(
         "octets after a refused request are not read",
         CLIENT,
-        "close=True))\n        self._end(unread=True)",
-        "close=True))",
+        "write(answer)\n        self._end(unread=True)",
+        "write(answer)",
         ("smuggling/request-behind-two-lengths", "framing/cl-then-te"),
     ),
     Rule(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.peers.byte_stream import ByteStream
     from tests.peers.http_text import Fields
+    from tests.peers.raw_client import Response
     from tests.peers.scripted_upstream import Connection, Received, Script
 
 AFTER: Final = b"GET /after HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -127,6 +128,7 @@ class Stage:
                 await _write(client, pieces(data + AFTER, cut, vector.name))
             answer = await client.response(data.partition(b" ")[0].decode("latin-1"))
             assert answer.status == vector.status
+            assert vector.reason in {None, _reason_of(answer)}
             for line in vector.says:
                 _has_line(answer.head, line)
             if vector.switches:
@@ -226,6 +228,14 @@ class Stage:
             _has_line(answer.head, line)
         _lacks(answer.fields, vector.lacks)
         return not answer.closes
+
+
+def _reason_of(answer: Response) -> str:
+    """Return what a problem document says is malformed; empty if it is another answer."""
+    if answer.fields.all("Content-Type") != [b"application/problem+json"] or not answer.body:
+        return ""
+    reason: str = answer.json().get("reason", "")
+    return reason
 
 
 def _check_forwarded(seen: Received, wanted: Forwarded, words: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ from sidecar.sessions.redis.keyspace import LISTED, Keyspace
 from sidecar.sessions.redis.last_seen import LastSeenWriter
 from sidecar.sessions.redis.link import RedisLink
 from sidecar.sessions.redis.listings import RedisListings
+from sidecar.sessions.redis.server_name import name_of
 from sidecar.sessions.redis.stored_values import StoredValues
 from sidecar.sessions.revocation.denylist import OwnTokens
 
@@ -74,9 +75,8 @@ class RedisStore:
         touch_every: float = 300.0,
         own: OwnTokens | None = None,
     ) -> None:
-        self._metrics = metrics
-        self._clock = clock
-        self._session_key = session_key
+        self.server = name_of(client)  # for logs
+        self._metrics, self._clock, self._session_key = metrics, clock, session_key
         self.names = KeyNames(prefix, mac.realm)
         self._values = StoredValues(mac, metrics, clock)
         self.keys = Keyspace(self.names, self._values, clock, max_ttl)
