@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 
 class Holder(Protocol):
     """Something that keeps octets, by identity."""
@@ -16,15 +18,12 @@ class Holder(Protocol):
         """Keep nothing any more; the caller has already forgotten this holder."""
 
 
-class _Account:
-    """What the holders of one caller keep, the oldest first: a new value keeps its place."""
+class _Account(msgspec.Struct, eq=False):
+    """What the holders of one caller keep; a struct because its constructor runs in C."""
 
-    __slots__ = ("caller", "held", "total")
-
-    def __init__(self, caller: str) -> None:
-        self.caller = caller
-        self.held: dict[Holder, int] = {}
-        self.total = 0
+    caller: str
+    held: dict[Holder, int] = {}  # the oldest first: a new value keeps its place
+    total: int = 0
 
 
 class HeldOctets:
@@ -38,7 +37,7 @@ class HeldOctets:
 
     Amounts count by their number of binary digits: if neither of two callers keeps twice as much as
     the other, either may be chosen. A choice thus takes as long for thousands of callers as for
-    one.
+    one. While there is room, nothing has to be chosen, and callers are not sorted.
     """
 
     __slots__ = ("_accounts", "_callers", "_limit", "_sizes", "total")
@@ -47,8 +46,8 @@ class HeldOctets:
         self._limit = limit
         self._accounts: dict[Holder, _Account] = {}  # the oldest first
         self._callers: dict[str, _Account] = {}
-        # By the number of digits of their totals, without empty ones
-        self._sizes: dict[int, dict[_Account, None]] = {}
+        # By the number of digits of their totals, without empty ones; None: not sorted
+        self._sizes: dict[int, dict[_Account, None]] | None = None
         self.total = 0
 
     def __repr__(self) -> str:
@@ -71,25 +70,19 @@ class HeldOctets:
         What the holder kept before then still counts. That another one gives up must not change
         what this one keeps.
         """
-        account = self._accounts.get(holder) or self._callers.get(caller) or _Account(caller)
-        before = account.held.get(holder, 0)
-        most = self._limit - octets + before
-        if self.total > most:
-            size = (account.total - before + octets).bit_length()
-            several = account.total > before
-            if octets > self._limit or (several and max(self._sizes) <= size):
+        account = self._accounts.get(holder)
+        before = 0 if account is None else account.held[holder]
+        if self.total - before + octets > self._limit:
+            account = account or self._callers.get(caller) or _Account(caller)
+            if not self._make_room(account, before, octets):
                 return False
-            while self.total > most:
-                following = self._next()
-                if self._accounts[following] is account:
-                    return False
-                self._crowd_out(following)
         self._keep(holder, octets, caller)
         return True
 
     def drop(self, holder: Holder) -> None:
         """A holder keeps nothing any more, or has gone."""
-        self._keep(holder, 0, "")
+        if holder in self._accounts:
+            self._keep(holder, 0, "")
 
     def _keep(self, holder: Holder, octets: int, caller: str) -> None:
         account = self._accounts.get(holder)
@@ -109,21 +102,48 @@ class HeldOctets:
             del held[holder], self._accounts[holder]
             if not held:
                 del self._callers[account.caller]
-        if before.bit_length() != account.total.bit_length():
-            self._resize(account, before.bit_length())
+        if self._sizes is not None:
+            self._move(self._sizes, account, before.bit_length())
 
-    def _resize(self, account: _Account, before: int) -> None:
-        alike = self._sizes.get(before)
-        if alike is not None:
-            alike.pop(account, None)
-            if not alike:
-                del self._sizes[before]
-        if account.total:
-            self._sizes.setdefault(account.total.bit_length(), {})[account] = None
+    def _move(self, sizes: dict[int, dict[_Account, None]], account: _Account, old: int) -> None:
+        new = account.total.bit_length()
+        if 2 * self.total < self._limit:
+            self._sizes = None
+        elif old != new:
+            if old:
+                alike = sizes[old]
+                del alike[account]
+                if not alike:
+                    del sizes[old]
+            if new:
+                sizes.setdefault(new, {})[account] = None
+
+    def _sorted(self) -> dict[int, dict[_Account, None]]:
+        """The callers by the size of what they keep."""
+        sizes = self._sizes
+        if sizes is None:
+            sizes = self._sizes = {}
+            for each in self._callers.values():
+                sizes.setdefault(each.total.bit_length(), {})[each] = None
+        return sizes
+
+    def _make_room(self, account: _Account, before: int, octets: int) -> bool:
+        """Let others give up, so that a holder of `account` can keep this many octets."""
+        several = account.total > before
+        size = (account.total - before + octets).bit_length()
+        if octets > self._limit or (several and max(self._sorted()) <= size):
+            return False
+        while self.total - before + octets > self._limit:
+            following = self._next()
+            if self._accounts[following] is account:
+                return False
+            self._crowd_out(following)
+        return True
 
     def _next(self) -> Holder:
         """The holder that gives up next."""
-        largest = next(iter(self._sizes[max(self._sizes)]))
+        sizes = self._sorted()
+        largest = next(iter(sizes[max(sizes)]))
         return next(iter(largest.held if len(largest.held) > 1 else self._accounts))
 
     def _crowd_out(self, holder: Holder) -> None:

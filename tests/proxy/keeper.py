@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Keeper:
-    """A holder that counts how often it gave up, and then appends itself to `order`."""
+    """A holder that counts how often it gave up, and calls `on_give_up` with itself."""
 
-    def __init__(self, name: str = "", order: list[Keeper] | None = None) -> None:
+    def __init__(self, name: str = "", on_give_up: Callable[[Keeper], None] | None = None) -> None:
         self.name = name
-        self.order = [] if order is None else order
         self.gave_up = 0
+        self._on_give_up = on_give_up
 
     def __repr__(self) -> str:
         return f"<Keeper {self.name}>"
@@ -17,4 +22,5 @@ class Keeper:
     def give_up(self) -> None:
         """Count the call."""
         self.gave_up += 1
-        self.order.append(self)
+        if self._on_give_up is not None:
+            self._on_give_up(self)

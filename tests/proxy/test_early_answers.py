@@ -36,12 +36,14 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-async def begin(listener: socket.socket, minor: int = 1) -> tuple[MemoryTransport, socket.socket]:
+async def begin(
+    listener: socket.socket, minor: int = 1, line: bytes = b""
+) -> tuple[MemoryTransport, socket.socket]:
     """Begin an upload, and return the client's wire and the application's end of its request."""
     plane = Plane(limits=LIMITS)
     plane.pool.replace_connector(TcpConnector("127.0.0.1", listener.getsockname()[1]))
     wire = plane.connect()
-    wire.feed(POST % minor)
+    wire.feed((POST % minor)[:-2] + line + b"\r\n")
     await until(lambda: bool(plane.pool.pool.leased))
     (connection,) = plane.pool.pool.leased
     await until(lambda: connection.exchange is not None)
@@ -79,6 +81,17 @@ async def test_an_answer_before_a_reset(
     wire.feed_eof()
     await rest()
     assert wire.lost
+
+
+async def test_an_expectation_that_is_refused(listener: socket.socket) -> None:
+    """A client that waits for 100 gets the answer instead; what it sends then is dropped."""
+    wire, application = await begin(listener, line=b"Expect: 100-continue\r\n")
+    application.sendall(TOO_LARGE + b"Content-Length: 2\r\n\r\nno")
+    end(application, "reset")
+    await until(lambda: wire.eof_written)
+    assert wire.take().startswith(b"HTTP/1.1 413 ")
+    wire.feed(PIECE)
+    assert not wire.aborted
 
 
 async def test_what_an_idle_connection_had_received(listener: socket.socket) -> None:

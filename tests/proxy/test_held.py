@@ -183,73 +183,49 @@ def test_a_choice_among_many_callers() -> None:
 class Plainly:
     """The rule of `HeldOctets` in its plainest form: one list, the oldest holder first."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held: list[Keeper] = []
+    def __init__(self) -> None:
         self.kept: dict[Keeper, int] = {}
-        self.reached: dict[str, int] = {}  # the step at which each caller reached its size
-        self.steps = 0
 
-    def total(self, caller: str = "") -> int:
-        """Return what a caller keeps, or all of them."""
-        return sum(self.kept[each] for each in self.held if caller in {"", each.name})
+    def __repr__(self) -> str:
+        return f"<Plainly {self.kept}>"
 
-    def set(self, keeper: Keeper, octets: int) -> None:
-        """Let a holder keep so many octets."""
-        before = self.total(keeper.name).bit_length()
-        self.kept[keeper] = octets
-        if keeper not in self.held:
-            self.held.append(keeper)
-        if not octets:
-            self.held.remove(keeper)
-        self.steps += 1
-        if self.total(keeper.name).bit_length() != before:
-            self.reached[keeper.name] = self.steps
+    def put(self, keeper: Keeper, octets: int) -> None:
+        """Let a holder keep so many octets; 0: it is done."""
+        if octets:
+            self.kept[keeper] = octets
+        else:
+            self.kept.pop(keeper, None)
 
-    def next(self) -> Keeper:
-        """Return the holder that gives up next."""
-        callers = {each.name for each in self.held}
-        largest = min(
-            callers, key=lambda each: (-self.total(each).bit_length(), self.reached[each])
-        )
-        several = [each for each in self.held if each.name == largest]
-        return several[0] if len(several) > 1 else self.held[0]
+    def total_of(self, caller: str) -> int:
+        """Return what the holders of a caller keep."""
+        return sum(octets for keeper, octets in self.kept.items() if keeper.name == caller)
 
-    def put(self, keeper: Keeper, octets: int) -> list[Keeper]:
-        """Return who gives up if this holder keeps so many octets."""
-        self.set(keeper, octets)
-        losers = []
-        while self.total() > self.limit:
-            losers.append(self.next())
-            self.set(losers[-1], 0)
-        return losers
+    def candidates(self) -> set[Keeper]:
+        """Return those of whom any may give up next."""
+        of = {name: [each for each in self.kept if each.name == name] for name in "abc"}
+        sizes = {name: self.total_of(name).bit_length() for name in "abc"}
+        largest = [of[name] for name in "abc" if of[name] and sizes[name] == max(sizes.values())]
+        return {some[0] if len(some) > 1 else next(iter(self.kept)) for some in largest}
 
 
-@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 60)), max_size=80))
-def test_who_gives_up(steps: list[tuple[int, int]]) -> None:
-    """Whatever is put, the total is exact, and those give up whom the rule says, in that order."""
-    held, plain = HeldOctets(100), Plainly(100)
-    order: list[Keeper] = []
-    keepers = [Keeper("abc"[number % 3], order) for number in range(8)]
-    for number, octets in steps:
-        order.clear()
-        held.put(keepers[number], octets, keepers[number].name)
-        assert plain.put(keepers[number], octets) == order
-        assert held.total == plain.total() <= 100
-        assert f" by {len(plain.held)} of " in repr(held)
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 60), st.booleans()), max_size=80))
+def test_who_gives_up(steps: list[tuple[int, int, bool]]) -> None:
+    """Whatever is put, the total is exact, and each one that gives up is whom the rule names."""
+    held, plain = HeldOctets(100), Plainly()
 
+    def on_give_up(loser: Keeper) -> None:
+        assert loser in plain.candidates()
+        assert not fairly or loser.name != keeper.name
+        plain.put(loser, 0)
 
-@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 120)), max_size=80))
-def test_only_others_give_up(steps: list[tuple[int, int]]) -> None:
-    """Whatever is put fairly, no holder of the same caller gives up, and the total is exact."""
-    held, kept = HeldOctets(100), dict[Keeper, int]()
-    order: list[Keeper] = []
-    keepers = [Keeper("abc"[number % 3], order) for number in range(8)]
-    for number, octets in steps:
-        order.clear()
-        if held.put_if_fair(keepers[number], octets, keepers[number].name):
-            kept[keepers[number]] = octets
-        assert keepers[number].name not in {each.name for each in order}
-        for each in order:
-            kept[each] = 0
-        assert held.total == sum(kept.values()) <= 100
+    keepers = [Keeper("abc"[number % 3], on_give_up) for number in range(8)]
+    for number, octets, fairly in steps:
+        keeper = keepers[number]
+        if not fairly:
+            plain.put(keeper, octets)
+            held.put(keeper, octets, keeper.name)
+        elif held.put_if_fair(keeper, octets, keeper.name):
+            plain.put(keeper, octets)
+        assert held.total == sum(plain.kept.values()) <= 100
+        callers = len({each.name for each in plain.kept})
+        assert f" by {len(plain.kept)} of {callers} callers" in repr(held)
