@@ -23,6 +23,7 @@ from sidecar.app.trust import Trust, end_logins
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import SessionKey
+from sidecar.auth.session_cookie import clearing_line
 from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneContext, make_request_ids
 from sidecar.proxy.listener import Listener
@@ -277,6 +278,7 @@ class Sidecar:
             paths=build.make_paths(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
             credentials=CredentialFilter(settings.session_cookie.encode()),
+            clear_cookie=clearing_line(settings.session_cookie.encode()),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
             keys=self.trust.keys,

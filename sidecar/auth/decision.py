@@ -64,6 +64,15 @@ class NeedKeys(Deny):
     issuer: str
 
 
+@dataclass(frozen=True, slots=True)
+class StaleCookie(Deny):
+    """The session of a cookie has ended, and the route is open to requests without credentials.
+
+    A new request may continue as an anonymous one, and its answer should delete the cookie. What
+    the session had already allowed ends as by any other denial.
+    """
+
+
 class NeedSession:
     """The decision needs the session of `token_id`, or the revocations of a `revocable` token.
 

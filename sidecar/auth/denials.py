@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.decision import Deny, NeedKeys
+from sidecar.auth.decision import Deny, NeedKeys, StaleCookie
 from sidecar.auth.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+# Why a cookie can never count again: it is no value of ours, its session has ended, or its user is
+# gone. A cookie of another's session (SESSION_MISMATCH) is not among them: Redis was tampered with.
+_STALE: Final = (
+    Reason.TOKEN_TOO_LONG,
+    Reason.TOKEN_MALFORMED,
+    Reason.SESSION_MISSING,
+    Reason.USER_GONE,
+)
 
 
 class Denials(dict[Reason, Deny]):
@@ -17,9 +26,17 @@ class Denials(dict[Reason, Deny]):
     def __init__(self, realm: str) -> None:
         bearer = b'Bearer realm="%b"' % realm.encode("ascii")
         super().__init__({reason: Deny(reason, _challenge(bearer, reason)) for reason in Reason})
+        self._stale = {reason: StaleCookie(reason, self[reason].challenge) for reason in _STALE}
 
     def __repr__(self) -> str:
         return f"<Denials for {len(self)} reasons>"
+
+    def stale_cookie(self, reason: Reason) -> Deny:
+        """Deny a session cookie where a request may also come without one.
+
+        `StaleCookie`, if the cookie can never count again.
+        """
+        return self._stale.get(reason) or self[reason]
 
     def unknown_key(self, issuer: str) -> NeedKeys:
         """Deny a token whose key is unknown, unless its issuer has published the key by now."""

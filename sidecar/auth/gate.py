@@ -115,16 +115,16 @@ class Gate:
         Raises TypeError if `need` was not made by a gate.
         """
         if session is None:
-            return self._missing if need.revocable is None else self._revoked
+            return self._revoked if need.revocable is not None else self._end(route, need)
         if not isinstance(need, CachedCredential):
             raise TypeError(f"expected an answer of this gate; got {need!r}")
         # A look-up that a reload overtook may return the session that is bound already.
         if session is not need.session or need.basis is not self._basis:
             denied = self._bind(need, session, now)
             if denied is not None:
-                return denied
+                return self._end(route, need, denied.reason)
         if session.exp <= now:
-            return self._missing
+            return self._end(route, need)
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
     def trust(self, route: Route, verified: Verified) -> Allow | Deny:
@@ -173,6 +173,8 @@ class Gate:
         if isinstance(credentials, Reason):
             if route.optional and credentials is Reason.NO_CREDENTIALS:
                 return self.anonymous
+            if route.optional and head.authorization is None:
+                return self._denials.stale_cookie(credentials)
             return self._denials[credentials]
         if isinstance(credentials, SessionCookie):
             if changes_state(head) and not is_same_origin(head):
@@ -286,6 +288,14 @@ class Gate:
             issuer=issuer,
             local=True,
         )
+
+    def _end(
+        self, route: Route, need: NeedSession, reason: Reason = Reason.SESSION_MISSING
+    ) -> Deny:
+        """Deny because of the session. On an optional route, a token must still have one."""
+        if route.optional and need.verified is None:
+            return self._denials.stale_cookie(reason)
+        return self._denials[reason]
 
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:
         """Check the caller's roles, scopes and claims against the route's requirement."""

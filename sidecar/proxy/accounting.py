@@ -30,6 +30,7 @@ PREFLIGHT = "preflight"
 SESSION_ENDED = "session_ended"
 SLOW_READER = "slow_reader"
 SLOW_REQUEST = "slow_request"
+STALE_COOKIE = "stale_cookie"
 
 
 class Connected(Protocol):

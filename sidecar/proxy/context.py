@@ -113,6 +113,7 @@ class DataPlaneContext:
     credentials: CredentialFilter = field(
         default_factory=lambda: CredentialFilter(b"__Host-session")
     )
+    clear_cookie: bytes = b""  # the header line that deletes the session cookie
     staged: FairShare = field(default_factory=lambda: FairShare(BUFFERED))  # octets, by caller
     access_log: AccessLog | None = None
     log_all: bool = False  # log allowed requests too

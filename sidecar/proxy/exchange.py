@@ -11,12 +11,13 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
-from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession
+from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
 from sidecar.proxy import accounting, refusals, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
+from sidecar.proxy.clearing_leg import CookieClearingLeg
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.staging import StagedBody
 from sidecar.proxy.upstream_leg import UpstreamLeg
@@ -223,11 +224,16 @@ class Exchange:
         if not self.over:
             self._act_on(decision)
 
-    def _act_on(self, decision: Allow | Deny) -> None:
-        if isinstance(decision, Deny):
-            self._deny(decision)
-            return
+    def _act_on(self, decision: Allow | Deny, clears: bytes = b"") -> None:
+        """Do what was decided. `clears` is the header line of an answer that deletes the cookie."""
         context = self.context
+        if isinstance(decision, Deny):
+            if isinstance(decision, StaleCookie):
+                self.accounting.fault = accounting.STALE_COOKIE
+                self._act_on(context.gate.anonymous, context.clear_cookie)
+            else:
+                self._deny(decision)
+            return
         route = self.route
         target = route.target
         if target == "verify" and self.asked is not None and self.asked.overrides:
@@ -249,7 +255,7 @@ class Exchange:
         elif target == "verify":
             self.accounting.status = 200
             close = not self._may_keep()
-            answer = verify.allowed(decision.identity, self.request_id, close=close)
+            answer = verify.allowed(decision.identity + clears, self.request_id, close=close)
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return
@@ -258,7 +264,7 @@ class Exchange:
             return
         else:
             lines = self.head.lines
-        leg = self._leg = UpstreamLeg()
+        leg = self._leg = CookieClearingLeg() if clears else UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
 
     def _deny(self, deny: Deny) -> None:

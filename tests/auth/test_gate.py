@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from sidecar.auth.asymmetric import pem_key
-from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import Identity, IdentityHeaders
 from sidecar.auth.issue import Issuer
@@ -320,6 +320,41 @@ def test_session(changed: dict[str, Any], reason: Reason | None, kind: str, seen
     assert why(decided(on, REQUIRED, head, session(credential, **changed))) is reason
     assert why(decided(on, REQUIRED, head, None)) is Reason.SESSION_MISSING
     assert why(decided(on, OPTIONAL, head, None)) is Reason.SESSION_MISSING
+
+
+@pytest.mark.parametrize(
+    ("cookie", "live", "now", "reason"),
+    [
+        pytest.param(COOKIE, None, NOW, Reason.SESSION_MISSING, id="unknown"),
+        pytest.param(COOKIE, session(VALUE), NOW + 900, Reason.SESSION_MISSING, id="expired"),
+        pytest.param(COOKIE + b".", None, NOW, Reason.TOKEN_MALFORMED, id="malformed"),
+        pytest.param(COOKIE + b"x" * 600, None, NOW, Reason.TOKEN_TOO_LONG, id="too-long"),
+    ],
+)
+def test_stale_cookie(cookie: bytes, live: Session | None, now: float, reason: Reason) -> None:
+    """On an optional route, a cookie that no longer counts is one that can be left out."""
+    on = gate()
+    assert decided(on, OPTIONAL, request(None, cookie), live, now) == StaleCookie(
+        reason, on.deny(reason).challenge
+    )
+    assert decided(on, REQUIRED, request(None, cookie), live, now) is on.deny(reason)
+
+
+def test_what_is_no_stale_cookie() -> None:
+    """On an optional route, a token without a session and a copied session stay plain denials."""
+    on = gate()
+    assert decided(on, OPTIONAL, request(BEARER)) is on.deny(Reason.SESSION_MISSING)
+    copied = decided(on, OPTIONAL, request(None, COOKIE), session())
+    assert copied is on.deny(Reason.SESSION_MISMATCH)
+
+
+def test_unknown_key() -> None:
+    """A token whose key is unknown is denied with the issuer that might have published the key."""
+    on = Gate(Verifier([IssuerConfig(issuer=ISSUER)], KeyRing()), IDENTITY)
+    need = on.decide(OPTIONAL, request(BEARER), NOW)
+    assert isinstance(need, NeedKeys)
+    assert (need.issuer, need.reason) == (ISSUER, Reason.KEY_UNKNOWN)
+    assert need.challenge == on.deny(Reason.KEY_UNKNOWN).challenge
 
 
 @pytest.mark.parametrize(
