@@ -353,6 +353,7 @@ CHANGES: Final[Mapping[str, Change]] = {
     "jwt_algorithm": Change("HS512", issued, {"jwt_secret": LONG}),
     "jwks_url": Change("https://127.0.0.1:9/keys", lambda it: "JwksFetcher" in repr(it.trust)),
     "jwt_leeway": Change("60s", accepts(lambda: mint(exp=int(time.time()) - 30))),
+    "access_grace": Change("7s", lambda it: live(it).refreshing.access_grace),
     "refresh_grace": Change("7s", lambda it: live(it).refreshing.grace),
     "refresh_grace_client": Change("agent", lambda it: live(it).refreshing.client),
     "refresh_grace_repeats": Change(7, lambda it: live(it).refreshing.repeats),

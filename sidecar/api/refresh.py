@@ -246,4 +246,5 @@ class Rotation:
             self._now,
             session_key=self._services.session_key,
             after=UsedToken(self._id, record),
+            access_grace=self._services.config.current.refreshing.access_grace,
         )

@@ -110,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_leeway: Annotated[float, kinds.duration("0", "60s")] = 5.0
     access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
     refresh_token_expiry: Annotated[float, kinds.duration("1s")] = 7 * 86400.0
+    access_grace: Annotated[float, kinds.duration("0", "5m")] = 10.0
     refresh_grace: Annotated[float, kinds.duration("0", "5m")] = 10.0
     refresh_grace_client: Annotated[
         Literal["address+agent", "address", "agent", "any"],

@@ -46,6 +46,7 @@ def make_live_config(settings: Settings, components: Components, foreign: KeyRin
             client=GraceClient(settings.refresh_grace_client),
             repeats=settings.refresh_grace_repeats,
             min_interval=settings.refresh_min_interval,
+            access_grace=settings.access_grace,
         ),
         session_limit=SessionLimit(
             most=settings.max_sessions, refuse=settings.max_sessions_reached == "refuse"
