@@ -251,15 +251,27 @@ class SessionWatcher:
             expires = FOREVER if decision.expires is None else decision.expires
             return self._prolong(watched, watched.token, expires)
         watched.deny = decision
+        waits = watched.expires > now
         if decision.reason is Reason.STORE_UNAVAILABLE:
-            return watched.expires > now and not self._is_known_to_end(watched)
-        if not watched.sid or decision.reason not in _TOKEN_ENDED:
+            waits = waits and not self._is_known_to_end(watched)
+            if waits:
+                return True
+        elif decision.reason not in _TOKEN_ENDED:
             return False
+        return await self._continues(watched, now, unknown=waits)
+
+    async def _continues(self, watched: WatchedStream, now: float, *, unknown: bool) -> bool:
+        """Whether the stream's login continues with another token; `unknown` if that is unknown."""
+        if not watched.sid:
+            return False
+        token_id = None
         try:
             token_id = await self._store.token_of(watched.sid)
             session = None if token_id is None else await self._store.get(token_id)
         except StoreUnavailable:
-            return watched.expires > now
+            session = None if token_id is None else self._store.last_known(token_id)
+            if session is None:
+                return unknown
         if session is None or session.sid != watched.sid or session.exp <= now:
             return False
         if not self._gate.admits(watched.route, session):
