@@ -216,7 +216,7 @@ class Sidecar:
             session_cookie=settings.session_cookie,
             session_key=SessionKey(settings.session_key),
             longest=build.longest(settings),
-            keys=self.trust.keys,
+            keys=self.trust.control_keys,
         )
         api = Runner(build_api(services), build.make_head_limits(settings))
         await api.setup()

@@ -8,12 +8,12 @@ a mixture of old and new.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sidecar.app import build
 from sidecar.auth.gate import Gate
 from sidecar.auth.session import SessionKey
-from sidecar.issuers.key_waiters import MOST, KeyWaiters
+from sidecar.issuers.key_waiters import KeyWaiters
 from sidecar.proxy.fair_share import FairShare
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from sidecar.sessions.store import SessionStore
     from sidecar.settings import Settings
     from sidecar.tasks import Tasks
+
+# Requests that wait for keys at once. Those of the control plane leave half of its 64 connections
+# to logins and logouts.
+_WAITING: Final = 256
+_WAITING_CONTROL: Final = 32
 
 logger = logging.getLogger("sidecar.users")
 
@@ -87,7 +92,8 @@ class Trust:
     """The gate and the `LiveConfig`, both made from one set of settings.
 
     `current` is replaced as a whole and never changed in place. `on_change` is called after the
-    verification keys have been replaced. `keys` fetches keys that tokens name and that are unknown.
+    verification keys have been replaced. `keys` fetches keys that tokens name and that are unknown,
+    and `control_keys` does so for the control plane.
     """
 
     def __init__(self, settings: Settings, components: Components) -> None:
@@ -95,7 +101,8 @@ class Trust:
         self.components = components
         self.on_change: Callable[[], None] = _nothing
         self._foreign = ForeignKeys(settings, components.foreign, self._on_keys)
-        self.keys = KeyWaiters(self._request_keys, FairShare(MOST))
+        self.keys = KeyWaiters(self._request_keys, FairShare(_WAITING))
+        self.control_keys = KeyWaiters(self._request_keys, FairShare(_WAITING_CONTROL))
         self.current: LiveConfig = build.make_live_config(settings, components, self._foreign.ring)
         self.gate = Gate(
             self.current.verifier,

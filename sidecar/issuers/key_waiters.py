@@ -6,13 +6,11 @@ the keys are fetched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-
-MOST: Final = 256  # requests that wait at once
 
 
 class Places(Protocol):
