@@ -20,7 +20,7 @@ from sidecar.app.reload import Reloader
 from sidecar.app.sidecar import Sidecar
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import RouteRule
+from sidecar.auth.route_rule import RouteRule
 from sidecar.auth.tokens import IssuerConfig
 from sidecar.proxy.connectors import TcpConnector
 from sidecar.proxy.context import DataPlaneContext, Limits

@@ -13,7 +13,8 @@ from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, reques
 from sidecar.api.requests import client_of, request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.decision import Deny, NeedKeys
-from sidecar.auth.routes import Access, Outage, Route
+from sidecar.auth.route_rule import Access, Outage
+from sidecar.auth.routes import Route
 from sidecar.sessions.check import authenticate
 
 if TYPE_CHECKING:

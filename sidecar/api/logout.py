@@ -32,6 +32,7 @@ from sidecar.api.requests import (
     request_head,
 )
 from sidecar.api.services import SERVICES
+from sidecar.auth.claimed_issuer import claimed_issuer
 from sidecar.auth.credentials import (
     Bearer,
     SessionCookie,
@@ -49,7 +50,7 @@ from sidecar.auth.denylist import (
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
-from sidecar.auth.tokens import SessionMode, claimed_issuer
+from sidecar.auth.tokens import SessionMode
 from sidecar.errors import StoreUnavailable
 from sidecar.telemetry.audit import NOBODY, Event, Subject
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from sidecar.api.admin import build_admin
 from sidecar.api.serving import Runner
 from sidecar.app import build
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneConfig, DataPlaneContext, Limits, make_request_ids
 from sidecar.proxy.listener import Listener

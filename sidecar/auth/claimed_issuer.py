@@ -1,4 +1,4 @@
-"""Whether a bearer token may be one of a known issuer, by its form and its `iss` alone. Pure.
+"""Which issuer a bearer token claims to be of, by its form and its `iss` alone. Pure.
 
 Nothing is verified here. Beside a session cookie, a token that no known issuer can have issued is
 the application's own business. In doubt the answer is yes: an application that reads tokens
@@ -21,6 +21,14 @@ _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _NOT_BASE64: Final = bytes({*range(256)} - {*f"{ascii_letters}{digits}+/-_".encode()})
 # White space, and what else may be before an object in an encoding that some parsers guess.
 _BEFORE_OBJECT: Final = b" \t\r\n\x00\xef\xbb\xbf\xfe\xff"
+
+
+def claimed_issuer(token: bytes) -> str:
+    """Return what a token gives as its issuer, unverified; empty if it gives none."""
+    parts = split_token(token)
+    claims = None if parts is None else parse_object(parts[1])
+    issuer = "" if claims is None else claims.get("iss", "")
+    return issuer if isinstance(issuer, str) else ""
 
 
 def may_be_issued_by(token: bytes, issuers: Container[str]) -> bool:

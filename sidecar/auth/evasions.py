@@ -10,14 +10,16 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.routes import bare_host, path_of
+from sidecar.auth.route_rule import path_of
+from sidecar.auth.routes import bare_host
 from sidecar.auth.strictness import allows_no_more
 from sidecar.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sidecar.auth.routes import RouteRule, RouteTable
+    from sidecar.auth.route_rule import RouteRule
+    from sidecar.auth.routes import RouteTable
 
 # A method and a host that no rule names
 _OTHER_METHOD: Final = b"OTHER"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sidecar.auth.cached_credential import CachedCredential, estimate_octets
+from sidecar.auth.claimed_issuer import claimed_issuer
 from sidecar.auth.claims import claim_matches, display_name, interned_set, roles_of, scopes_of
 from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import Accepts, SessionCookie, parse_credentials
@@ -24,7 +25,7 @@ from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
-from sidecar.auth.tokens import belongs, claimed_issuer
+from sidecar.auth.tokens import belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
@@ -177,9 +178,8 @@ class Gate:
         if isinstance(sent, Reason):
             if route.optional and sent is Reason.NO_CREDENTIALS:
                 return self.anonymous
-            if route.optional and (
-                head.authorization is None or route.credentials is Accepts.COOKIE
-            ):
+            alone = head.authorization is None or route.credentials is Accepts.COOKIE
+            if route.optional and alone:
                 return self._denials.stale_cookie(sent)
             return self._denials[sent]
         if isinstance(sent, SessionCookie):
@@ -213,8 +213,7 @@ class Gate:
             revocable = revocable_token(verified, name, token)
             need = CachedCredential(name, digest, verified, self._basis, revocable)
             if need.decided:
-                allow = self._allow_token(verified, None)
-                if isinstance(allow, Deny):
+                if isinstance(allow := self._allow_token(verified, None), Deny):
                     return allow.reason
                 need.allow = allow
             self._bearers.put(digest, need, now)
@@ -230,11 +229,10 @@ class Gate:
         # Keys and users may have been replaced while the session was looked up.
         current = need.basis is self._basis
         if session != need.session or not current:  # a store may return an equal object each time
-            allow = (
-                self._allow_cookie(session)
-                if verified is None
-                else self._allow_token(verified, session)
-            )
+            if verified is None:
+                allow = self._allow_cookie(session)
+            else:
+                allow = self._allow_token(verified, session)
             if isinstance(allow, Deny):
                 return allow
             need.allow = allow

@@ -10,7 +10,8 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.routes import Access, Route, RouteRule, RouteTable, path_of
+from sidecar.auth.route_rule import Access, RouteRule, path_of
+from sidecar.auth.routes import Route, RouteTable
 from sidecar.auth.strictness import admits_no_more
 from sidecar.errors import ConfigWarning
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.credentials import Accepts
-from sidecar.auth.routes import Access, Outage
+from sidecar.auth.route_rule import Access, Outage
 
 if TYPE_CHECKING:
     from sidecar.auth.routes import Route

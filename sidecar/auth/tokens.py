@@ -125,14 +125,6 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
-def claimed_issuer(token: bytes) -> str:
-    """Return what a token gives as its issuer, unverified; empty if it gives none."""
-    parts = split_token(token)
-    claims = None if parts is None else parse_object(parts[1])
-    issuer = "" if claims is None else claims.get("iss", "")
-    return issuer if isinstance(issuer, str) else ""
-
-
 def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
     """Whether a session belongs to a credential. A copied or swapped session does not."""
     if session.id != token_id:
@@ -149,7 +141,7 @@ class Verifier:
 
     New keys need a new verifier. `leeway` allows for clock differences, in seconds. Tokens of more
     than `max_token` octets are refused. `issuer` is the sidecar's own, that of refresh tokens.
-    `issuers`, by name, and `keys` are those of access tokens; "" stands for tokens without `iss`.
+    `issuers`, by name (without `iss`: ""), and `keys` are those of access tokens.
     """
 
     __slots__ = (

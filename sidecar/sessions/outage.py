@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from sidecar.auth.decision import Allow, StaleCookie
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Outage
+from sidecar.auth.route_rule import Outage
 
 if TYPE_CHECKING:
     from sidecar.auth.decision import Deny, NeedSession

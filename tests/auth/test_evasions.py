@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.auth.evasions import find_evasions
-from sidecar.auth.routes import Access, Outage, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, Outage, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.auth.strictness import allows_no_more
 from sidecar.wire.escaped_path import read_escaped
 

@@ -20,7 +20,8 @@ from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, Requirement, Route
+from sidecar.auth.route_rule import Access
+from sidecar.auth.routes import Requirement, Route
 from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, SessionMode, Verified, Verifier

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.auth.credentials import Accepts
 from sidecar.auth.neighbours import neighbours
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 
 PUBLIC = RouteRule(path="/*", access=Access.PUBLIC, name="rest")
 

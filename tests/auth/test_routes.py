@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.auth.credentials import Accepts
-from sidecar.auth.routes import (
-    Access,
-    Forwards,
-    Requirement,
-    Route,
-    RouteRule,
-    RouteTable,
-    bare_host,
-)
+from sidecar.auth.route_rule import Access, Forwards, RouteRule
+from sidecar.auth.routes import Requirement, Route, RouteTable, bare_host
 from sidecar.claim_path import ClaimPath
 from sidecar.errors import ConfigError
 from tests.auth.forge import unhurried

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.auth.routes import Access, Outage, Route, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, Outage, RouteRule
+from sidecar.auth.routes import Route, RouteTable
 from sidecar.auth.strictness import admits_no_more, allows_no_more
 
 

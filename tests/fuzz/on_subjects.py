@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.errors import PeerError
 from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding

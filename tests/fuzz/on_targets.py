@@ -8,7 +8,8 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.errors import PeerError
 from sidecar.wire.target import (
     NormalisingTargetParser,

@@ -11,7 +11,8 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier
 from sidecar.proxy.context import DataPlaneConfig, DataPlaneContext, Limits, make_request_ids

@@ -13,7 +13,7 @@ import pytest
 from sidecar.auth.reason import Reason
 from sidecar.errors import Malformed
 from sidecar.proxy.accounting import Refused
-from sidecar.proxy.context import Limits
+from sidecar.proxy.context import DataPlaneConfig, Limits
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.log_limit import INTERVAL, LINES
 from sidecar.telemetry.logs import Redactor
@@ -141,7 +141,8 @@ async def test_a_proxys_client_is_named(
     plane: Plane, read_access_log: Callable[[], Lines], caplog: pytest.LogCaptureFixture
 ) -> None:
     """If only the target is wrong, the proxy's client and request id are known and used."""
-    plane.context.trusted_proxies = [ip_network("192.0.2.0/24")]
+    trusted = [ip_network("192.0.2.0/24")]
+    plane.context.apply(DataPlaneConfig(routes=plane.context.routes, trusted_proxies=trusted))
     lines = ("X-Forwarded-For: 198.51.100.7", "X-Request-Id: from-the-ingress")
     wire = plane.connect()
     wire.feed(head("GET /ok HTTP/1.1", *lines[:1]))  # another request on the same connection

@@ -15,7 +15,8 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.routes import Access, Outage, Route, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, Outage, RouteRule
+from sidecar.auth.routes import Route, RouteTable
 from sidecar.auth.session import FOREVER, SessionKey
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy.held import HeldOctets
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits
 from tests.proxy.memory_plane import OK, Plane, rest

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import jwt
 import pytest
 
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy.context import Limits
 from sidecar.proxy.held import HeldOctets
 from sidecar.proxy.upstream_pool import UNREAD, UpstreamPoolLimits

@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.auth.decision import Allow, Deny
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.errors import PeerError
 from sidecar.proxy import verify
 from sidecar.wire.forwarded import Forwarding

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.password_logins import PasswordLogins
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.auth.session import Grant, Session, token_id
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, SessionMode, Verifier

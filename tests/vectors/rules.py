@@ -1187,15 +1187,15 @@ RULES: Final = (
     Rule(
         "a reset is not a clean end",
         UPSTREAM,
-        "if self._until_close and self._ended and error is None:",
-        "if self._until_close:",
+        "if self.until_close and self._ended and error is None:",
+        "if self.until_close:",
         ("answer-bodies/until-reset",),
     ),
     Rule(
         "a POST is sent once",
-        LEG,
-        ("            and head.framing is _NONE\n            and head.method in _IDEMPOTENT\n"),
-        "",
+        "sidecar.proxy.upstream_loss",
+        "not status and head.framing is Framing.NONE and head.method in _IDEMPOTENT",
+        "not status",
         ("answer-heads/closed-on-a-post",),
     ),
     Rule(
@@ -1364,11 +1364,11 @@ RULES: Final = (
     Rule(
         "the sidecar's own paths ignore Max-Forwards",
         EXCHANGE,
-        "        else:\n            lines = self.head.lines\n",
+        "        else:\n            self._ask_control_plane(decision)\n",
         (
             "        elif self.head.method == _OPTIONS and not self._spend_hop():\n"
             "            return\n"
-            "        else:\n            lines = self.head.lines\n"
+            "        else:\n            self._ask_control_plane(decision)\n"
         ),
         ("hops/zero-of-our-own",),
     ),

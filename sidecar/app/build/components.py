@@ -20,7 +20,8 @@ from sidecar.auth.credentials import Accepts
 from sidecar.auth.evasions import find_evasions
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, Forwards, Outage, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.connectors import Connector, TcpConnector, UnixConnector
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits
