@@ -26,8 +26,8 @@ _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset(  # RFC 3986 section 2.3
     bytes((c,)) for c in range(0x80) if chr(c).isalnum() or chr(c) in "-._~"
 )
-_REMEMBERED: Final = 2048  # paths in a cache
-_LONGEST_REMEMBERED: Final = 256  # octets of a path in a cache
+_REMEMBERED: Final = 2048  # paths or targets in a cache
+_LONGEST_REMEMBERED: Final = 256  # octets of a path or target in a cache
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#@\\]+)(/[^?#]*)?(\?[^#]*)?\Z")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,=-]+)(?::[0-9]{0,5})?\Z")
@@ -47,6 +47,7 @@ class TargetParser(dict[bytes, str]):
         super().__init__()
         # Whether the route that decides about this method, authority and path accepts its escapes
         self.passes_escapes: Callable[[bytes, bytes, str], bool] = _never
+        self._escaped: dict[bytes, str] = {}  # by target, because reading takes 5 to 9 µs
 
     def as_forwarded(self, target: bytes) -> bytes:
         """Return a parsed target in the form in which it is forwarded."""
@@ -76,7 +77,13 @@ class TargetParser(dict[bytes, str]):
 
         Only a route can accept such a path (`wire.escaped_path`). It is forwarded as received.
         """
-        path = read_escaped_target(target)
+        path = self._escaped.get(target)
+        if path is None:
+            path = read_escaped_target(target)
+            if path is not None and len(target) <= _LONGEST_REMEMBERED:
+                if len(self._escaped) >= _REMEMBERED:
+                    self._escaped.clear()
+                self._escaped[target] = path
         if path is None or not self.passes_escapes(method, host, path):
             raise refusal
         return path

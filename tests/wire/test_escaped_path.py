@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import tracemalloc
+
 import pytest
 
 from sidecar.errors import PeerError
@@ -142,3 +145,20 @@ def test_only_where_a_route_says_so(paths: TargetParser) -> None:
         (b"GET", b"h", "/a%2Fb"),
         (b"PUT", b"h", "/a%2Fb"),
     ]
+
+
+@pytest.mark.parametrize("padding", [b"", b"x" * 300], ids=["short", "long"])
+def test_what_is_remembered_is_bounded(padding: bytes) -> None:
+    """Ever new targets do not fill the memory, whether their escapes pass or not."""
+    paths = TargetParser()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            paths.passes_escapes = lambda *_, passes=number % 2 == 0: passes
+            target = b"/a%%2F%d%b" % (number, padding)
+            refusal = PeerError(400, "ambiguous path")
+            with contextlib.suppress(PeerError):
+                assert paths.parse_escaped(b"GET", b"h", target, refusal) == target.decode()
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
