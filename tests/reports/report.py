@@ -41,7 +41,6 @@ class LoneReport:
     name: str
     says: str
     play: Callable[[], Awaitable[None]]
-    needs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<LoneReport {self.name}>"

@@ -90,9 +90,8 @@ async def every_origin_with_credentials(site: Site) -> None:
     file.write_text('[cors]\norigins = ["*"]\ncredentials = true\n')
     found = await run("sidecar", "check", "--config", str(file), environ=site.environ)
     assert found.code == 2
-    assert re.search(
-        r'cors.*credentials.*"\*"|cors.*"\*".*credentials', found.output + found.errors
-    )
+    said = found.output + found.errors
+    assert re.search(r'cors\.origins: .*"\*", because credentials is true', said)
 
 
 @dataclass(frozen=True, slots=True)

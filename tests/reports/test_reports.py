@@ -35,7 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sites() -> AsyncIterator[Sites]:
-    """Starts a site for each setup when it is first needed; rows with equal setups share it."""
+    """Start a site for each setup when it is first needed; rows with equal setups share it."""
     running: dict[Setup, Site] = {}
     async with contextlib.AsyncExitStack() as stack:
 
@@ -49,16 +49,25 @@ async def sites() -> AsyncIterator[Sites]:
 
 @pytest.mark.parametrize(
     "report",
-    [pytest.param(each, id=each.name, marks=[pytest.mark.needs(*each.needs)]) for each in REPORTS],
+    [
+        pytest.param(
+            each,
+            id=each.name,
+            marks=pytest.mark.needs(*each.needs if isinstance(each, Report) else ()),
+        )
+        for each in REPORTS
+    ],
 )
-async def test_report(
-    report: Report | LoneReport, sites: Callable[[Setup], Awaitable[Site]]
-) -> None:
+async def test_report(report: Report | LoneReport, sites: Sites) -> None:
     """The report has the right answer."""
-    if isinstance(report, LoneReport):
-        await report.play()
-    else:
-        await report.play(await sites(report.setup))
+    try:
+        if isinstance(report, LoneReport):
+            await report.play()
+        else:
+            await report.play(await sites(report.setup))
+    except (AssertionError, TimeoutError) as fault:
+        fault.add_note(f"report: {report.says}")
+        raise
 
 
 async def test_the_table_reaches_the_program(sites: Sites) -> None:
