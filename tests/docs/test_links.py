@@ -24,7 +24,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 # Names in capitals with an underscore that are not settings.
 OTHERS: Final = {
-    *("OPERATOR_PASSWORD", "REDISCLI_AUTH", "SIDECAR_CONFIG", "SSL_CERT_FILE"),
+    *("OPERATOR_PASSWORD", "REDISCLI_AUTH", "SIDECAR_CONFIG", "SIDECAR_TREE", "SSL_CERT_FILE"),
     *("REDIS_PASSWORD_FILE", "JWT_SECRET_FILE", "_PREVIOUS"),
 }
 # Files that do not exist before `make bench` writes them.
