@@ -1,7 +1,7 @@
 """How a refusal is answered: its status, headers and form, and whether a person is sent to log in.
 
 Owns what a refused client sees; the decision itself is the gate's. Everything here is a function of
-the request and of prepared bytes.
+the request, the routes and prepared bytes.
 """
 
 from __future__ import annotations

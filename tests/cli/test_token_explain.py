@@ -81,7 +81,7 @@ def test_a_good_token() -> None:
     assert {name: step.detail for name, step in steps.items() if name not in {"size", "form"}} == {
         "issuer": f'"{THEIRS}": another service\'s',
         "kind": 'an access token; "typ" is "at+jwt"',
-        "key": '"ES256", kid null: a known key made the signature',
+        "key": '"ES256", no kid: a known key made the signature',
         "audience": 'aud is ["app", "other"]; expected "app"',
         "claims": 'org.id is "acme"; expected "acme" or 7',
         "times": "expires in 15m (leeway 5 s)",
