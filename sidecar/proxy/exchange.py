@@ -259,8 +259,10 @@ class Exchange:
         context.metrics.denied[reason.label] += 1
         if deny.forbidden is not None:
             self.forbidden = deny.forbidden
-            client = self.downstream.forwarding.client(self.head)
-            refusal_log.note_forbidden(context, deny.forbidden, self.request_id, client)
+            forwarding = self.downstream.forwarding
+            refusal_log.note_forbidden(
+                context, forwarding, self.head, deny.forbidden, self.request_id
+            )
         self._answer_denied(deny)
 
     def _answer_denied(self, deny: Deny) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sidecar.auth.decision import Forbidden
     from sidecar.errors import Malformed
     from sidecar.proxy.context import DataPlaneContext
+    from sidecar.wire.forwarded import Forwarding
+    from sidecar.wire.head import RequestHead
 
 
 def note_malformed(
@@ -37,7 +39,11 @@ def note_malformed(
 
 
 def note_forbidden(
-    context: DataPlaneContext, forbidden: Forbidden, request_id: bytes, client: str
+    context: DataPlaneContext,
+    forwarding: Forwarding,
+    head: RequestHead,
+    forbidden: Forbidden,
+    request_id: bytes,
 ) -> None:
     """Log who may not do what, unless this user met this rule a moment ago."""
     allow, rule = forbidden.allow, forbidden.route
@@ -49,7 +55,7 @@ def note_forbidden(
         "forbidden",
         Event.FORBIDDEN,
         Subject(allow.subject, allow.issuer, allow.session_id),
-        Origin(client, request_id.decode("latin-1")),
+        Origin(forwarding.client(head), request_id.decode("latin-1")),
         result=forbidden.reason.label,
         more={"route": rule, "missing": forbidden.missing, "left_out": left_out},
     )
