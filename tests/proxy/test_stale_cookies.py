@@ -25,6 +25,7 @@ ROUTES: Final = (
     {"path": "/open", "access": "public"},
     {"path": "/either/*", "access": "optional"},
     {"path": "/all", "access": "optional", "forward_credentials": "all"},
+    {"path": "/own/*", "access": "optional", "credentials": "cookie"},
 )
 
 
@@ -100,6 +101,37 @@ async def test_what_stays_denied(running: Stack, upstream: ScriptedUpstream) -> 
     assert [answer.status for answer in answers] == [401, 400, 400, 401, 401, 403]
     assert [answer.fields.all("set-cookie") for answer in answers] == [[]] * 6
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize("stale", [UNKNOWN, f"{NAME}=not.one.of.ours"], ids=["unknown", "bad"])
+@pytest.mark.parametrize(
+    ("path", "authorization", "status"),
+    [
+        pytest.param("/either/x", "Basic dTpw", 200, id="another-scheme"),
+        pytest.param("/either/x", "Bearer opaque", 401, id="opaque"),
+        pytest.param("/either/x", f"Bearer {mint(iss='https://app.example')}", 401, id="foreign"),
+        pytest.param("/own/x", "Bearer opaque", 200, id="only-the-cookie-counts"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["directly", "by-a-proxy"])
+async def test_beside_other_credentials(  # noqa: PLR0913 (each one is a dimension)
+    running: Stack,
+    upstream: ScriptedUpstream,
+    stale: str,
+    path: str,
+    authorization: str,
+    status: int,
+    asked: str,
+) -> None:
+    """The decision is that about the same request without the cookie."""
+    target = path if asked == "directly" else f"/auth/verify/envoy{path}"
+    lines = (f"Authorization: {authorization}",)
+    without = await running.get(target, *lines)
+    answer = await running.get(target, f"Cookie: {stale}", *lines)
+    assert (answer.status, without.status) == (status, status)
+    assert answer.fields.all("set-cookie") == (CLEARED if status == 200 else [])
+    for seen in upstream.requests:
+        assert seen.fields.one("authorization") == authorization.encode()
 
 
 async def test_who_has_no_stale_cookie(running: Stack) -> None:
