@@ -167,7 +167,7 @@ class Exchange:
     def _pass_preflight(self) -> bool:
         """Forward a CORS preflight undecided and without credentials, if a route allows that."""
         context = self.context
-        route = preflight.find_route(context.routes, self.head)
+        route = preflight.find_route(context.routes, self.head, self.head.path)
         if route is None:
             return False
         self.route = route
