@@ -139,11 +139,17 @@ async def test_who_has_no_stale_cookie(running: Stack) -> None:
 
 async def test_an_answer_that_others_may_keep(running: Stack, upstream: ScriptedUpstream) -> None:
     """No cache keeps the line that deletes a cookie, whatever the application allows."""
-    fields = ("Cache-Control: public, max-age=60", "Expires: Thu, 01 Jan 2099 00:00:00 GMT")
-    upstream.scripts = [[reply(b"ok", "200 OK", *fields, "Set-Cookie: theme=light")]] * 2
+    names = ("CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control")
+    fields = [
+        *("Cache-Control: public, max-age=60", "Expires: Thu, 01 Jan 2099 00:00:00 GMT"),
+        *(f"{name}: max-age=60" for name in names),
+        "X-Accel-Expires: 60",
+    ]
+    upstream.scripts = [[reply(b"ok", "200 Expires: no", *fields, "Set-Cookie: theme=light")]] * 2
     stale = await running.get("/either/x", f"Cookie: {UNKNOWN}")
     assert stale.fields.all("cache-control") == [b"private, no-store"]
-    assert stale.fields.all("expires") == []
+    for name in ("Expires", "X-Accel-Expires", *names):
+        assert stale.fields.all(name) == []
     assert stale.fields.all("set-cookie") == [b"theme=light", *CLEARED]
     fresh = await running.get("/either/x")
     assert fresh.fields.all("cache-control") == [b"public, max-age=60"]
