@@ -17,7 +17,7 @@ from sidecar.api.callers import require_caller
 from sidecar.api.cookies import clear_cache
 from sidecar.api.listing_queue import LISTING_QUEUE
 from sidecar.api.problems import Refusal, json_response
-from sidecar.api.requests import request_head
+from sidecar.api.requests import prefix, request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.claims import ROLES, roles_of, scopes_of
 from sidecar.auth.credentials import find_cookies
@@ -64,7 +64,8 @@ async def list_sessions(request: web.Request) -> web.Response:
     headers = {}
     if len(found) > PAGE:
         found.remove(min(found, key=position_of))
-        headers["Link"] = f'<{request.path}?cursor={_cursor(found)}>; rel="next"'
+        path = f"{prefix(request)}{request.path}"
+        headers["Link"] = f'<{path}?cursor={_cursor(found)}>; rel="next"'
     page = {"sessions": [_session(info, caller.session_id) for info in found]}
     return json_response(page, headers=headers)
 

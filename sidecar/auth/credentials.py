@@ -98,6 +98,15 @@ def parse_bearer(value: bytes, max_token: int = MAX_TOKEN) -> bytes | Reason | N
     return Reason.CREDENTIALS_MALFORMED if match is None else match[1]
 
 
+def is_without_bearer(head: RequestHead, accepts: Accepts) -> bool:
+    """Whether a request has no bearer token that counts; it may have a session cookie.
+
+    Without the cookie, such a request has no credentials. Another would be denied for its token.
+    """
+    value = head.authorization
+    return value is None or accepts is Accepts.COOKIE or parse_bearer(value) is None
+
+
 def _is_foreign(token: bytes | Reason, value: bytes, issuers: Container[str]) -> bool:
     """Whether no token of these issuers can be in an Authorization header, however it is read.
 

@@ -84,10 +84,14 @@ def _spellings(rule: RouteRule, other: RouteRule, fresh: str) -> Iterator[tuple[
     start, below = "/".join(segments[:depth]), "".join(f"/{each}" for each in segments[depth:])
     if start.casefold() != prefix.casefold():
         return
-    # The prefix in the spelling of either rule, because one of them may ignore case
-    for written, end in product(dict.fromkeys((prefix, start)), (f"/{fresh}", "/", "")):
-        if below + end:
-            rest = (below + end)[1:]
+    # The prefix in the spelling of either rule, because one of them may ignore case. What is below
+    # it in other spellings too, because an earlier rule may match only that of `other`.
+    cases = (below, below.upper(), below.lower(), below.title(), below.swapcase())
+    belows = dict.fromkeys(cases if other.paths_case == "insensitive" else (below,))
+    ends = (f"/{fresh}", "/", "")
+    for written, each, end in product(dict.fromkeys((prefix, start)), belows, ends):
+        if each + end:
+            rest = (each + end)[1:]
             hidden = rest.replace("/", "%2F")
             if hidden == rest:
                 hidden += f";{fresh}"

@@ -15,7 +15,7 @@ from sidecar.auth.cached_credential import CachedCredential, estimate_octets
 from sidecar.auth.claimed_issuer import claimed_issuer
 from sidecar.auth.claims import claim_matches, display_name, interned_set, roles_of, scopes_of
 from sidecar.auth.cors import NO_CORS
-from sidecar.auth.credentials import Accepts, SessionCookie, parse_credentials
+from sidecar.auth.credentials import Accepts, SessionCookie, is_without_bearer, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denials import Denials
 from sidecar.auth.denylist import revocable_token
@@ -178,8 +178,7 @@ class Gate:
         if isinstance(sent, Reason):
             if route.optional and sent is Reason.NO_CREDENTIALS:
                 return self.anonymous
-            alone = head.authorization is None or route.credentials is Accepts.COOKIE
-            if route.optional and alone:
+            if route.optional and is_without_bearer(head, route.credentials):
                 return self._denials.stale_cookie(sent)
             return self._denials[sent]
         if isinstance(sent, SessionCookie):

@@ -27,17 +27,17 @@ _NEVER_SERVED: Final = frozenset((b"CONNECT", b"TRACE"))  # such a request is al
 _CREDENTIALS: Final = frozenset((b"authorization", b"cookie"))
 
 
-def find_route(routes: RouteTable, head: RequestHead) -> Route | None:
-    """Return the route that lets this request pass as a preflight, or None.
+def find_route(routes: RouteTable, head: RequestHead, path: str) -> Route | None:
+    """Return the route that lets this request, for this path, pass as a preflight, or None.
 
     The rule is that of the announced request: the preflight of DELETE /x uses the DELETE rule.
     """
     method = announced_method(head)
     if method is None:
         return None
-    route = routes.match(method, head.host, head.path)
+    route = routes.match(method, head.host, path)
     # That the path was accepted for OPTIONS says nothing about the announced method.
-    return route.preflight if route.passes_escapes or not is_ambiguous(head.path) else None
+    return route.preflight if route.passes_escapes or not is_ambiguous(path) else None
 
 
 def announced_method(head: RequestHead) -> bytes | None:

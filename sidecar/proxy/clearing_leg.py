@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # A copy in a shared cache would sign out everybody who gets it (RFC 9111 section 7.3).
 _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
-_CACHING: Final = (b"cache-control:", b"cdn-cache-control:", b"surrogate-control:", b"expires:")
+# How the names of such headers end. Caches prefer one of their own (RFC 9213 section 2.2).
+_CACHING: Final = (b"cache-control", b"surrogate-control", b"expires")
 
 
 class CookieClearingLeg(UpstreamLeg):
@@ -33,11 +34,12 @@ class CookieClearingLeg(UpstreamLeg):
         """Return a copy of the head, which its connection keeps for equal answers."""
         changed = ResponseHead()
         changed.__dict__.update(head.__dict__)
-        lines = head.lines.splitlines(keepends=True)
-        changed.lines = b"".join((*_without_caching(lines), _NO_STORE, self._context.clear_cookie))
+        start, *lines = head.lines.splitlines(keepends=True)
+        kept = _without_caching(lines)
+        changed.lines = b"".join((start, *kept, _NO_STORE, self._context.clear_cookie))
         changed.cache_control = True
         return changed
 
 
 def _without_caching(lines: Iterable[bytes]) -> Iterable[bytes]:
-    return (each for each in lines if not each.lower().startswith(_CACHING))
+    return (each for each in lines if not each.partition(b":")[0].lower().endswith(_CACHING))

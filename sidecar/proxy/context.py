@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sidecar.telemetry.access_log import AccessLog
     from sidecar.telemetry.metrics import Metrics, RouteMetrics
     from sidecar.wire.client_address import Network
+    from sidecar.wire.head import RequestHead
     from sidecar.wire.headers import FieldLines
     from sidecar.wire.replies import ReplyTemplate
     from sidecar.wire.target import TargetParser
@@ -143,8 +144,8 @@ class DataPlaneContext:
         self.paths.passes_escapes = self._passes_escapes
         self.apply(config)
 
-    def _passes_escapes(self, method: bytes, host: bytes, path: str) -> bool:
-        return self.verify.passes_escapes(self.routes, method, host, path)
+    def _passes_escapes(self, head: RequestHead, path: str) -> bool:
+        return self.verify.passes_escapes(self.routes, head, path)
 
     def apply(self, config: DataPlaneConfig) -> None:
         """Use every field of this configuration, from the next request on."""

@@ -11,6 +11,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
+from sidecar.auth.credentials import is_without_bearer
 from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, UpstreamBusy, UpstreamTimeout
@@ -162,7 +163,7 @@ class Exchange:
     def _pass_preflight(self) -> bool:
         """Forward a CORS preflight undecided and without credentials, if a route allows that."""
         context = self.context
-        route = preflight.find_route(context.routes, self.head)
+        route = preflight.find_route(context.routes, self.head, self.head.path)
         if route is None:
             return False
         self.route = route
@@ -212,7 +213,7 @@ class Exchange:
         """Do what was decided. `clears` is the header line of an answer that deletes the cookie."""
         context = self.context
         if isinstance(decision, Deny):
-            if isinstance(decision, StaleCookie):
+            if isinstance(decision, StaleCookie) and self._can_be_anonymous():
                 self.accounting.fault = accounting.STALE_COOKIE
                 self._act_on(context.gate.anonymous, context.clear_cookie)
             else:
@@ -252,6 +253,15 @@ class Exchange:
             return
         leg = self._leg = CookieClearingLeg() if clears else UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
+
+    def _can_be_anonymous(self) -> bool:
+        """Whether a request with a stale cookie may continue as if it had none.
+
+        One that has a bearer token as well would then be denied for that token.
+        """
+        asked = self.asked or self.head
+        route = self.context.routes.match(asked.method, asked.host, asked.path)
+        return is_without_bearer(asked, route.credentials)
 
     def _deny(self, deny: Deny) -> None:
         context = self.context

@@ -110,15 +110,16 @@ class VerifyEndpoint:
         found = self._by_path.get(path)
         return found or self._by_name.get(path[len(self._path) + 1 :].partition("/")[0])
 
-    def passes_escapes(self, routes: RouteTable, method: bytes, host: bytes, path: str) -> bool:
+    def passes_escapes(self, routes: RouteTable, head: RequestHead, path: str) -> bool:
         """Whether the route of this request accepts the ambiguous escapes in its path.
 
-        Where the original request follows a prefix, as with Envoy, its route decides.
+        Where the original request follows a prefix, as with Envoy, its route decides; that of a
+        preflight is the one by which it passes.
         """
-        route = routes.match(method, host, path)
+        route = routes.match(head.method, head.host, path)
         if route.target == "verify" and path.startswith(self._below_envoy):
-            route = routes.match(method, host, path[len(self._below_envoy) - 1 :])
-        return route.passes_escapes
+            return _passes_escapes(routes, head, path[len(self._below_envoy) - 1 :])
+        return route.passes_escapes or preflight.find_route(routes, head, path) is not None
 
 
 def read_subject(
@@ -149,8 +150,8 @@ def read_subject(
         return Deny(Reason.TARGET_MALFORMED, None)
     if head.upgrade is None and head.cookie is not None and _opens_websocket(head):
         original.upgrade = b"websocket"
-    if original.method == b"OPTIONS" and original.authorization is None and original.cookie is None:
-        passing = preflight.find_route(routes, original)
+    if original.method == b"OPTIONS":
+        passing = _find_preflight_route(routes, original, original.path)
         if passing is not None:
             return passing, original
     route = routes.match(original.method, original.host, original.path)
@@ -160,6 +161,20 @@ def read_subject(
     if original.overrides:
         return _override_method(original, route, routes)
     return route, original
+
+
+def _find_preflight_route(routes: RouteTable, original: RequestHead, path: str) -> Route | None:
+    """Return the route by which a preflight passes, or None."""
+    bare = original.authorization is None and original.cookie is None
+    return preflight.find_route(routes, original, path) if bare else None
+
+
+def _passes_escapes(routes: RouteTable, original: RequestHead, path: str) -> bool:
+    """Whether the route that decides about the original request accepts ambiguous escapes."""
+    return (
+        routes.match(original.method, original.host, path).passes_escapes
+        or _find_preflight_route(routes, original, path) is not None
+    )
 
 
 def _override_method(
@@ -193,7 +208,7 @@ def _read_headers(
         original.path = _PATHS.parse(original.target)
     except PeerError:
         path = read_escaped_target(original.target)
-        if path is None or not routes.match(original.method, original.host, path).passes_escapes:
+        if path is None or not _passes_escapes(routes, original, path):
             return False
         original.path = path
     return True

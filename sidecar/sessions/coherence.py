@@ -27,14 +27,16 @@ class PendingLookup:
     """A look-up whose answer has not arrived.
 
     `changed` collects the token ids and revocation names that are invalidated while it is pending.
-    The answer may be older than those changes, so it must not be cached for them.
+    The answer may be older than those changes, so it must not be cached for them. `ended` collects
+    the token ids that were ended here without a trace, because no store knew them any longer.
     """
 
-    __slots__ = ("changed", "epoch")
+    __slots__ = ("changed", "ended", "epoch")
 
     def __init__(self, epoch: TrackingEpoch) -> None:
         self.epoch = epoch
         self.changed: set[str] = set()
+        self.ended: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<PendingLookup in {self.epoch!r}, {len(self.changed)} changed>"

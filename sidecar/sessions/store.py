@@ -195,8 +195,13 @@ class LookupObserver(Protocol):
     def begin_lookup(self) -> PendingLookup:
         """A look-up is about to be sent."""
 
-    def record_session(self, token_id: str, session: Session | None, lookup: PendingLookup) -> None:
-        """Record what a look-up found under one token id."""
+    def record_session(
+        self, token_id: str, session: Session | None, lookup: PendingLookup
+    ) -> Session | None:
+        """Record what a look-up found under one token id.
+
+        Returns it, or None if the session was ended here while the answer was under way.
+        """
 
     def record_revocations(
         self, revocable: RevocableToken, found: Sequence[Revocation | None], lookup: PendingLookup

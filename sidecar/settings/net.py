@@ -146,7 +146,8 @@ def origin() -> ValueKind:
         if url.scheme not in DEFAULT_PORTS or url.path not in ("", "/") or url.query:
             raise InvalidValue
         port = f":{url.port}" if url.port not in (None, DEFAULT_PORTS[url.scheme]) else ""
-        return f"{url.scheme}://{bracketed(url.hostname or '')}{port}"
+        host = url.hostname or ""
+        return f"{url.scheme}://{bracketed(str(IPv6Address(host)) if ':' in host else host)}{port}"
 
     return ValueKind("an origin such as https://app.example.com", read)
 

@@ -141,7 +141,7 @@ class RequestParser:
                 if self._rewrites:
                     head.target = self._paths.as_forwarded(target)
             except PeerError as refusal:
-                head.path = self._paths.parse_escaped(method, head.host, target, refusal)
+                head.path = self._paths.parse_escaped(head, target, refusal)
         else:
             self._read_other_target(head, method, target)
             self._section = b""
@@ -213,7 +213,7 @@ class RequestParser:
                 head.path = self._paths.parse(target)
                 head.target = self._paths.as_forwarded(target)
             except PeerError as refusal:
-                head.path = self._paths.parse_escaped(method, authority, target, refusal)
+                head.path = self._paths.parse_escaped(head, target, refusal)
         others = without(head.lines.splitlines(keepends=True), _HOST_LINE)
         head.lines = b"".join((b"Host: %b\r\n" % authority, *others))
 

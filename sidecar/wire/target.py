@@ -17,6 +17,8 @@ from sidecar.wire.escaped_path import read_escaped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sidecar.wire.head import RequestHead
+
 # Visible ASCII except `%` (decoded below), `#` and `?` (delimiters), `\` (a slash to some servers)
 # and `;` (path parameters, which some servers remove before they match a path).
 _PLAIN: Final = bytes(c for c in range(0x21, 0x7F) if chr(c) not in "%#\\;?")
@@ -45,8 +47,8 @@ class TargetParser(dict[bytes, str]):
 
     def __init__(self) -> None:
         super().__init__()
-        # Whether the route that decides about this method, authority and path accepts its escapes
-        self.passes_escapes: Callable[[bytes, bytes, str], bool] = _never
+        # Whether the route that decides about this request accepts the escapes in its path
+        self.passes_escapes: Callable[[RequestHead, str], bool] = _never
         self._escaped: dict[bytes, str] = {}  # by target, because reading takes 5 to 9 µs
 
     def as_forwarded(self, target: bytes) -> bytes:
@@ -72,10 +74,11 @@ class TargetParser(dict[bytes, str]):
             raise PeerError(400, "malformed query", Malformed.QUERY)
         return self[path]
 
-    def parse_escaped(self, method: bytes, host: bytes, target: bytes, refusal: PeerError) -> str:
+    def parse_escaped(self, head: RequestHead, target: bytes, refusal: PeerError) -> str:
         """Return the path of a target that `parse` refused, or raise that `refusal` again.
 
-        Only a route can accept such a path (`wire.escaped_path`). It is forwarded as received.
+        Only the route of this request can accept such a path (`wire.escaped_path`). It is forwarded
+        as received.
         """
         path = self._escaped.get(target)
         if path is None:
@@ -84,7 +87,7 @@ class TargetParser(dict[bytes, str]):
                 if len(self._escaped) >= _REMEMBERED:
                     self._escaped.clear()
                 self._escaped[target] = path
-        if path is None or not self.passes_escapes(method, host, path):
+        if path is None or not self.passes_escapes(head, path):
             raise refusal
         return path
 
@@ -196,7 +199,7 @@ def read_escaped_target(target: bytes) -> str | None:
     return None if mark and query.translate(None, _QUERY) else read_escaped(path)
 
 
-def _never(_method: bytes, _host: bytes, _path: str) -> bool:
+def _never(_head: RequestHead, _path: str) -> bool:
     return False
 
 

@@ -146,6 +146,9 @@ async def test_a_long_listing_has_pages(api: Api, clock: Clock) -> None:
     found = await pages(api, token)
     assert [len(page) for page in found] == [PAGE, PAGE]
     assert len({each["sid"] for page in found for each in page}) == 2 * PAGE
+    headers = bearer(token) | {"X-Forwarded-Prefix": "/app"}
+    answer = await api.client.get("/auth/sessions", headers=headers)
+    assert answer.headers["Link"].startswith("</app/auth/sessions?cursor=")
     assert [each["current"] for page in found for each in page].count(True) == 1
     [current] = [each["sid"] for each in found[1] if each["current"]]
     answer = await api.client.delete(f"/auth/sessions/{current}", headers=bearer(token))

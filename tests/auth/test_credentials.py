@@ -13,6 +13,7 @@ from sidecar.auth.credentials import (
     Bearer,
     SessionCookie,
     find_cookies,
+    is_without_bearer,
     parse_bearer,
     parse_credentials,
 )
@@ -241,3 +242,18 @@ def test_never_raises(authorization: bytes, cookie: bytes) -> None:
     for header in (cookie, b"__Host-session=" + cookie):
         found = parse_credentials(request(authorization, header), NAME, ISSUERS)
         assert isinstance(found, Bearer | SessionCookie | Reason)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "accepts", "without"),
+    [
+        pytest.param(None, Accepts.ANY, True, id="nothing"),
+        pytest.param(b"Basic eDp5", Accepts.ANY, True, id="another-scheme"),
+        pytest.param(THEIRS, Accepts.ANY, False, id="token"),
+        pytest.param(b"Bearer", Accepts.BEARER, False, id="malformed"),
+        pytest.param(THEIRS, Accepts.COOKIE, True, id="token-that-does-not-count"),
+    ],
+)
+def test_is_without_bearer(authorization: bytes | None, accepts: Accepts, without: bool) -> None:  # noqa: FBT001 (a table)
+    """Only a bearer token on a route that looks at tokens makes a request one with a token."""
+    assert is_without_bearer(request(authorization), accepts) is without

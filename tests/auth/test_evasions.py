@@ -86,6 +86,15 @@ def test_both_routes_and_a_path_are_named() -> None:
         ),
         pytest.param(
             [
+                RouteRule(path="/api/admin/*", access=Access.PUBLIC),
+                RouteRule(path="/api/admin/*", roles=["r"], paths_case="insensitive"),
+                API,
+            ],
+            "/api/ADMIN%2Fx",
+            id="the-stricter-rule-in-another-case",
+        ),
+        pytest.param(
+            [
                 RouteRule(path="/strasse/a", roles=["r"]),
                 RouteRule(path="/straße/*", paths_case="insensitive", passes_escapes=True),
             ],

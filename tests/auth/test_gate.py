@@ -477,6 +477,10 @@ def test_what_is_no_stale_cookie() -> None:
     assert decided(on, OPTIONAL, request(BEARER)) is on.deny(Reason.SESSION_MISSING)
     copied = decided(on, OPTIONAL, request(None, COOKIE), session())
     assert copied is on.deny(Reason.SESSION_MISMATCH)
+    beside = decided(on, OPTIONAL, request(b"Bearer opaque", COOKIE + b"."))
+    assert beside is on.deny(Reason.TOKEN_MALFORMED)
+    alone = decided(on, OPTIONAL, request(b"Basic eDp5", COOKIE + b"."))
+    assert isinstance(alone, StaleCookie)
 
 
 def test_unknown_key() -> None:

@@ -148,27 +148,28 @@ def test_the_rule_is_that_of_the_announced_method(
 ) -> None:
     """The rule for DELETE alone decides whether the preflight of a DELETE passes."""
     asks = b"Access-Control-Request-Method: %b" % method
-    route = find_route(TABLE, read(ORIGIN, asks, first=b"OPTIONS %b HTTP/1.1" % path))
+    head = read(ORIGIN, asks, first=b"OPTIONS %b HTTP/1.1" % path)
+    route = find_route(TABLE, head, head.path)
     assert (None if route is None else route.name) == name
     assert route is None or (route.public, route.unasked) == (True, True)
     assert route is None or not route.upgrades
     other = read(ORIGIN, asks, b"Content-Length: 2", first=b"OPTIONS %b HTTP/1.1" % path)
-    assert find_route(TABLE, other) is None
+    assert find_route(TABLE, other, other.path) is None
 
 
 @pytest.mark.parametrize("first", [b"OPTIONS * HTTP/1.1", b"OPTIONS http://h HTTP/1.1"])
 def test_of_the_server(first: bytes) -> None:
     """No rule, not even "/*", applies to a preflight for the whole server."""
     everything = RouteTable((RouteRule(path="/*", preflight=True),))
-    assert find_route(everything, read(ORIGIN, ASKS)) is not None
-    assert find_route(everything, read(ORIGIN, ASKS, first=first)) is None
+    assert find_route(everything, read(ORIGIN, ASKS), "/x") is not None
+    assert find_route(everything, read(ORIGIN, ASKS, first=first), "*") is None
 
 
 def test_of_another_host() -> None:
     """A rule for one host passes no preflight for another host."""
     lines = (b"Host: other", ORIGIN, ASKS)
     head = read_request(*lines, first=b"OPTIONS /h HTTP/1.1", host=False)
-    assert find_route(TABLE, head) is None
+    assert find_route(TABLE, head, head.path) is None
 
 
 def test_credentials_are_taken_away() -> None:

@@ -25,6 +25,7 @@ ROUTES: Final = (
     {"path": "/open", "access": "public"},
     {"path": "/either/*", "access": "optional"},
     {"path": "/all", "access": "optional", "forward_credentials": "all"},
+    {"path": "/own/*", "access": "optional", "credentials": "cookie"},
 )
 
 
@@ -102,6 +103,28 @@ async def test_what_stays_denied(running: Stack, upstream: ScriptedUpstream) -> 
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize("stale", [UNKNOWN, f"{NAME}=not.one.of.ours"], ids=["unknown", "bad"])
+@pytest.mark.parametrize(
+    ("path", "authorization", "status"),
+    [
+        pytest.param("/either/x", "Basic dTpw", 200, id="another-scheme"),
+        pytest.param("/either/x", "Bearer opaque", 401, id="opaque"),
+        pytest.param("/either/x", f"Bearer {mint(iss='https://app.example')}", 401, id="foreign"),
+        pytest.param("/own/x", "Bearer opaque", 200, id="only-the-cookie-counts"),
+    ],
+)
+async def test_beside_other_credentials(
+    running: Stack, stale: str, path: str, authorization: str, status: int
+) -> None:
+    """The decision is that about the same request without the cookie."""
+    lines = (f"Authorization: {authorization}",)
+    for target in (path, f"/auth/verify/envoy{path}"):
+        without = await running.get(target, *lines)
+        answer = await running.get(target, f"Cookie: {stale}", *lines)
+        assert (answer.status, without.status) == (status, status)
+        assert answer.fields.all("set-cookie") == (CLEARED if status == 200 else [])
+
+
 async def test_who_has_no_stale_cookie(running: Stack) -> None:
     """Nothing is deleted where no session cookie was sent, or where none counts."""
     answers = [
@@ -116,11 +139,17 @@ async def test_who_has_no_stale_cookie(running: Stack) -> None:
 
 async def test_an_answer_that_others_may_keep(running: Stack, upstream: ScriptedUpstream) -> None:
     """No cache keeps the line that deletes a cookie, whatever the application allows."""
-    fields = ("Cache-Control: public, max-age=60", "Expires: Thu, 01 Jan 2099 00:00:00 GMT")
-    upstream.scripts = [[reply(b"ok", "200 OK", *fields, "Set-Cookie: theme=light")]] * 2
+    names = ("CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control")
+    fields = [
+        *("Cache-Control: public, max-age=60", "Expires: Thu, 01 Jan 2099 00:00:00 GMT"),
+        *(f"{name}: max-age=60" for name in names),
+        "X-Accel-Expires: 60",
+    ]
+    upstream.scripts = [[reply(b"ok", "200 Expires: no", *fields, "Set-Cookie: theme=light")]] * 2
     stale = await running.get("/either/x", f"Cookie: {UNKNOWN}")
     assert stale.fields.all("cache-control") == [b"private, no-store"]
-    assert stale.fields.all("expires") == []
+    for name in ("Expires", "X-Accel-Expires", *names):
+        assert stale.fields.all(name) == []
     assert stale.fields.all("set-cookie") == [b"theme=light", *CLEARED]
     fresh = await running.get("/either/x")
     assert fresh.fields.all("cache-control") == [b"public, max-age=60"]

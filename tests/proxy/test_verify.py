@@ -30,6 +30,7 @@ TABLE: Final = RouteTable(
         RouteRule(path="/shared", methods=["PUT"], name="put", preflight=True),
         RouteRule(path="/shared", name="shared"),
         RouteRule(path="/escaped/*", name="escaped", passes_escapes=True),
+        RouteRule(path="/put/*", methods=["PUT"], name="puts", preflight=True, passes_escapes=True),
         RouteRule(path="/auth/verify/*", access=Access.PUBLIC, target="verify", name="verify"),
         RouteRule(path="/auth/*", access=Access.PUBLIC, target="api", name="ours"),
     )
@@ -328,11 +329,12 @@ def test_a_preflight_falls_under_the_rule_of_its_method(dialect: Dialect) -> Non
     assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
 
 
-def about(dialect: Dialect, target: str) -> RequestHead | None:
-    """Build the subrequest of this dialect for a GET; None if it is refused as malformed itself."""
-    first = f"GET {dialect.prefix}{target if not dialect.uri else ''} HTTP/1.1"
-    said = (f"{dialect.uri.decode()}: {target}".encode(), dialect.method + b": GET")
-    lines = () if not dialect.uri else (*said, b"X-Forwarded-Host: o")
+def about(dialect: Dialect, target: str, *more: bytes, method: str = "GET") -> RequestHead | None:
+    """Build the subrequest of this dialect; None if it is refused as malformed itself."""
+    first = f"{method} {dialect.prefix}{target if not dialect.uri else ''} HTTP/1.1"
+    uri, asks = dialect.uri.decode(), dialect.method.decode()
+    said = [f"{uri}: {target}", f"{asks}: {method}", "X-Forwarded-Host: o"] if uri else []
+    lines = (*more, *map(str.encode, said))
     paths = TargetParser()
     paths.passes_escapes = functools.partial(ENDPOINT.passes_escapes, TABLE)
     try:
@@ -432,3 +434,25 @@ def test_allowed_while_degraded() -> None:
     raw = verify.allowed(allow, b"id", close=False)
     assert raw.count(b"X-Auth-Degraded") == 1
     assert b"\r\nX-Auth-Degraded: local\r\n" in raw
+
+
+@pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)
+@pytest.mark.parametrize(
+    ("more", "passes"),
+    [
+        pytest.param((), True, id="preflight"),
+        pytest.param((b"Cookie: a=b",), False, id="cookie"),
+        pytest.param((b"Authorization: Bearer x",), False, id="token"),
+        pytest.param((b"X-HTTP-Method: PUT",), False, id="override"),
+    ],
+)
+def test_escapes_of_a_preflight(dialect: Dialect, more: tuple[bytes, ...], passes: bool) -> None:  # noqa: FBT001 (a table)
+    """They pass where the preflight does, though no route for OPTIONS accepts them."""
+    head = about(dialect, "/put/a%2Fb", *ASKS, *more, method="OPTIONS")
+    denied = Deny(Reason.TARGET_MALFORMED, None)
+    subject = denied if head is None else verify.read_subject(dialect, head, TABLE, TRUSTED)
+    if not passes:
+        assert subject == denied
+        return
+    assert not isinstance(subject, Deny)
+    assert (subject[0].name, subject[0].unasked) == ("puts", True)

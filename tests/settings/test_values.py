@@ -108,6 +108,7 @@ GOOD = [
     pytest.param(net.web_url(), "", "", id="web-url-none"),
     pytest.param(net.origin(), "HTTPS://App.Example:443/", "https://app.example", id="origin"),
     pytest.param(net.origin(), "http://[::1]:81", "http://[::1]:81", id="origin-v6"),
+    pytest.param(net.origin(), "http://[0:0::A:01]", "http://[::a:1]", id="origin-v6-written-out"),
     pytest.param(net.redis_url(), "redis://u:p@r:1/2", Secret("redis://u:p@r:1/2"), id="redis-url"),
     pytest.param(net.redis_url(), "rediss://r", Secret("rediss://r"), id="redis-tls"),
     pytest.param(net.redis_url(), "unix:///r.sock", Secret("unix:///r.sock"), id="redis-unix"),

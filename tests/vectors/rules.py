@@ -664,7 +664,7 @@ RULES: Final = (
     Rule(
         "escapes pass only on routes that say so",
         TARGET,
-        "if path is None or not self.passes_escapes(method, host, path):",
+        "if path is None or not self.passes_escapes(head, path):",
         "if path is None:",
         ("escapes/another-method", "escapes/another-route", "escapes/own-path"),
     ),
@@ -748,7 +748,7 @@ RULES: Final = (
     Rule(
         "a preflight passes escapes only if the announced method does",
         PREFLIGHT,
-        "return route.preflight if route.passes_escapes or not is_ambiguous(head.path) else None",
+        "return route.preflight if route.passes_escapes or not is_ambiguous(path) else None",
         "return route.preflight",
         ("escapes/preflight-of-a-method-that-does-not-pass-escapes",),
     ),

@@ -48,6 +48,7 @@ ROUTES: Final = (
     },
     {"path": "/escaped-preflight/*", "methods": ["DELETE"], "preflight": "pass"},
     {"path": "/escaped-preflight/*", "path_escapes": "pass"},
+    {"path": "/escaped-put/*", "methods": ["PUT"], "preflight": "pass", "path_escapes": "pass"},
     {"path": "/*", "access": "public"},
 )
 IDENTITY: Final = {"Account": "email"}  # a name without a telltale prefix

@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.errors import Malformed, PeerError
 from sidecar.wire.escaped_path import is_ambiguous, read_escaped
+from sidecar.wire.head import RequestHead
 from sidecar.wire.target import NormalisingTargetParser, TargetParser, read_escaped_target
 from tests.wire.readers import raw_head, request_parser
 
@@ -120,9 +121,9 @@ def test_only_where_a_route_says_so(paths: TargetParser) -> None:
     """Method, authority and path decide; the target is forwarded octet by octet."""
     asked: list[tuple[bytes, bytes, str]] = []
 
-    def passes(method: bytes, host: bytes, path: str) -> bool:
-        asked.append((method, host, path))
-        return method == b"GET"
+    def passes(head: RequestHead, path: str) -> bool:
+        asked.append((head.method, head.host, path))
+        return head.method == b"GET"
 
     parser = request_parser(paths=paths)
     head = raw_head(b"GET /a%2Fb;c?d=%2F HTTP/1.1", b"Host: h")
@@ -158,7 +159,7 @@ def test_what_is_remembered_is_bounded(padding: bytes) -> None:
             target = b"/a%%2F%d%b" % (number, padding)
             refusal = PeerError(400, "ambiguous path", Malformed.PATH)
             with contextlib.suppress(PeerError):
-                assert paths.parse_escaped(b"GET", b"h", target, refusal) == target.decode()
+                assert paths.parse_escaped(RequestHead(), target, refusal) == target.decode()
         assert tracemalloc.get_traced_memory()[0] < 1 << 20
     finally:
         tracemalloc.stop()

@@ -89,12 +89,20 @@ class KnownSessions:
         """The look-up is complete, or has failed."""
         self.near.end_lookup(lookup)
 
-    def record_session(self, token_id: str, session: Session | None, lookup: PendingLookup) -> None:
-        """Keep the answer that Redis gave, unless a tombstone contradicts it."""
+    def record_session(
+        self, token_id: str, session: Session | None, lookup: PendingLookup
+    ) -> Session | None:
+        """Keep the answer that Redis gave, unless a tombstone contradicts it.
+
+        Returns it, unless the session was ended here while the answer was under way.
+        """
+        if token_id in lookup.ended:
+            session = None
         if session is None:
             self.cached.drop_token(token_id)
         elif not self.tombstones.is_ended(session, self._clock()):
             self.near.add_session(session, lookup)
+        return session
 
     def record_revocations(
         self, revocable: RevocableToken, found: Sequence[Revocation | None], lookup: PendingLookup
@@ -221,6 +229,7 @@ class KnownSessions:
     def forget_token(self, token_id: str) -> None:
         """Remove the tombstone of a token that no store knows: it may be made up."""
         self.tombstones.discard(token_id)
+        self.near.on_session_ended(token_id)
 
     def end_user(self, sub: str) -> tuple[set[str], set[str]]:
         """End all logins of a user.

@@ -182,7 +182,7 @@ class LocalStore:
             login = self._begin(session, now, adopted=True)
         else:
             self._logins.move_to_end(login)  # the login seen last is the last to be evicted
-            if login.session.exp > session.exp:
+            if login.session.id != session.id and login.session.exp > session.exp:
                 return None
         self._continue(login, session, now)
         login.seen = now

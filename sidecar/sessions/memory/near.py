@@ -173,6 +173,11 @@ class NearCache:
         self._revocation_index.add(revocable)
         self._revocation_index.prune(self.store.tokens, len(self.store))
 
+    def on_session_ended(self, token_id: str) -> None:
+        """This session was ended, which nothing but the look-ups under way can still contradict."""
+        for lookup in self._lookups:
+            lookup.ended.add(token_id)
+
     def on_session_changed(self, token_id: str) -> None:
         """Redis reports that this session was changed or ended."""
         self.invalidations += 1

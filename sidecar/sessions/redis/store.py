@@ -251,8 +251,8 @@ class RedisStore:
         lookup = observer.begin_lookup()
         try:
             sessions = await self._look_up(token_ids, since)
-            for token_id, session in zip(token_ids, sessions, strict=True):
-                observer.record_session(token_id, session, lookup)
+            found = zip(token_ids, sessions, strict=True)
+            sessions = [observer.record_session(*each, lookup) for each in found]
         finally:
             observer.end_lookup(lookup)
         return sessions

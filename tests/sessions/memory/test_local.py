@@ -189,3 +189,13 @@ async def test_the_listing_says_when_a_login_was_seen(clock: Clock) -> None:
     store.peek(grant.session.id)
     (info,) = await store.sessions_of("alice")
     assert (info.seen, info.exp) == (clock.now, clock.now - 30 + REFRESH_TTL)
+
+
+def test_a_remembered_session_that_ends_earlier_now(clock: Clock) -> None:
+    """A replaced token counts for a while only, also if it was known for longer before."""
+    store = LocalStore(clock, 10)
+    session = new_login(clock.now).session
+    store.remember(session)
+    store.remember(replace(session, exp=clock.now + 10))
+    clock.advance(10)
+    assert store.peek(session.id) is None

@@ -263,6 +263,20 @@ async def test_a_second_logout_does_not_undo_the_first(here: Tier, there: Tier) 
     assert await here.look(grant.session.id) is None
 
 
+async def test_an_answer_that_a_logout_overtakes(here: Tier, there: Tier) -> None:
+    """It is older than the logout, also if no store knew the session any longer."""
+    grant = await there.subject.login()
+    token_id = grant.session.id
+    observed = here.store._known  # noqa: SLF001 (the answer arrives between the two)
+    lookup = observed.begin_lookup()
+    session = await there.store.get(token_id)
+    assert await there.store.revoke_token(token_id)
+    assert not await here.store.revoke_token(token_id)
+    assert observed.record_session(token_id, session, lookup) is None
+    observed.end_lookup(lookup)
+    assert here.store.last_known(token_id) is None
+
+
 async def test_made_up_tokens_do_not_undo_logouts_of_an_outage(clock: Clock) -> None:
     """They fill half the journal at most: then they are refused, and known logins still end."""
     limit = 20

@@ -160,8 +160,7 @@ class Shared:
                 gate = asyncio.Event()
                 self.late.append(gate)
                 await gate.wait()
-            observer.record_session(token_id, session, lookup)
-            return session
+            return observer.record_session(token_id, session, lookup)
         finally:
             observer.end_lookup(lookup)
 
