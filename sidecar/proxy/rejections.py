@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Malformed
-from sidecar.proxy.refusals import shows_page
+from sidecar.proxy.refusals import page_for, shows_page
 from sidecar.wire.client_address import client_of, parse_address
 from sidecar.wire.head import RequestHead
 from sidecar.wire.replies import ALLOW, DOCUMENTS, RETRY_AFTER, document, problem
@@ -57,8 +57,8 @@ def reject(
     return problem(
         status,
         request_id,
-        forms(context, status, reason, head),
-        headers=_LINES.get(status, b""),
+        forms(context, status, reason, head, forwarding.prefix(head)),
+        headers=_LINES.get(status, b"") + context.cors.lines(head),
         close=True,
         body=head.method != b"HEAD",
     )
@@ -83,12 +83,13 @@ def note(
 
 
 def forms(
-    context: DataPlaneContext, status: int, reason: str, head: RequestHead
+    context: DataPlaneContext, status: int, reason: str, head: RequestHead, prefix: bytes
 ) -> Mapping[int, ReplyTemplate]:
     """The form of the answer: a page for a person, a problem document with the reason for others.
 
-    A limit is not named: what it protects is nobody else's business.
+    A limit is not named: what it protects is nobody else's business. `prefix` is what a proxy has
+    removed from the client's path.
     """
     if shows_page(head):
-        return context.pages
+        return page_for(context.pages, status, prefix)
     return {status: document(status, reason)} if isinstance(reason, Malformed) else DOCUMENTS
