@@ -460,7 +460,7 @@ class Exchange:
         headers: bytes = b"",
         forms: Mapping[int, ReplyTemplate] = DOCUMENTS,
     ) -> None:
-        """Answer with a problem: a page for a person, for a program the document among `forms`."""
+        """Answer with a problem: a page if a person sees it, otherwise the document in `forms`."""
         asked = self.asked or self.head
         if refusals.shows_page(asked):
             prefix = self.downstream.forwarding.prefix(asked)
