@@ -33,15 +33,23 @@ def find_evasions(rules: Sequence[RouteRule], table: RouteTable) -> Iterator[Pro
     """
     routes = table.routes[len(table.routes) - len(rules) :]
     fresh = _fresh_name(rules)
-    for rule, route in zip(rules, routes, strict=True):
+    # Collected once: each pair of what may be hundreds of rules is compared.
+    named = [(_methods_of(rule), _hosts_of(rule)) for rule in rules]
+    methods = {_OTHER_METHOD, b"GET"}.union(*(each for each, _ in named))
+    hosts = {_OTHER_HOST}.union(*(each for _, each in named))
+    for rule, route, mine in zip(rules, routes, named, strict=True):
         if not rule.passes_escapes:
             continue
         found: dict[str, str] = {}
-        for other in rules:
+        for other, others in zip(rules, named, strict=True):
             spellings = list(_spellings(rule, other, fresh))
-            for (method, host), (received, resolved) in product(
-                _requests(rules, rule, other) if spellings else (), spellings
-            ):
+            if not spellings:
+                continue
+            requests = product(
+                sorted(_common(methods, mine[0], others[0])),
+                sorted(_common(hosts, mine[1], others[1])),
+            )
+            for (method, host), (received, resolved) in product(requests, spellings):
                 evaded = table.match(method, host, resolved)
                 if (
                     evaded.name not in found
@@ -58,14 +66,9 @@ def find_evasions(rules: Sequence[RouteRule], table: RouteTable) -> Iterator[Pro
             )
 
 
-def _requests(rules: Sequence[RouteRule], *both: RouteRule) -> list[tuple[bytes, bytes]]:
-    """Return a method and a host for each kind of request that both of these rules may match."""
-    methods = {_OTHER_METHOD, b"GET"}.union(*map(_methods_of, rules))
-    hosts = {_OTHER_HOST}.union(*map(_hosts_of, rules))
-    for rule in both:
-        methods &= _methods_of(rule) or methods
-        hosts &= _hosts_of(rule) or hosts
-    return list(product(sorted(methods), sorted(hosts)))
+def _common(known: set[bytes], *named: set[bytes]) -> set[bytes]:
+    """Return those methods or hosts that two rules both name; naming none means every one."""
+    return known.intersection(*filter(None, named))
 
 
 def _methods_of(rule: RouteRule) -> set[bytes]:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from sidecar.errors import Malformed
-from sidecar.proxy import rejections
+from sidecar.proxy import accounting, rejections
 from sidecar.proxy.admission import ADDRESS, CONNECTIONS, UNFINISHED
 from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NEVER, NO_PEER, PEER_FULL, Flow, reset
 from sidecar.wire.client_address import client_of, parse_address
@@ -148,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(503, UNFINISHED)
         else:
             self._held, self._at = b"", 0
-            self.exchange.abandon()
+            self.exchange.abandon(accounting.CROWDED_OUT)
 
     # Time limits
 

@@ -138,8 +138,8 @@ class RequestInProgress(Protocol):
     def on_deadline(self) -> None:
         """The time limit of the last `expect` has passed."""
 
-    def abandon(self) -> None:
-        """Break off on both sides."""
+    def abandon(self, fault: str = "") -> None:
+        """Break off on both sides; `fault` is the word for why, if that is not noted yet."""
 
 
 class WatchedTunnel(Protocol):
@@ -193,8 +193,8 @@ class ForwardedExchange(Protocol):
     def fail(self, error: UpstreamError) -> None:
         """The upstream cannot answer."""
 
-    def abandon(self) -> None:
-        """Break off on both sides."""
+    def abandon(self, fault: str = "") -> None:
+        """Break off on both sides; `fault` is the word for why, if that is not noted yet."""
 
     def finish(self, now: float) -> None:
         """The whole answer has been written."""

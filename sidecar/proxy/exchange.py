@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _OPTIONS: Final = b"OPTIONS"
 _SMALL_HEAD: Final = 1024  # octets, which count as part of the connection
 _COPIES: Final = 3  # of a head that waits with its body: read, as it is sent, and in between
+_UNANSWERED: Final = 499  # nginx's word for it; only counted, never sent
 _NO_UPGRADE: Final[frozenset[bytes]] = frozenset()
 
 
@@ -482,7 +483,7 @@ class Exchange:
         self._drop()
         self.accounting.fault = accounting.CLIENT_GONE
         if not self.accounting.status:
-            self.accounting.status = 499  # nginx's word for it; only counted, never sent
+            self.accounting.status = _UNANSWERED
         self._end(monotonic())
 
     def on_slow_reader(self) -> None:
@@ -511,11 +512,18 @@ class Exchange:
 
     # The end
 
-    def abandon(self) -> None:
-        """Break off: neither side may take what it has received for the whole."""
+    def abandon(self, fault: str = "") -> None:
+        """Break off: neither side may take what it has received for the whole.
+
+        `fault` is a word of `accounting` for why, if that is not noted yet.
+        """
         if self.over:
             return
         self._drop()
+        self.accounting.fault = fault or self.accounting.fault
+        if not self.accounting.status:
+            self.accounting.status = _UNANSWERED
+            self.accounting.fault = self.accounting.fault or accounting.CLIENT_GONE
         self._end(monotonic())
         self.downstream.on_aborted()
 

@@ -59,8 +59,14 @@ class Gathering:
         return f"<Gathering of {self._body!r}, {self._staged!r}>"
 
     def begin(self) -> None:
-        """Set the time limit, and ask for the body if the client waits for that."""
+        """Set the time limit, and ask for the body if the client waits for that.
+
+        A body that is too large is refused before the rest of it comes.
+        """
         exchange = self._exchange
+        if max(exchange.head.length, self._staged.size) > exchange.context.limits.form_size:
+            exchange.on_too_large()
+            return
         downstream = exchange.downstream
         downstream.expect(exchange.accounting.began, exchange.context.limits.form_timeout)
         if exchange.head.expect_continue and exchange.head.minor:

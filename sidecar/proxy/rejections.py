@@ -55,7 +55,7 @@ def reject(
         status,
         request_id,
         refusals.forms_for(head, context.pages, forwarding, status, malformed),
-        headers=_LINES.get(status, b""),
+        headers=_LINES.get(status, b"") + context.cors.lines(head),
         close=True,
         body=head.method != b"HEAD",
     )

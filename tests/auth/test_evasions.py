@@ -210,10 +210,22 @@ def test_no_evasion(rules: list[RouteRule]) -> None:
     assert problems(*rules) == []
 
 
-def test_many_rules_take_little_time() -> None:
+@pytest.mark.parametrize(
+    ("path", "methods", "hosts"),
+    [
+        pytest.param("/{}/*", 9, 50, id="paths"),
+        pytest.param("/*", 1, 300, id="hosts"),
+    ],
+)
+def test_many_rules_take_little_time(path: str, methods: int, hosts: int) -> None:
     """Rules elsewhere, with methods and hosts of their own, cost next to nothing."""
     rules = [
-        RouteRule(path=f"/{n}/*", methods=[f"M{n % 9}"], hosts=[f"h{n % 50}"], passes_escapes=True)
+        RouteRule(
+            path=path.format(n),
+            methods=[f"M{n % methods}"],
+            hosts=[f"h{n % hosts}"],
+            passes_escapes=True,
+        )
         for n in range(300)
     ]
     table = RouteTable(rules)

@@ -69,6 +69,7 @@ def check(answer: Response, status: int, origin: str | None, *, credentials: boo
         pytest.param("GET", "/x", ("Accept: text/html",), 302, id="redirect"),
         pytest.param("OPTIONS", "/x", ("Access-Control-Request-Method: PUT",), 401, id="preflight"),
         pytest.param("POST", "/x", ("X-HTTP-Method-Override: DELETE",), 401, id="override"),
+        pytest.param("GET", "/a%2Fb", (), 400, id="malformed-path"),
         pytest.param("GET", "/auth/verify", (), 401, id="verify"),
         pytest.param("GET", "/auth/verify/caddy", ("X-Forwarded-Uri: /x",), 403, id="untrusted"),
         pytest.param("GET", "/auth/verify/other", (), 404, id="no-dialect"),

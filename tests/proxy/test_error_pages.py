@@ -121,3 +121,23 @@ async def test_a_subrequest_for_a_person(guarded: Stack) -> None:
     """A denied Envoy subrequest gets a page, because Envoy forwards it to the browser."""
     answer = await ask_as_alice(guarded, *BROWSER, path="/auth/verify/envoy/admin/")
     check_page(answer, 403, "Forbidden")
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "status"),
+    [
+        pytest.param("/x", b"", 401, id="denied"),
+        pytest.param("/a%2Fb", b"", 400, id="malformed-path"),
+        pytest.param("/open", b"zz\r\n", 400, id="malformed-body"),
+    ],
+)
+async def test_links_behind_a_prefix(
+    upstream: ScriptedUpstream, path: str, more: bytes, status: int
+) -> None:
+    """Each page links to the sign-in page below what a trusted proxy has removed."""
+    lines = ["Accept: text/html", "X-Forwarded-Prefix: /shop", "Transfer-Encoding: chunked"]
+    async with stack(upstream.url, routes=ROUTES, trusted_proxies=["127.0.0.1/32"]) as running:
+        answer = await running.ask(build("POST", path, *lines) + more)
+    assert answer.status == status
+    assert b'href="/shop/auth/login"' in answer.body
+    assert b'href="/auth/' not in answer.body

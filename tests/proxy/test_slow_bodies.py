@@ -125,21 +125,44 @@ async def test_slow_login_is_cut_off(proxy: Stack, octets: int) -> None:
     assert proxy.sidecar.metrics.in_flight == 0
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_login_is_gathered_up_to_a_limit(proxy: Stack, framing: str) -> None:
-    """A login over the size limit gets 413 at once, before the announced body has ended."""
-    line = "Content-Length: 10000000" if framing == "length" else "Transfer-Encoding: chunked"
+async def test_login_is_gathered_up_to_a_limit(proxy: Stack) -> None:
+    """A login over the size limit gets 413 at once, before its body has ended."""
     body = b" " * LIMITS.form_size
     async with proxy.client() as client:
-        await client.send(login(line))
+        await client.send(login("Transfer-Encoding: chunked"))
         await until(lambda: proxy.sidecar.metrics.in_flight == 1)
-        await client.send(b"989680\r\n" * (framing == "chunked") + body[:-20])
+        await client.send(b"989680\r\n" + body[:-20])
         await client.silence()
         await client.send(body[:21])
         answer = await client.response("POST")
         assert answer.status == 413
         assert answer.closes
         assert await client.rest() == b""
+    assert proxy.sidecar.metrics.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "start"),
+    [
+        pytest.param(("Content-Length: 10000000",), b"", id="announced"),
+        pytest.param(("Content-Length: 10000000", "Expect: 100-continue"), b"", id="expecting"),
+        pytest.param(
+            ("Transfer-Encoding: chunked",),
+            b"989680\r\n" + b" " * (LIMITS.form_size + 1),
+            id="with-the-head",
+        ),
+    ],
+)
+async def test_login_that_is_known_to_be_too_large(
+    proxy: Stack, lines: tuple[str, ...], start: bytes
+) -> None:
+    """Nothing more of it is waited or asked for: 413 is the first answer."""
+    async with proxy.client() as client:
+        client.patience = 2.0
+        await client.send(login(*lines) + start)
+        answer = await client.response("POST")
+        assert answer.status == 413
+        assert answer.closes
     assert proxy.sidecar.metrics.in_flight == 0
 
 

@@ -142,6 +142,7 @@ async def test_pipelined_requests_count() -> None:
     assert not second.is_closing()
     assert plane.connector.wires[0].aborted
     assert plane.context.metrics.in_flight == 0
+    assert dict(plane.context.metrics.routes["all"].codes) == {499: 1}
 
 
 async def test_pipelined_requests_that_are_read() -> None:
