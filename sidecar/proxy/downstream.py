@@ -176,7 +176,7 @@ class Downstream(ClientConnection):
         except PeerError as error:
             exchange.on_bad_body(error)
             return
-        if body.done and body.rest:
+        if body.rest:  # what follows a complete body
             self._keep(body.rest)
         exchange.on_request_body(data)
 
@@ -199,8 +199,12 @@ class Downstream(ClientConnection):
             self._read_head(data, at)
         if not self._held:
             self._context.unfinished.drop(self)
+        self._close_if_ended()
+
+    def _close_if_ended(self) -> None:
+        """Close if what is left is not a whole request, and nothing more comes."""
         if self.ended and self.exchange is None and not self.transport.is_closing():
-            self._close()  # what is left is not a whole request, and nothing more comes
+            self._close()
 
     def _schedule(self) -> None:
         """Read on in the loop's next turn: one client's pipeline must not delay the others."""

@@ -115,8 +115,7 @@ def read_subject(
         return routes.default, None
     if not forwarding.trusted:
         return Deny(Reason.PROXY_UNTRUSTED, None)
-    original = RequestHead()
-    original.__dict__.update(head.__dict__)
+    original = head.copy()
     if dialect.uri:
         readable = _read_headers(original, dialect, said or {})
     else:
