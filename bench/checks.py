@@ -20,6 +20,7 @@ from redis import RedisError
 from bench import (
     cold,
     compare,
+    early,
     guesses,
     holding,
     listings,
@@ -179,14 +180,15 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "restarts": restarts.check,
     "listings": listings.check,
     "uploads": uploads.check,
+    "early": early.check,
     "guesses": guesses.check,
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-TITLES = {"soak": "A long load", "uploads": "Slow clients"}
+TITLES = {"soak": "A long load", "uploads": "Slow clients", "early": "Early answers"}
 # More busy programs than CPUs
 UNPINNED = frozenset(
-    {"guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}
+    {"early", "guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}
 )
 
 

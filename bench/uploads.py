@@ -1,4 +1,4 @@
-"""The check `uploads`: slow clients at one address must not disturb the requests of others.
+"""The check `uploads`: slow clients at few addresses must not disturb the requests of others.
 
 Owns the slow clients, the load beside them and the count of failed requests. Every request counts:
 a missing or unexpected response is a failure, and clients do not retry.
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from bench.lab import Lab
     from bench.sidecar import Started
 
-SLOW_CLIENTS: Final = 300
 SECONDS: Final = 10.0  # of load for each kind of slow client
-ATTACKER, OTHER = "127.0.0.2", "127.0.0.3"
+OTHER: Final = "127.0.0.3"
+ONE: Final = ("127.0.0.2",)
+MANY: Final = tuple(f"127.0.1.{number}" for number in range(1, 41))
 LEAD: Final = 3.0  # seconds for slow clients to connect and to hold what they can get
 RECEIVE_BUFFER: Final = 16 * 1024  # of a slow client, so that the kernel keeps little for it
 PATIENCE: Final = 10.0  # seconds for any response
@@ -40,12 +41,20 @@ class SlowClient:
 
     request: bytes
     sends: bool = True  # it sends `DRIP` bytes a second; otherwise it reads as many
+    addresses: tuple[str, ...] = ONE  # of such clients, one after another
+    number: int = 300  # of such clients
 
 
 KINDS: Final = {
     "a body from its first byte on": SlowClient(UPLOAD + b"\r\n"),
     "a body after 64 KiB": SlowClient(UPLOAD + b"\r\n" + b"x" * 65536),
     "a body that expects 100": SlowClient(UPLOAD + b"Expect: 100-continue\r\n\r\n"),
+    "a body after 64 KiB, 8 addresses": SlowClient(
+        UPLOAD + b"\r\n" + b"x" * 65536, addresses=MANY[:8]
+    ),
+    "a body after 63 KiB, 40 addresses": SlowClient(
+        UPLOAD + b"\r\n" + b"x" * 64512, addresses=MANY, number=640
+    ),
     "a response": SlowClient(b"GET /download/100000000" + HOST + b"\r\n", sends=False),
 }
 
@@ -86,7 +95,17 @@ async def beside(started: Started, kind: SlowClient | None) -> Seen:
     seen = Seen()
     open_ = Counter[str]()
     clients = (
-        [] if kind is None else [stall(started.port, kind, open_) for _ in range(SLOW_CLIENTS)]
+        []
+        if kind is None
+        else [
+            stall(
+                started.port,
+                kind,
+                kind.addresses[number * len(kind.addresses) // kind.number],
+                open_,
+            )
+            for number in range(kind.number)
+        ]
     )
     async with asyncio.TaskGroup() as group:
         slow = [group.create_task(client) for client in clients]
@@ -107,14 +126,14 @@ async def beside(started: Started, kind: SlowClient | None) -> Seen:
     return seen
 
 
-async def stall(port: int, kind: SlowClient, open_: Counter[str]) -> None:
+async def stall(port: int, kind: SlowClient, address: str, open_: Counter[str]) -> None:
     """Be a slow client; if its connection ends, it begins again, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         sock.setblocking(False)
-        sock.bind((ATTACKER, 0))
+        sock.bind((address, 0))
         with contextlib.closing(sock), contextlib.suppress(OSError):
             await loop.sock_connect(sock, ("127.0.0.1", port))
             open_["slow"] += 1

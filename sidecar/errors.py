@@ -15,6 +15,7 @@ SidecarError
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,12 +57,46 @@ class ConfigError(SidecarError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class PeerError(SidecarError):
-    """The client broke the protocol. It is answered with `status`, and its connection closed."""
+class Malformed(StrEnum):
+    """What is wrong with a message that cannot be served: metric label, log field, and answer."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    NOT_HTTP = "not_http"  # its first octet begins no method: a TLS handshake, or white space
+    LINE_ENDING = "line_ending"  # a line ends with LF alone, or an empty line is in the wrong place
+    REQUEST_LINE = "request_line"
+    METHOD = "method"  # malformed, not in upper case, or CONNECT or TRACE
+    VERSION = "version"  # other than HTTP/1.0 and HTTP/1.1
+    TARGET = "target"  # neither a path nor an http URL
+    PATH = "path"  # two servers could read it differently
+    QUERY = "query"
+    HEAD_SIZE = "head_size"  # the head, or its request line, is over MAX_HEAD_SIZE
+    HEADER_COUNT = "header_count"
+    HEADER_NAME = "header_name"
+    HEADER_LINE = "header_line"  # no colon, or a control character in the value
+    HOST = "host"  # missing, repeated, malformed, or other than that of the target
+    CONTENT_LENGTH = "content_length"
+    TRANSFER_ENCODING = "transfer_encoding"
+    CONNECTION = "connection"  # names a header that is not hop-by-hop
+    MAX_FORWARDS = "max_forwards"
+    CHUNK = "chunk"  # of the body: its size line, or data beyond its size
+    TRAILER = "trailer"
+    INCOMPLETE = "incomplete"  # the head did not arrive in time
+
+    @property
+    def label(self) -> str:
+        """The word for metrics and logs, as `auth.reason.Reason` has it."""
+        return self.value
+
+
+class PeerError(SidecarError):
+    """A peer broke the protocol. A client is answered with `status`, and its connection closed.
+
+    `detail` and `reason` say what is wrong, without any byte of the peer's.
+    """
+
+    def __init__(self, status: int, detail: str, reason: Malformed) -> None:
         self.status = status
         self.detail = detail
+        self.reason = reason
         super().__init__(detail)
 
 

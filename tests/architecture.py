@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Rooms from low to high. A module imports lower rooms and its own, never a room beside it.
 LAYERS: Final = (
-    ("", "errors", "secret", "tasks", "toml"),
+    ("", "claim_path", "errors", "secret", "tasks", "toml"),
     ("settings", "telemetry", "wire"),
     ("auth",),
     ("sessions",),

@@ -20,13 +20,13 @@ from sidecar.app.reload import Reloader
 from sidecar.app.sidecar import Sidecar
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import RouteRule
+from sidecar.auth.route_rule import RouteRule
 from sidecar.auth.tokens import IssuerConfig
 from sidecar.proxy.connectors import TcpConnector
 from sidecar.proxy.context import DataPlaneContext, Limits
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits
 from sidecar.sessions.redis.connect import RedisConfig
-from sidecar.settings import IssuerSettings, RouteSettings, Settings, load
+from sidecar.settings import CorsSettings, IssuerSettings, RouteSettings, Settings, load
 from sidecar.settings.changes import FIXED
 from sidecar.wire.head import RequestHead
 from tests.auth import forge
@@ -116,6 +116,12 @@ def test_every_key_of_a_table_is_read(
     """The keys of `[[route]]` and `[[issuer]]` are read where their rows are looped over."""
     used = {name for tree in trees("app") for name in reads_of_rows(tree, table)}
     assert set(row.__struct_fields__) - used == set()
+
+
+def test_every_key_of_the_cors_table_is_read() -> None:
+    """A key of `[cors]` that `app` does not read would have no effect."""
+    used = {name for tree in trees("app") for name in reads(tree, {"cors"})}
+    assert set(CorsSettings.__struct_fields__) - used == set()
 
 
 def test_settings_are_read_by_name() -> None:
@@ -229,6 +235,12 @@ def accepts_refresh(sidecar: Sidecar) -> bool:
     )
 
 
+def claims_elsewhere(sidecar: Sidecar) -> object:
+    """Where the claims of the issuer behind `jwks_url` are."""
+    config = live(sidecar).verifier.issuers["auth-sidecar"]
+    return config.subject_claim, config.roles_claims, config.scopes_claims
+
+
 def issued(sidecar: Sidecar) -> object:
     """The algorithm of issued access tokens."""
     token = live(sidecar).issuer.access("alice", "sid", {}, time.time(), "jti")
@@ -304,6 +316,7 @@ def handshake(
     return ends
 
 
+ELSEWHERE: Final = {"jwks_url": "https://127.0.0.1:9/keys"}
 TLS: Final = {"tls_cert_file": "a.pem", "tls_key_file": "a.key"}
 OTHER_TLS: Final = {"tls_cert_file": "b.pem", "tls_key_file": "b.key"}
 CLIENT_TLS: Final = {
@@ -352,7 +365,12 @@ CHANGES: Final[Mapping[str, Change]] = {
     "jwt_private_key_previous_file": Change("private.pem", lambda it: live(it).published_keys),
     "jwt_algorithm": Change("HS512", issued, {"jwt_secret": LONG}),
     "jwks_url": Change("https://127.0.0.1:9/keys", lambda it: "JwksFetcher" in repr(it.trust)),
+    **{
+        name: Change("a.b", claims_elsewhere, ELSEWHERE)
+        for name in ("jwt_subject_claim", "jwt_roles_claim", "jwt_scopes_claim")
+    },
     "jwt_leeway": Change("60s", accepts(lambda: mint(exp=int(time.time()) - 30))),
+    "access_grace": Change("7s", lambda it: live(it).refreshing.access_grace),
     "refresh_grace": Change("7s", lambda it: live(it).refreshing.grace),
     "refresh_grace_client": Change("agent", lambda it: live(it).refreshing.client),
     "refresh_grace_repeats": Change(7, lambda it: live(it).refreshing.repeats),
@@ -368,6 +386,10 @@ CHANGES: Final[Mapping[str, Change]] = {
     "login_max_failures_user": Change(7, lambda it: live(it).guesses.user),
     "login_window": Change("7s", lambda it: live(it).guesses.window),
     "redirect_origins": Change(["https://b.example"], lambda it: live(it).redirect_origins),
+    "cors": Change(
+        {"origins": ["https://b.example"]},
+        lambda it: all((live(it).cors, context(it).cors, it.trust.gate.cors)),
+    ),
     "trusted_proxies": Change(["10.0.0.0/8"], lambda it: context(it).trusted_proxies),
     "header_timeout": Change("7s", limit("header_timeout")),
     "idle_timeout": Change("7s", limit("idle_timeout")),
@@ -424,14 +446,19 @@ def write(folder: Path, settings: Mapping[str, Any]) -> None:
     plain = {name: value for name, value in settings.items() if not is_table(value)}
     lines = keys(plain)
     for name in settings.keys() - plain.keys():
+        if isinstance(settings[name], dict):
+            lines += [f"[{name}]", *keys(settings[name])]
+            continue
         for row in settings[name]:
             lines += [f"[[{name}]]", *keys(row)]
     (folder / "sidecar.toml").write_text("\n".join(lines) + "\n")
 
 
 def is_table(value: object) -> bool:
-    """Whether a value is a list of tables."""
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+    """Whether a value is a table or a list of tables."""
+    return isinstance(value, dict) or (
+        isinstance(value, list) and all(isinstance(each, dict) for each in value)
+    )
 
 
 def keys(table: Mapping[str, Any]) -> list[str]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from sidecar.api import jwks, login, logout, refresh, userinfo
+from sidecar.api import cors, jwks, login, logout, refresh, userinfo
 from sidecar.api.listing_queue import LISTING_QUEUE, ListingQueue
-from sidecar.api.pages import SIGN_IN_PATH
+from sidecar.api.pages import sign_in_path
 from sidecar.api.problems import SIGN_IN, problem_middleware
 from sidecar.api.requests import BODY_LIMIT
 from sidecar.api.services import SERVICES
@@ -27,18 +27,21 @@ def build_api(services: Services) -> web.Application:
 
     `api.serving` runs it.
     """
-    app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
+    middlewares = [problem_middleware, cors.answer_preflights]
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_LIMIT)
+    app.on_response_prepare.append(cors.add_headers)
     app[SERVICES] = services
     app[LISTING_QUEUE] = ListingQueue()
-    app[SIGN_IN] = SIGN_IN_PATH
-    app.router.add_get(SIGN_IN_PATH, login.show_login)
-    app.router.add_post(SIGN_IN_PATH, login.log_in)
-    app.router.add_post("/auth/refresh", refresh.refresh)
-    app.router.add_post("/auth/logout", logout.log_out)
-    app.router.add_get("/auth/userinfo", userinfo.show_user)
-    app.router.add_get("/auth/sessions", userinfo.list_sessions)
-    app.router.add_delete("/auth/sessions/{sid}", userinfo.end_session)
-    app.router.add_get("/.well-known/jwks.json", jwks.show_keys)
+    prefix, router = services.auth_prefix, app.router
+    sign_in = app[SIGN_IN] = sign_in_path(prefix)
+    router.add_get(sign_in, login.show_login)
+    router.add_post(sign_in, login.log_in)
+    router.add_post(f"{prefix}/refresh", refresh.refresh)
+    router.add_post(f"{prefix}/logout", logout.log_out)
+    router.add_get(f"{prefix}/userinfo", userinfo.show_user)
+    router.add_get(f"{prefix}/sessions", userinfo.list_sessions)
+    router.add_delete(f"{prefix}/sessions/{{sid}}", userinfo.end_session)
+    router.add_get("/.well-known/jwks.json", jwks.show_keys)
     _start_at_zero(services.metrics)
     return app
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from sidecar.api.audit import identify
 from sidecar.api.problems import RETRY_AFTER, STORE_UNREACHABLE, Refusal, request_id
-from sidecar.api.requests import request_head
+from sidecar.api.requests import client_of, request_head
 from sidecar.api.services import SERVICES
-from sidecar.auth.decision import Deny
-from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, Outage, Route
+from sidecar.auth.decision import Deny, NeedKeys
+from sidecar.auth.route_rule import Access, Outage
+from sidecar.auth.routes import Route
 from sidecar.sessions.check import authenticate
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from sidecar.auth.decision import Allow
+    from sidecar.auth.reason import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +41,40 @@ async def require_caller(request: web.Request) -> Allow:
     decision = await _decide(request, _REQUIRED)
     if isinstance(decision, Deny):
         raise denied(request, decision.reason)
+    identify(request, decision.subject, issuer=decision.issuer, sid=decision.session_id)
     return decision
 
 
 async def find_subject(request: web.Request) -> str:
     """The subject who is signed in, or an empty text; for pages that also work without a user."""
     decision = await _decide(request, _OPTIONAL)
-    return "" if isinstance(decision, Deny) else decision.subject
+    if isinstance(decision, Deny):
+        return ""
+    if decision.subject:
+        identify(request, decision.subject, issuer=decision.issuer, sid=decision.session_id)
+    return decision.subject
+
+
+async def wait_for_keys(request: web.Request, issuer: str) -> bool:
+    """Wait for the keys of a token's issuer. False if no fetch of them can be waited for."""
+    services = request.app[SERVICES]
+    fetched = None if services.keys is None else services.keys.request(issuer)
+    if services.keys is None or fetched is None:
+        return False
+    await services.keys.wait(fetched, client_of(request).address)
+    return True
 
 
 def denied(request: web.Request, reason: Reason) -> Refusal:
     """The refusal for a denial. Only the metric and the log show its precise reason."""
     services = request.app[SERVICES]
     services.metrics.denied[reason.label] += 1
-    if reason is Reason.KEY_UNKNOWN and services.on_unknown_key is not None:
-        services.on_unknown_key()
-    logger.info("denied", extra={"reason": reason.label, "request_id": request_id(request)})
+    extra = {
+        "reason": reason.label,
+        "client": client_of(request).address,
+        "request_id": request_id(request),
+    }
+    logger.info("denied", extra=extra)
     headers = {}
     challenge = services.gate.deny(reason).challenge
     if challenge is not None:
@@ -67,4 +87,7 @@ def denied(request: web.Request, reason: Reason) -> Refusal:
 async def _decide(request: web.Request, route: Route) -> Allow | Deny:
     services = request.app[SERVICES]
     head = request_head(request)
-    return await authenticate(services.gate, services.store, route, head, services.clock())
+    decision = await authenticate(services.gate, services.store, route, head, services.clock())
+    if isinstance(decision, NeedKeys) and await wait_for_keys(request, decision.issuer):
+        return await authenticate(services.gate, services.store, route, head, services.clock())
+    return decision

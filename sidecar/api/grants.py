@@ -79,8 +79,13 @@ def issue_pair(
     *,
     session_key: SessionKey,
     after: UsedToken | None = None,
+    access_grace: float = 0.0,
 ) -> TokenPair:
-    """A pair of tokens for this login, which begins with it, or continues with it `after` one."""
+    """A pair of tokens for this login, which begins with it, or continues with it `after` one.
+
+    The access token issued with that one counts for `access_grace` seconds more, if it lives that
+    long.
+    """
     created = login.created
     generation = 0 if after is None else after.record.generation + 1
     chain = () if after is None else (after.refresh_id, *after.record.previous)
@@ -108,12 +113,18 @@ def issue_pair(
         generation=generation,
         issued=now,
         previous=chain[:USED_KEPT],
+        token_before="" if after is None else after.record.token_id,
     )
+    until = 0.0
+    if after is not None and access_grace > 0:
+        until = min(now + access_grace, issuer.access_expires(after.record.issued, created))
     grant = Grant(
         session=session,
         refresh_id=refresh_id(refresh.encode()),
         refresh=record,
         replaces=None if after is None else after.record.token_id,
+        replaced_until=until,
+        ends=None if after is None else after.record.token_before or None,
         discards=chain[USED_KEPT] if len(chain) > USED_KEPT else None,
         user_agent=client.user_agent,
         address=client.address,

@@ -9,7 +9,6 @@ exists plays no part.
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import time
 from dataclasses import dataclass, field
@@ -17,12 +16,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.sessions.memory.windows import Count, Entry, WindowTable
+from sidecar.telemetry.audit import Event, Origin, Subject, audit
 from sidecar.wire.client_address import client_of, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-logger = logging.getLogger("sidecar.login")
 
 FAMILIAR_FOR: Final = 30 * 86400.0  # seconds for which an address stays familiar to a user
 # In the queue for password checks, a new address costs 1, and each failure makes that tenfold, so
@@ -224,8 +222,15 @@ class GuessDefence:
         wait = count.wait(allowed, now, window)
         # The pod whose attempt is the first above the limit logs, and only once in a long attack.
         if recent - 1.0 <= allowed and entry.blocked_until <= now - window:
-            extra = {"limit": scope, "user": user, "client": attempt.client, "seconds": int(wait)}
-            logger.warning("login limit reached", extra=extra)
+            audit(
+                "login limit reached",
+                Event.LOGIN,
+                Subject(user),
+                Origin(attempt.client),
+                result="limited",
+                more={"limit": str(scope), "seconds": int(wait)},
+                warn=True,
+            )
         entry.blocked_until = now + wait
         return Blocked(wait)
 

@@ -7,15 +7,14 @@ and the same limits on further attempts. Every login is a new session.
 from __future__ import annotations
 
 import contextlib
-import logging
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import web
 
+from sidecar.api.audit import audit_request, identify
 from sidecar.api.callers import find_subject
-from sidecar.api.cookies import set_session_cookie
 from sidecar.api.grants import TokenPair, issue_cookie, issue_pair, new_login
 from sidecar.api.guesses import Blocked
 from sidecar.api.limited_check import limited_check
@@ -27,14 +26,16 @@ from sidecar.api.problems import (
     STORE_UNREACHABLE,
     Refusal,
     json_response,
-    request_id,
     unauthorized,
     unavailable,
 )
 from sidecar.api.requests import (
     FORM,
     client_of,
+    from_own_page,
+    host,
     keeps_secure_cookies,
+    prefix,
     read_form,
     read_json,
     redirect_target,
@@ -42,28 +43,32 @@ from sidecar.api.requests import (
 )
 from sidecar.api.services import SERVICES
 from sidecar.api.session_limit import keep_limit
-from sidecar.auth.credentials import SessionCookie, parse_credentials
-from sidecar.auth.same_origin import is_same_origin
+from sidecar.auth.credentials import find_cookies, find_session_cookies
+from sidecar.auth.reason import Reason
 from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
+from sidecar.telemetry.audit import Event, Subject
 
 if TYPE_CHECKING:
     from sidecar.api.users import User
     from sidecar.auth.session import Grant
-
-logger = logging.getLogger(__name__)
 
 _EXPECTED: Final = 'a JSON object with the texts "username" and "password"'
 _EXPECTED_FORM: Final = (
     'Expected a form with the fields "username" and "password"; '
     "a JSON object is sent with Content-Type: application/json."
 )
+_REFUSED: Final = "login refused"  # in the log
 _WRONG: Final = "Wrong user name or password."
 _BUSY: Final = "Too many people are signing in just now. Try again in a moment."
 _LIMITED: Final = "Too many failed attempts to sign in. Try again in {}."
 _NOT_KEPT: Final = (
     "This page was opened over plain HTTP. Browsers do not keep a sign-in there, so signing in "
     "leads back to this page. Open it with https:// instead."
+)
+_OUTSIDE: Final = (
+    "This page was opened at an address to which its session cookie does not belong. Browsers do "
+    "not keep a sign-in there, so signing in leads back to this page. Open it under {} instead."
 )
 _TOO_MANY: Final = (
     "You are signed in too many times already. Sign out somewhere else, or wait until an earlier "
@@ -161,7 +166,10 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     fields = await read_form(request)
     if "username" not in fields or "password" not in fields:
         raise Refusal(400, _EXPECTED_FORM)
-    if not is_same_origin(request_head(request)):  # another site's form must not log anyone in
+    if not from_own_page(request):  # another site's form must not log anyone in
+        audit_request(
+            request, _REFUSED, Event.LOGIN, result=Reason.CROSS_ORIGIN.label, method=Method.FORM
+        )
         raise Refusal(403, "The sign-in form was sent from another site.")
     target = redirect_target(request, fields.get("rd", ""))
     name = fields["username"]
@@ -184,19 +192,22 @@ async def _log_in_browser(request: web.Request) -> web.Response:
     )
     await _end_presented(request)
     await _write(request, Method.FORM, grant)
-    response = web.Response(status=303, headers={"Location": target or "/"})
-    set_session_cookie(response, services.session_cookie, value, grant.session.exp - now)
+    response = web.Response(status=303, headers={"Location": target or f"{prefix(request)}/"})
+    cookie = services.session_cookie
+    if find_cookies(request_head(request).cookie or b"", cookie.name.encode()):
+        cookie.clear_others(response, host(request))
+    cookie.give(response, value, grant.session.exp - now)
     return response
 
 
 async def _end_presented(request: web.Request) -> None:
-    """End the session of the browser's cookie, which the new login replaces."""
+    """End the session of the browser's cookie, or cookies, which the new login replaces."""
     services = request.app[SERVICES]
-    presented = parse_credentials(request_head(request), services.session_cookie.encode())
-    if isinstance(presented, SessionCookie):
+    name, header = services.session_cookie.name.encode(), request_head(request).cookie or b""
+    for each in find_session_cookies(header, name):
         # The new login must not fail if the old session can be neither ended nor remembered.
         with contextlib.suppress(StoreUnavailable):
-            await services.store.revoke_token(token_id(presented.value, services.session_key))
+            await services.store.revoke_token(token_id(each.value, services.session_key))
 
 
 async def _check(
@@ -226,16 +237,7 @@ async def _check(
     services.metrics.logins[method, result] += 1
     if isinstance(outcome, Blocked):  # logged when the block began
         return outcome
-    logger.info(
-        "login refused",
-        extra={
-            "method": method,
-            "result": result,
-            "user": known,
-            "client": address,
-            "request_id": request_id(request),
-        },
-    )
+    audit_request(request, _REFUSED, Event.LOGIN, Subject(known), result=result, method=method)
     return result
 
 
@@ -254,27 +256,29 @@ async def _write(request: web.Request, method: Method, grant: Grant) -> None:
     second attempt is a new login.
     """
     services = request.app[SERVICES]
-    extra = {"method": method, "sid": grant.session.sid, "request_id": request_id(request)}
+    session = grant.session
+    identify(request, session.sub, issuer=services.config.current.issuer.issuer, sid=session.sid)
     try:
         live = await services.store.write(grant)
         kept = live and await keep_limit(
-            services.config.current.session_limit, services.store, grant.session
+            services.config.current.session_limit, services.store, session
         )
     except StoreUnavailable:
         services.metrics.logins[method, Result.UNAVAILABLE] += 1
+        audit_request(request, _REFUSED, Event.LOGIN, result=Result.UNAVAILABLE, method=method)
         raise unavailable(STORE_UNREACHABLE) from None
     if not live:
         services.metrics.logins[method, Result.ENDED] += 1
-        extra["client"] = client_of(request).address
-        logger.info("login ended before it was complete", extra=extra)
+        message = "login ended before it was complete"
+        audit_request(request, message, Event.LOGIN, result=Result.ENDED, method=method)
         raise Refusal(409, _ENDED)
     if not kept:
         services.metrics.logins[method, Result.TOO_MANY] += 1
-        extra["client"] = client_of(request).address
-        logger.info("login refused: the user has too many", extra=extra)
+        message = "login refused: the user has too many"
+        audit_request(request, message, Event.LOGIN, result=Result.TOO_MANY, method=method)
         raise Refusal(403, _TOO_MANY)
     services.metrics.logins[method, Result.SUCCESS] += 1
-    logger.info("login", extra=extra)
+    audit_request(request, "login", Event.LOGIN, method=method)
 
 
 def _page(
@@ -287,10 +291,21 @@ def _page(
     subject: str = "",
     status: int = 200,
 ) -> web.Response:
-    if not (notice or subject) and not keeps_secure_cookies(request):
-        notice = _NOT_KEPT
+    cookie = request.app[SERVICES].session_cookie
+    if not (notice or subject):
+        if not keeps_secure_cookies(request):
+            notice = _NOT_KEPT
+        elif not cookie.covers(host(request)):
+            notice = _OUTSIDE.format(cookie.domain)
     page = request.app[SERVICES].config.current.sign_in
-    text = page.render(rd=rd, error=error, notice=notice, username=username, subject=subject)
+    text = page.render(
+        rd=rd,
+        error=error,
+        notice=notice,
+        username=username,
+        subject=subject,
+        prefix=prefix(request),
+    )
     response = web.Response(status=status, text=text, content_type="text/html")
     response.headers["Content-Security-Policy"] = SIGN_IN_POLICY
     if status == 401:

@@ -8,21 +8,38 @@ token that its user got before now.
 
 from __future__ import annotations
 
-import logging
 from base64 import urlsafe_b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import web
 
-from sidecar.api.callers import denied, require_caller
-from sidecar.api.cookies import clear_cache, clear_session_cookie
-from sidecar.api.pages import signed_out
-from sidecar.api.problems import Refusal, request_id
-from sidecar.api.requests import FORM, JSON, read_form, read_json, redirect_target, request_head
+from sidecar.api.audit import audit_request, identify
+from sidecar.api.callers import denied, require_caller, wait_for_keys
+from sidecar.api.cookies import clear_cache
+from sidecar.api.problems import Refusal
+from sidecar.api.requests import (
+    FORM,
+    JSON,
+    from_own_page,
+    host,
+    prefix,
+    read_form,
+    read_json,
+    redirect_target,
+    request_head,
+)
 from sidecar.api.services import SERVICES
-from sidecar.auth.credentials import Bearer, SessionCookie, find_cookies, parse_credentials
+from sidecar.auth.claimed_issuer import claimed_issuer
+from sidecar.auth.credentials import (
+    Bearer,
+    SessionCookie,
+    find_cookies,
+    find_session_cookies,
+    parse_credentials,
+)
 from sidecar.auth.denylist import (
     Revocation,
     RevocationKind,
@@ -31,10 +48,11 @@ from sidecar.auth.denylist import (
     revocations_of_token,
 )
 from sidecar.auth.reason import Reason
-from sidecar.auth.same_origin import is_same_origin
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.tokens import SessionMode
+from sidecar.errors import StoreUnavailable
+from sidecar.telemetry.audit import NOBODY, Event, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +60,8 @@ if TYPE_CHECKING:
     from sidecar.api.services import Services
     from sidecar.auth.tokens import Verified
 
-logger = logging.getLogger(__name__)
-
 _EXPECTED: Final = 'nothing, or a JSON object with the text "refresh_token"'
+_EVERYWHERE: Final = "logout everywhere"
 _FLAGS: Final = {"": False, "false": False, "true": True}
 
 
@@ -61,13 +78,15 @@ class LogoutRequest(msgspec.Struct):
 class _Login:
     """A login to end, by a token id, a session id, or both.
 
-    `token` is the token that was shown, if it was valid, and `digest` its content digest.
+    `token` is the token that was shown, if it was valid, and `digest` its content digest. `subject`
+    is whose login it is, as far as a token says that.
     """
 
     token_id: str = ""
     sid: str = ""
     token: Verified | None = None
     digest: bytes = b""
+    subject: Subject = NOBODY
 
 
 async def log_out(request: web.Request) -> web.Response:
@@ -78,13 +97,16 @@ async def log_out(request: web.Request) -> web.Response:
     browser = request.content_type == FORM
     fields = await read_form(request) if browser else {}
     refresh_token = await _read_refresh_token(request)
-    logins = _presented(request, refresh_token)
+    logins = await _presented(request, refresh_token)
     if everywhere and logins:
         await _end_all(request, refresh_token, logins[0].token)
     for login in logins:
         await _end(request, login)
     if browser:
-        target = redirect_target(request, fields.get("rd", "")) or signed_out()
+        target = redirect_target(request, fields.get("rd", ""))
+        if not target:
+            page = request.app[SERVICES].config.current.sign_in
+            target = page.signed_out(prefix=prefix(request))
         response = web.Response(status=303, headers={"Location": target})
     elif logins:
         response = web.Response(status=204)
@@ -92,9 +114,11 @@ async def log_out(request: web.Request) -> web.Response:
         raise denied(request, Reason.NO_CREDENTIALS)
     if logins:  # otherwise any page could make browsers empty their cache
         clear_cache(response)
-    cookie_name = request.app[SERVICES].session_cookie
-    if find_cookies(request_head(request).cookie or b"", cookie_name.encode()):
-        clear_session_cookie(response, cookie_name)
+    cookie = request.app[SERVICES].session_cookie
+    if found := find_cookies(request_head(request).cookie or b"", cookie.name.encode()):
+        cookie.clear(response)
+        if len(found) > 1:
+            cookie.clear_others(response, host(request))
     return response
 
 
@@ -105,30 +129,41 @@ async def _read_refresh_token(request: web.Request) -> bytes:
     return asked.refresh_token.encode()
 
 
-def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
+async def _presented(request: web.Request, refresh_token: bytes) -> list[_Login]:
     """The logins whose credentials the request carries. Raises Refusal if none can be used."""
     services = request.app[SERVICES]
-    verifier, now = services.config.current.verifier, services.clock()
-    head = request_head(request)
+    head, verifier = request_head(request), services.config.current.verifier
     found: list[_Login | Reason] = []
-    credentials = parse_credentials(head, services.session_cookie.encode())
+    name = services.session_cookie.name.encode()
+    credentials = parse_credentials(head, name, verifier.issuers, max_token=verifier.max_token)
     if isinstance(credentials, Bearer):
-        token = credentials.token
-        identifier = token_id(token, services.session_key)
-        found.append(_login_of(token, verifier.verify_access, now, identifier))
-    elif isinstance(credentials, SessionCookie):
-        if not is_same_origin(head):
+        found.append(await _login_of_bearer(request, credentials.token))
+    elif isinstance(credentials, SessionCookie) or credentials is Reason.COOKIE_REPEATED:
+        if not from_own_page(request):
             raise denied(request, Reason.CROSS_ORIGIN)
-        found.append(_Login(token_id(credentials.value, services.session_key)))
+        cookies = find_session_cookies(head.cookie or b"", name)
+        found += [_Login(token_id(each.value, services.session_key)) for each in cookies]
     elif credentials is not Reason.NO_CREDENTIALS:
         found.append(credentials)
     if refresh_token:
-        found.append(_login_of(refresh_token, verifier.verify_refresh, now))
+        verify = services.config.current.verifier.verify_refresh
+        found.append(_login_of(refresh_token, verify, services.clock()))
     logins = [each for each in found if isinstance(each, _Login)]
     for reason in found:
         if isinstance(reason, Reason) and not logins:
             raise denied(request, reason)
     return logins
+
+
+async def _login_of_bearer(request: web.Request, token: bytes) -> _Login | Reason:
+    """The login of an access token, if need be after the keys of its issuer have been fetched."""
+    services = request.app[SERVICES]
+    identifier, now = token_id(token, services.session_key), services.clock()
+    login = _login_of(token, services.config.current.verifier.verify_access, now, identifier)
+    if login is Reason.KEY_UNKNOWN and await wait_for_keys(request, claimed_issuer(token)):
+        verify, now = services.config.current.verifier.verify_access, services.clock()
+        login = _login_of(token, verify, now, identifier)
+    return login
 
 
 def _login_of(
@@ -145,10 +180,17 @@ def _login_of(
     if verified is Reason.EXPIRED:
         claims = parse_object(urlsafe_b64decode(token.split(b".")[1] + b"==")) or {}
         before = verify(token, claims["exp"] - 1)  # a date, or it would not have expired
-        return _Login(identifier, "" if isinstance(before, Reason) else _own_sid(before))
+        if isinstance(before, Reason):
+            return _Login(identifier)
+        return _Login(identifier, _own_sid(before), subject=_subject_of(before))
     if isinstance(verified, Reason):
         return verified
-    return _Login(identifier, _own_sid(verified), verified, content_digest(token))
+    digest, subject = content_digest(token), _subject_of(verified)
+    return _Login(identifier, _own_sid(verified), verified, digest, subject)
+
+
+def _subject_of(token: Verified) -> Subject:
+    return Subject(token.subject, token.issuer, token.session_id)
 
 
 def _own_sid(token: Verified) -> str:
@@ -159,6 +201,9 @@ async def _end(request: web.Request, login: _Login) -> None:
     """End this login by its token id and its sid, because the store may know either."""
     services = request.app[SERVICES]
     store, token = services.store, login.token
+    subject = login.subject if login.subject.user else await _owner(request, login)
+    if subject.user:
+        identify(request, subject.user, issuer=subject.issuer, sid=subject.sid)
     if token is not None and token.session_mode is SessionMode.DENYLIST:
         until = services.clock() + services.longest
         await store.revocations.revoke(revocations_of_token(token, login.digest, until))
@@ -166,7 +211,19 @@ async def _end(request: web.Request, login: _Login) -> None:
         await store.revoke_token(login.token_id)
     if login.sid:
         await store.revoke_session(login.sid)
-    logger.info("logout", extra={"sid": login.sid, "request_id": request_id(request)})
+    audit_request(request, "logout", Event.LOGOUT, subject)
+
+
+async def _owner(request: web.Request, login: _Login) -> Subject:
+    """Whose login it is, as far as the store knows: a cookie itself does not say."""
+    services = request.app[SERVICES]
+    session = services.store.last_known(login.token_id)
+    if session is None:
+        with suppress(StoreUnavailable):
+            session = await services.store.get(login.token_id)
+    if session is None:
+        return Subject(sid=login.sid)
+    return Subject(session.sub, services.config.current.issuer.issuer, session.sid)
 
 
 async def _end_all(request: web.Request, refresh_token: bytes, token: Verified | None) -> None:
@@ -181,8 +238,8 @@ async def _end_all(request: web.Request, refresh_token: bytes, token: Verified |
                 await _revoke_all(request, token)
             return
     ended = await services.store.revoke_user(subject)
-    extra = {"user": subject, "ended": ended, "request_id": request_id(request)}
-    logger.info("logout everywhere", extra=extra)
+    who = Subject(subject, services.config.current.issuer.issuer)
+    audit_request(request, _EVERYWHERE, Event.LOGOUT_ALL, who, more={"ended": ended})
 
 
 async def _revoke_all(request: web.Request, token: Verified) -> None:
@@ -200,8 +257,7 @@ async def _revoke_all(request: web.Request, token: Verified) -> None:
     until = max(now + services.longest, token.expires)
     name = revocation_name(RevocationKind.USER, token.issuer, token.subject)
     await services.store.revocations.revoke({name: Revocation(before, until)})
-    extra = {"user": token.subject, "issuer": token.issuer, "request_id": request_id(request)}
-    logger.info("logout everywhere", extra=extra)
+    audit_request(request, _EVERYWHERE, Event.LOGOUT_ALL, Subject(token.subject, token.issuer))
 
 
 async def _refreshable(services: Services, refresh_token: bytes) -> str:

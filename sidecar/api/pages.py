@@ -20,7 +20,6 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SIGN_IN_PATH: Final = "/auth/login"
 _FOLDER: Final = files("sidecar.api") / "templates"
 
 
@@ -71,10 +70,9 @@ _ERROR: Final = _Template("error.html")
 _SIGN_IN_HELPS: Final = frozenset({400, 401, 403, 404, 405, 409})
 
 
-def signed_out(rd: str = "") -> str:
-    """The sign-in page's address after a logout; a login from there leads to `rd`."""
-    address = f"{SIGN_IN_PATH}?signed-out"
-    return f"{address}&rd={quote(rd, safe='/')}" if rd else address
+def sign_in_path(prefix: str) -> str:
+    """The path of the sign-in page, below the prefix of the sidecar's own addresses."""
+    return f"{prefix}/login"
 
 
 class SignInPage:
@@ -82,29 +80,51 @@ class SignInPage:
 
     `texts` maps placeholders of `sign_in.html` to plain text, which is escaped once, here. Raises
     ValueError unless the names are exactly the placeholders that `render` does not fill itself.
+    `prefix` is that of the sidecar's own addresses.
     """
 
-    __slots__ = ("_texts",)
+    __slots__ = ("_log_in", "_log_out", "_texts")
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], prefix: str) -> None:
+        self._log_in, self._log_out = sign_in_path(prefix), f"{prefix}/logout"
         self._texts = {name: escape(text) for name, text in texts.items()}
         # Fill every template once: a mistake shows now and not at the first request.
         self.render(rd="/", error="error", notice="notice", username="user", subject="user")
 
     def __repr__(self) -> str:
-        return f"<SignInPage with {len(self._texts)} configured texts>"
+        return f"<SignInPage {self._log_in} with {len(self._texts)} configured texts>"
+
+    def signed_out(self, rd: str = "", prefix: str = "") -> str:
+        """The page's address after a logout; a login from there leads to `rd`.
+
+        `prefix` is what proxies remove from the start of the path.
+        """
+        address = f"{prefix}{self._log_in}?signed-out"
+        return f"{address}&rd={quote(rd, safe='/')}" if rd else address
 
     def render(
-        self, *, rd: str, error: str = "", notice: str = "", username: str = "", subject: str = ""
+        self,
+        *,
+        rd: str,
+        error: str = "",
+        notice: str = "",
+        username: str = "",
+        subject: str = "",
+        prefix: str = "",
     ) -> str:
-        """The page. `error` and `notice` are messages; `subject` is who is signed in already."""
+        """The page. `error` and `notice` are messages; `subject` is who is signed in already.
+
+        `prefix` is what proxies remove from the start of the path.
+        """
         message = ""
+        rd = rd or (f"{prefix}/" if prefix else "")
         if subject:
             message = _SIGNED_IN.fill(
                 {
                     "subject": escape(subject),
                     "target": escape(rd or "/"),
-                    "after": escape(signed_out(rd)),
+                    "log_out": escape(f"{prefix}{self._log_out}"),
+                    "after": escape(self.signed_out(rd, prefix)),
                 }
             )
         if notice:
@@ -118,7 +138,7 @@ class SignInPage:
                 **self._texts,
                 "head": _HEAD,
                 "script": _SCRIPT,
-                "action": SIGN_IN_PATH,
+                "action": escape(f"{prefix}{self._log_in}"),
                 "state": "Error: " if error else "",
                 "message": message,
                 "form_class": "sign-in other" if subject else "sign-in",

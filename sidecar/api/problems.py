@@ -18,7 +18,9 @@ from aiohttp import web
 from sidecar.api.pages import CONTENT_SECURITY_POLICY, error_page
 from sidecar.auth.reason import REALM
 from sidecar.errors import StoreUnavailable
+from sidecar.telemetry.audit import Subject
 from sidecar.telemetry.logs import trace_of
+from sidecar.wire.caller_line import CALLER_HEADER, write_caller
 from sidecar.wire.replies import PROBLEM_TYPE, RETRY_SECONDS
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ CHALLENGE: Final = f'Bearer realm="{REALM}"'
 # The sign-in address that error pages offer; an application without sign-in leaves it out.
 SIGN_IN: Final = web.AppKey("sign_in", str)
 
+# Who the request is of, once a handler knows; the data plane's access log names them.
+CALLER: Final = web.RequestKey("caller", Subject)
 _MADE_ID: Final = web.RequestKey("made_id", str)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -109,6 +113,7 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     except web.HTTPException as error:
         if error.status < 400:
             _complete(error)
+            _name_caller(request, error)
             raise
         response = _answer(request, _of_aiohttp(error))
     except StoreUnavailable:
@@ -119,6 +124,7 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         logger.error("unexpected error", extra=extra)  # noqa: TRY400
         response = _answer(request, Refusal(500, _OUR_FAULT))
     _complete(response)
+    _name_caller(request, response)
     return response
 
 
@@ -141,6 +147,14 @@ def _complete(response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
 
 
+def _name_caller(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell the data plane who the request is of. It takes this line off the answer."""
+    caller = request.get(CALLER)
+    if caller is not None:
+        line = write_caller(caller.user, caller.issuer, caller.sid)
+        response.headers[CALLER_HEADER] = line
+
+
 def _of_aiohttp(error: web.HTTPException) -> Refusal:
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else _NO_HEADERS
     detail = _DETAILS.get(error.status, "The request cannot be answered.")
@@ -159,6 +173,12 @@ def json_response(
     return web.Response(body=text, status=status, headers=headers, content_type=content_type)
 
 
+def _sign_in_of(request: web.Request) -> str:
+    """Where the client finds the sign-in page; empty without one."""
+    path = request.app.get(SIGN_IN, "")
+    return path and f"{request.headers.get('X-Forwarded-Prefix', '')}{path}"
+
+
 def _answer(request: web.Request, refusal: Refusal) -> web.Response:
     title = HTTPStatus(refusal.status).phrase
     if "text/html" in request.headers.get("Accept", ""):
@@ -167,7 +187,7 @@ def _answer(request: web.Request, refusal: Refusal) -> web.Response:
             title=title,
             detail=refusal.detail,
             request_id=request_id(request),
-            sign_in=request.app.get(SIGN_IN, ""),
+            sign_in=_sign_in_of(request),
         )
         response = web.Response(status=refusal.status, text=page, content_type="text/html")
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY

@@ -7,7 +7,6 @@ the login's generation tells that a token was used. Does not know how tokens are
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
 import zlib
@@ -16,15 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from sidecar.api.audit import audit_request, identify
 from sidecar.api.grants import Login, TokenPair, UsedToken, issue_pair
 from sidecar.api.login import token_response
-from sidecar.api.problems import Refusal, request_id, unauthorized
+from sidecar.api.problems import Refusal, unauthorized
 from sidecar.api.requests import client_of, read_json
 from sidecar.api.services import SERVICES
 from sidecar.auth.issue import GENERATION, NONCE_BYTES, seal, unseal
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import refresh_id
 from sidecar.errors import StoreUnavailable
+from sidecar.telemetry.audit import Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from sidecar.api.grants import ClientInfo
     from sidecar.api.services import Services
     from sidecar.auth.session import RefreshRecord
-
-logger = logging.getLogger(__name__)
 
 METHOD: Final = "refresh"
 _EXPECTED: Final = 'a JSON object with the text "refresh_token"'
@@ -90,14 +89,21 @@ async def refresh(request: web.Request) -> web.Response:
         services.metrics.logins[METHOD, Result.UNAVAILABLE] += 1
         raise
     services.metrics.logins[METHOD, result] += 1
-    extra = {"result": result, "sid": rotation.sid, "request_id": request_id(request)}
-    if result in {Result.REPEATED, Result.REUSED}:
-        extra["client"] = client.address
-    if rotation.reuse is not None:
-        extra["shown"] = rotation.reuse
-        logger.warning("a used refresh token was presented again; its login is ended", extra=extra)
+    if rotation.sid:
+        issuer = services.config.current.issuer.issuer
+        identify(request, rotation.user, issuer=issuer, sid=rotation.sid)
+    if rotation.reuse is None:
+        audit_request(request, "refresh", Event.REFRESH, result=result, method=METHOD)
     else:
-        logger.info("refresh", extra=extra)
+        audit_request(
+            request,
+            "a used refresh token was presented again; its login is ended",
+            Event.REFRESH,
+            result=result,
+            method=METHOD,
+            more={"shown": rotation.reuse},
+            warn=True,
+        )
     if result is Result.TOO_SOON:
         raise Refusal(429, _TOO_SOON, headers={"Retry-After": str(math.ceil(rotation.wait))})
     if pair is None:
@@ -108,11 +114,12 @@ async def refresh(request: web.Request) -> web.Response:
 class Rotation:
     """One attempt to exchange a refresh token.
 
-    `sid` names its login, once that is known. `wait` is the time in seconds after which a token
-    that was shown too soon may be used. `reuse` says how a used token was recognised.
+    `user` and `sid` name its user and login, once they are known. `wait` is the time in seconds
+    after which a token that was shown too soon may be used. `reuse` says how a used token was
+    recognised.
     """
 
-    __slots__ = ("_client", "_id", "_now", "_services", "_token", "reuse", "sid", "wait")
+    __slots__ = ("_client", "_id", "_now", "_services", "_token", "reuse", "sid", "user", "wait")
 
     def __init__(self, services: Services, token: bytes, client: ClientInfo, now: float) -> None:
         self._services = services
@@ -120,7 +127,7 @@ class Rotation:
         self._id = refresh_id(token)
         self._client = client
         self._now = now
-        self.sid = ""
+        self.user = self.sid = ""
         self.wait = 0.0
         self.reuse: Reuse | None = None
 
@@ -134,7 +141,7 @@ class Rotation:
             return Result.INVALID, None
         generation = verified.claims.get(GENERATION, 0)  # none: a token of an earlier release
         record = await self._services.store.get_refresh(self._id)
-        self.sid = verified.session_id
+        self.user, self.sid = verified.subject, verified.session_id
         if record is None:
             return await self._judge(generation)
         if (record.sid, record.sub) != (self.sid, verified.subject):
@@ -246,4 +253,5 @@ class Rotation:
             self._now,
             session_key=self._services.session_key,
             after=UsedToken(self._id, record),
+            access_grace=self._services.config.current.refreshing.access_grace,
         )

@@ -28,16 +28,18 @@ class GraceClient(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshPolicy:
-    """The rules in use. `grace` and `min_interval` are in seconds.
+    """The rules in use. `grace`, `min_interval` and `access_grace` are in seconds.
 
     Within `grace` after a token was used, the client that used it gets the same pair again, at most
-    `repeats` times. Two refreshes of one login are at least `min_interval` apart.
+    `repeats` times. Two refreshes of one login are at least `min_interval` apart. The access token
+    of before counts for `access_grace` more.
     """
 
     grace: float = 10.0
     client: GraceClient = GraceClient.ADDRESS_AGENT
     repeats: int = 10
     min_interval: float = 1.0
+    access_grace: float = 10.0
 
     def wait(self, record: RefreshRecord, now: float) -> float:
         """Seconds until this token may be used. The first refresh after a login need not wait."""

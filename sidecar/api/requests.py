@@ -15,7 +15,9 @@ from sidecar.api.grants import ClientInfo
 from sidecar.api.problems import Refusal
 from sidecar.api.redirects import parse_origin, safe_redirect
 from sidecar.api.services import SERVICES
+from sidecar.auth.same_origin import is_same_origin
 from sidecar.wire.client_address import last_client
+from sidecar.wire.forwarded import with_port
 from sidecar.wire.head import RequestHead
 
 if TYPE_CHECKING:
@@ -93,10 +95,24 @@ def request_head(request: web.Request) -> RequestHead:
     return head
 
 
+def from_own_page(request: web.Request) -> bool:
+    """Whether a page of this origin, or of one that is trusted as much, sent this request."""
+    head = request_head(request)
+    return is_same_origin(head) or request.app[SERVICES].config.current.cors.trusts(head)
+
+
 def host(request: web.Request) -> str:
-    """The authority that the client asked for, from the data plane's forwarded header."""
+    """The authority that the client asked for, from the data plane's forwarded headers."""
     name = "X-Forwarded-Host" if "X-Forwarded-Host" in request.headers else "Host"
-    return request.headers.get(name, "")
+    return with_port(request.headers.get(name, ""), request.headers.get("X-Forwarded-Port", ""))
+
+
+def prefix(request: web.Request) -> str:
+    """What proxies have removed from the start of the client's path; empty if nothing.
+
+    The data plane passes on only what a trusted proxy says, as a path without a final slash.
+    """
+    return request.headers.get("X-Forwarded-Prefix", "")
 
 
 def scheme(request: web.Request) -> str:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
+from sidecar.auth.cors import NO_CORS
 from sidecar.auth.password_logins import PasswordLogins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.api.cookies import CookieForm
     from sidecar.api.guesses import GuessDefence, GuessLimits
     from sidecar.api.pages import SignInPage
     from sidecar.api.passwords import PasswordChecker
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from sidecar.api.session_limit import SessionLimit
     from sidecar.api.slow_lane import SlowLane
     from sidecar.api.users import Users
+    from sidecar.auth.cors import CorsPolicy
     from sidecar.auth.gate import Gate
     from sidecar.auth.issue import Issuer
     from sidecar.auth.keys import Key
     from sidecar.auth.session import SessionKey
     from sidecar.auth.tokens import Verifier
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.sessions.store import SessionStore
     from sidecar.telemetry.metrics import Metrics
     from sidecar.wire.client_address import Network
@@ -51,6 +55,7 @@ class LiveConfig:
     session_limit: SessionLimit
     trusted_proxies: Sequence[Network]
     guesses: GuessLimits
+    cors: CorsPolicy = NO_CORS
 
     @property
     def logins(self) -> PasswordLogins:
@@ -82,11 +87,12 @@ class Services:
     guesses: GuessDefence
     slow_lane: SlowLane
     metrics: Metrics
-    session_cookie: str
+    auth_prefix: str  # of the addresses of the control plane, such as "/auth"
+    session_cookie: CookieForm
     session_key: SessionKey
     longest: float
     clock: Callable[[], float] = time.time
-    on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
+    keys: KeyWaiters | None = None  # fetches keys that tokens name and that are unknown
 
 
 SERVICES: Final[web.AppKey[Services]] = web.AppKey("services")

@@ -6,15 +6,14 @@ the limit is never exceeded. Logins that race may end one login too many, or all
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from sidecar.telemetry.audit import Event, Subject, audit
 
 if TYPE_CHECKING:
     from sidecar.auth.session import Session
     from sidecar.sessions.store import SessionStore
-
-logger = logging.getLogger(__name__)
 
 # How many logins a new one ends at most. More are left only by a limit that was lowered.
 _ENDED_AT_ONCE: Final = 20
@@ -45,5 +44,6 @@ async def keep_limit(limit: SessionLimit, store: SessionStore, session: Session)
     by_age = sorted(began.keys() - {session.sid}, key=lambda sid: (began[sid], sid))
     for sid in by_age[: min(len(began) - limit.most, _ENDED_AT_ONCE)]:
         await store.revoke_session(sid)
-        logger.info("login ended: its user has too many", extra={"sid": sid})
+        ended = Subject(session.sub, sid=sid)
+        audit("login ended: its user has too many", Event.SESSION_ENDED, ended, result="too_many")
     return True

@@ -5,7 +5,6 @@ Never shows or ends a login of another user.
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from sidecar.api.audit import audit_request
 from sidecar.api.callers import require_caller
-from sidecar.api.cookies import clear_cache, clear_session_cookie
+from sidecar.api.cookies import clear_cache
 from sidecar.api.listing_queue import LISTING_QUEUE
-from sidecar.api.problems import Refusal, json_response, request_id
+from sidecar.api.problems import Refusal, json_response
 from sidecar.api.requests import request_head
 from sidecar.api.services import SERVICES
 from sidecar.auth.claims import ROLES, roles_of, scopes_of
@@ -24,6 +24,7 @@ from sidecar.auth.credentials import find_cookies
 from sidecar.auth.issue import RESERVED
 from sidecar.auth.session import SessionInfo
 from sidecar.sessions.listing import PAGE, position_of
+from sidecar.telemetry.audit import Event, Subject
 from sidecar.telemetry.logs import rfc3339
 
 if TYPE_CHECKING:
@@ -32,19 +33,19 @@ if TYPE_CHECKING:
     from sidecar.auth.decision import Allow
     from sidecar.sessions.listing import Position
 
-logger = logging.getLogger(__name__)
-
 
 async def show_user(request: web.Request) -> web.Response:
     """The caller's subject, session, roles, scopes and every other claim about the user."""
     caller = await require_caller(request)
+    claims = caller.claims
     return json_response(
         {
             "sub": caller.subject,
             "sid": caller.session_id,
-            "roles": list(roles_of(caller.claims) or ()),
-            "scopes": list(scopes_of(caller.claims) or ()),
-            **_other(caller.claims),
+            # In the order of the users file; where they are in other claims, their order is lost.
+            "roles": roles_of(claims) if caller.local else sorted(caller.roles),
+            "scopes": scopes_of(claims) if caller.local else sorted(caller.scopes),
+            **_other(claims),
         }
     )
 
@@ -77,13 +78,15 @@ async def end_session(request: web.Request) -> web.Response:
     if not own or await services.store.login_of(caller.subject, sid) is None:
         raise Refusal(404, "You have no such session.")
     await services.store.revoke_session(sid)
-    logger.info("session ended", extra={"sid": sid, "request_id": request_id(request)})
+    ended = Subject(caller.subject, caller.issuer, sid)
+    more = {"by": caller.session_id}
+    audit_request(request, "session ended", Event.SESSION_ENDED, ended, more=more)
     response = web.Response(status=204)
     if sid == caller.session_id:
         clear_cache(response)
         cookie = request_head(request).cookie or b""
-        if find_cookies(cookie, services.session_cookie.encode()):
-            clear_session_cookie(response, services.session_cookie)
+        if find_cookies(cookie, services.session_cookie.name.encode()):
+            services.session_cookie.clear(response)
     return response
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from sidecar.api.admin import build_admin
 from sidecar.api.serving import Runner
 from sidecar.app import build
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.proxy.connectors import InProcessConnector
 from sidecar.proxy.context import DataPlaneConfig, DataPlaneContext, Limits, make_request_ids
 from sidecar.proxy.listener import Listener
@@ -108,6 +109,7 @@ class AdminPort:
             log=logging.getLogger("sidecar.admin"),
             fields=FieldLines(HeaderKinds.of_requests(())),
             paths=build.make_paths(settings),
+            verify=build.make_verify_endpoint(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
         )
 

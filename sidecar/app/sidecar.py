@@ -212,10 +212,11 @@ class Sidecar:
             guesses=self._guesses,
             slow_lane=SlowLane(),
             metrics=self.metrics,
-            session_cookie=settings.session_cookie,
+            auth_prefix=settings.auth_prefix,
+            session_cookie=build.make_cookie_form(settings),
             session_key=SessionKey(settings.session_key),
             longest=build.longest(settings),
-            on_unknown_key=self.trust.refetch_keys,
+            keys=self.trust.control_keys,
         )
         api = Runner(build_api(services), build.make_head_limits(settings))
         await api.setup()
@@ -235,13 +236,12 @@ class Sidecar:
         server = api.server
         if server is None:
             raise RuntimeError("the control plane has not been set up")
-        response_fields = FieldLines(HeaderKinds.of_responses())
         upstreams = {
             "upstream": UpstreamPool(
                 str(settings.upstream_url),
                 components.upstream,
                 limits=build.make_upstream_pool_limits(settings),
-                fields=response_fields,
+                fields=FieldLines(HeaderKinds.of_responses()),
                 metrics=metrics,
                 tasks=self._tasks,
             ),
@@ -249,7 +249,7 @@ class Sidecar:
                 "control plane",
                 InProcessConnector(server),
                 limits=UpstreamPoolLimits(connections=64, idle_timeout=_PAIR_IDLE),
-                fields=response_fields,
+                fields=FieldLines(HeaderKinds.of_control_plane()),
                 metrics=metrics,
                 tasks=self._tasks,
             ),
@@ -275,11 +275,13 @@ class Sidecar:
             log=logging.getLogger("sidecar.proxy"),
             fields=FieldLines(HeaderKinds.of_requests(components.identity.names)),
             paths=build.make_paths(settings),
+            verify=build.make_verify_endpoint(settings),
             request_ids=make_request_ids(secrets.token_hex(6).encode()),
             credentials=CredentialFilter(settings.session_cookie.encode()),
+            clear_cookie=build.make_clearing_line(settings),
             access_log=self._access_log,
             log_all=settings.access_log == "all",
-            on_unknown_key=self.trust.refetch_keys,
+            keys=self.trust.keys,
             session_watcher=live,
         )
         metrics.body_buffer, metrics.uploads = context.staged, upstreams["upstream"].uploads

@@ -8,13 +8,17 @@ a mixture of old and new.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sidecar.app import build
 from sidecar.auth.gate import Gate
 from sidecar.auth.session import SessionKey
+from sidecar.issuers.key_waiters import KeyWaiters
+from sidecar.proxy.fair_share import FairShare
+from sidecar.telemetry.audit import Event, Subject, audit
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from sidecar.api.services import LiveConfig
@@ -24,6 +28,11 @@ if TYPE_CHECKING:
     from sidecar.sessions.store import SessionStore
     from sidecar.settings import Settings
     from sidecar.tasks import Tasks
+
+# Requests that wait for keys at once. Those of the control plane leave half of its 64 connections
+# to logins and logouts.
+_WAITING: Final = 256
+_WAITING_CONTROL: Final = 32
 
 logger = logging.getLogger("sidecar.users")
 
@@ -56,10 +65,9 @@ class ForeignKeys:
         if self.fetcher is not None:
             self.fetcher.stop()
 
-    def refetch(self) -> None:
-        """Fetch the keys again, because a token named an unknown one."""
-        if self.fetcher is not None:
-            self.fetcher.refetch()
+    def request(self, issuer: str) -> asyncio.Event | None:
+        """Request a fetch of an issuer's keys, as `JwksFetcher.request` does."""
+        return None if self.fetcher is None else self.fetcher.request(issuer)
 
     def inherit(self, previous: ForeignKeys) -> None:
         """Where the first fetch failed, keep the keys in use, if they are from the same endpoint.
@@ -85,7 +93,8 @@ class Trust:
     """The gate and the `LiveConfig`, both made from one set of settings.
 
     `current` is replaced as a whole and never changed in place. `on_change` is called after the
-    verification keys have been replaced.
+    verification keys have been replaced. `keys` fetches keys that tokens name and that are unknown,
+    and `control_keys` does so for the control plane.
     """
 
     def __init__(self, settings: Settings, components: Components) -> None:
@@ -93,6 +102,8 @@ class Trust:
         self.components = components
         self.on_change: Callable[[], None] = _nothing
         self._foreign = ForeignKeys(settings, components.foreign, self._on_keys)
+        self.keys = KeyWaiters(self._request_keys, FairShare(_WAITING))
+        self.control_keys = KeyWaiters(self._request_keys, FairShare(_WAITING_CONTROL))
         self.current: LiveConfig = build.make_live_config(settings, components, self._foreign.ring)
         self.gate = Gate(
             self.current.verifier,
@@ -102,6 +113,7 @@ class Trust:
             session_key=SessionKey(settings.session_key),
             cache_size=settings.session_cache_size,
         )
+        self.gate.cors = self.current.cors
 
     def __repr__(self) -> str:
         return f"<Trust {self.components.routes!r} {self._foreign!r}>"
@@ -110,9 +122,8 @@ class Trust:
         """Fetch the keys of other issuers once, then keep them current in the background."""
         await self._foreign.start(tasks)
 
-    def refetch_keys(self) -> None:
-        """Fetch the keys of other issuers again, because a token named an unknown one."""
-        self._foreign.refetch()
+    def _request_keys(self, issuer: str) -> asyncio.Event | None:
+        return self._foreign.request(issuer)
 
     async def prepare(
         self, settings: Settings, components: Components, tasks: Tasks
@@ -141,6 +152,7 @@ class Trust:
     def _use(self, current: LiveConfig) -> None:
         self.current = current
         self.gate.replace(current.verifier, current.logins)
+        self.gate.cors = current.cors
         self.on_change()
 
 
@@ -156,9 +168,8 @@ async def end_logins(store: SessionStore, names: Sequence[str]) -> None:
         except Exception:  # the other users' logins must end nevertheless
             logger.exception("the logins of a user could not be ended", extra={"user": name})
         else:
-            logger.info(
-                "logins of a removed or changed user ended", extra={"user": name, "ended": ended}
-            )
+            message = "logins of a removed or changed user ended"
+            audit(message, Event.LOGOUT_ALL, Subject(name), more={"ended": ended})
 
 
 def _nothing() -> None:

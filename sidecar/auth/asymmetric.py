@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt import PyJWTError, get_algorithm_by_name
 
-from sidecar.auth.keys import CURVES, RSA, Key
+from sidecar.auth.keys import CURVES, EDDSA, EDWARDS, RSA, Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,10 +57,13 @@ def asymmetric_key(
     alg = alg or fits[0]
     if alg not in fits:
         raise ValueError(f"expected one of {', '.join(fits)} for a key of this type; got {alg}")
-    algorithm = get_algorithm_by_name(alg)
+    # The library knows the algorithms of RFC 9864 under their common name only.
+    algorithm = get_algorithm_by_name(EDDSA if alg in EDWARDS else alg)
     jwk = essential(algorithm.to_jwk(public, as_dict=True))
     kid = thumbprint(jwk) if kid is None else kid
-    return Key(issuer, kid, alg, algorithm, public=public, private=private, jwk=jwk)
+    # One key may not serve two algorithms (RFC 8725 section 3.1), but these are two names of one.
+    names = fits if alg in {EDDSA, *EDWARDS} else ()
+    return Key(issuer, kid, alg, algorithm, public=public, private=private, jwk=jwk, names=names)
 
 
 def fitting_algorithms(public: object) -> Sequence[str]:
@@ -74,8 +77,10 @@ def fitting_algorithms(public: object) -> Sequence[str]:
         return RSA
     if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
         return (CURVES[public.curve.name],)
-    if isinstance(public, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-        return ("EdDSA",)
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        return (EDDSA, "Ed25519")
+    if isinstance(public, ed448.Ed448PublicKey):
+        return (EDDSA, "Ed448")
     raise ValueError(
         "expected an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 or Ed448 key"
     )

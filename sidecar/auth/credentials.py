@@ -1,22 +1,29 @@
 """Finds the credentials of a request: a bearer token, a session cookie, none, or too many.
 
-Reads the Authorization and Cookie headers only, never the target (RFC 6750 section 2.1). It does
-not verify credentials: it knows no keys, routes or sessions.
+Reads the Authorization and Cookie headers only, never the target (RFC 6750 section 2.1). Says which
+of several counts, but does not verify any: it knows no keys, routes or sessions.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.claimed_issuer import may_be_issued_by
 from sidecar.auth.reason import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from sidecar.wire.head import RequestHead
 
-MAX_TOKEN: Final = 8192  # octets; a longer token is rejected before anything is decoded
+# Octets, unless configured. A longer token is rejected before anything is decoded. Users with many
+# groups have tokens of 12 KiB (Keycloak, Entra).
+MAX_TOKEN: Final = 16384
 MAX_COOKIE: Final = 512  # octets of a session cookie's value
+MAX_REPEATED: Final = 4  # session cookies of one request that are looked at, to end their logins
 
 # The scheme is a case-insensitive token (RFC 9110 section 11.1); 1*SP and a b64token follow it
 # (RFC 6750 section 2.1).
@@ -24,6 +31,14 @@ _SCHEME: Final = re.compile(rb"(?i:bearer)(?![!#$%&'*+.^_`|~0-9A-Za-z-])")
 _TOKEN: Final = re.compile(rb" +([A-Za-z0-9._~+/-]+=*)")
 # An opaque value. It has no dot, so a JWT sent as a cookie can never pass unverified.
 _COOKIE_VALUE: Final = re.compile(rb"[A-Za-z0-9_-]+")
+
+
+class Accepts(StrEnum):
+    """Which credentials count; the others are the application's, and are not looked at."""
+
+    ANY = "any"
+    BEARER = "bearer"
+    COOKIE = "cookie"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +55,59 @@ class SessionCookie:
     value: bytes = field(repr=False)
 
 
-def parse_credentials(head: RequestHead, cookie_name: bytes) -> Bearer | SessionCookie | Reason:
-    """Return the credential of a request, or the reason why it has no usable one."""
-    if head.repeated and b"authorization" in head.repeated:
+def parse_credentials(
+    head: RequestHead,
+    cookie_name: bytes,
+    issuers: Container[str],
+    accepts: Accepts = Accepts.ANY,
+    max_token: int = MAX_TOKEN,
+) -> Bearer | SessionCookie | Reason:
+    """Return the credential of a request, or the reason why it has no usable one.
+
+    Two credentials are refused if both may be ours. A bearer token beside a session cookie is the
+    application's if none of `issuers` can have issued it; then the cookie counts.
+    """
+    value, token = head.authorization or b"", None
+    if accepts is not Accepts.COOKIE:
+        if head.repeated and b"authorization" in head.repeated:
+            return Reason.CREDENTIALS_AMBIGUOUS
+        token = parse_bearer(value, max_token) if value else None
+    values = []
+    if head.cookie is not None and accepts is not Accepts.BEARER:
+        values = find_cookies(head.cookie, cookie_name)
+    if token is not None and len(values) == 1 and _is_foreign(token, value, issuers):
+        token = None
+    if token is not None and values:
         return Reason.CREDENTIALS_AMBIGUOUS
-    token = None if head.authorization is None else parse_bearer(head.authorization)
-    values = [] if head.cookie is None else find_cookies(head.cookie, cookie_name)
-    if len(values) + (token is not None) > 1:
-        return Reason.CREDENTIALS_AMBIGUOUS
+    if len(values) > 1:
+        return Reason.COOKIE_REPEATED
     if token is not None:
         return token if isinstance(token, Reason) else Bearer(token)
     return _read_cookie(values[0]) if values else Reason.NO_CREDENTIALS
 
 
-def parse_bearer(value: bytes) -> bytes | Reason | None:
+def parse_bearer(value: bytes, max_token: int = MAX_TOKEN) -> bytes | Reason | None:
     """Return the token of an Authorization header, or why it is unusable; None: other scheme."""
     scheme = _SCHEME.match(value)
     if scheme is None:
         return None
     token = value[scheme.end() :].lstrip(b" ")
-    if len(token) > MAX_TOKEN:
+    if len(token) > max_token:
         return Reason.TOKEN_TOO_LONG
     match = _TOKEN.fullmatch(value, scheme.end())
     return Reason.CREDENTIALS_MALFORMED if match is None else match[1]
+
+
+def _is_foreign(token: bytes | Reason, value: bytes, issuers: Container[str]) -> bool:
+    """Whether no token of these issuers can be in an Authorization header, however it is read.
+
+    `token` is what `parse_bearer` says about its `value`. "Bearer null" and "Bearer 1|abc" are
+    usual; what has fewer than two dots holds no JWT. Others are refused if they are malformed, and
+    if they are too long to be read.
+    """
+    if isinstance(token, Reason):
+        return value.count(b".") < 2
+    return not may_be_issued_by(token, issuers)
 
 
 def find_cookies(header: bytes, name: bytes) -> list[bytes]:
@@ -84,6 +129,12 @@ def find_cookies(header: bytes, name: bytes) -> list[bytes]:
             found.append(value)
         at = header.find(mark, end)
     return found
+
+
+def find_session_cookies(header: bytes, name: bytes) -> list[SessionCookie]:
+    """Return the well-formed session cookies in a Cookie header, at most MAX_REPEATED."""
+    found = map(_read_cookie, find_cookies(header, name))
+    return [each for each in found if isinstance(each, SessionCookie)][:MAX_REPEATED]
 
 
 def _read_cookie(value: bytes) -> SessionCookie | Reason:

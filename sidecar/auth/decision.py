@@ -1,8 +1,8 @@
-"""The decisions about a request: allowed, denied, or its session must be known. Pure."""
+"""The decisions about a request: allowed, denied, or what must be known to decide. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -47,11 +47,54 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Forbidden:
+    """Who may not do what: the caller, the route whose rule denied, and what they lack.
+
+    `missing` has the roles of which one is needed, the scopes that are lacking, or the name of the
+    claim: texts of the configuration only. All of this is for logs; no client sees it.
+    """
+
+    allow: Allow
+    route: str
+    reason: Reason
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deny:
-    """The request is denied. `challenge` is the WWW-Authenticate value, or None for no header."""
+    """The request is denied. `challenge` is the WWW-Authenticate value, or None for no header.
+
+    `forbidden` is set if a known caller does not meet the rule of a route.
+    """
 
     reason: Reason
     challenge: bytes | None
+    forbidden: Forbidden | None = field(default=None, compare=False)
+
+    def to(self, allow: Allow, route: str, *missing: str) -> Deny:
+        """This denial for a known caller, who lacks what is named in `missing`."""
+        named = Forbidden(allow, route, self.reason, " ".join(sorted(missing)))
+        return Deny(self.reason, self.challenge, named)
+
+
+@dataclass(frozen=True, slots=True)
+class NeedKeys(Deny):
+    """The request is denied unless `issuer` has published the key of its token by now.
+
+    The issuer is what the token claims; nothing of the token is verified. Fetch the keys and decide
+    again, or deny.
+    """
+
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleCookie(Deny):
+    """The session of a cookie has ended, and the route is open to requests without credentials.
+
+    A new request may continue as an anonymous one, and its answer should delete the cookie. What
+    the session had already allowed ends as by any other denial.
+    """
 
 
 class NeedSession:

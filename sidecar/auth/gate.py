@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sidecar.auth.cached_credential import CachedCredential
-from sidecar.auth.claims import (
-    claim_matches,
-    display_name,
-    interned_set,
-    roles_of,
-    scopes_of,
-)
-from sidecar.auth.credentials import SessionCookie, parse_credentials
+from sidecar.auth.cached_credential import CachedCredential, estimate_octets
+from sidecar.auth.claimed_issuer import claimed_issuer
+from sidecar.auth.claims import claim_matches, display_name, interned_set, roles_of, scopes_of
+from sidecar.auth.cors import NO_CORS
+from sidecar.auth.credentials import Accepts, SessionCookie, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.denials import Denials
 from sidecar.auth.denylist import revocable_token
 from sidecar.auth.identity import Identity
 from sidecar.auth.password_logins import PasswordLogins
@@ -32,7 +29,7 @@ from sidecar.auth.tokens import belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
-    from sidecar.auth.routes import Requirement, Route
+    from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
     from sidecar.auth.tokens import Verified, Verifier
     from sidecar.wire.head import RequestHead
@@ -43,20 +40,13 @@ class Gate:
 
     `replace` replaces the keys and the users, and forgets what was decided by the old ones.
     `cache_size` limits the remembered bearer tokens and, separately, the remembered cookies.
+    `cors`, which a reload replaces, names other origins whose pages may use cookies as ours do.
     """
 
     __slots__ = (
-        *(
-            "_basis",
-            "_bearers",
-            "_challenge",
-            "_cookie_mark",
-            "_cookie_name",
-            "_cookies",
-            "_denials",
-        ),
+        *("_basis", "_bearers", "_cookie_mark", "_cookie_name", "_cookies", "_denials"),
         *("_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
-        "anonymous",
+        *("anonymous", "cors"),
     )
 
     def __init__(
@@ -77,13 +67,13 @@ class Gate:
         self._cookie_name = cookie_name.encode("ascii")
         self._cookie_mark = self._cookie_name + b"="
         self._session_key = session_key
-        self._challenge = b'Bearer realm="%b"' % realm.encode("ascii")
-        self._denials = {reason: Deny(reason, self._challenge_of(reason)) for reason in Reason}
+        self._denials = Denials(realm)
         self._missing = self._denials[Reason.SESSION_MISSING]
         self._revoked = self._denials[Reason.REVOKED]
         self._bearers: TokenCache[CachedCredential] = TokenCache(cache_size)
         self._cookies: TokenCache[CachedCredential] = TokenCache(cache_size)
         self.anonymous = Allow(identity.anonymous, "", "", b"{}", None)
+        self.cors = NO_CORS
 
     def __repr__(self) -> str:
         return f"<Gate bearers={self._bearers!r} cookies={self._cookies!r}>"
@@ -104,8 +94,12 @@ class Gate:
 
     def decide(self, route: Route, head: RequestHead, now: float) -> Allow | Deny | NeedSession:
         """Decide about a request on this route as far as possible without its session."""
-        if route.public:
-            return self.anonymous
+        if route.special:
+            if route.public:
+                return self.anonymous
+            # What is remembered of such a head would be of the kind that does not count.
+            if (head.authorization is None) is (route.credentials is Accepts.BEARER):
+                return self._decide_anew(route, head, now)
         need = head.remembered
         if not isinstance(need, CachedCredential) or need.basis is not self._basis:
             need = self._find(head)
@@ -123,16 +117,16 @@ class Gate:
         Raises TypeError if `need` was not made by a gate.
         """
         if session is None:
-            return self._missing if need.revocable is None else self._revoked
+            return self._revoked if need.revocable is not None else self._end(route, need)
         if not isinstance(need, CachedCredential):
             raise TypeError(f"expected an answer of this gate; got {need!r}")
         # A look-up that a reload overtook may return the session that is bound already.
         if session is not need.session or need.basis is not self._basis:
             denied = self._bind(need, session, now)
             if denied is not None:
-                return denied
+                return self._end(route, need, denied.reason)
         if session.exp <= now:
-            return self._missing
+            return self._end(route, need)
         return self._authorise(route, need.allow) if route.restricted else need.allow
 
     def trust(self, route: Route, verified: Verified) -> Allow | Deny:
@@ -177,16 +171,24 @@ class Gate:
     def _decide_anew(
         self, route: Route, head: RequestHead, now: float
     ) -> Allow | Deny | NeedSession:
-        credentials = parse_credentials(head, self._cookie_name)
-        if isinstance(credentials, Reason):
-            if route.optional and credentials is Reason.NO_CREDENTIALS:
+        verifier = self._verifier
+        sent = parse_credentials(
+            head, self._cookie_name, verifier.issuers, route.credentials, verifier.max_token
+        )
+        if isinstance(sent, Reason):
+            if route.optional and sent is Reason.NO_CREDENTIALS:
                 return self.anonymous
-            return self._denials[credentials]
-        if isinstance(credentials, SessionCookie):
-            if changes_state(head) and not is_same_origin(head):
+            alone = head.authorization is None or route.credentials is Accepts.COOKIE
+            if route.optional and alone:
+                return self._denials.stale_cookie(sent)
+            return self._denials[sent]
+        if isinstance(sent, SessionCookie):
+            if changes_state(head) and not (is_same_origin(head) or self.cors.trusts(head)):
                 return self._denials[Reason.CROSS_ORIGIN]
-            return self._need_of_cookie(credentials.value)
-        need = self._need_of_token(credentials.token, now)
+            return self._need_of_cookie(sent.value)
+        need = self._need_of_token(sent.token, now)
+        if need is Reason.KEY_UNKNOWN:
+            return self._denials.unknown_key(claimed_issuer(sent.token))
         if isinstance(need, Reason):
             return self._denials[need]
         if not need.decided:
@@ -211,8 +213,7 @@ class Gate:
             revocable = revocable_token(verified, name, token)
             need = CachedCredential(name, digest, verified, self._basis, revocable)
             if need.decided:
-                allow = self._allow_token(verified, None)
-                if isinstance(allow, Deny):
+                if isinstance(allow := self._allow_token(verified, None), Deny):
                     return allow.reason
                 need.allow = allow
             self._bearers.put(digest, need, now)
@@ -228,11 +229,10 @@ class Gate:
         # Keys and users may have been replaced while the session was looked up.
         current = need.basis is self._basis
         if session != need.session or not current:  # a store may return an equal object each time
-            allow = (
-                self._allow_cookie(session)
-                if verified is None
-                else self._allow_token(verified, session)
-            )
+            if verified is None:
+                allow = self._allow_cookie(session)
+            else:
+                allow = self._allow_token(verified, session)
             if isinstance(allow, Deny):
                 return allow
             need.allow = allow
@@ -241,7 +241,8 @@ class Gate:
         # misses (measured: 130 octets a session).
         need.token_id = session.id
         if verified is None and current:
-            need.until = session.exp
+            need.until, found = session.exp, need.allow
+            need.octets = estimate_octets(found.payload, found.roles | found.scopes)
             self._cookies.put(need.digest, need, now)
         return None
 
@@ -254,22 +255,23 @@ class Gate:
         claims = self._logins.token_claims(verified, stated, session)
         if claims is None:
             return self._denials[Reason.USER_GONE]
-        user = verified.user
+        user, roles, scopes = verified.user, verified.roles, verified.scopes
         if claims is not stated and (present := msgspec.json.encode(claims)) != payload:
             payload = present  # otherwise both share one object
             user = display_name(claims, verified.subject)
+            roles, scopes = roles_of(claims), scopes_of(claims)
         sid, expires = verified.session_id, verified.expires
         if session is not None:
             sid, expires = sid or session.sid, min(expires, session.exp)
-        named = Identity(claims, user, verified.subject, verified.issuer, sid)
+        named = Identity(claims, user, verified.subject, verified.issuer, sid, roles, scopes)
         return Allow(
             identity=self._identity.lines(named),
             subject=verified.subject,
             session_id=sid,
             payload=payload,
             expires=expires,
-            roles=interned_set(roles_of(claims) or ()),
-            scopes=interned_set(scopes_of(claims) or ()),
+            roles=interned_set(roles),
+            scopes=interned_set(scopes),
             issuer=verified.issuer,
             local=verified.local,
         )
@@ -280,41 +282,39 @@ class Gate:
         if claims is None:
             return self._denials[Reason.USER_GONE]
         subject, sid, issuer = session.sub, session.sid, self._verifier.issuer
-        named = Identity(claims, display_name(claims, subject), subject, issuer, sid)
+        user, roles, scopes = display_name(claims, subject), roles_of(claims), scopes_of(claims)
+        named = Identity(claims, user, subject, issuer, sid, roles, scopes)
         return Allow(
             identity=self._identity.lines(named),
             subject=subject,
             session_id=sid,
             payload=msgspec.json.encode({**claims, "sub": subject, "sid": sid}),
             expires=session.exp,
-            roles=interned_set(roles_of(claims) or ()),
-            scopes=interned_set(scopes_of(claims) or ()),
+            roles=interned_set(roles),
+            scopes=interned_set(scopes),
             issuer=issuer,
             local=True,
         )
+
+    def _end(
+        self, route: Route, need: NeedSession, reason: Reason = Reason.SESSION_MISSING
+    ) -> Deny:
+        """Deny because of the session. On an optional route, a token must still have one."""
+        if route.optional and need.verified is None:
+            return self._denials.stale_cookie(reason)
+        return self._denials[reason]
 
     def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:
         """Check the caller's roles, scopes and claims against the route's requirement."""
         required = route.requirement
         if required.roles and required.roles.isdisjoint(allow.roles):
-            return self._denials[Reason.ROLE]
+            return self._denials[Reason.ROLE].to(allow, route.name, *required.roles)
         if not required.scopes <= allow.scopes:
-            return self._deny_scope(required)
+            lacking = required.scopes - allow.scopes
+            return self._denials.scope(required.scopes).to(allow, route.name, *lacking)
         if required.claims:
             claims = allow.claims
-            for name, accepted in required.claims:
-                if not claim_matches(claims.get(name), accepted):
-                    return self._denials[Reason.CLAIM]
+            for path, accepted in required.claims:
+                if not claim_matches(path.find(claims), accepted):
+                    return self._denials[Reason.CLAIM].to(allow, route.name, path.text)
         return allow
-
-    def _deny_scope(self, required: Requirement) -> Deny:
-        """Deny with a challenge that names the required scopes (RFC 6750 section 3.1)."""
-        scope = " ".join(sorted(required.scopes)).encode("ascii")
-        challenge = self._denials[Reason.SCOPE].challenge or b""
-        return Deny(Reason.SCOPE, b'%b, scope="%b"' % (challenge, scope))
-
-    def _challenge_of(self, reason: Reason) -> bytes | None:
-        """Return the challenge; without credentials it has no error code (RFC 6750 section 3)."""
-        if reason.error is not None:
-            return b'%b, error="%b"' % (self._challenge, reason.error.encode("ascii"))
-        return self._challenge if reason.status == 401 else None

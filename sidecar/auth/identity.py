@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
-from sidecar.auth.claims import roles_of, scopes_of
+from sidecar.claim_path import ClaimPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,13 +40,15 @@ class Identity(NamedTuple):
     subject: str
     issuer: str
     session_id: str
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
 
 
 class IdentityHeaders:
-    """Writes the identity headers: six default ones, and `extra` (header name to claim name).
+    """Writes the identity headers: six default ones, and `extra` (header name to claim path).
 
     An `extra` header with the name of a default one replaces it. Raises ValueError for an `extra`
-    name that is invalid, reserved, or given twice.
+    name that is invalid, reserved, or given twice, and for an invalid path.
     """
 
     __slots__ = ("_renders", "anonymous", "names")
@@ -106,11 +108,11 @@ def _issuer(identity: Identity) -> str:
 
 
 def _roles(identity: Identity) -> str:
-    return ",".join(encode_value(role, _ITEM) for role in roles_of(identity.claims) or ())
+    return ",".join(encode_value(role, _ITEM) for role in identity.roles)
 
 
 def _scopes(identity: Identity) -> str:
-    return " ".join(encode_value(scope, _WORD) for scope in scopes_of(identity.claims) or ())
+    return " ".join(encode_value(scope, _WORD) for scope in identity.scopes)
 
 
 def _session(identity: Identity) -> str:
@@ -118,9 +120,11 @@ def _session(identity: Identity) -> str:
 
 
 def _of_claim(claim: str) -> Callable[[Identity], str]:
+    path = ClaimPath(claim)
+
     def render(identity: Identity) -> str:
         decided = {"sub": identity.subject, "sid": identity.session_id, "iss": identity.issuer}
-        value = decided.get(claim) or identity.claims.get(claim)
+        value = decided.get(claim) or path.find(identity.claims)
         if isinstance(value, list):
             return ",".join(encode_value(_text(each), _ITEM) for each in value)
         return encode_value(_text(value))

@@ -40,11 +40,13 @@ _SEAL: Final = b"auth-sidecar refresh successor 1"
 class Issuer:
     """Issues the tokens of one issuer. Times are in seconds; an empty `audience` adds no `aud`.
 
+    `max_token` is the most octets that the sidecar accepts of a token.
     Raises ValueError if a key cannot sign, or if both types of token would use the same key.
     """
 
     __slots__ = (
-        *("_access_header", "_audience", "_refresh_header", "_refresh_key", "_signing_key"),
+        *("_access_header", "_audience", "_max_token", "_refresh_header", "_refresh_key"),
+        "_signing_key",
         *("access_ttl", "issuer", "max_age", "refresh_ttl"),
     )
 
@@ -58,6 +60,7 @@ class Issuer:
         access_ttl: float = 900.0,
         refresh_ttl: float = 604800.0,
         max_age: float = math.inf,
+        max_token: int = MAX_TOKEN,
     ) -> None:
         if not (signing_key.can_sign and refresh_key.can_sign):
             raise ValueError("expected keys that can sign")
@@ -72,6 +75,7 @@ class Issuer:
         self.access_ttl = access_ttl
         self.refresh_ttl = refresh_ttl
         self.max_age = max_age
+        self._max_token = max_token
 
     def __repr__(self) -> str:
         return f"<Issuer {self.issuer!r} {self._signing_key!r}>"
@@ -105,7 +109,7 @@ class Issuer:
         if method == PASSWORD:
             body[AMR] = PASSWORD_USED
         body |= self._registered(subject, sid, now, jti, self.access_expires(now, created))
-        return _sign(self._signing_key, self._access_header, body)
+        return self._sign(self._signing_key, self._access_header, body)
 
     def refresh(
         self,
@@ -123,11 +127,21 @@ class Issuer:
         """
         body = self._registered(subject, sid, now, jti, self.refresh_expires(now, created))
         body[GENERATION] = generation
-        return _sign(self._refresh_key, self._refresh_header, body)
+        return self._sign(self._refresh_key, self._refresh_header, body)
 
     def _expires(self, ttl: float, now: float, created: float | None) -> float:
         end = now + ttl if created is None else min(now + ttl, created + self.max_age)
         return float(math.ceil(end))  # whole seconds, because some verifiers accept nothing else
+
+    def _sign(self, key: Key, header: bytes, body: Mapping[str, Any]) -> str:
+        message = header + b"." + _encode(msgspec.json.encode(body))
+        token = message + b"." + _encode(key.sign(message))
+        if len(token) > self._max_token:
+            raise ValueError(
+                f"expected a token of at most {self._max_token} bytes; got {len(token)}: "
+                "its claims are too many or too long"
+            )
+        return token.decode("ascii")
 
     def _registered(
         self, subject: str, sid: str, now: float, jti: str, expires: float
@@ -144,7 +158,7 @@ def user_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return a user's claims in the form that access tokens have: with `scope` as one text."""
     body = {name: value for name, value in claims.items() if name not in RESERVED}
     body.setdefault(ROLES, [])
-    body["scope"] = " ".join(scopes_of(claims) or ())
+    body["scope"] = " ".join(scopes_of(claims))
     return body
 
 
@@ -184,17 +198,6 @@ def _cipher(used_token: bytes) -> AESGCM:
 
 def _header(key: Key, kind: str) -> bytes:
     return _encode(msgspec.json.encode({"alg": key.alg, "kid": key.kid, "typ": kind}))
-
-
-def _sign(key: Key, header: bytes, body: Mapping[str, Any]) -> str:
-    message = header + b"." + _encode(msgspec.json.encode(body))
-    token = message + b"." + _encode(key.sign(message))
-    if len(token) > MAX_TOKEN:
-        raise ValueError(
-            f"expected a token of at most {MAX_TOKEN} bytes; got {len(token)}: "
-            "its claims are too many or too long"
-        )
-    return token.decode("ascii")
 
 
 def _encode(raw: bytes) -> bytes:

@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt import PyJWK, PyJWTError
 
 from sidecar.auth.asymmetric import ESSENTIAL, asymmetric_key, essential, fitting_algorithms
+from sidecar.auth.keys import with_names
 from sidecar.auth.strict_json import parse_object
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _algorithm(jwk: dict[str, object], public: object, algorithms: Sequence[str]
     Raises ValueError if that algorithm does not fit the key or is not among `algorithms`.
     """
     usable = fitting_algorithms(public)
-    fits = [each for each in algorithms or usable if each in usable]
+    fits = [each for each in with_names(algorithms) or usable if each in usable]
     if not fits:
         raise ValueError(f"expected a key for {', '.join(algorithms)}; it fits none of them")
     alg = jwk.get("alg", fits[0])

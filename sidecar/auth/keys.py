@@ -14,12 +14,14 @@ import msgspec
 from sidecar.auth.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 section 3.2
 RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-ALGORITHMS: Final = frozenset((*SECRET_BYTES, *RSA, *CURVES.values(), "EdDSA"))
+EDDSA: Final = "EdDSA"  # RFC 8037: an algorithm of either of two curves
+EDWARDS: Final = ("Ed25519", "Ed448")  # RFC 9864: each curve is an algorithm of its own
+ALGORITHMS: Final = frozenset((*SECRET_BYTES, *RSA, *CURVES.values(), EDDSA, *EDWARDS))
 MAX_TRIED: Final = 4  # keys that are tried for a token without a `kid`
 
 
@@ -34,9 +36,12 @@ class Algorithm(Protocol):
 
 
 class Key:
-    """A key of one issuer for one algorithm. With an empty `kid`, it serves tokens of any `kid`."""
+    """A key of one issuer for one algorithm. With an empty `kid`, it serves tokens of any `kid`.
 
-    __slots__ = ("_algorithm", "_jwk", "_private", "_public", "alg", "issuer", "kid")
+    `names` are all names of that algorithm; the key signs under `alg`.
+    """
+
+    __slots__ = ("_algorithm", "_jwk", "_private", "_public", "alg", "issuer", "kid", "names")
 
     def __init__(
         self,
@@ -48,10 +53,12 @@ class Key:
         public: object,
         private: object,
         jwk: Mapping[str, str] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         self.issuer = issuer
         self.kid = kid
         self.alg = alg
+        self.names = tuple(names) or (alg,)
         self._algorithm = algorithm
         self._public = public
         self._private = private
@@ -85,6 +92,12 @@ class Key:
         if self._jwk is None:
             return None
         return {**self._jwk, "kid": self.kid, "alg": self.alg, "use": "sig"}
+
+
+def with_names(algorithms: Sequence[str]) -> tuple[str, ...]:
+    """Return these algorithms, and after EdDSA the names that RFC 9864 gives it."""
+    found = (name for alg in algorithms for name in ((alg, *EDWARDS) if alg == EDDSA else (alg,)))
+    return tuple(dict.fromkeys(found))
 
 
 def public_jwks(keys: Iterable[Key]) -> bytes:
@@ -124,7 +137,7 @@ class KeyRing:
             known = self._by_kid.get((issuer, kid)) or self._by_kid.get((issuer, ""))
             if known is None:
                 return Reason.KEY_UNKNOWN
-        return [key for key in known if key.alg == alg][:MAX_TRIED] or Reason.ALGORITHM
+        return [key for key in known if alg in key.names][:MAX_TRIED] or Reason.ALGORITHM
 
     def replaced(self, issuer: str, keys: Iterable[Key]) -> KeyRing:
         """Return a ring of the next generation in which this issuer has exactly these keys."""

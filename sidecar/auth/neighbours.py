@@ -1,23 +1,23 @@
 """Finds spellings of a restricted path that another, looser rule would decide about.
 
 Many applications ignore the case of a path or its final slash: Express serves `/ADMIN` and
-`/admin/x/` with the handlers of `/admin` and `/admin/x`. Owns what counts as such a neighbour and
-as looser. It only describes; the table decides as it is written.
+`/admin/x/` with the handlers of `/admin` and `/admin/x`. Owns what counts as such a neighbour.
+It only describes; the table decides as it is written.
 """
 
 from __future__ import annotations
 
 from itertools import product
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
-from sidecar.auth.routes import Access, Route, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule, path_of
+from sidecar.auth.routes import Route, RouteTable
+from sidecar.auth.strictness import admits_no_more
 from sidecar.errors import ConfigWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_STRICTNESS: Final = {Access.PUBLIC: 0, Access.OPTIONAL: 1, Access.REQUIRED: 2}
 # Tried where no rule names a method or a host, beside those that some rule names
 _ANY_METHOD: Final = "GET"
 _ANY_HOST: Final = "host.invalid"
@@ -54,7 +54,7 @@ def neighbours(rules: Sequence[RouteRule]) -> list[ConfigWarning]:
 def _unsaid(rule: RouteRule) -> Iterator[tuple[str, tuple[str, str], list[tuple[str, str]]]]:
     """Yield each key that a rule leaves open, its values, and pairs of a path and a neighbour."""
     below = rule.path.endswith("/*")
-    path = unquote(rule.path.removesuffix("/*"))
+    path = path_of(rule)
     if not rule.paths_case:
         pairs = [
             (path + rest, other + rest)
@@ -79,22 +79,6 @@ def _first_looser(
         request = method.upper().encode(), host.encode()
         if table.match(*request, path) is route:  # otherwise an earlier rule decides about it
             found = table.match(*request, other)
-            if not _as_strict(found, route):
+            if not admits_no_more(found, route):
                 return found, other
     return None
-
-
-def _as_strict(found: Route, route: Route) -> bool:
-    """Whether everyone who may use `found` may use `route`."""
-    if _STRICTNESS[found.access] < _STRICTNESS[route.access]:
-        return False
-    has, needs = found.requirement, route.requirement
-    claims = dict(has.claims)
-    return (
-        (not needs.roles or (bool(has.roles) and has.roles <= needs.roles))
-        and needs.scopes <= has.scopes
-        and all(
-            name in claims and all(value in accepted for value in claims[name])
-            for name, accepted in needs.claims
-        )
-    )

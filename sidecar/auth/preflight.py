@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from sidecar.wire.escaped_path import is_ambiguous
 from sidecar.wire.head import Framing
 from sidecar.wire.headers import fold, is_method, without
 
@@ -31,7 +32,11 @@ def find_route(routes: RouteTable, head: RequestHead) -> Route | None:
     The rule is that of the announced request: the preflight of DELETE /x uses the DELETE rule.
     """
     method = announced_method(head)
-    return None if method is None else routes.match(method, head.host, head.path).preflight
+    if method is None:
+        return None
+    route = routes.match(method, head.host, head.path)
+    # That the path was accepted for OPTIONS says nothing about the announced method.
+    return route.preflight if route.passes_escapes or not is_ambiguous(head.path) else None
 
 
 def announced_method(head: RequestHead) -> bytes | None:

@@ -20,6 +20,8 @@ class Reason(Enum):
     NO_CREDENTIALS = ("no_credentials", 401, None)
     CREDENTIALS_MALFORMED = ("credentials_malformed", 400, INVALID_REQUEST)
     CREDENTIALS_AMBIGUOUS = ("credentials_ambiguous", 400, INVALID_REQUEST)
+    # 401, so that a browser is sent to log in, which replaces both cookies
+    COOKIE_REPEATED = ("cookie_repeated", 401, INVALID_TOKEN)
     TOKEN_TOO_LONG = ("token_too_long", 401, INVALID_TOKEN)
     TOKEN_MALFORMED = ("token_malformed", 401, INVALID_TOKEN)
     TOKEN_TYPE = ("token_type", 401, INVALID_TOKEN)
@@ -32,6 +34,11 @@ class Reason(Enum):
     AUDIENCE = ("audience", 401, INVALID_TOKEN)
     CLAIM_MISSING = ("claim_missing", 401, INVALID_TOKEN)
     CLAIM_INVALID = ("claim_invalid", 401, INVALID_TOKEN)
+    CLAIM_REFUSED = (
+        "claim_refused",
+        401,
+        INVALID_TOKEN,
+    )  # by its issuer's table; CLAIM: by a route
     EXPIRED = ("expired", 401, INVALID_TOKEN)
     NOT_YET_VALID = ("not_yet_valid", 401, INVALID_TOKEN)
     SESSION_MISSING = ("session_missing", 401, INVALID_TOKEN)

@@ -6,78 +6,29 @@ gets the last route, whose access is `required`. Knows no credentials: the gate 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.route_names import route_names
+from sidecar.auth.route_rule import (
+    DEFAULT_ROUTE,
+    Access,
+    Forwards,
+    Outage,
+    RouteRule,
+    Target,
+    find_problems,
+    path_of,
+)
 from sidecar.auth.route_shapes import Shape, make_shape
-from sidecar.errors import ConfigError, Problem
+from sidecar.claim_path import ClaimPath
+from sidecar.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
-Scalar = str | int | float | bool
-Target = Literal["upstream", "api", "verify"]
-
-DEFAULT_ROUTE: Final = "default"
-
-# The characters of a scope (RFC 6749 section 3.3). A challenge can quote them without escapes.
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-
-
-class Access(StrEnum):
-    """Who may use a route: everyone, everyone with credentials checked if sent, or users only."""
-
-    PUBLIC = "public"
-    OPTIONAL = "optional"
-    REQUIRED = "required"
-
-
-class Outage(StrEnum):
-    """Which requests to trust while sessions cannot be looked up; see `sessions.outage`."""
-
-    SIGNATURE = "signature"
-    LOCAL = "local"
-    STALE = "stale"
-    STRICT = "strict"
-
-
-class Forwards(StrEnum):
-    """Which credentials the application gets: the bearer token, and the session cookie."""
-
-    NONE = "none"
-    TOKEN = "token"
-    ALL = "all"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteRule:
-    """One rule as configured: path "/x", prefix "/x/*" (also matches "/x"), or "/*".
-
-    Empty `methods` or `hosts` match any; GET also matches HEAD. `claims` maps a claim's name to its
-    accepted values.
-    """
-
-    path: str
-    access: Access = Access.REQUIRED
-    name: str = ""  # empty: derived from the path
-    methods: Sequence[str] = ()
-    hosts: Sequence[str] = ()  # without a port
-    roles: Sequence[str] = ()  # any of them
-    scopes: Sequence[str] = ()  # all of them
-    claims: Mapping[str, Sequence[Scalar]] = field(default_factory=dict)
-    upgrades: Sequence[str] = ("websocket",)
-    target: Target = "upstream"
-    outage: Outage | None = None  # None: the global mode
-    ends_live: bool = True  # WebSockets and streams end with their session
-    preflight: bool = False  # CORS preflights of such requests pass without a token
-    method_override: str = ""  # the header by which a POST may ask for another method; empty: none
-    paths_case: Literal["", "sensitive", "insensitive"] = ""  # empty: sensitive, perhaps unawares
-    trailing_slash: Literal["", "strict", "ignore"] = ""  # of an exact path; empty as above
-    forwards: Forwards | None = None  # None: tokens, and nothing on a public route
+    from sidecar.auth.claims import Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +37,7 @@ class Requirement:
 
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
-    claims: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
+    claims: tuple[tuple[ClaimPath, tuple[Scalar, ...]], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.roles or self.scopes or self.claims)
@@ -94,7 +45,10 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A compiled rule. Its last three flags are precomputed, because the gate reads them often."""
+    """A compiled rule. Its last flags are precomputed, because the gate reads them often.
+
+    `special` routes are public, or take one kind of credentials only.
+    """
 
     name: str
     access: Access = Access.REQUIRED
@@ -108,12 +62,17 @@ class Route:
     unasked: bool = False  # this is the route of such preflights
     hides_cookie: bool = True  # from the application
     hides_token: bool = False
+    credentials: Accepts = Accepts.ANY
+    passes_escapes: bool = False
+    special: bool = field(init=False)
     public: bool = field(init=False)
     optional: bool = field(init=False)
     restricted: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "public", self.access is Access.PUBLIC)
+        special = self.public or self.credentials is not Accepts.ANY
+        object.__setattr__(self, "special", special)
         object.__setattr__(self, "optional", self.access is Access.OPTIONAL)
         object.__setattr__(self, "restricted", bool(self.requirement))
 
@@ -139,7 +98,7 @@ class RouteTable:
     __slots__ = ("_below", "_exact", "_hosts", "_prefixes", "_shaped", "default", "routes")
 
     def __init__(self, rules: Sequence[RouteRule] = (), *, outage: Outage = Outage.LOCAL) -> None:
-        problems = list(_problems(rules))
+        problems = list(find_problems(rules))
         if problems:
             raise ConfigError(problems)
         names = route_names([(rule.name, rule.path) for rule in rules], taken=DEFAULT_ROUTE)
@@ -147,7 +106,7 @@ class RouteTable:
             _compile(rule, name, outage) for rule, name in zip(rules, names, strict=True)
         )
         self.default = Route(DEFAULT_ROUTE, outage=outage)
-        paths = [_path_of(rule) for rule in rules]
+        paths = [path_of(rule) for rule in rules]
         shapes = [_shape(rule) for rule in rules]
         patterns = [_pattern(rule, route) for rule, route in zip(rules, self.routes, strict=True)]
         self._below = tuple(pattern for pattern in patterns if pattern.prefix)
@@ -214,58 +173,15 @@ def bare_host(authority: bytes) -> bytes:
     return host.rstrip(b".")
 
 
-def _path_of(rule: RouteRule) -> str:
-    """Return the decoded path or prefix of a rule; empty for "/*"."""
-    return unquote(rule.path.removesuffix("/*"))
-
-
 def _shape(rule: RouteRule) -> Shape:
     """Return the paths that a rule matches."""
     return make_shape(
-        _path_of(rule),
+        path_of(rule),
         below=rule.path.endswith("/*"),
         any_case=rule.paths_case == "insensitive",
         any_slash=rule.trailing_slash == "ignore",
         restricts=rule.access == Access.REQUIRED,
     )
-
-
-def _problems(rules: Sequence[RouteRule]) -> Iterator[Problem]:
-    """Yield the problems of each rule, and names given twice; a rule is identified by its path."""
-    named: set[str] = set()
-    for rule in rules:
-        where = f"route {rule.path}"
-        for text in _check(rule):
-            yield Problem(where, text)
-        if rule.name in named:
-            yield Problem(where, f'expected a unique name; "{rule.name}" is taken')
-        named |= {rule.name} - {""}
-
-
-def _check(rule: RouteRule) -> list[str]:
-    """Return the messages about one rule's problems."""
-    found = []
-    written = rule.path.removesuffix("/*")
-    path = _path_of(rule)
-    if not rule.path.startswith("/") or set(written) & set("*?#"):
-        found.append(f'expected a path such as /x, /x/* or /*; got "{rule.path}"')
-    elif path.count("/") != written.count("/") or "\ufffd" in path:
-        found.append(f'expected escapes of UTF-8 text without "/"; got "{rule.path}"')
-    elif "//" in path or rule.path.endswith("//*") or {".", ".."} & set(path.split("/")):
-        found.append(f'expected a path without "//", "." and ".."; got "{rule.path}"')
-    if rule.access != Access.REQUIRED and (rule.roles or rule.scopes or rule.claims):
-        found.append("expected access required because roles, scopes or claims are given")
-    found += [
-        f'expected scopes as in RFC 6749 section 3.3; got "{scope}"'
-        for scope in rule.scopes
-        if not _SCOPE.fullmatch(scope)
-    ]
-    found += [
-        f'expected a value for claim "{name}"' for name, values in rule.claims.items() if not values
-    ]
-    if rule.name == DEFAULT_ROUTE:
-        found.append(f'expected a name other than "{DEFAULT_ROUTE}", the name of the last route')
-    return found
 
 
 def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
@@ -281,7 +197,7 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         requirement=Requirement(
             roles=frozenset(rule.roles),
             scopes=frozenset(rule.scopes),
-            claims=tuple((claim, tuple(values)) for claim, values in rule.claims.items()),
+            claims=tuple((ClaimPath(path), tuple(values)) for path, values in rule.claims.items()),
         ),
         upgrades=frozenset(upgrade.lower().encode() for upgrade in rule.upgrades),
         target=rule.target,
@@ -291,6 +207,8 @@ def _compile(rule: RouteRule, name: str, outage: Outage) -> Route:
         method_override=rule.method_override.lower().encode(),
         hides_cookie=forwards is not Forwards.ALL,
         hides_token=forwards is Forwards.NONE,
+        credentials=rule.credentials,
+        passes_escapes=rule.passes_escapes,
     )
 
 
@@ -299,7 +217,7 @@ def _pattern(rule: RouteRule, route: Route) -> _Pattern:
     if b"GET" in methods:
         methods.add(b"HEAD")  # applications answer HEAD with the GET handler, so its rule applies
     return _Pattern(
-        prefix=_path_of(rule) + "/" if rule.path.endswith("/*") else "",
+        prefix=path_of(rule) + "/" if rule.path.endswith("/*") else "",
         methods=frozenset(methods) or None,
         hosts=frozenset(bare_host(host.encode()) for host in rule.hosts) or None,
         route=route,

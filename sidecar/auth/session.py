@@ -89,12 +89,13 @@ class RefreshRecord(msgspec.Struct, kw_only=True, gc=False):
     sub: str
     created: float  # time of the login, from which the maximum age of the session counts
     exp: float  # when this record expires
-    token_id: str  # the access token issued with it; rotation ends that token
+    token_id: str  # the access token issued with it, which rotation ends, at once or after a grace
     claims: dict[str, Any]
     method: str = PASSWORD
     generation: int = 0  # how often the login had been refreshed when the token was issued
     issued: float = 0.0
     previous: tuple[str, ...] = ()  # ids of the tokens used before it, the latest first
+    token_before: str = ""  # the access token that `token_id` replaced; it may be in its grace
     used_at: float | None = None
     sealed: bytes = b""
     v: int = VERSION
@@ -104,14 +105,17 @@ class Grant(msgspec.Struct, kw_only=True):
     """Everything that one login or one refresh writes to the store.
 
     `refresh` is None for a browser session, whose cookie is not rotated. `replaces` is the id of
-    the token that this grant ends. `discards` is the id of a used refresh token whose record is no
-    longer kept.
+    the token that this grant ends, at `replaced_until` or else at once; `ends` that of the token
+    before it, whose own grace is then over. `discards` is the id of a used refresh token whose
+    record is no longer kept.
     """
 
     session: Session
     refresh_id: str | None = None
     refresh: RefreshRecord | None = None
     replaces: str | None = None
+    replaced_until: float = 0.0  # seconds since the epoch
+    ends: str | None = None
     discards: str | None = None
     user_agent: str = ""
     address: str = ""
@@ -120,6 +124,12 @@ class Grant(msgspec.Struct, kw_only=True):
     def generation(self) -> int:
         """How often the login has been refreshed, this grant included."""
         return 0 if self.refresh is None else self.refresh.generation
+
+    def replaced(self, now: float) -> Session | None:
+        """Return the session that the replaced token still has, or None if it has none now."""
+        if self.replaces is None or self.replaced_until <= now:
+            return None
+        return msgspec.structs.replace(self.session, id=self.replaces, exp=self.replaced_until)
 
 
 class SessionInfo(msgspec.Struct, kw_only=True):

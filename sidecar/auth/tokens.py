@@ -12,20 +12,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar.auth.claim_checks import check_audience, check_names, is_date, is_text
+from sidecar.auth.claim_checks import (
+    check_audience,
+    check_ids,
+    check_values,
+    find_dates,
+    find_name,
+    find_subject,
+)
 from sidecar.auth.claims import display_name, roles_of, scopes_of
 from sidecar.auth.compact import split_token
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import Session, TimestampInterner
+from sidecar.auth.signature_checks import check_header, find_signing_key
 from sidecar.auth.strict_json import parse_object, parse_trusted
-from sidecar.auth.token_kind import LOGOUT_TYPE, find_other_kind
+from sidecar.auth.token_kind import find_other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sidecar.auth.claims import Scalar
     from sidecar.auth.keys import Key
+    from sidecar.claim_path import ClaimPath
 
 ACCESS_TYPES: Final = frozenset(("at+jwt",))  # RFC 9068 section 2.1
 REFRESH_TYPES: Final = frozenset(("refresh+jwt",))
@@ -51,7 +61,10 @@ class IssuerConfig:
     are not checked, but a token's algorithm must always be that of its key. `foreign` means that
     another service signs the tokens: it also signs other kinds of tokens, of which only ID tokens
     can be accepted (`id_tokens`), and its users may choose their own names. The application knows
-    them by their subject, or by `user_claim`, which every token must then have.
+    them by their subject, or by `user_claim`. Where `claims` are given, its tokens must have them.
+
+    The claims of a foreign issuer are where its paths say. Every token must have those that decide
+    who it is for and about; `roles_claims` and `scopes_claims` add up.
     """
 
     issuer: str
@@ -61,7 +74,12 @@ class IssuerConfig:
     session_mode: SessionMode = SessionMode.REQUIRED
     foreign: bool = False
     id_tokens: bool = False
-    user_claim: str = ""
+    claims: tuple[tuple[ClaimPath, tuple[Scalar, ...]], ...] = ()  # each with accepted values
+    audience_claim: ClaimPath | None = None  # None: aud
+    subject_claim: ClaimPath | None = None  # None: sub
+    user_claim: ClaimPath | None = None  # None: the subject
+    roles_claims: tuple[ClaimPath, ...] = ()  # empty: as `claims.roles_of` finds them
+    scopes_claims: tuple[ClaimPath, ...] = ()
 
 
 # gc=False, here and for everything kept for each session: such objects cannot form cycles, and the
@@ -121,13 +139,14 @@ def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
 class Verifier:
     """Verifies access and refresh tokens, with separate keys: neither passes for the other.
 
-    New keys need a new verifier. `leeway` allows for clock differences, in seconds. `issuer` is the
-    sidecar's own, that of refresh tokens.
+    New keys need a new verifier. `leeway` allows for clock differences, in seconds. Tokens of more
+    than `max_token` octets are refused. `issuer` is the sidecar's own, that of refresh tokens.
+    `issuers`, by name (without `iss`: ""), and `keys` are those of access tokens.
     """
 
     __slots__ = (
-        *("_access", "_access_keys", "_ahead", "_leeway", "_refresh", "_refresh_keys"),
-        *("_timestamps", "issuer"),
+        *("_ahead", "_own", "_refresh", "_refresh_keys", "_timestamps"),
+        *("issuer", "issuers", "keys", "leeway", "max_token"),
     )
 
     def __init__(
@@ -138,22 +157,26 @@ class Verifier:
         refresh_keys: KeyRing = _NO_KEYS,
         *,
         leeway: float = 5.0,
+        max_token: int = MAX_TOKEN,
     ) -> None:
-        self._access = {config.issuer: config for config in access}
-        self._access_keys = access_keys
+        self.issuers = {config.issuer: config for config in access}
+        self.keys = access_keys
         self._refresh = {} if refresh is None else {refresh.issuer: refresh}
         self._refresh_keys = refresh_keys
-        self._leeway = leeway
+        self.leeway = leeway
+        self.max_token = max_token
         self._timestamps = TimestampInterner()
         self._ahead: dict[str, float] = {}  # by issuer
         self.issuer = "" if refresh is None else refresh.issuer
+        # With `jwks_url`, another service issues tokens under this sidecar's name as well.
+        self._own = _as_issued_here(self.issuers.get(self.issuer))
 
     def __repr__(self) -> str:
-        return f"<Verifier {list(self._access)} {self._access_keys!r}>"
+        return f"<Verifier {list(self.issuers)} {self.keys!r}>"
 
     def verify_access(self, token: bytes, now: float) -> Verified | Reason:
         """Verify an access token: return its contents, or the reason for refusing it."""
-        return self._verify(token, self._access, self._access_keys, now)
+        return self._verify(token, self.issuers, self.keys, now)
 
     def verify_refresh(self, token: bytes, now: float) -> Verified | Reason:
         """Verify a refresh token: return its contents, or the reason for refusing it."""
@@ -166,7 +189,7 @@ class Verifier:
     def _verify(
         self, token: bytes, issuers: Mapping[str, IssuerConfig], keys: KeyRing, now: float
     ) -> Verified | Reason:
-        if len(token) > MAX_TOKEN:
+        if len(token) > self.max_token:
             return Reason.TOKEN_TOO_LONG
         parts = split_token(token)
         if parts is None:
@@ -174,17 +197,27 @@ class Verifier:
         header, claims, signature = parse_object(parts[0]), parse_object(parts[1]), parts[2]
         if header is None or claims is None:
             return Reason.TOKEN_MALFORMED
-        config = _issuer_of(claims, issuers)
+        config = find_issuer(claims, issuers)
         if isinstance(config, Reason):
             return config
-        key = _check_signature(token, signature, header, config, keys)
+        refused = check_header(header, config.types, foreign=config.foreign)
+        if refused is not None:
+            return refused
+        key = find_signing_key(
+            *(token, signature, header, keys),
+            issuer=config.issuer,
+            algorithms=config.algorithms,
+        )
         if isinstance(key, Reason):
             return key
-        # With `jwks_url`, another service issues tokens under this sidecar's name as well.
         local = key.can_sign and config.issuer == self.issuer
-        if local and config.foreign:
-            config = replace(config, foreign=False)
+        config = self.as_signed_by(key, config)
         return self._read_claims(claims, parts[1], config, now, local=local)
+
+    def as_signed_by(self, key: Key, config: IssuerConfig) -> IssuerConfig:
+        """Return what a token of this issuer must satisfy if this key signed it."""
+        shared = config.foreign and config.issuer == self.issuer
+        return self._own if shared and key.can_sign and self._own is not None else config
 
     def _read_claims(
         self,
@@ -199,50 +232,52 @@ class Verifier:
             other_kind = find_other_kind(claims, id_tokens=config.id_tokens)
             if other_kind is not None:
                 return other_kind
-        refused = check_names(claims) or check_audience(claims, config.audiences)
+        subject = find_subject(claims, config.subject_claim)
+        if isinstance(subject, Reason):
+            return subject
+        refused = (
+            check_ids(claims)
+            or check_audience(claims, config.audiences, config.audience_claim)
+            or check_values(claims, config.claims)
+        )
         if refused is not None:
             return refused
-        user = _user_of(claims, config)
+        user = find_user(claims, subject, config)
         if isinstance(user, Reason):
             return user
-        if "exp" not in claims:
-            return Reason.CLAIM_MISSING
-        expires, begins, issued = claims["exp"], claims.get("nbf", 0), claims.get("iat", 0)
-        if not (is_date(expires) and is_date(begins) and is_date(issued)):
-            return Reason.CLAIM_INVALID
+        # Otherwise the token would outlive a revocation of everything issued before now. With a
+        # session of its own it cannot, and a clock that was set back must end no login.
         dated = config.foreign or config.session_mode is not SessionMode.REQUIRED
-        if dated:
-            # Otherwise the token would outlive a revocation of everything issued before now. With a
-            # session of its own it cannot, and a clock that was set back must end no login.
-            begins = max(begins, issued)
-        roles, scopes = roles_of(claims), scopes_of(claims)
-        if roles is None or scopes is None:
-            return Reason.CLAIM_INVALID
-        if now >= expires + self._leeway:  # RFC 7519 section 4.1.4
+        dates = find_dates(claims, dated=dated)
+        if isinstance(dates, Reason):
+            return dates
+        begins, expires, issued = dates
+        if now >= expires + self.leeway:  # RFC 7519 section 4.1.4
             return Reason.EXPIRED
-        if now < begins - self._leeway:  # RFC 7519 section 4.1.5
+        if now < begins - self.leeway:  # RFC 7519 section 4.1.5
             return Reason.NOT_YET_VALID
         if dated and issued > now:
             self._ahead[config.issuer] = max(self.clock_ahead(config.issuer), issued - now)
         return Verified(
             issuer=config.issuer,
             local=local,
-            subject=claims["sub"],
+            subject=subject,
             user=user,
             session_id=claims.get("sid", ""),
             jti=claims.get("jti", ""),
-            roles=roles,
-            scopes=scopes,
+            roles=roles_of(claims, config.roles_claims),
+            scopes=scopes_of(claims, config.scopes_claims),
             payload=payload,
-            expires=self._timestamps[expires + self._leeway],
-            not_before=self._timestamps[begins - self._leeway],
+            expires=self._timestamps[expires + self.leeway],
+            not_before=self._timestamps[begins - self.leeway],
             session_mode=config.session_mode,
         )
 
 
-def _issuer_of(
+def find_issuer(
     claims: Mapping[str, Any], issuers: Mapping[str, IssuerConfig]
 ) -> IssuerConfig | Reason:
+    """Return the issuer that `iss` names exactly (RFC 7519 section 4.1.1)."""
     issuer = claims.get("iss", "")
     if not isinstance(issuer, str):
         return Reason.CLAIM_INVALID
@@ -252,51 +287,27 @@ def _issuer_of(
     return config
 
 
-def _check_signature(
-    token: bytes, signature: bytes, header: Mapping[str, Any], config: IssuerConfig, keys: KeyRing
-) -> Key | Reason:
-    """Check header and signature (RFC 7515 section 4.1); jwk, jku, x5u and x5c are ignored.
-
-    Returns the key that made the signature.
-    """
-    # No extension is supported (RFC 7515 section 4.1.11, RFC 7797).
-    if "crit" in header or "b64" in header:
-        return Reason.TOKEN_MALFORMED
-    kind = _type_of(header)
-    if kind not in config.types:
-        foreign_logout = config.foreign and kind == LOGOUT_TYPE
-        return Reason.LOGOUT_TOKEN if foreign_logout else Reason.TOKEN_TYPE
-    alg, kid = header.get("alg"), header.get("kid")
-    if not isinstance(alg, str) or (config.algorithms and alg not in config.algorithms):
-        return Reason.ALGORITHM
-    if "kid" in header and not isinstance(kid, str):
-        return Reason.TOKEN_MALFORMED
-    found = keys.find(config.issuer, kid, alg)
-    if isinstance(found, Reason):
-        return found
-    message = token[: token.rindex(b".")]
-    return next((key for key in found if key.verify(message, signature)), Reason.SIGNATURE)
-
-
-def _type_of(header: Mapping[str, Any]) -> str | None:
-    """Return the media type in `typ` (RFC 7515 section 4.1.9): "" if absent, None if invalid."""
-    kind = header.get("typ")
-    if not isinstance(kind, str):
-        return None if "typ" in header else ""
-    return kind.lower().removeprefix("application/") or None
-
-
-def _user_of(claims: Mapping[str, Any], config: IssuerConfig) -> str | Reason:
+def find_user(claims: Mapping[str, Any], subject: str, config: IssuerConfig) -> str | Reason:
     """Return the name that the application works with.
 
     Without the chosen claim there is none: the subject could be the name of another user.
     """
-    subject: str = claims["sub"]
     if not config.foreign:
         return display_name(claims, subject)
-    if not config.user_claim:
-        return subject
-    if config.user_claim not in claims:
-        return Reason.CLAIM_MISSING
-    user = claims[config.user_claim]
-    return user if is_text(user) else Reason.CLAIM_INVALID
+    return subject if config.user_claim is None else find_name(claims, config.user_claim)
+
+
+def _as_issued_here(config: IssuerConfig | None) -> IssuerConfig | None:
+    """Return what this sidecar's own tokens must satisfy, whose claims are where it put them."""
+    if config is None:
+        return None
+    return replace(
+        config,
+        foreign=False,
+        claims=(),
+        audience_claim=None,
+        subject_claim=None,
+        user_claim=None,
+        roles_claims=(),
+        scopes_claims=(),
+    )

@@ -31,7 +31,7 @@ MODULES: Final = {
     "check": "check",
     "hash_password": "passwords",
     "mint": "tokens",
-    "inspect": "tokens",
+    "explain": "tokens",
     "sessions_list": "sessions",
     "sessions_show": "sessions",
     "sessions_revoke": "sessions",

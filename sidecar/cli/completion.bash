@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/sidecar
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_sidecar_token_subparsers=(mint inspect)
+_shtab_sidecar_token_subparsers=(mint explain inspect)
 _shtab_sidecar_sessions_subparsers=(list show revoke count)
 _shtab_sidecar_subparsers=(run demo check hash-password token sessions completion version)
 
@@ -14,7 +14,8 @@ _shtab_sidecar_demo_option_strings=(-h --help --port --admin-port --app-port)
 _shtab_sidecar_check_option_strings=(-h --help --config --listen --admin-listen --upstream --log-level --print-config --strict --json)
 _shtab_sidecar_hash_password_option_strings=(-h --help)
 _shtab_sidecar_token_mint_option_strings=(-h --help --config --sub --role --scope --ttl --claim --store)
-_shtab_sidecar_token_inspect_option_strings=(-h --help --config --json)
+_shtab_sidecar_token_explain_option_strings=(-h --help --config --offline --json)
+_shtab_sidecar_token_inspect_option_strings=(-h --help --config --offline --json)
 _shtab_sidecar_token_option_strings=(-h --help)
 _shtab_sidecar_sessions_list_option_strings=(-h --help --user --limit --json --config)
 _shtab_sidecar_sessions_show_option_strings=(-h --help --json --config)
@@ -27,7 +28,7 @@ _shtab_sidecar_option_strings=(-h --help --version)
 
 
 
-_shtab_sidecar_token_pos_0_choices=(mint inspect)
+_shtab_sidecar_token_pos_0_choices=(mint explain inspect)
 _shtab_sidecar_sessions_pos_0_choices=(list show revoke count)
 _shtab_sidecar_completion_pos_0_choices=(bash zsh)
 _shtab_sidecar_pos_0_choices=(run demo check hash-password token sessions completion version)
@@ -46,8 +47,13 @@ _shtab_sidecar_hash_password___help_nargs=0
 _shtab_sidecar_token_mint__h_nargs=0
 _shtab_sidecar_token_mint___help_nargs=0
 _shtab_sidecar_token_mint___store_nargs=0
+_shtab_sidecar_token_explain__h_nargs=0
+_shtab_sidecar_token_explain___help_nargs=0
+_shtab_sidecar_token_explain___offline_nargs=0
+_shtab_sidecar_token_explain___json_nargs=0
 _shtab_sidecar_token_inspect__h_nargs=0
 _shtab_sidecar_token_inspect___help_nargs=0
+_shtab_sidecar_token_inspect___offline_nargs=0
 _shtab_sidecar_token_inspect___json_nargs=0
 _shtab_sidecar_token_pos_0_nargs=A...
 _shtab_sidecar_token__h_nargs=0

@@ -34,7 +34,8 @@ _shtab_sidecar_sessions_commands() {
 
 _shtab_sidecar_token_commands() {
   local _commands=(
-    inspect:'Show the contents of a token, and whether it is accepted.'
+    explain:'Show what the sidecar makes of a token, and why.'
+    inspect:'The former name of `explain`.'
     mint:'Make an access token.'
   )
   _describe 'sidecar token commands' _commands
@@ -159,10 +160,23 @@ _shtab_sidecar_token_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_sidecar_token_defaults_added=0
 
+_shtab_sidecar_token_explain_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config[configuration file (default\: \$SIDECAR_CONFIG)]:FILE:"
+  "--offline[fetch no keys]"
+  "--json[print the result as one JSON object]"
+  ":the token (default\: standard input):"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_sidecar_token_explain_defaults_added=0
+
 _shtab_sidecar_token_inspect_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config[configuration file (default\: \$SIDECAR_CONFIG)]:FILE:"
+  "--offline[fetch no keys]"
   "--json[print the result as one JSON object]"
+  ":the token (default\: standard input):"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -264,6 +278,7 @@ _shtab_sidecar_token() {
       (( CURRENT += 1 ))
       curcontext="${curcontext%:*:*}:_shtab_sidecar_token-$line[1]:"
       case $line[1] in
+        explain) _arguments -C -s $_shtab_sidecar_token_explain_options ;;
         inspect) _arguments -C -s $_shtab_sidecar_token_inspect_options ;;
         mint) _arguments -C -s $_shtab_sidecar_token_mint_options ;;
       esac

@@ -13,7 +13,7 @@ examples:
   sidecar check --config sidecar.toml     report every problem of a configuration
   sidecar run --config sidecar.toml       what a pod runs
   sidecar hash-password                   hash a password for the users file
-  echo "$TOKEN" | sidecar token inspect   see why a token is refused
+  echo "$TOKEN" | sidecar token explain   see why a token is refused
   sidecar sessions list --user alice      see where a user is logged in
 
 A setting comes from the first of these that has it: flags, environment, configuration file,
@@ -71,7 +71,7 @@ Put the printed hash into the users file:
 TOKEN: Final = """\
 examples:
   sidecar token mint --sub alice --role user --ttl 5m
-  echo "$TOKEN" | sidecar token inspect
+  echo "$TOKEN" | sidecar token explain
 """
 MINT: Final = """\
 The token is signed with the configured key: JWT_SECRET or jwt_private_key_file. If session_mode is
@@ -81,14 +81,19 @@ examples:
   sidecar token mint --sub alice --role user --role admin --scope reports:read
   sidecar token mint --sub job-7 --ttl 12h --claim tenant=acme --claim level=3 --store
 """
-INSPECT: Final = """\
-Reads one token from standard input, with or without "Bearer " before it. Prints its contents, but
-never the token itself, and says whether the sidecar would accept it, or why not. Exits with 1 if it
-would be refused. Does not look up the session.
+EXPLAIN: Final = """\
+Prints what is in a token, but never the token itself. Then says step by step what the sidecar makes
+of it and why: issuer, key, audience, times, subject, roles, scopes, the headers that the
+application would get, and the routes that would let it through. Exits with 1 if the token would be
+refused. Fetches the keys of its issuer, unless --offline is given. Does not look up the session.
+
+The token is read from standard input, with or without "Bearer " before it. As an argument, other
+users of the machine can see it, and the shell may remember it.
 
 examples:
-  echo "$TOKEN" | sidecar token inspect
-  sidecar token inspect --config sidecar.toml < token.txt
+  echo "$TOKEN" | sidecar token explain
+  sidecar token explain --config sidecar.toml < token.txt
+  sidecar token explain --offline --json "$TOKEN"
 """
 
 SESSIONS: Final = """\
@@ -135,7 +140,7 @@ SHELLS: Final = ("bash", "zsh")
 # The commands, and those below `token` and `sessions`, to recognise a mistyped one
 COMMANDS: Final = {
     "": ("run", "demo", "check", "hash-password", "token", "sessions", "completion", "version"),
-    "token": ("mint", "inspect"),
+    "token": ("mint", "explain", "inspect"),
     "sessions": ("list", "show", "revoke", "count"),
 }
 
@@ -178,10 +183,9 @@ def build_parser() -> ArgumentParser:
     token = _add(commands, "token", "make or inspect a token", TOKEN)
     tokens = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_mint(_add(tokens, "mint", "make an access token", MINT))
-    about = "show the contents of a token, and whether it is accepted"
-    inspect = _add(tokens, "inspect", about, INSPECT)
-    _add_config(inspect)
-    inspect.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    about = "show what the sidecar makes of a token, and why"
+    _add_explain(_add(tokens, "explain", about, EXPLAIN))
+    _add_explain(_add(tokens, "inspect", "the former name of `explain`", EXPLAIN))
     _add_sessions(_add(commands, "sessions", "list, show, count or end sessions", SESSIONS))
     completion = _add(commands, "completion", "print the completion for a shell", COMPLETION)
     completion.add_argument("shell", choices=SHELLS, help="the shell that reads it")
@@ -242,6 +246,15 @@ def _add_mint(parser: ArgumentParser) -> None:
     claim = "another claim; VALUE is JSON, or else a string; may be repeated"
     add("--claim", action="append", default=[], metavar="NAME=VALUE", help=claim)
     add("--store", action="store_true", help="also write the session of the token to Redis")
+
+
+def _add_explain(parser: ArgumentParser) -> None:
+    parser.set_defaults(command="explain")
+    add = parser.add_argument
+    add("token", nargs="?", metavar="TOKEN", help="the token (default: standard input)")
+    _add_config(parser)
+    add("--offline", action="store_true", help="fetch no keys")
+    add("--json", action="store_true", help="print the result as one JSON object")
 
 
 def _add_sessions(parser: ArgumentParser) -> None:

@@ -16,8 +16,9 @@ from sidecar.auth.denylist import EVERYTHING, Revocation, RevocationKind, revoca
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
-from sidecar.sessions.redis.faults import RedisUnavailable, classify
+from sidecar.sessions.redis.faults import CHECK, RedisUnavailable, classify
 from sidecar.sessions.redis.scanner import SessionScanner
+from sidecar.sessions.store import ServerName
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -159,9 +160,13 @@ def _with_redis(
     if settings.session_store != "redis":
         raise UsageError("expected session_store = redis; sessions are in the memory of each pod")
 
+    server = ServerName()
+
     async def run() -> T:
+        nonlocal server
         mac = build.make_value_mac(settings)
         client, store = build.make_remote(settings, Metrics(), mac, timeout=_TIMEOUT)
+        server = store.server
         try:
             return await work(SessionScanner(client, store.keys), store)
         finally:
@@ -170,10 +175,13 @@ def _with_redis(
     try:
         return asyncio.run(run())
     except RedisUnavailable as unavailable:
-        fault = str(unavailable.fault)
+        fault = unavailable.fault
     except (RedisError, OSError) as error:
-        fault = str(classify(error))
-    raise CommandFailed(f"Redis cannot be used: {fault}")
+        fault = classify(error)
+    where = f"Redis at {server.address} cannot be used: {fault}"
+    if fault not in CHECK:
+        raise CommandFailed(where)
+    raise CommandFailed(f"{where} (user {server.user}); check {CHECK[fault]}")
 
 
 def _values(info: SessionInfo) -> list[str]:

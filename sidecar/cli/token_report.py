@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 TIMES: Final = ("iat", "nbf", "exp")
 MEANINGS: Final = {
-    Reason.TOKEN_TOO_LONG: "it is longer than 8 KiB",
+    Reason.TOKEN_TOO_LONG: "it is longer than max_token_size allows",
     Reason.TOKEN_MALFORMED: "it is not a JWT in canonical encoding, or has critical headers",
     Reason.TOKEN_TYPE: 'its "typ", or a claim that names its kind, is not that of an access token',
     Reason.ID_TOKEN: "it is an ID token: it tells a client who logged in, and permits nothing",
     Reason.LOGOUT_TOKEN: "it is a logout token: it tells a client that a user logged out",
     Reason.ALGORITHM: "its issuer has no key for its algorithm",
     Reason.ISSUER_UNKNOWN: 'its "iss" is not a configured issuer',
-    Reason.KEY_UNKNOWN: 'its "kid" is not a known key (this command does not fetch a jwks_url)',
+    Reason.KEY_UNKNOWN: 'its "kid" is not a known key of its issuer',
     Reason.SIGNATURE: "the configured key did not sign this header and these claims",
     Reason.AUDIENCE: 'its "aud" is not the configured audience',
     Reason.CLAIM_MISSING: 'it lacks "iss", "sub", "exp", "aud" or the user_claim of its issuer',
     Reason.CLAIM_INVALID: "a claim has the wrong type or length",
+    Reason.CLAIM_REFUSED: "it lacks a value that the claims of its issuer's table require",
     Reason.EXPIRED: "it has expired",
     Reason.NOT_YET_VALID: 'its "nbf" or "iat" is in the future',
 }
@@ -62,8 +63,8 @@ def read(token: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
     return parts[0], parts[1]
 
 
-def as_json(token: bytes, verdict: Verdict) -> str:
-    """Return what `show` and `judge` say as one JSON object, with times in ISO 8601."""
+def as_json(token: bytes, verdict: Verdict, more: Mapping[str, Any]) -> str:
+    """Return what `show` and `judge` say, and more, as one JSON object; times in ISO 8601."""
     header, claims = read(token) or (None, None)
     times = {name: _iso(value) for name, value in _dates(claims or {})}
     return json.dumps(
@@ -73,6 +74,7 @@ def as_json(token: bytes, verdict: Verdict) -> str:
             "times": times,
             "accepted": verdict.accepted,
             "verdict": list(verdict.lines),
+            **more,
         }
     )
 
@@ -100,7 +102,7 @@ def judge(token: bytes, verifier: Verifier, now: float) -> Verdict:
     refused = f"refused, {found.label}: {MEANINGS[found]}"
     other = verifier.verify_refresh(token, now) if found is Reason.TOKEN_TYPE else found
     if not isinstance(other, Reason):
-        lines = refused, "it is a valid refresh token, which only POST /auth/refresh accepts"
+        lines = refused, "it is a valid refresh token, which only a refresh accepts"
         return Verdict(lines, accepted=False)
     return Verdict((refused,), accepted=False)
 
@@ -122,7 +124,7 @@ def _times(claims: Mapping[str, Any], now: float) -> Iterator[str]:
     if found:
         yield "times"
     for name, value in found:
-        yield f"  {name}  {_iso(value)}  {_distance(value - now)}"
+        yield f"  {name}  {_iso(value)}  {distance(value - now)}"
 
 
 def _dates(claims: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -137,8 +139,8 @@ def _is_date(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_DATE
 
 
-def _distance(seconds: float) -> str:
-    """Return a time relative to now in its two largest units: `in 14m 3s`, `12s ago`."""
+def distance(seconds: float) -> str:
+    """Return seconds from now in their two largest units: `in 14m 3s`, `12s ago`."""
     whole = abs(round(seconds))
     units = (("d", whole // 86400), ("h", whole // 3600 % 24), ("m", whole // 60 % 60))
     shown = [f"{count}{unit}" for unit, count in (*units, ("s", whole % 60)) if count][:2]

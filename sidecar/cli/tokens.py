@@ -1,4 +1,4 @@
-"""`sidecar token mint` and `sidecar token inspect`: make a token for a script, or inspect one."""
+"""`sidecar token mint` and `sidecar token explain`: make a token for a script, or explain one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from sidecar.app import build
+from sidecar.auth.gate import Gate
 from sidecar.auth.issue import RESERVED
-from sidecar.auth.keys import KeyRing
 from sidecar.auth.session import Grant, Session, SessionKey, token_id
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
-from sidecar.cli.token_report import as_json, judge, show
+from sidecar.cli.token_effect import as_lines, as_members, effect_of
+from sidecar.cli.token_report import as_json, judge, read, show
+from sidecar.cli.token_steps import steps_of
 from sidecar.settings.kinds import seconds
+from sidecar.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
+    from sidecar.auth.keys import Key, KeyRing
     from sidecar.settings import Settings
 
 NO_SESSION = (
@@ -67,19 +72,63 @@ def mint(arguments: Namespace) -> bool:
     return True
 
 
-def inspect(arguments: Namespace) -> bool:
-    """Print the contents of a token, then whether it is accepted. Raises ConfigError after that."""
-    token = read_line("token").strip().encode()
-    scheme, _, rest = token.partition(b" ")
-    token = rest.strip() if scheme.lower() == b"bearer" else token
+def explain(arguments: Namespace) -> bool:
+    """Print the contents of a token, then what the sidecar makes of it. Raises ConfigError."""
+    token = _read_token(arguments)
     now = time.time()
     if not arguments.json:
         say("\n".join(show(token, now)))
     settings = load_arguments(arguments).settings
-    keys = KeyRing(build.read_foreign_keys(settings))
-    verdict = judge(token, build.make_verifier(settings, build.Keys(settings), keys), now)
-    say(as_json(token, verdict) if arguments.json else "\n".join(verdict.lines))
+    components = build.make_components(settings)
+    keys = components.foreign
+    if not arguments.offline:
+        keys = asyncio.run(_with_fetched_keys(settings, keys, token))
+    live = build.make_live_config(settings, components, keys)
+    steps = list(steps_of(token, live.verifier, now))
+    gate = Gate(live.verifier, components.identity, live.logins)
+    effect = effect_of(token, live.verifier, gate, components.routes.routes, now)
+    verdict = judge(token, live.verifier, now) if effect.refused is None else effect.refused
+    if arguments.json:
+        say(as_json(token, verdict, as_members(steps, effect)))
+    else:
+        say("\n".join((*as_lines(steps, effect), *verdict.lines)))
     return verdict.accepted
+
+
+def _read_token(arguments: Namespace) -> bytes:
+    given = arguments.token if arguments.token is not None else read_line("token")
+    token: bytes = given.strip().encode("utf-8", "surrogateescape")
+    scheme, _, rest = token.partition(b" ")
+    return rest.strip() if scheme.lower() == b"bearer" else token
+
+
+async def _with_fetched_keys(settings: Settings, keys: KeyRing, token: bytes) -> KeyRing:
+    """Return the keys with those that the issuer of this token publishes, if it is configured.
+
+    Whatever the token says, only configured addresses are asked. A failure is logged.
+    """
+    _, claims = read(token) or ({}, {})
+    issuer, ring = claims.get("iss"), keys
+    wanted = structs.replace(
+        settings,
+        issuer=tuple(each for each in settings.issuer if each.issuer == issuer),
+        jwks_url=settings.jwks_url if issuer == settings.jwt_issuer else "",
+        state_dir="",  # it belongs to the running sidecar
+    )
+
+    def install(name: str, fetched: Sequence[Key]) -> None:
+        nonlocal ring
+        ring = ring.replaced(name, fetched)
+
+    fetcher = build.make_jwks_fetcher(wanted, install)
+    if fetcher is not None:
+        tasks = Tasks()
+        try:
+            await fetcher.start(tasks)
+        finally:
+            fetcher.stop()
+            await tasks.close()
+    return ring
 
 
 async def _write(settings: Settings, grant: Grant) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import WSMsgType, web
 
+from sidecar.settings import DEFAULT_PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -76,9 +78,10 @@ $session
 """
 )
 _SIGN_OUT: Final = (
-    '<form method="post" action="/auth/logout"><button type="submit">Sign out</button></form>'
+    f'<form method="post" action="{DEFAULT_PREFIX}/logout">'
+    '<button type="submit">Sign out</button></form>'
 )
-_SIGN_IN: Final = '<a href="/auth/login?rd=/">Sign in</a>'
+_SIGN_IN: Final = f'<a href="{DEFAULT_PREFIX}/login?rd=/">Sign in</a>'
 
 
 def build_application() -> web.Application:

@@ -18,7 +18,7 @@ from sidecar.app.sidecar import Sidecar
 from sidecar.app.signals import Signals
 from sidecar.demo.application import build_application
 from sidecar.secret import Secret
-from sidecar.settings import Address, RouteSettings, Settings, Upstream
+from sidecar.settings import DEFAULT_PREFIX, Address, RouteSettings, Settings, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,20 +63,21 @@ Try it in another terminal:
   curl -i {url}/admin/ -H "Authorization: Bearer $TOKEN"
 
   # Log out. The same token is no longer accepted: 401.
-  curl -i -X POST {url}/auth/logout -H "Authorization: Bearer $TOKEN"
+  curl -i -X POST {url}{prefix}/logout -H "Authorization: Bearer $TOKEN"
   curl -i {url}/ -H "Authorization: Bearer $TOKEN"
 
 Ctrl-C stops the demo.
 """
 LOGIN: Final = """\
-curl -s {url}/auth/login -H 'Content-Type: application/json' \\
+curl -s {url}{prefix}/login -H 'Content-Type: application/json' \\
     -d '{{"username": "alice", "password": "demo-alice"}}' \\
     | sed 's/.*"access_token": *"\\([^"]*\\)".*/\\1/'"""
 
 
 def guide(url: str, admin_url: str) -> str:
     """Return the text that the demo prints: its addresses, and commands to copy."""
-    return GUIDE.format(url=url, admin_url=admin_url, login=LOGIN.format(url=url))
+    login = LOGIN.format(url=url, prefix=DEFAULT_PREFIX)
+    return GUIDE.format(url=url, admin_url=admin_url, prefix=DEFAULT_PREFIX, login=login)
 
 
 def demo_settings(port: int, admin_port: int) -> Settings:

@@ -13,6 +13,7 @@ import math
 import random
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -40,6 +41,7 @@ LAST_RETRY: Final = 60.0
 # Made-up key ids delay the fetch that a real rotation needs by the interval at most.
 REFETCH_INTERVAL: Final = 10.0
 REFETCH_BURST: Final = 5
+HOLD: Final = 2.5  # that a request waits for a fetch, from the beginning of the fetch
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +62,9 @@ class JwksEndpoint:
 class JwksFetcher:
     """Keeps the keys of all endpoints current. `install` receives all keys that an issuer has now.
 
-    `timeout` (seconds) limits one fetch. `copies` keeps what was fetched for a start while an
-    issuer cannot be reached. `clock`, `sleep` and `draw`, which returns a number from 0
-    to 1, can be replaced in tests.
+    `timeout` limits one fetch, and `hold` how long requests wait for it (both in seconds). `copies`
+    keeps what was fetched for a start while an issuer cannot be reached. `clock`, `sleep` and
+    `draw`, which returns a number from 0 to 1, can be replaced in tests.
     """
 
     __slots__ = ("_published", "_tasks", "endpoints")
@@ -73,6 +75,7 @@ class JwksFetcher:
         install: Install,
         *,
         timeout: float = 5.0,
+        hold: float = HOLD,
         copies: KeyCopies | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -80,12 +83,17 @@ class JwksFetcher:
     ) -> None:
         self.endpoints = tuple(endpoints)
         self._tasks: list[asyncio.Task[None]] = []
-        self._published = [
-            _Published(
-                each, install, timeout=timeout, copies=copies, clock=clock, sleep=sleep, draw=draw
-            )
-            for each in self.endpoints
-        ]
+        make = partial(
+            _Published,
+            install,
+            timeout=timeout,
+            hold=hold,
+            copies=copies,
+            clock=clock,
+            sleep=sleep,
+            draw=draw,
+        )
+        self._published = [make(each) for each in self.endpoints]
 
     def __repr__(self) -> str:
         return f"<JwksFetcher {self._published}>"
@@ -100,9 +108,11 @@ class JwksFetcher:
             )
 
     def stop(self) -> None:
-        """End all fetching."""
+        """End all fetching. Nobody waits for it any longer."""
         for task in self._tasks:
             task.cancel()
+        for each in self._published:
+            each.end_waiting()
 
     @property
     def missing(self) -> list[JwksEndpoint]:
@@ -110,36 +120,42 @@ class JwksFetcher:
         pairs = zip(self.endpoints, self._published, strict=True)
         return [endpoint for endpoint, each in pairs if each.is_missing]
 
-    def refetch(self) -> None:
-        """Request a fetch, because a token named an unknown key, which may be new."""
-        for each in self._published:
-            each.requested.set()
+    def request(self, issuer: str) -> asyncio.Event | None:
+        """Request a fetch, because a token of this issuer named an unknown key, which may be new.
+
+        Returns what is set when that fetch has ended, or has taken too long to be waited for. None
+        if there is nothing to wait for: too many fetches were requested, so that this one begins
+        later, or the issuer does not publish its keys.
+        """
+        found = [each for each in self._published if each.issuer == issuer]
+        return found[0].request() if found else None
 
 
 class _Published:
     """The keys of one endpoint."""
 
     __slots__ = (
-        *("_clock", "_copies", "_draw", "_endpoint", "_failures", "_fetching", "_install"),
-        *("_known",),
-        *("_next_refetch", "_sleep", "_timeout", "requested"),
+        *("_awaited", "_clock", "_copies", "_draw", "_endpoint", "_failures", "_fetching", "_hold"),
+        *("_install", "_known", "_next_refetch", "_requested", "_sleep", "_timeout"),
     )
 
     def __init__(
         self,
-        endpoint: JwksEndpoint,
         install: Install,
+        endpoint: JwksEndpoint,
         *,
-        timeout: float,
         copies: KeyCopies | None,
+        timeout: float,
+        hold: float,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         draw: Callable[[], float],
     ) -> None:
         self._endpoint = endpoint
         self._install = install
-        self._timeout = timeout
         self._copies = copies
+        self._timeout = timeout
+        self._hold = hold
         self._clock = clock
         self._sleep = sleep
         self._draw = draw
@@ -147,7 +163,8 @@ class _Published:
         self._failures = 0  # since the last success
         self._known: frozenset[bytes] | None = None  # None until the first success
         self._next_refetch = -math.inf
-        self.requested = asyncio.Event()
+        self._requested = asyncio.Event()
+        self._awaited: asyncio.Event | None = None  # set when the fetch on request has ended
 
     def __repr__(self) -> str:
         known = "no" if self._known is None else len(self._known)
@@ -163,6 +180,23 @@ class _Published:
         """The issuer of these keys."""
         return self._endpoint.issuer
 
+    def request(self) -> asyncio.Event | None:
+        """Request a fetch. Returns its end, or None if it cannot be waited for."""
+        self._requested.set()
+        if self._awaited is None and self._clock() >= self._next_refetch:
+            self._await_next()
+        return None if self._awaited is None or self._awaited.is_set() else self._awaited
+
+    def end_waiting(self) -> None:
+        """Let nobody wait any longer for the fetch that is under way."""
+        if self._awaited is not None:
+            self._awaited.set()
+            self._awaited = None
+
+    def _await_next(self) -> None:
+        self._awaited = asyncio.Event()
+        asyncio.get_running_loop().call_later(self._hold, self._awaited.set)
+
     async def refresh(self) -> None:
         """Fetch at intervals, without end."""
         while True:
@@ -177,7 +211,7 @@ class _Published:
         """
         next_restored = -math.inf
         while True:
-            await self.requested.wait()
+            await self._requested.wait()
             now = self._clock()
             if now < self._next_refetch:
                 await self._sleep(self._next_refetch - now)
@@ -185,11 +219,14 @@ class _Published:
             earliest = now - REFETCH_INTERVAL * (REFETCH_BURST - 1)
             self._next_refetch = max(self._next_refetch, earliest) + REFETCH_INTERVAL
             known = self._known
+            if self._awaited is None:
+                self._await_next()
             await self.fetch()
             if self._known != known and now >= next_restored:
                 self._next_refetch = -math.inf
                 next_restored = now + REFETCH_INTERVAL
-            self.requested.clear()  # this fetch also serves requests made in the meantime
+            self._requested.clear()  # this fetch also serves requests made in the meantime
+            self.end_waiting()
 
     async def fetch(self) -> None:
         """Fetch once, and install keys that have changed. Logs only the first failure in a row."""

@@ -6,15 +6,17 @@ them down once, at its end. It decides nothing and sends nothing.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from time import time
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from sidecar.auth.reason import Reason
+from sidecar.errors import Malformed
 
 if TYPE_CHECKING:
-    from sidecar.auth.decision import Allow
+    from sidecar.auth.decision import Allow, Forbidden
     from sidecar.auth.routes import Route
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.telemetry.access_log import AccessLog
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
 
 # What a 4xx or 5xx status alone does not say; the words of `errors.UpstreamError` stand beside it.
-BAD_BODY = "bad_body"
 CLIENT_BUSY = "client_busy"
 CLIENT_GONE = "client_gone"
 CROWDED_OUT = "crowded_out"
@@ -30,6 +31,18 @@ PREFLIGHT = "preflight"
 SESSION_ENDED = "session_ended"
 SLOW_READER = "slow_reader"
 SLOW_REQUEST = "slow_request"
+STALE_COOKIE = "stale_cookie"
+
+
+class Refused(StrEnum):
+    """Who else may refuse a request, beside the gate and the parser."""
+
+    CONTROL_PLANE = "control_plane"  # its own log lines with the request id say more
+
+    @property
+    def label(self) -> str:
+        """The word for logs, as `auth.reason.Reason` has it."""
+        return self.value
 
 
 class Connected(Protocol):
@@ -46,6 +59,8 @@ class Accountable(Protocol):
     request_id: bytes
     route: Route
     allow: Allow | None
+    forbidden: Forbidden | None  # the rule that a known caller does not meet
+    named: tuple[str, str, str] | None  # subject, issuer and sid, as the control plane says
 
     @property
     def downstream(self) -> Connected:
@@ -61,7 +76,7 @@ class Accounting(msgspec.Struct, gc=False):
     began: float
     status: int = 0  # of the answer, once it has begun
     upstream_time: float = 0.0  # from the request sent to the head of the answer
-    reason: Reason | None = None  # why the request was denied
+    reason: Reason | Malformed | Refused | None = None  # why the request was denied
     fault: str = ""  # what went wrong otherwise
 
     def close(self, exchange: Accountable, now: float) -> None:
@@ -75,6 +90,13 @@ class Accounting(msgspec.Struct, gc=False):
 
     def _log(self, log: AccessLog, exchange: Accountable, now: float) -> None:
         head, allow = exchange.head, exchange.allow
+        caller, forbidden = exchange.named, exchange.forbidden
+        if forbidden is not None:
+            allow = forbidden.allow
+        if caller is None:
+            caller = ("", "", "")
+            if allow is not None:
+                caller = (allow.subject, allow.issuer, allow.session_id)
         log.record(
             time(),
             exchange.request_id,
@@ -86,7 +108,6 @@ class Accounting(msgspec.Struct, gc=False):
             self.reason.label if self.reason is not None else self.fault,
             now - self.began,
             self.upstream_time or None,
-            allow.subject if allow is not None else "",
-            allow.issuer if allow is not None else "",
-            allow.session_id if allow is not None else "",
+            *caller,
+            *(("", "") if forbidden is None else (forbidden.route, forbidden.missing)),
         )

@@ -10,13 +10,8 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sidecar.wire.client_address import named_client
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sidecar.telemetry.metrics import Metrics
-    from sidecar.wire.client_address import Network
 
 logger = logging.getLogger(__name__)
 
@@ -26,21 +21,17 @@ ADDRESS: Final = "address"
 UNFINISHED: Final = "unfinished"
 
 _LOG_INTERVAL: Final = 60.0  # seconds without another line about the same limit
-_KNOWN_LISTS: Final = 4096  # values of X-Forwarded-For whose client is remembered
-_LONGEST_KNOWN: Final = 256  # octets of such a value
 
 
 class Admission:
     """What each client has open. Clients are texts as `client_of` makes them, never empty."""
 
-    __slots__ = ("_logged", "_metrics", "_named", "_open", "_trusted")
+    __slots__ = ("_logged", "_metrics", "_open")
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._open: dict[str, int] = {}  # without zeros
         self._logged: dict[str, float] = {}  # when the last line about each limit was written
-        self._named: dict[bytes, str] = {}  # by X-Forwarded-For, while `_trusted` are trusted
-        self._trusted: Sequence[Network] = ()
 
     def __repr__(self) -> str:
         return f"<Admission {sum(self._open.values())} open by {len(self._open)} clients>"
@@ -60,20 +51,6 @@ class Admission:
             self._open[client] = left
         else:
             del self._open[client]
-
-    def named_by(self, forwarded_for: bytes, trusted: Sequence[Network]) -> str:
-        """`named_client`, remembered: parsing addresses takes 2 to 4 µs each."""
-        if trusted is not self._trusted:
-            self._trusted = trusted
-            self._named.clear()
-        client = self._named.get(forwarded_for)
-        if client is None:
-            client = named_client(forwarded_for, trusted)
-            if len(forwarded_for) <= _LONGEST_KNOWN:
-                if len(self._named) >= _KNOWN_LISTS:
-                    self._named.clear()
-                self._named[forwarded_for] = client
-        return client
 
     def refused(self, limit: str, client: str) -> None:
         """Count a refusal, and log it unless one for the same limit was logged a minute ago."""

@@ -12,26 +12,24 @@ from socket import AF_UNIX, SO_ERROR, SO_KEEPALIVE, SOL_SOCKET
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed
+from sidecar.proxy import rejections
 from sidecar.proxy.admission import ADDRESS, CONNECTIONS, UNFINISHED
 from sidecar.proxy.flow import BACKLOG, HIGH_WATER, NEVER, NO_PEER, PEER_FULL, Flow, reset
 from sidecar.wire.client_address import client_of, parse_address
 from sidecar.wire.forwarded import Forwarding, is_trusted
-from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 from sidecar.wire.requests import RequestParser
 
 if TYPE_CHECKING:
-    import ssl
-
     from sidecar.proxy.connections import ConnectionSet
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import RequestInProgress, TunnelSide
+    from sidecar.wire.head import RequestHead
 
-_REFUSAL_LINES: Final = {405: ALLOW, 429: RETRY_AFTER, 503: RETRY_AFTER}
 FIRST_REQUEST: Final = 1.0  # seconds that a new connection has to ask once the listener closes
 ANSWERED_OVER_LIMIT: Final = 1024  # connections beyond the limit that get a 503 before the close
 ANSWERED_PER_ADDRESS: Final = 64  # the same for one address's limit and a 429
-_LINGER_OCTETS: Final = 1024 * 1024  # read and dropped from a client after its last answer
+_LINGER_OCTETS: Final = 16 * 1024 * 1024  # read and dropped from a client after its last answer
 
 
 class ClientConnection(asyncio.Protocol):
@@ -95,9 +93,12 @@ class ClientConnection(asyncio.Protocol):
         peer = self.transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
         tls = self.transport.get_extra_info("ssl_object")
-        trusted = is_trusted(address, self._context.trusted_proxies)
+        # What the client has presented and what was verified, in DER; empty if nothing
+        certificate = (tls and tls.getpeercert(binary_form=True)) or b""
+        scheme, clients = "https" if tls else "http", self._context.clients
+        trusted = is_trusted(address, clients.networks)
         self.forwarding = Forwarding(
-            address, "https" if tls else "http", trusted=trusted, certificate=_certificate_of(tls)
+            address, scheme, trusted=trusted, certificate=certificate, clients=clients
         )
         if self._tunnel is None:  # it may count for the client that a proxy has named
             self.count_for("" if trusted else client_of(parse_address(address)))
@@ -128,7 +129,7 @@ class ClientConnection(asyncio.Protocol):
     def _turn_away(self, limit: str, status: int, *, answered: bool) -> None:
         self._context.admission.refused(limit, self._client)
         if answered:
-            self.refuse(PeerError(status, "too many connections"))
+            self.refuse(status, limit)
         else:  # answers must not feed a flood
             self.transport.abort()
 
@@ -144,7 +145,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._context.admission.refused(UNFINISHED, self._client)
         if self.exchange is None:
-            self.refuse(PeerError(503, "too much is kept of unfinished requests"))
+            self.refuse(503, UNFINISHED)
         else:
             self._held, self._at = b"", 0
             self.exchange.abandon()
@@ -176,7 +177,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._lingering or self.transport.is_closing():
             self._stop_lingering()
         elif self._held:
-            self.refuse(PeerError(408, "request head not complete in time"))
+            self.refuse(408, Malformed.INCOMPLETE)
         else:
             self._close_idle()
 
@@ -215,15 +216,12 @@ class ClientConnection(asyncio.Protocol):
     def _keep_of(self, data: bytes, at: int = 0) -> None:
         """Keep the octets of `data` from `at` on, which have been received and not read yet."""
         self._held, self._at = data, at
-        self._context.unfinished.put(self, len(data))
+        self._context.unfinished.put(self, len(data), self._client)
 
-    def refuse(self, error: PeerError) -> None:
+    def refuse(self, status: int, reason: str, head: RequestHead | None = None) -> None:
         """Answer what is not a request, and close: where the next one begins is unknown."""
-        context = self._context
-        context.malformed.codes[error.status] += 1
-        headers = _REFUSAL_LINES.get(error.status, b"")
-        request_id = next(context.request_ids)
-        self.transport.write(problem(error.status, request_id, headers=headers, close=True))
+        answer = rejections.reject(self._context, self.forwarding, status, reason, head)
+        self.transport.write(answer)
         self._end(unread=True)
 
     def _end(self, *, unread: bool) -> None:
@@ -313,8 +311,3 @@ class ClientConnection(asyncio.Protocol):
         self._context.unfinished.drop(self)
         self._context.remembered.drop(self._parser)
         self._connections.remove(self)
-
-
-def _certificate_of(tls: ssl.SSLObject | None) -> bytes:
-    """The certificate that a client has presented and that was verified, in DER; empty if none."""
-    return (tls and tls.getpeercert(binary_form=True)) or b""

@@ -10,22 +10,27 @@ import sys
 from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import CredentialFilter
 from sidecar.proxy.admission import Admission
-from sidecar.proxy.fair_share import FairShare
 from sidecar.proxy.held import HeldOctets
+from sidecar.telemetry.log_limit import LogLimit
+from sidecar.wire.client_address import NamedClients
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.replies import DOCUMENTS
 
 if TYPE_CHECKING:
     import logging
     import ssl
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from sidecar.auth.cors import CorsPolicy
     from sidecar.auth.gate import Gate
     from sidecar.auth.routes import RouteTable
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.session_watch import SessionWatcher
     from sidecar.proxy.upstream_pool import UpstreamPool
+    from sidecar.proxy.verify import VerifyEndpoint
     from sidecar.sessions.store import SessionStore
     from sidecar.tasks import Tasks
     from sidecar.telemetry.access_log import AccessLog
@@ -80,6 +85,7 @@ class DataPlaneConfig:
     login_url: bytes = b""  # the sign-in page of a browser; empty: none
     cache_control: bytes = b""  # added to an authenticated answer without Cache-Control; its line
     pages: Mapping[int, ReplyTemplate] = field(default_factory=lambda: DOCUMENTS)  # errors as HTML
+    cors: CorsPolicy = NO_CORS  # of the sidecar's own answers
 
 
 @dataclass(slots=True)
@@ -98,6 +104,7 @@ class DataPlaneContext:
     login_url: bytes = field(init=False)
     cache_control: bytes = field(init=False)
     pages: Mapping[int, ReplyTemplate] = field(init=False)
+    cors: CorsPolicy = field(init=False)
     gate: Gate
     store: SessionStore
     upstreams: Mapping[str, UpstreamPool]  # by `Route.target`
@@ -108,17 +115,21 @@ class DataPlaneContext:
     log: logging.Logger
     fields: FieldLines  # of requests
     paths: TargetParser
+    verify: VerifyEndpoint
     request_ids: Iterator[bytes]
     credentials: CredentialFilter = field(
         default_factory=lambda: CredentialFilter(b"__Host-session")
     )
-    staged: FairShare = field(default_factory=lambda: FairShare(BUFFERED))  # octets, by caller
+    staged: HeldOctets = field(default_factory=lambda: HeldOctets(BUFFERED))  # of bodies
+    clear_cookie: bytes = b""  # the header line that deletes the session cookie
     access_log: AccessLog | None = None
+    log_limit: LogLimit = field(default_factory=LogLimit)  # of lines that any client can cause
     log_all: bool = False  # log allowed requests too
-    on_unknown_key: Callable[[], None] | None = None  # called when a token names an unknown key
+    keys: KeyWaiters | None = None  # fetches keys that tokens name and that are unknown
     session_watcher: SessionWatcher | None = None  # ends streams with their session
     draining: bool = False
     admission: Admission = field(init=False)
+    clients: NamedClients = field(init=False)  # by X-Forwarded-For of `trusted_proxies`
     unfinished: HeldOctets = field(default_factory=lambda: HeldOctets(UNFINISHED))
     remembered: HeldOctets = field(default_factory=lambda: HeldOctets(REMEMBERED))
     # By the minor version of the request (RFC 9110 section 7.6.3), with the next line's name
@@ -129,12 +140,17 @@ class DataPlaneContext:
 
     def __post_init__(self, config: DataPlaneConfig) -> None:
         self.admission = Admission(self.metrics)
+        self.paths.passes_escapes = self._passes_escapes
         self.apply(config)
+
+    def _passes_escapes(self, method: bytes, host: bytes, path: str) -> bool:
+        return self.verify.passes_escapes(self.routes, method, host, path)
 
     def apply(self, config: DataPlaneConfig) -> None:
         """Use every field of this configuration, from the next request on."""
         for each in fields(config):
             setattr(self, each.name, getattr(config, each.name))
+        self.clients = NamedClients(self.trusted_proxies)
 
 
 def make_request_ids(prefix: bytes) -> Iterator[bytes]:

@@ -166,9 +166,10 @@ class ForwardedExchange(Protocol):
     accounting: Accounting
     head: RequestHead
     allow: Allow | None
+    named: tuple[str, str, str] | None  # subject, issuer and sid, as the control plane says
     request_id: bytes
     body: Body | None  # of the request; None when it has none
-    first: bytes  # of the body, what came with the head, unless it is staged or sent
+    staged: StagedBody | None  # what is kept of the body; None when it has none
     keep_alive: bool  # whether the client's connection serves another request after this one
     over: bool
     continued: bool  # the client has been sent 100 (Continue)
@@ -177,27 +178,17 @@ class ForwardedExchange(Protocol):
     def caller(self) -> str:
         """The client's address, as far as limits are concerned."""
 
-    def stage(self, data: bytes) -> StagedBody:
-        """Keep more of the body until it can be sent; returns all that is kept."""
-
-    @property
-    def unsent_size(self) -> int:
-        """The number of octets that are kept of the body."""
-
     def keep_unsent(self) -> bool:
         """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
 
-    def unsent_behind(self, head: bytes) -> bytes:
-        """Return this head and behind it what is kept of the body, which is kept no longer."""
+    def give_way(self) -> None:
+        """Break off: the upstream connection waits for the client, and others need it."""
 
     def on_upload(self) -> None:
         """The request's body is unfinished."""
 
     def on_uploaded(self) -> None:
         """The upstream has been sent the whole body."""
-
-    def on_slow_reader(self) -> None:
-        """The client reads the answer more slowly than the limits allow."""
 
     def fail(self, error: UpstreamError) -> None:
         """The upstream cannot answer."""

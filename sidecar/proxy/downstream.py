@@ -10,11 +10,13 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
 from sidecar.proxy.client_connection import ClientConnection
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.proxy.proxied_exchange import ProxiedExchange
+from sidecar.proxy.rejections import OF_TARGET
+from sidecar.proxy.staging import StagedBody
 from sidecar.wire.framing import Body, ChunkedBody, LengthBody
 from sidecar.wire.head import HEAD_END, Framing, has_bare_line_feed
 from sidecar.wire.headers import is_token
@@ -40,9 +42,7 @@ class Downstream(ClientConnection):
         if self.exchange is not None:
             self._read_on(self.exchange, data)
         elif self._lingering:
-            self._lingering -= len(data)
-            if self._lingering <= 0:
-                self.transport.abort()
+            self._drop_octets(len(data))
         elif self._held or self.full:
             self._keep(data)
             if not self._scheduled:
@@ -112,7 +112,8 @@ class Downstream(ClientConnection):
         try:
             head = self._parser.parse(data if end == len(data) and not at else data[at:end])
         except PeerError as error:
-            self.refuse(error)
+            read = self._parser.last if error.reason in OF_TARGET else None
+            self.refuse(error.status, _visible_at_once(data[at:end]) or error.reason, read)
             return
         exchange = self.exchange = self._exchange_type(self._context, self, head)
         if head.framing is not _NONE:
@@ -121,7 +122,7 @@ class Downstream(ClientConnection):
         if end < len(data):
             self._held, self._at = data, end
             exchange.start()
-            self._context.unfinished.put(self, len(self._held))
+            self._context.unfinished.put(self, len(self._held), self._client)
             return
         exchange.start()
 
@@ -132,29 +133,27 @@ class Downstream(ClientConnection):
         else:
             body = ChunkedBody(self._context.fields)
         exchange.body = body
+        staged = exchange.staged = StagedBody()
         if rest:
             try:
                 first = body.feed(rest)
             except PeerError as error:
                 self.exchange = None
                 exchange.on_refused()
-                self.refuse(error)
+                self.refuse(error.status, error.reason, head)
                 return
             self._held = body.rest
-            if first:
-                exchange.first = first
+            staged.first = first
         exchange.start()
         if self._held:
-            self._context.unfinished.put(self, len(self._held))
+            self._context.unfinished.put(self, len(self._held), self._client)
 
     def _wait_for_head(self, data: bytes, limit: int) -> None:
         if len(data) >= limit:
-            self.refuse(oversize(data[:limit]))
-        elif has_bare_line_feed(data):
-            self.refuse(PeerError(400, "a line that ends with a bare LF"))
-        elif not 0x41 <= data[0] <= 0x5A and not is_token(data[:1]) and data[0] not in b"\r\n":
-            # No method begins with this octet: it may be a TLS handshake, whose end never comes.
-            self.refuse(PeerError(400, "not an HTTP/1.1 request"))
+            error = oversize(data[:limit])
+            self.refuse(error.status, error.reason)
+        elif reason := _visible_at_once(data):
+            self.refuse(400, reason)
         else:
             self.deadline = min(self.deadline, monotonic() + self._context.limits.header_timeout)
             self._keep_of(data)
@@ -164,7 +163,7 @@ class Downstream(ClientConnection):
         if data.startswith(b"\r\n", at) and not data.startswith(HEAD_END, at):
             self._read_head(data, at + 2)
         else:
-            self.refuse(PeerError(400, "malformed request head"))
+            self.refuse(400, Malformed.LINE_ENDING)
 
     def _read_on(self, exchange: RequestInProgress, data: bytes) -> None:
         body = exchange.body
@@ -206,6 +205,17 @@ class Downstream(ClientConnection):
         if self.ended and self.exchange is None and not self.transport.is_closing():
             self._close()
 
+    def _drop_octets(self, octets: int) -> None:
+        """Drop what a lingering connection has received; beyond the limit, stop reading.
+
+        Many clients send all of a body before they read. Those with more to send have until the
+        deadline to read the answer, which a reset would take from them.
+        """
+        self._lingering -= octets
+        if self._lingering <= 0:
+            self._lingering = 1
+            self.flow.hold(BACKLOG)
+
     def _schedule(self) -> None:
         """Read on in the loop's next turn: one client's pipeline must not delay the others."""
         if not self._scheduled:
@@ -238,3 +248,11 @@ class Downstream(ClientConnection):
         """The answer was broken off: the client must not take what it has for the whole."""
         self.exchange = None
         reset(self.transport)
+
+
+def _visible_at_once(start: bytes) -> Malformed | None:
+    """What the start of a head already shows to be malformed; its end need not be waited for."""
+    if not 0x41 <= start[0] <= 0x5A and not is_token(start[:1]) and start[0] not in b"\r\n":
+        # No method begins with this octet: it may be a TLS handshake, whose end never comes.
+        return Malformed.NOT_HTTP
+    return Malformed.LINE_ENDING if has_bare_line_feed(start) else None

@@ -11,35 +11,42 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
-from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.credentials import Accepts
+from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
-from sidecar.proxy import accounting, refusals, verify
+from sidecar.proxy import accounting, refusals, rejections, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
+from sidecar.proxy.clearing_leg import CookieClearingLeg
+from sidecar.proxy.control_leg import ControlLeg
 from sidecar.proxy.flow import NO_PEER, PEER_FULL
-from sidecar.proxy.staging import StagedBody
+from sidecar.proxy.gathering import Gathering
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
-from sidecar.sessions.check import look_up
+from sidecar.sessions.check import authenticate, look_up
+from sidecar.telemetry.audit import Event, Origin, Subject, audit
 from sidecar.wire.hops import decrement_max_forwards
-from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, options, problem, redirect
+from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, document, options, problem, redirect
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from sidecar.auth.decision import Forbidden
     from sidecar.auth.routes import Route
     from sidecar.errors import UpstreamError
+    from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import LegClient, WatchedTunnel
     from sidecar.proxy.session_watch import WatchedStream
+    from sidecar.proxy.staging import StagedBody
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
+    from sidecar.wire.replies import ReplyTemplate
 
 _OPTIONS: Final = b"OPTIONS"
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SMALL_HEAD: Final = 1024  # octets, which count as part of the connection
 _COPIES: Final = 3  # of a head that waits with its body: read, as it is sent, and in between
 _NO_UPGRADE: Final[frozenset[bytes]] = frozenset()
@@ -57,13 +64,13 @@ class Exchange:
     route: Route
     allow: Allow | None = None
     dialect: Dialect | None = None  # of a subrequest
-    first = b""  # of the body, what came with the head
-    _staged: StagedBody | None = None  # the body while it waits, from its first octet on
+    forbidden: Forbidden | None = None  # the rule that a known caller does not meet
+    named: tuple[str, str, str] | None = None  # the caller, as the control plane says
+    staged: StagedBody | None = None  # what is kept of the body; None when it has none
     _caller = ""
     # What is under way
-    _gathering: Body | None = None  # a body that must be complete to be forwarded
-    _counted = False  # in `context.unfinished`, while it is being gathered
-    _lookup: asyncio.Task[None] | None = None
+    _gathering: Gathering | None = None  # of a body that must be complete to be forwarded
+    _lookup: asyncio.Task[None] | None = None  # or the wait for keys
     # What became of the client's side
     continued = False  # it was sent 100 (Continue)
     keep_alive = False  # its connection serves another request
@@ -102,7 +109,7 @@ class Exchange:
                 return
             route, head = self.route, unusual
         if route.target == "verify":
-            dialect = self.dialect = verify.find_dialect(head)
+            dialect = self.dialect = context.verify.find_dialect(head)
             if dialect is None:
                 self._problem(404)
                 return
@@ -131,6 +138,8 @@ class Exchange:
             else:
                 self._begin_look_up(route, decision)
                 return
+        elif isinstance(decision, NeedKeys) and self._begin_wait_for_keys(route, decision):
+            return
         self._act_on(decision)
 
     def _start_unusual(self, *, overloaded: bool) -> RequestHead | None:
@@ -141,7 +150,7 @@ class Exchange:
         context, head, route = self.context, self.head, self.route
         if overloaded:
             if route.target == "verify":
-                self.dialect = verify.find_dialect(head)
+                self.dialect = context.verify.find_dialect(head)
             self._deny(context.gate.deny(Reason.OVERLOADED))
             return None
         if not route.method_override:
@@ -172,14 +181,31 @@ class Exchange:
         self.context.metrics.preflights += 1
 
     def _begin_look_up(self, route: Route, need: NeedSession) -> None:
+        if self._suspend():
+            work = self._look_up(route, need)
+            self._lookup = self.context.tasks.spawn(work, name="session look-up")
+
+    def _begin_wait_for_keys(self, route: Route, need: NeedKeys) -> bool:
+        """Wait for the token's key, and decide again; False if no fetch can be waited for."""
+        keys = self.context.keys
+        fetched = None if keys is None else keys.request(need.issuer)
+        if keys is None or fetched is None:
+            return False
+        if self._suspend():
+            work = self._wait_for_keys(route, keys, fetched)
+            self._lookup = self.context.tasks.spawn(work, name="wait for keys")
+        return True
+
+    def _suspend(self) -> bool:
+        """Stop until the decision is made. False if the request was denied for lack of room."""
         if self.body is not None:
             self.downstream.flow.hold(NO_PEER)
             if not self.keep_unsent():
                 self._deny(self.context.gate.deny(Reason.OVERLOADED))
-                return
+                return False
         # The deadline so far was for the request's head to arrive.
         self.downstream.expect(self.accounting.began, self.context.limits.upstream_timeout)
-        self._lookup = self.context.tasks.spawn(self._look_up(route, need), name="session look-up")
+        return True
 
     async def _look_up(self, route: Route, need: NeedSession) -> None:
         """Ask the store, then decide; cancelled when the client disconnects."""
@@ -190,15 +216,29 @@ class Exchange:
             decision = outage.decide(context.gate, context.store, route, need, time())
         else:
             decision = context.gate.resume(route, need, session, time())
+        self._act_late(decision)
+
+    async def _wait_for_keys(self, route: Route, keys: KeyWaiters, fetched: asyncio.Event) -> None:
+        """Wait for the fetch, then decide again; cancelled when the client disconnects."""
+        context, asked = self.context, self.asked or self.head
+        await keys.wait(fetched, self.caller)
+        self._act_late(await authenticate(context.gate, context.store, route, asked, time()))
+
+    def _act_late(self, decision: Allow | Deny) -> None:
         self._lookup = None
         if not self.over:
             self._act_on(decision)
 
-    def _act_on(self, decision: Allow | Deny) -> None:
-        if isinstance(decision, Deny):
-            self._deny(decision)
-            return
+    def _act_on(self, decision: Allow | Deny, clears: bytes = b"") -> None:
+        """Do what was decided. `clears` is the header line of an answer that deletes the cookie."""
         context = self.context
+        if isinstance(decision, Deny):
+            if isinstance(decision, StaleCookie):
+                self.accounting.fault = accounting.STALE_COOKIE
+                self._act_on(context.gate.anonymous, context.clear_cookie)
+            else:
+                self._deny(decision)
+            return
         route = self.route
         target = route.target
         if target == "verify" and self.asked is not None and self.asked.overrides:
@@ -220,25 +260,45 @@ class Exchange:
         elif target == "verify":
             self.accounting.status = 200
             close = not self._may_keep()
-            answer = verify.allowed(decision, self.request_id, close=close)
+            answer = verify.allowed(decision, self.request_id, clears, close=close)
             self.downstream.transport.write(answer)
             self.finish(monotonic())
             return
-        elif self.body is not None and not self.body.done:
-            self._gather(self.body)
+        elif self.body is not None and not self.body.done and self.staged is not None:
+            gathering = self._gathering = Gathering(self, self.body, self.staged)
+            gathering.begin()
             return
         else:
-            lines = self.head.lines
-        leg = self._leg = UpstreamLeg()
+            self._ask_control_plane(decision)
+            return
+        leg = self._leg = CookieClearingLeg() if clears else UpstreamLeg()
         leg.forward(self, context.upstreams[target], lines, decision.identity, route.upgrades)
 
     def _deny(self, deny: Deny) -> None:
         context = self.context
         reason = self.accounting.reason = deny.reason
         context.metrics.denied[reason.label] += 1
-        if reason is Reason.KEY_UNKNOWN and context.on_unknown_key is not None:
-            context.on_unknown_key()
+        if deny.forbidden is not None:
+            self._note_forbidden(deny.forbidden)
         self._answer_denied(deny)
+
+    def _note_forbidden(self, forbidden: Forbidden) -> None:
+        """Note who may not do what; log it, unless this user met this rule a moment ago."""
+        self.forbidden = forbidden
+        allow, rule = forbidden.allow, forbidden.route
+        cause = f"{allow.issuer} {allow.subject}"
+        left_out = self.context.log_limit.admit(f"route {rule}", cause, monotonic())
+        if left_out is None:
+            return
+        client = self.downstream.forwarding.client(self.head)
+        audit(
+            "forbidden",
+            Event.FORBIDDEN,
+            Subject(allow.subject, allow.issuer, allow.session_id),
+            Origin(client, self.request_id.decode("latin-1")),
+            result=forbidden.reason.label,
+            more={"route": rule, "missing": forbidden.missing, "left_out": left_out},
+        )
 
     def _answer_denied(self, deny: Deny) -> None:
         asked = self.head if self.dialect is None else self.asked
@@ -247,14 +307,23 @@ class Exchange:
             asked,
             self.dialect,
             self.downstream.forwarding,
-            self.context.login_url,
+            self._login_url(asked),
             limit=self.context.limits.head.size,
         )
         if status == 302:
             close = not self._may_keep()
+            headers += self.context.cors.lines(self.head)
             self._reply(302, redirect(self.request_id, headers=headers, close=close))
         else:
             self._problem(status, headers)
+
+    def _login_url(self, asked: RequestHead | None) -> bytes:
+        """The sign-in page; empty on a route of bearer tokens: signing in gives a cookie."""
+        routes, url = self.context.routes, self.context.login_url
+        if asked is None or not url:
+            return b""
+        route = routes.match(asked.method, asked.host, asked.path)
+        return b"" if route.credentials is Accepts.BEARER else url
 
     # Forwarding
 
@@ -263,7 +332,7 @@ class Exchange:
         try:
             head = decrement_max_forwards(self.head)
         except PeerError as error:
-            self._problem(error.status)
+            self._refuse_malformed(error)
             return False
         if head is None:
             self._reply(200, options(self.request_id, close=not self._may_keep()))
@@ -271,30 +340,29 @@ class Exchange:
         self.head = head
         return True
 
-    def _gather(self, body: Body) -> None:
-        """Wait for the whole body before the control plane is asked.
-
-        Its few connections are not for clients that send an octet a second.
-        """
-        self._gathering = body
-        self.downstream.expect(self.accounting.began, self.context.limits.form_timeout)
-        if self.head.expect_continue and self.head.minor:
-            self.continued = True
-            self.downstream.transport.write(_CONTINUE)
-        self._count_gathered()
-
-    def _count_gathered(self) -> None:
-        """Count what this unfinished request keeps; it may have to give up at once."""
-        head = self.head
-        self._counted = True
-        kept = len(head.lines) + len(head.target) + self.unsent_size
-        self.context.unfinished.put(self, kept)
+    def _ask_control_plane(self, allow: Allow) -> None:
+        leg = self._leg = ControlLeg()
+        pool = self.context.upstreams["api"]
+        leg.forward(self, pool, self.head.lines, allow.identity, _NO_UPGRADE)
 
     def give_up(self) -> None:
-        """Refuse an unfinished request, because all of them together keep too much."""
+        """Refuse this request, because others need what it keeps: memory, or a connection."""
+        if self.over:
+            return
         self.context.admission.refused(UNFINISHED, self.caller)
         self.accounting.fault = accounting.CROWDED_OUT
-        self._problem(503, RETRY_AFTER)
+        if self.accounting.status:
+            self.abandon()
+        else:
+            self._drop()
+            self._problem(503, RETRY_AFTER)
+
+    def give_way(self) -> None:
+        """Break off: the upstream connection waits for the client, and others need it."""
+        if self.body is not None and not self.body.done:
+            self.give_up()
+        else:
+            self.on_slow_reader()
 
     def on_request_body(self, data: bytes) -> None:
         """Take more of the request's body: for the upstream, or until there is a leg to send it."""
@@ -303,55 +371,36 @@ class Exchange:
         if self._leg is not None:
             self._leg.send_body(data)
             return
-        staged = self.stage(data)
+        if self.staged is not None:
+            self.staged.add(data)
         if self._gathering is not None:
-            self._gather_on(self._gathering, staged)
+            self._gathering.on_more()
 
-    def _gather_on(self, body: Body, gathered: StagedBody) -> None:
-        if gathered.size > self.context.limits.form_size:
-            self._problem(413)
-        elif body.done and self.allow is not None:
-            self._gathering = None
-            self._uncount()
-            pool = self.context.upstreams["api"]
-            leg = self._leg = UpstreamLeg()
-            leg.forward(self, pool, self.head.lines, self.allow.identity, _NO_UPGRADE)
-        else:
-            self._count_gathered()
+    def on_gathered(self) -> None:
+        """The body for the control plane is complete: forward the request."""
+        self._gathering = None
+        if self.allow is not None:
+            self._ask_control_plane(self.allow)
 
-    def stage(self, data: bytes) -> StagedBody:
-        """Keep more of the body until it can be sent; returns all that is kept."""
-        staged = self._staged
-        if staged is None:
-            beside = _COPIES * max(0, len(self.head.lines) - _SMALL_HEAD)
-            staged = self._staged = StagedBody(self.first, beside)
-            self.first = b""
-        staged.add(data)
-        return staged
-
-    @property
-    def unsent_size(self) -> int:
-        """The number of octets that are kept of the body."""
-        return len(self.first) if self._staged is None else self._staged.size
+    def on_too_large(self) -> None:
+        """The body is larger than one for the control plane may be."""
+        self._problem(413)
 
     def keep_unsent(self) -> bool:
-        """Count what is kept in the buffer of all bodies; False if its caller has no room there."""
-        if self.body is None:
-            return True
-        return self.stage(b"").charge(self.context.staged, self.caller)
+        """Count what is kept in the buffer of all bodies; False if its caller has no room there.
 
-    def unsent_behind(self, head: bytes) -> bytes:
-        """Return this head and behind it what is kept of the body, which is kept no longer."""
-        staged, self._staged = self._staged, None
-        first, self.first = self.first, b""
-        return head + first if staged is None else b"".join((head, *staged.free()))
+        Call it before anything that another request's end may set going.
+        """
+        if self.staged is None:
+            return True
+        beside = _COPIES * max(0, len(self.head.lines) - _SMALL_HEAD)
+        return self.staged.count_if_fair(self.context.staged, self, self.caller, beside)
 
     @property
     def caller(self) -> str:
         """The client's address, as far as limits are concerned."""
         if not self._caller:
-            networks = self.context.trusted_proxies
-            self._caller = self.downstream.forwarding.caller(self.head, networks)
+            self._caller = self.downstream.forwarding.caller(self.head)
         return self._caller
 
     def on_upload(self) -> None:
@@ -404,12 +453,31 @@ class Exchange:
         self.keep_alive = keep
         return keep
 
-    def _problem(self, status: int, headers: bytes = b"") -> None:
-        person = refusals.shows_page(self.asked or self.head)
-        forms = self.context.pages if person else DOCUMENTS
+    def _problem(
+        self,
+        status: int,
+        headers: bytes = b"",
+        forms: Mapping[int, ReplyTemplate] = DOCUMENTS,
+    ) -> None:
+        """Answer with a problem: a page for a person, for a program the document among `forms`."""
+        asked = self.asked or self.head
+        if refusals.shows_page(asked):
+            prefix = self.downstream.forwarding.prefix(asked)
+            forms = refusals.page_for(self.context.pages, status, prefix)
+        headers += self.context.cors.lines(self.head)
         close, body = not self._may_keep(), self.head.method != b"HEAD"
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)
+
+    def _refuse_malformed(self, error: PeerError) -> None:
+        """Note what is malformed, and answer it, or break off an answer that has begun."""
+        reason = self.accounting.reason = error.reason
+        client = self.downstream.forwarding.client(self.head)
+        rejections.note(self.context, error.status, reason, self.request_id, client)
+        if self.accounting.status:
+            self.abandon()
+        else:
+            self._problem(error.status, forms={error.status: document(error.status, reason)})
 
     def _reply(self, status: int, reply: bytes) -> None:
         self.accounting.status = status
@@ -436,11 +504,7 @@ class Exchange:
     def on_bad_body(self, error: PeerError) -> None:
         """The request's body breaks the protocol: the upstream must not take it for complete."""
         self._drop()
-        self.accounting.fault = accounting.BAD_BODY
-        if self.accounting.status:
-            self.abandon()
-        else:
-            self._problem(error.status)
+        self._refuse_malformed(error)
 
     def on_refused(self) -> None:
         """The body was malformed before the exchange started; its connection has answered."""
@@ -500,19 +564,19 @@ class Exchange:
         if leg is not None:
             leg.drop()
 
-    def _uncount(self) -> None:
-        self._counted = False
-        self.context.unfinished.drop(self)
-
     def _end(self, now: float) -> None:
         self.over = True
-        if self._counted:
-            self._uncount()
         if self._stream is not None:
             self._stream.release()
-        if self._staged is not None:
-            self._staged.free()
+        if self.staged is not None:
+            self._end_body()
         self.accounting.close(self, now)
+
+    def _end_body(self) -> None:
+        """Keep nothing more of the request's body."""
+        self._gathering = None  # the two do not keep each other alive
+        if self.staged is not None:
+            self.staged.free()
 
     def finish(self, now: float) -> None:
         """The answer is written: count it, and return the connections."""
@@ -524,10 +588,9 @@ class Exchange:
         if leg is not None:
             leg.release(now)
         if self.body is not None:
-            if self._counted:
-                self._uncount()
-            if self._staged is not None:
-                self._staged.free()
+            staged = self.staged
+            if staged is not None and staged.room is not None:
+                self._end_body()
             if not self.body.done:
                 self.keep_alive = False  # what is left of the body is no request
             self.downstream.flow.release(NO_PEER | PEER_FULL)

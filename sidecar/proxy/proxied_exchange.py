@@ -12,14 +12,11 @@ from sidecar.proxy import accounting
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import ADDRESS
 from sidecar.proxy.exchange import Exchange
-from sidecar.proxy.verify import PREFIX
 from sidecar.wire.replies import RETRY_AFTER
 
 if TYPE_CHECKING:
     from sidecar.proxy.accounting import Accountable
     from sidecar.proxy.contracts import WatchedTunnel
-
-_FORWARDED_FOR = b"x-forwarded-for"
 
 
 class ProxiedExchange(Exchange):
@@ -35,11 +32,10 @@ class ProxiedExchange(Exchange):
         """
         context, head = self.context, self.head
         limit = context.limits.per_address
-        if not limit or head.forwarded is None or _is_subrequest(head.path):
+        if not limit or head.forwarded is None or context.verify.covers(head.path):
             super().start()
             return
-        named = head.forwarded.get(_FORWARDED_FOR, b"")
-        client = context.admission.named_by(named, context.trusted_proxies)
+        client = self.downstream.forwarding.named(head).client
         if not client:
             super().start()
             return
@@ -58,10 +54,6 @@ class ProxiedExchange(Exchange):
         """The connection has become a tunnel, which counts for the client until it closes."""
         super().on_upgraded(tunnel, now)
         self.downstream.count_for(self._client)
-
-
-def _is_subrequest(path: str) -> bool:
-    return path.startswith(PREFIX) and path[len(PREFIX) :][:1] in {"", "/"}
 
 
 class _ClientAccounting(Accounting):

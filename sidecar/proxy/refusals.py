@@ -6,12 +6,15 @@ the request and of prepared bytes.
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from sidecar.wire.replies import RETRY_AFTER
+from sidecar.wire.replies import RETRY_AFTER, ReplyTemplate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sidecar.auth.decision import Deny
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.forwarded import Forwarding
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 # Characters of a target that mean themselves in the value of a query (RFC 3986 section 3.4)
 _UNESCAPED: Final = "/?:@!$'()*,;"
+_LINK: Final = b'href="/'
 _REQUEST_LINE: Final = 64  # octets of a request beside its target and its header lines, at most
 
 
@@ -43,35 +47,45 @@ def answer_to(
         status = dialect.statuses.get(status, status)
     if status == 401 and login_url and asked is not None:
         if dialect is not None and not dialect.redirects:
-            lines += login_location(login_url, asked, limit)
+            prefix = forwarding.prefix(asked)
+            lines += login_location(login_url, asked, limit, prefix=prefix)
         elif is_navigation(asked):
-            origin = origin_for(dialect, asked, forwarding)
-            return 302, lines + login_location(login_url, asked, limit, origin)
+            prefix = forwarding.prefix(asked)
+            origin = forwarding.origin(asked) if dialect is not None and dialect.absolute else b""
+            return 302, lines + login_location(login_url, asked, limit, origin, prefix=prefix)
     # A proxy that takes no 503 gets another status; Retry-After then tells it of the outage.
     return status, lines + (RETRY_AFTER if deny.reason.status == 503 else b"")
 
 
-def login_location(login_url: bytes, asked: RequestHead, limit: int, origin: bytes = b"") -> bytes:
+def login_location(
+    login_url: bytes, asked: RequestHead, limit: int, origin: bytes = b"", *, prefix: bytes = b""
+) -> bytes:
     """The Location line that leads to the login page and back to what was `asked` afterwards.
 
     The target is escaped here because nginx does not escape `$request_uri`: a redirect built from
     that breaks on query strings. Escaping triples some octets. The way back is left out if the
     request for the login page would exceed `limit`. `origin` is put in front of a login page that
-    is only a path.
+    is only a path, because some proxies would complete it with the sidecar's address. `prefix` is
+    what a proxy has removed from the client's path; it is the same for the login page.
     """
     mark = b"&" if b"?" in login_url else b"?"
-    start = origin + login_url if login_url[:1] == b"/" else login_url
-    back = quote(asked.target, safe=_UNESCAPED).encode()
+    start = origin + prefix + login_url if login_url[:1] == b"/" else login_url
+    back = quote(prefix + asked.target, safe=_UNESCAPED).encode()
     if len(start) + len(back) + len(asked.lines) > limit - _REQUEST_LINE:
         return b"Location: %b\r\n" % start
     return b"Location: %b%brd=%b\r\n" % (start, mark, back)
 
 
-def origin_for(dialect: Dialect | None, asked: RequestHead, forwarding: Forwarding) -> bytes:
-    """The origin a Location must name for this proxy to pass it on unchanged; empty for most."""
-    if dialect is None or not dialect.absolute:
-        return b""
-    return b"%b://%b" % (forwarding.scheme(asked), asked.host)
+def page_for(
+    pages: Mapping[int, ReplyTemplate], status: int, prefix: bytes
+) -> Mapping[int, ReplyTemplate]:
+    """The page for this status; its link to the login page begins with what proxies remove."""
+    page = pages[status]
+    if not prefix or _LINK not in page.before + page.after:
+        return pages
+    link = _LINK.replace(b"/", escape(prefix.decode("latin-1")).encode("latin-1") + b"/")
+    before, after = page.before.replace(_LINK, link), page.after.replace(_LINK, link)
+    return {status: ReplyTemplate(page.start, before, after)}
 
 
 def is_navigation(head: RequestHead) -> bool:

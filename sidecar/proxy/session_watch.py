@@ -43,7 +43,7 @@ class WatchedStream:
 
     __slots__ = (
         *("again", "checking", "deny", "end", "expires", "head", "listed", "registry", "route"),
-        *("sid", "token"),
+        *("sid", "token", "who"),
     )
 
     def __init__(
@@ -59,6 +59,7 @@ class WatchedStream:
         self.head = head
         self.end = end
         self.sid = allow.session_id if allow.local else ""  # of the login here
+        self.who = (allow.issuer, allow.subject, allow.session_id)
         self.expires = allow.expires or 0.0
         self.token = ""  # the id of its session's current token
         self.listed = False  # in the heap of expiry times
@@ -248,18 +249,34 @@ class SessionWatcher:
         now = self._clock()
         decision = await authenticate(self._gate, self._store, watched.route, watched.head, now)
         if isinstance(decision, Allow):
-            expires = FOREVER if decision.expires is None else decision.expires
-            return self._prolong(watched, watched.token, expires)
+            if decision.expires is None:
+                return self._prolong(watched, watched.token, FOREVER)
+            # The request may have two credentials, and a reload may change which of them counts.
+            if (decision.issuer, decision.subject, decision.session_id) != watched.who:
+                return False
+            return self._prolong(watched, watched.token, decision.expires)
         watched.deny = decision
+        waits = watched.expires > now
         if decision.reason is Reason.STORE_UNAVAILABLE:
-            return watched.expires > now and not self._is_known_to_end(watched)
-        if not watched.sid or decision.reason not in _TOKEN_ENDED:
+            waits = waits and not self._is_known_to_end(watched)
+            if waits:
+                return True
+        elif decision.reason not in _TOKEN_ENDED:
             return False
+        return await self._continues(watched, now, unknown=waits)
+
+    async def _continues(self, watched: WatchedStream, now: float, *, unknown: bool) -> bool:
+        """Whether the stream's login continues with another token; `unknown` if that is unknown."""
+        if not watched.sid:
+            return False
+        token_id = None
         try:
             token_id = await self._store.token_of(watched.sid)
             session = None if token_id is None else await self._store.get(token_id)
         except StoreUnavailable:
-            return watched.expires > now
+            session = None if token_id is None else self._store.last_known(token_id)
+            if session is None:
+                return unknown
         if session is None or session.sid != watched.sid or session.exp <= now:
             return False
         if not self._gate.admits(watched.route, session):

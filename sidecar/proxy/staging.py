@@ -1,62 +1,76 @@
 """What has arrived of a request's body and cannot be sent yet.
 
-Owns the bytes and what they take of the data plane's buffer for bodies. It does not know whether
-they wait for a session, the rest of the body or an upstream connection.
+Owns the bytes and the room that is counted for them. It does not know whether they wait for a
+session, the rest of the body or an upstream connection.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import msgspec
 
-if TYPE_CHECKING:
-    from sidecar.proxy.fair_share import FairShare
+from sidecar.proxy.held import HeldOctets, Holder
 
 
-class StagedBody:
-    """The first part of one request's body. `size` is in octets.
+class StagedBody(msgspec.Struct):
+    """The first part of one request's body; sizes are in octets.
 
-    What waits with it, `beside` octets of the request's head, takes room in the buffer as well.
-    Later parts are copied into one array: as objects, single octets would take forty times as much.
+    `first` is what came with the head. Later parts are copied into one array: as objects, single
+    octets would take forty times as much. It is a struct because its constructor runs in C: each
+    request with a body has one.
     """
 
-    __slots__ = ("_beside", "_buffer", "_caller", "_charged", "_first", "_rest", "size")
-
-    def __init__(self, first: bytes = b"", beside: int = 0) -> None:
-        self._beside = beside
-        self._first = first
-        self._rest: bytearray | None = None
-        self.size = len(first)
-        self._charged = 0  # octets that `_buffer` counts
-        self._buffer: FairShare | None = None
-        self._caller = ""
+    first: bytes = b""
+    later: bytearray | None = None
+    room: HeldOctets | None = None  # where it is counted, in the name of `holder`
+    holder: Holder | None = None
 
     def __repr__(self) -> str:
-        return f"<StagedBody of {self.size} octets, {self._charged} charged>"
+        return f"<StagedBody of {self.size} octets in {self.room!r}>"
+
+    @property
+    def size(self) -> int:
+        """The number of octets that are kept of the body."""
+        return len(self.first) + (0 if self.later is None else len(self.later))
 
     def add(self, data: bytes) -> None:
         """Keep more of the body."""
-        if not data:
-            return
-        if self._rest is None:
-            self._rest = bytearray(data)
+        if self.later is None:
+            self.later = bytearray(data)
         else:
-            self._rest += data
-        self.size += len(data)
+            self.later += data
 
-    def charge(self, buffer: FairShare, caller: str) -> bool:
-        """Count all that is kept in `buffer`; False if the caller has no room there for it."""
-        self._buffer, self._caller = buffer, caller
-        kept = self._beside + self.size
-        if not buffer.take(caller, kept - self._charged):
-            return False
-        self._charged = kept
-        return True
+    def count(self, room: HeldOctets, holder: Holder, caller: str, beside: int) -> None:
+        """Count all that is kept in `room`, where this or another holder may have to give up.
 
-    def free(self) -> tuple[bytes, bytes | bytearray]:
-        """Return what was kept, in order, and free the room that it took; then nothing is kept."""
-        if self._buffer is not None:
-            self._buffer.give_back(self._caller, self._charged)
-            self._charged = 0
-        parts = self._first, self._rest or b""
-        self._first, self._rest, self.size = b"", None, 0
-        return parts
+        What waits with it, `beside` octets of the request's head, takes room as well.
+        """
+        if self.room is not room:
+            self._move(room, holder)
+        room.put(holder, beside + self.size, caller)
+
+    def count_if_fair(self, room: HeldOctets, holder: Holder, caller: str, beside: int) -> bool:
+        """Do as `count`, but return False if `caller` keeps too much there already."""
+        if self.room is not room:
+            self._move(room, holder)
+        return room.put_if_fair(holder, beside + self.size, caller)
+
+    def _move(self, room: HeldOctets, holder: Holder) -> None:
+        if self.room is not None:
+            self.room.drop(holder)
+        self.room, self.holder = room, holder
+
+    def behind(self, head: bytes) -> bytes:
+        """Return this head and behind it what was kept, which is kept no longer."""
+        first, later = self.first, self.later
+        if self.room is None:
+            self.first, self.later = b"", None
+        else:
+            self.free()
+        return head + first if later is None else b"".join((head, first, later))
+
+    def free(self) -> None:
+        """Keep nothing any more, and free the room that it took."""
+        if self.room is not None and self.holder is not None:
+            self.room.drop(self.holder)
+            self.room = self.holder = None  # it and its holder do not keep each other alive
+        self.first, self.later = b"", None

@@ -7,6 +7,8 @@ Owns the bytes of that connection and whether it may be used again. It passes wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from sidecar.errors import PeerError, UpstreamBroken
@@ -41,8 +43,12 @@ class ResponseReceiver(Protocol):
     def caller(self) -> str:
         """The client's address, as far as limits are concerned."""
 
+    @property
+    def sends_body(self) -> bool:
+        """Whether the request has a body."""
+
     def give_way(self) -> None:
-        """Break off: the client does not read the answer, and others need the connection."""
+        """Break off: the connection waits for the client, and others need it."""
 
     def on_interim(self, head: ResponseHead) -> None:
         """A 1xx response has arrived."""
@@ -86,7 +92,6 @@ class UpstreamConnection(asyncio.Protocol):
         "_limits",
         "_owner",
         "_parser",
-        "_until_close",
         "answering",
         "exchange",
         "flow",
@@ -95,6 +100,7 @@ class UpstreamConnection(asyncio.Protocol):
         "reusable",
         "served",
         "transport",
+        "until_close",
     )  # fmt: skip
     transport: asyncio.Transport  # this and the next from `connection_made` on
     flow: Flow
@@ -110,7 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_seen = False
         self._held = b""
         self._interim = 0
-        self._until_close = False
+        self.until_close = False  # the end of the connection is the end of the answer
         self._ended = False  # the upstream has closed its sending side
         self.answering = False  # some octet of the answer has arrived
         self.exchange: ResponseReceiver | None = None
@@ -177,20 +183,27 @@ class UpstreamConnection(asyncio.Protocol):
                 exchange.on_body(data, complete=body.done)
 
     def eof_received(self) -> None:
-        """The upstream has closed its sending side; the transport closes itself."""
+        """The upstream has closed its sending side; the transport closes itself.
+
+        It would first wait for the rest of the request to be read, which cannot be answered now.
+        """
         self.reusable = False
         self._ended = True
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection has closed, in whatever state it was."""
         self.lost = True
         self.reusable = False
+        if error is not None and self.exchange is not None and self.exchange.sends_body:
+            self._read_rest()
         exchange, self.exchange = self.exchange, None
         self._owner.on_lost(self)
         if exchange is None:
             return
         # With TLS a close_notify is needed (RFC 9112 section 9.8): anyone can forge a FIN.
-        if self._until_close and self._ended and error is None:
+        if self.until_close and self._ended and error is None:
             exchange.on_body(b"", complete=True)
             return
         what = "the response body" if self._head_seen else "the response"
@@ -208,6 +221,21 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.on_upstream_full(full=False)
 
     # Inside
+
+    def _read_rest(self) -> None:
+        """Read what had arrived before the connection was reset.
+
+        An upstream that answers an upload early and closes resets the connection, and writing then
+        fails before the answer is read. Linux keeps what was received until the socket is closed.
+        Through TLS this cannot be read any more. Without a body it may be no answer to the request:
+        some servers send 408 before they close an idle connection.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or self.transport.get_extra_info("ssl_object") is not None:
+            return
+        with contextlib.suppress(OSError):
+            while self.exchange is not None and (data := os.read(sock.fileno(), HIGH_WATER)):
+                self.data_received(data)
 
     def _read_head(self, exchange: ResponseReceiver, data: bytes) -> None:
         self.answering = True
@@ -268,7 +296,7 @@ class UpstreamConnection(asyncio.Protocol):
             body = ChunkedBody(self._fields, decode=exchange.decodes)
         else:
             self.reusable = False
-            self._until_close = True
+            self.until_close = True
             body = UntilCloseBody()
         self._body = body
         if data:

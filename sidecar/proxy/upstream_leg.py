@@ -13,6 +13,7 @@ from sidecar.errors import UpstreamBroken
 from sidecar.proxy.flow import NEVER, PEER_FULL
 from sidecar.proxy.tunnel import open_tunnel
 from sidecar.proxy.upload import Upload, send_whole
+from sidecar.proxy.upstream_loss import can_resend, is_early_error
 from sidecar.wire.head import Framing
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.upstream_pool import UpstreamPool
     from sidecar.wire.head import ResponseHead
 
-# Methods that may be sent twice without harm (RFC 9110 section 9.2.2).
-_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _NONE: Final = Framing.NONE
 _CHUNKED: Final = Framing.CHUNKED
 _UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
@@ -61,6 +60,11 @@ class UpstreamLeg:
     def decodes(self) -> bool:
         """Whether the client speaks HTTP/1.0 and cannot read chunks."""
         return not self._exchange.head.minor
+
+    @property
+    def sends_body(self) -> bool:
+        """Whether the request has a body."""
+        return self._exchange.body is not None
 
     def forward(
         self,
@@ -106,10 +110,11 @@ class UpstreamLeg:
         )
         body = exchange.body
         if body is not None:
-            if body.done:
+            staged = exchange.staged
+            if body.done or staged is None:
                 send_whole(exchange, self, pool)
             else:
-                upload = self._upload = Upload(exchange, body, self, pool)
+                upload = self._upload = Upload(exchange, body, staged, self, pool)
                 upload.begin()
             return
         connection = pool.pool.take()
@@ -135,18 +140,17 @@ class UpstreamLeg:
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """The pool lends the connection that this leg asked for."""
-        now, upload = monotonic(), self._upload
+        now, staged = monotonic(), self._exchange.staged
         if self._exchange.over:
             self._pool.release(connection, now)
-        else:
-            if self._exchange.body is None:
-                self._send(connection, now)
-                return
-            self._request = self._exchange.unsent_behind(self._request)
-            self._send(connection, now)
+            return
+        if staged is not None:
+            self._request = staged.behind(self._request)
+        self._send(connection, now)
+        if staged is not None:
             self._request = b""  # it is not sent again
-            if upload is not None:
-                upload.on_sent(now)
+        if self._upload is not None:
+            self._upload.on_sent(now)
 
     def on_not_connected(self, error: UpstreamError) -> None:
         """The pool has no connection for this leg."""
@@ -174,9 +178,14 @@ class UpstreamLeg:
         """The client's address, as far as limits are concerned."""
         return self._exchange.caller
 
+    @property
+    def slow_from(self) -> float:
+        """When the connection waits for more of the body for too long; NEVER if it does not."""
+        return NEVER if self._upload is None else self._upload.slow_from
+
     def give_way(self) -> None:
-        """Break off: the client does not read the answer, and others need the connection."""
-        self._exchange.on_slow_reader()
+        """Break off: the connection waits for the client, and others need it."""
+        self._exchange.give_way()
 
     # From the upstream
 
@@ -258,21 +267,15 @@ class UpstreamLeg:
 
         Then it was closed while the request was on its way (RFC 9112 section 9.3.1.1).
         """
-        self.connection = None
-        if stale and self._can_resend():
+        connection, exchange, self.connection = self.connection, self._exchange, None
+        status = self._accounting.status
+        if stale and not self._retried and can_resend(exchange.head, status):
             self._retried = True
             self._pool.obtain(self)
+        elif connection and connection.until_close and is_early_error(exchange.body, status):
+            exchange.finish(monotonic())
         else:
-            self._exchange.fail(error)
-
-    def _can_resend(self) -> bool:
-        head = self._exchange.head
-        return (
-            not self._retried
-            and not self._accounting.status
-            and head.framing is _NONE
-            and head.method in _IDEMPOTENT
-        )
+            exchange.fail(error)
 
     def on_upstream_full(self, *, full: bool) -> None:
         """The upstream has stopped reading the request, or reads it again."""
@@ -311,8 +314,7 @@ class UpstreamLeg:
             self._upload = None
             if connection is not None and not body.done:
                 connection.reusable = False
-        if connection is None:
-            return
-        if connection.flow.held:
-            connection.flow.release(PEER_FULL)
-        self._pool.release(connection, now)
+        if connection is not None:
+            if connection.flow.held:
+                connection.flow.release(PEER_FULL)
+            self._pool.release(connection, now)

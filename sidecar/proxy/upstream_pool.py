@@ -34,6 +34,10 @@ class ConnectionWaiter(ResponseReceiver, Protocol):
 
     def __hash__(self) -> int: ...
 
+    @property
+    def slow_from(self) -> float:
+        """When the connection waits for more of the body for too long; NEVER if it does not."""
+
     def on_connected(self, connection: UpstreamConnection) -> None:
         """The connection is ready and leased to this caller."""
 
@@ -65,6 +69,7 @@ class UpstreamPool:
         "_fields",
         "_limits",
         "_looked",
+        "_looked_at_uploads",
         "_metrics",
         "_tasks",
         "closing",
@@ -93,6 +98,7 @@ class UpstreamPool:
         half = max(1, limits.connections // 2)
         self.uploads: UploadQueue[ConnectionWaiter] = UploadQueue(half)
         self._looked = 0.0  # when slow readers were last looked for
+        self._looked_at_uploads = 0.0  # the same for slow uploads
         self.closing = False
 
     def __repr__(self) -> str:
@@ -136,11 +142,15 @@ class UpstreamPool:
         """Do what `obtain` does, if a request with an unfinished body may have a connection now.
 
         It takes idle connections as well. Otherwise it queues the waiter. `end_upload` must follow
-        when the body is finished or given up.
+        when the body is finished or given up. A slow upload may have to give up for it.
         """
         if self.uploads.admit(waiter, waiter.caller):
             return self._lease(waiter)
-        return self._enqueue(self.uploads.waiting, waiter)
+        queued = self._enqueue(self.uploads.waiting, waiter)
+        now = monotonic()
+        if now - self._looked_at_uploads >= _LOOK_EVERY:
+            self._take_from_slow_uploads(now)
+        return queued and waiter not in self.uploads.admitted
 
     def end_upload(self, waiter: ConnectionWaiter) -> None:
         """Let the next uploads have connections, if this request was an admitted upload."""
@@ -203,6 +213,16 @@ class UpstreamPool:
             connection.abort()
         if self.pool.waiting:
             self._take_from_slow_readers(now)
+        if self.uploads.waiting:
+            self._take_from_slow_uploads(now)
+
+    def _take_from_slow_uploads(self, now: float) -> None:
+        """Give connections that wait for their clients' uploads to uploads of other callers."""
+        self._looked_at_uploads = now
+        slow = [(since, each) for each in self.uploads.admitted if (since := each.slow_from) <= now]
+        for loser, waiter in self.uploads.replace(slow):
+            loser.give_way()
+            self._lease(waiter)
 
     def _take_from_slow_readers(self, now: float) -> None:
         """Give connections whose answers are not read to requests that wait, down to half of them.
@@ -218,7 +238,7 @@ class UpstreamPool:
             for each, leg in legs
             if now - leg.unread_since >= UNREAD
         ]
-        excess = min(len(slow) - self.uploads.share.limit, len(self.pool.waiting))
+        excess = min(len(slow) - self.uploads.limit, len(self.pool.waiting))
         if excess <= 0:
             return
         callers = {leg.caller for _, leg in legs}.union(self.pool.waiting.callers())

@@ -1,4 +1,4 @@
-"""The decision as a subrequest: `/auth/verify/<dialect>`, for five proxies.
+"""The decision as a subrequest, at `/auth/verify/<dialect>` unless configured otherwise.
 
 Owns what they differ in: the one place from which the original request is read, and the form of a
 denial. Success is 200 for each of them, whatever the method and whatever follows the dialect.
@@ -6,7 +6,7 @@ denial. Success is 200 for each of them, whatever the method and whatever follow
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
@@ -15,7 +15,7 @@ from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
 from sidecar.wire.head import RequestHead
 from sidecar.wire.headers import is_method
-from sidecar.wire.target import TargetParser, is_host
+from sidecar.wire.target import TargetParser, is_host, read_escaped_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sidecar.auth.decision import Allow
     from sidecar.auth.routes import Route, RouteTable
     from sidecar.wire.forwarded import Forwarding
-
-PREFIX: Final = "/auth/verify"
 
 _ALLOWED: Final = b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n"
 _NO_CONTENT: Final = b"Content-Length: 0\r\nX-Request-Id: "
@@ -51,14 +49,10 @@ class Dialect:
     statuses: Mapping[int, int] = field(default_factory=dict)
     redirects: bool = True  # it passes a 302 on; otherwise the 401 carries the Location
     absolute: bool = False  # it completes a relative Location with the sidecar's address
+    prefix: str = ""  # the path at which it asks, or below which; `VerifyEndpoint` sets it
 
     def __repr__(self) -> str:
         return f"<Dialect {self.name}>"
-
-    @property
-    def prefix(self) -> str:
-        """The path at which it asks, or below which."""
-        return f"{PREFIX}/{self.name}"
 
 
 # `auth_request` turns everything but 2xx, 401 and 403 into 500. The original method is known only
@@ -79,22 +73,52 @@ ENVOY: Final = Dialect("envoy", uri=b"", method=b"", statuses={503: 403})
 HAPROXY: Final = Dialect("haproxy")
 
 DIALECTS: Final = (NGINX, TRAEFIK, CADDY, ENVOY, HAPROXY)
-_BY_NAME: Final = {"": NGINX, **{dialect.name: dialect for dialect in DIALECTS}}
-# The paths without anything behind them, which need no splitting
-_BY_PATH: Final = {PREFIX: NGINX, **{dialect.prefix: dialect for dialect in DIALECTS}}
-_PREFIX: Final = PREFIX.encode()
 
 
-def find_dialect(head: RequestHead) -> Dialect | None:
-    """The dialect that a path below `PREFIX` names (nginx's if it names none); None if unknown.
+class VerifyEndpoint:
+    """The paths at which proxies ask: `path`, alone or with the name of a dialect behind it."""
 
-    An escaped prefix gives None as well: proxies keep their clients away from this path, and some
-    of them compare it without unescaping.
-    """
-    if not head.target.startswith(_PREFIX):
-        return None
-    path = head.path
-    return _BY_PATH.get(path) or _BY_NAME.get(path[len(PREFIX) + 1 :].partition("/")[0])
+    __slots__ = ("_below_envoy", "_by_name", "_by_path", "_path", "_written", "dialects")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._written = path.encode("ascii")
+        self.dialects = tuple(replace(each, prefix=f"{path}/{each.name}") for each in DIALECTS)
+        self._by_name = {each.name: each for each in self.dialects}
+        self._by_name[""] = self._by_name[NGINX.name]
+        self._below_envoy = self._by_name[ENVOY.name].prefix + "/"
+        # The paths without anything behind them, which need no splitting
+        self._by_path = {each.prefix: each for each in self.dialects}
+        self._by_path[path] = self._by_name[""]
+
+    def __repr__(self) -> str:
+        return f"<VerifyEndpoint {self._path}>"
+
+    def covers(self, path: str) -> bool:
+        """Whether a decoded path is that of a subrequest."""
+        return path.startswith(self._path) and path[len(self._path) :][:1] in {"", "/"}
+
+    def find_dialect(self, head: RequestHead) -> Dialect | None:
+        """The dialect that a path here names (nginx's if it names none); None if unknown.
+
+        An escaped path gives None as well: proxies keep their clients away from this one, and some
+        of them compare it without unescaping.
+        """
+        if not head.target.startswith(self._written):
+            return None
+        path = head.path
+        found = self._by_path.get(path)
+        return found or self._by_name.get(path[len(self._path) + 1 :].partition("/")[0])
+
+    def passes_escapes(self, routes: RouteTable, method: bytes, host: bytes, path: str) -> bool:
+        """Whether the route of this request accepts the ambiguous escapes in its path.
+
+        Where the original request follows a prefix, as with Envoy, its route decides.
+        """
+        route = routes.match(method, host, path)
+        if route.target == "verify" and path.startswith(self._below_envoy):
+            route = routes.match(method, host, path[len(self._below_envoy) - 1 :])
+        return route.passes_escapes
 
 
 def read_subject(
@@ -117,7 +141,7 @@ def read_subject(
         return Deny(Reason.PROXY_UNTRUSTED, None)
     original = head.copy()
     if dialect.uri:
-        readable = _read_headers(original, dialect, said or {})
+        readable = _read_headers(original, dialect, said or {}, routes)
     else:
         readable = _read_below(original, dialect.prefix)
     if not readable:
@@ -130,7 +154,7 @@ def read_subject(
             return passing, original
     route = routes.match(original.method, original.host, original.path)
     if route.target != "upstream":
-        # Behind another proxy, paths such as /auth/login belong to the application.
+        # Behind another proxy, paths such as that of the sign-in page belong to the application.
         route = routes.default
     if original.overrides:
         return _override_method(original, route, routes)
@@ -149,7 +173,9 @@ def _override_method(
     return route, method_override.decided_on(original, method)
 
 
-def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, bytes]) -> bool:
+def _read_headers(
+    original: RequestHead, dialect: Dialect, said: Mapping[bytes, bytes], routes: RouteTable
+) -> bool:
     """Set method, target and host from the proxy's headers; False if any is unclear."""
     original.method = said.get(dialect.method, dialect.default_method)
     original.target = said.get(dialect.uri, b"")
@@ -165,7 +191,10 @@ def _read_headers(original: RequestHead, dialect: Dialect, said: Mapping[bytes, 
     try:
         original.path = _PATHS.parse(original.target)
     except PeerError:
-        return False
+        path = read_escaped_target(original.target)
+        if path is None or not routes.match(original.method, original.host, path).passes_escapes:
+            return False
+        original.path = path
     return True
 
 
@@ -187,8 +216,11 @@ def _opens_websocket(head: RequestHead) -> bool:
     return b"sec-websocket-key" in head.lines.lower()
 
 
-def allowed(allow: Allow, request_id: bytes, *, close: bool) -> bytes:
-    """200 with every identity header, empty ones included, so that no stale value survives."""
+def allowed(allow: Allow, request_id: bytes, also: bytes = b"", *, close: bool) -> bytes:
+    """200 with every identity header, empty ones included, so that no stale value survives.
+
+    `also` are further header lines, each with its CRLF.
+    """
     end = b"\r\nConnection: close\r\n\r\n" if close else b"\r\n\r\n"
     degraded = b"" if allow.degraded else _NOT_DEGRADED
-    return b"".join((_ALLOWED, allow.identity, degraded, _NO_CONTENT, request_id, end))
+    return b"".join((_ALLOWED, allow.identity, degraded, also, _NO_CONTENT, request_id, end))

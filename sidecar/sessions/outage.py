@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from sidecar.auth.decision import Allow
+from sidecar.auth.decision import Allow, StaleCookie
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Outage
+from sidecar.auth.route_rule import Outage
 
 if TYPE_CHECKING:
     from sidecar.auth.decision import Deny, NeedSession
@@ -38,6 +38,8 @@ def decide(
     session = store.last_known(need.token_id)
     if session is not None:
         decision = gate.resume(route, need, session, now)
+        if isinstance(decision, StaleCookie):  # an outage deletes no cookie
+            decision = gate.deny(decision.reason)
     elif need.revocable is not None and need.verified is not None and _trusts(mode, store):
         decision = gate.trust(route, need.verified)
     elif mode is Outage.SIGNATURE and need.verified is not None:

@@ -6,6 +6,7 @@ Pure; knows no backend.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.sessions.listing import PAGE
@@ -219,8 +220,20 @@ class ReadableNames(Protocol):
         """The name in the key of a revocation, or None."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServerName:
+    """What logs call a shared store: its address, and the user there; neither is secret."""
+
+    address: str = ""
+    user: str = ""
+
+
 class SharedStore(SessionStore, Protocol):
     """A store that all pods share and that may be unavailable. It raises RedisUnavailable."""
+
+    @property
+    def server(self) -> ServerName:
+        """Its name in logs."""
 
     @property
     def names(self) -> ReadableNames:

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from sidecar.settings.changes import files_of, merge
 from sidecar.settings.load import Loaded, load, settings_from
-from sidecar.settings.model import ANY_AUDIENCE, IssuerSettings, Settings, secrets_of
+from sidecar.settings.model import (
+    ANY_AUDIENCE,
+    CorsSettings,
+    IssuerSettings,
+    Settings,
+    secrets_of,
+)
 from sidecar.settings.net import Address, Upstream
-from sidecar.settings.routes import RouteSettings
+from sidecar.settings.routes import DEFAULT_PREFIX, RouteSettings
 from sidecar.settings.secret_files import read_secret
 from sidecar.settings.show import print_config
 from sidecar.settings.warnings import find_warnings
 
 __all__ = [
     "ANY_AUDIENCE",
+    "DEFAULT_PREFIX",
     "Address",
+    "CorsSettings",
     "IssuerSettings",
     "Loaded",
     "RouteSettings",

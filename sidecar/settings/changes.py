@@ -9,6 +9,7 @@ import msgspec
 from sidecar.errors import ConfigError, Problem
 from sidecar.settings.checks import check
 from sidecar.settings.model import Settings
+from sidecar.settings.routes import check_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,10 @@ FIXED: Final = frozenset(
         "session_recovery",
         "state_dir",
         "session_max_age",
+        "auth_prefix",
         "session_cookie",
+        "session_cookie_samesite",
+        "session_cookie_domain",
         "redis_url",
         "redis_host",
         "redis_port",
@@ -64,6 +68,7 @@ FIXED: Final = frozenset(
         "paths_ambiguous",
         "max_head_size",
         "max_headers",
+        "max_token_size",
         "identity",
         "log_format",
         "access_log",
@@ -83,7 +88,14 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
     taken = {name: getattr(new, name) for name in changed if name not in fixed}
     merged = msgspec.structs.replace(old, **taken)
     waiting = tuple(name for name in changed if name not in taken)
-    problems = [Problem(name, f"{text}, before a restart") for name, text in check(merged, set())]
+    found = [
+        *check(merged, set()),
+        *(
+            (f"route[{position + 1}].{key}", text)
+            for position, key, text in check_routes(merged.route, merged.auth_prefix)
+        ),
+    ]
+    problems = [Problem(name, f"{text}, before a restart") for name, text in found]
     if problems:
         raise ConfigError(problems)
     return merged, waiting

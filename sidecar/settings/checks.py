@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from sidecar.settings.model import ANY_AUDIENCE, SECRET_BYTES
+from sidecar.settings.model import ANY_AUDIENCE, SECRET_BYTES, TOKEN_ROOM
 from sidecar.settings.net import LOOPBACK, WILDCARD
 from sidecar.settings.routes import TRUST
 
@@ -136,6 +136,26 @@ def _foreign_audience(settings: Settings) -> str | None:
     return None
 
 
+def _token_size(settings: Settings) -> str | None:
+    most = settings.max_head_size - TOKEN_ROOM
+    if settings.max_token_size > most:
+        return (
+            f"expected at most {most}: a token is part of a head, so that max_head_size "
+            f"({settings.max_head_size}) limits it; got {settings.max_token_size}"
+        )
+    return None
+
+
+def _claims_elsewhere(settings: Settings) -> str | None:
+    for name in ("jwt_subject_claim", "jwt_roles_claim", "jwt_scopes_claim"):
+        if getattr(settings, name) and not settings.jwks_url:
+            return (
+                f"expected jwks_url to be set, because {name} is about the tokens of another "
+                "service; for an [[issuer]], set it in its table"
+            )
+    return None
+
+
 def _redis_certificate(settings: Settings) -> str | None:
     return _pair("redis", settings.redis_cert_file, settings.redis_key_file)
 
@@ -174,6 +194,17 @@ def _upstream_tls(settings: Settings) -> str | None:
     return None
 
 
+def _cookie_domain(settings: Settings) -> str | None:
+    name = settings.session_cookie
+    if settings.session_cookie_domain and name.lower().startswith("__host-"):
+        other = f"__Secure-{name[7:]}"
+        return (
+            f"expected session_cookie to be another name than {name}, such as {other}, because "
+            "browsers refuse a Domain for names that begin with __Host-"
+        )
+    return None
+
+
 def _outages(settings: Settings) -> str | None:
     everywhere = settings.session_outage
     for number, route in enumerate(settings.route, 1):
@@ -195,6 +226,8 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("access_token_expiry", "refresh_token_expiry"), _expiries),
     (("session_max_age", "access_token_expiry"), _max_age),
     (("session_outage", "route"), _outages),
+    (("session_cookie_domain", "session_cookie"), _cookie_domain),
+    (("max_token_size", "max_head_size"), _token_size),
     (("redis_cert_file", "redis_key_file"), _redis_certificate),
     (("tls_cert_file", "tls_key_file"), _certificate),
     (("tls_client_auth", "tls_client_ca_file", "tls_cert_file"), _client_auth),
@@ -207,4 +240,8 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("upstream_url", "listen", "admin_listen"), _loop),
     (("issuer", "jwt_issuer"), _own_issuer),
     (("jwt_audience", "jwks_url"), _foreign_audience),
+    (
+        ("jwks_url", "jwt_subject_claim", "jwt_roles_claim", "jwt_scopes_claim"),
+        _claims_elsewhere,
+    ),
 )

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from sidecar.claim_path import ClaimPath
 from sidecar.secret import Secret
 
 if TYPE_CHECKING:
@@ -78,6 +79,20 @@ def matching(pattern: str, expected: str) -> ValueKind:
         return raw
 
     return ValueKind(expected, read)
+
+
+def claim(*, empty: bool = False) -> ValueKind:
+    """The path of a claim, as `ClaimPath` reads it."""
+
+    def read(raw: object) -> str:
+        if not isinstance(raw, str) or not (raw or empty):
+            raise InvalidValue
+        try:
+            return ClaimPath(raw).text if raw else ""
+        except ValueError as fault:
+            raise InvalidValue(f"{fault}; got {shown(raw)}") from None
+
+    return ValueKind("the name of a claim, or a path such as realm_access.roles", read)
 
 
 def choice(*words: str) -> ValueKind:

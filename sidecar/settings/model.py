@@ -15,7 +15,15 @@ from sidecar.secret import Secret
 from sidecar.settings import kinds, net
 from sidecar.settings.kinds import ValueKind
 from sidecar.settings.net import Address, Network, Upstream
-from sidecar.settings.routes import OUTAGE, RouteSettings, SessionOutage
+from sidecar.settings.routes import (
+    DEFAULT_PREFIX,
+    OUTAGE,
+    RouteSettings,
+    Scalar,
+    SessionOutage,
+    claim_values,
+    own_prefix,
+)
 
 # The least length of a secret in bytes: that of the algorithm's hash (RFC 7518 section 3.2).
 SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
@@ -23,8 +31,12 @@ ASYMMETRIC: Final = (
     *("RS256", "RS384", "RS512"),
     *("PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512"),
-    "EdDSA",
+    *("EdDSA", "Ed25519", "Ed448"),
 )
+MAX_HEAD: Final = 1 << 20  # bytes
+HEAD_SIZE: Final = 32768
+TOKEN_SIZE: Final = 16384
+TOKEN_ROOM: Final = 512  # bytes of a head beside the token: the least that a request needs
 NO_SECRET: Final = Secret("")
 ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are accepted
 # No characters of a pattern, because ACL rules and scans use the prefix in patterns. No braces: in
@@ -32,10 +44,17 @@ ANY_AUDIENCE: Final = "*"  # as an audience: tokens for any application are acce
 KEY_PREFIX: Final = r"[A-Za-z0-9_.:/@-]{1,64}"
 KEY_PREFIX_EXPECTED: Final = "1 to 64 of the characters A–Z a–z 0–9 _ . : / @ -"  # noqa: RUF001
 
+HEADER: Final = r"[A-Za-z][A-Za-z0-9-]{0,63}"
+
 Seconds = Annotated[float, kinds.duration("1ms")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 File = Annotated[str, kinds.file_path()]
 Hidden = Annotated[Secret, kinds.hidden()]
+Claim = Annotated[str, kinds.claim(empty=True)]
+Claims = Annotated[
+    tuple[str, ...],
+    kinds.listed(kinds.claim(), 'a claim, or a list of claims such as ["realm_access.roles"]'),
+]
 SessionMode = Annotated[
     Literal["required", "denylist", "none"], kinds.choice("required", "denylist", "none")
 ]
@@ -64,7 +83,25 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()  # empty: those that fit the key
     session_mode: SessionMode = "required"
     id_tokens: Annotated[bool, kinds.switch()] = False
-    user_claim: Annotated[str, kinds.text("the name of a claim", empty=True)] = ""  # empty: sub
+    claims: Annotated[dict[str, tuple[Scalar, ...]], claim_values()] = {}
+    # Where claims are. Lists add up.
+    audience_claim: Claim = ""  # empty: aud
+    subject_claim: Claim = ""  # empty: sub
+    user_claim: Claim = ""  # empty: the subject
+    roles_claim: Claims = ()  # empty: roles
+    scopes_claim: Claims = ()  # empty: the first of scope, scopes and scp that has any
+
+
+class CorsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The `[cors]` table: pages of other origins that may use the sidecar's own answers."""
+
+    origins: Annotated[tuple[str, ...], net.allowed_origins()]
+    credentials: Annotated[bool, kinds.switch()] = False
+    headers: Annotated[
+        tuple[str, ...],
+        kinds.listed(kinds.matching(HEADER, "a header's name"), "a list of names of headers"),
+    ] = ("Authorization", "Content-Type")
+    max_age: Annotated[float, kinds.duration("0", "1d")] = 600.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,9 +144,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_issuer: Annotated[str, kinds.text()] = "auth-sidecar"
     jwt_audience: Annotated[str, kinds.text("a string on one line", empty=True)] = "auth-sidecar"
     jwks_url: Annotated[str, net.web_url()] = ""
+    jwt_subject_claim: Claim = ""  # of tokens signed with a key at jwks_url, as in an [[issuer]]
+    jwt_roles_claim: Claims = ()
+    jwt_scopes_claim: Claims = ()
     jwt_leeway: Annotated[float, kinds.duration("0", "60s")] = 5.0
     access_token_expiry: Annotated[float, kinds.duration("1s")] = 900.0
     refresh_token_expiry: Annotated[float, kinds.duration("1s")] = 7 * 86400.0
+    access_grace: Annotated[float, kinds.duration("0", "5m")] = 10.0
     refresh_grace: Annotated[float, kinds.duration("0", "5m")] = 10.0
     refresh_grace_client: Annotated[
         Literal["address+agent", "address", "agent", "any"],
@@ -151,9 +192,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Login
     users_file: File = ""
     login_url: Annotated[str, net.web_url()] = ""
+    auth_prefix: Annotated[str, own_prefix()] = DEFAULT_PREFIX
     session_cookie: Annotated[str, kinds.matching(kinds.TOKEN, "a cookie's name")] = (
         "__Host-session"
     )
+    session_cookie_samesite: Annotated[
+        Literal["lax", "strict", "none"], kinds.choice("lax", "strict", "none")
+    ] = "lax"
+    session_cookie_domain: Annotated[str, net.domain()] = ""  # empty: this host only
     redirect_origins: Annotated[
         tuple[str, ...], kinds.listed(net.origin(), "a list of origins such as https://example.com")
     ] = ()
@@ -168,8 +214,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     paths_ambiguous: Annotated[
         Literal["reject", "normalise"], kinds.choice("reject", "normalise")
     ] = "reject"
-    max_head_size: Annotated[int, kinds.size(1024, 1 << 20)] = 32768
+    max_head_size: Annotated[int, kinds.size(1024, MAX_HEAD)] = HEAD_SIZE
     max_headers: Annotated[int, kinds.integer(8, 1000)] = 100
+    max_token_size: Annotated[int, kinds.size(512, MAX_HEAD - TOKEN_ROOM)] = TOKEN_SIZE
     header_timeout: Seconds = 10.0
     idle_timeout: Seconds = 75.0
     max_connections: Annotated[int, kinds.integer(0, 1_000_000)] = 20000
@@ -197,9 +244,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     identity: dict[str, str] = {}  # header → claim, in addition to the default headers
     route: tuple[RouteSettings, ...] = ()
     issuer: tuple[IssuerSettings, ...] = ()
+    cors: CorsSettings | None = None
 
 
-TABLES: Final = ("identity", "route", "issuer")
+TABLES: Final = ("identity", "route", "issuer", "cors")
 
 
 def secrets_of(settings: Settings) -> list[Secret]:

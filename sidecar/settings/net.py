@@ -151,6 +151,40 @@ def origin() -> ValueKind:
     return ValueKind("an origin such as https://app.example.com", read)
 
 
+def allowed_origins() -> ValueKind:
+    """A list of origins; `https://*.example.com` is every direct sub-domain, `*` every origin."""
+    one = origin()
+
+    def read(raw: object) -> object:
+        if raw == "*" or not isinstance(raw, str) or "://*." not in raw:
+            return raw if raw == "*" else one.read(raw)
+        parent = str(one.read(raw.replace("://*.", "://", 1)))
+        if not is_domain(urlsplit(parent).hostname or ""):
+            raise InvalidValue(f"expected a domain of two or more names after *. in {shown(raw)}")
+        return parent.replace("://", "://*.", 1)
+
+    expected = 'an origin such as https://app.example.com, https://*.example.com or "*"'
+    return listed(ValueKind(expected, read), "a list of origins such as https://app.example.com")
+
+
+def is_domain(name: str) -> bool:
+    """Whether this is a host name of two or more labels, and not an IPv4 address."""
+    if ":" in name or not is_host(name) or name.endswith("."):
+        return False
+    return "." in name and not name.rpartition(".")[2].isdigit()
+
+
+def domain() -> ValueKind:
+    """The Domain of a cookie (RFC 6265 section 5.2.3), in lower case; or empty."""
+
+    def read(raw: object) -> str:
+        if not isinstance(raw, str) or not (raw == "" or is_domain(raw)):
+            raise InvalidValue
+        return raw.lower()
+
+    return ValueKind("a domain such as example.com, of two or more names", read)
+
+
 def redis_url() -> ValueKind:
     """A Redis URL, also for Sentinel or Cluster. It may have a password, so it is never shown."""
 

@@ -21,7 +21,7 @@ Access = Literal["public", "optional", "required"]
 
 DEFAULT_NAME: Final = "default"
 # Paths that the sidecar serves itself, on every host. The rules of the file do not apply to them.
-OWN_PREFIX: Final = "/auth"
+DEFAULT_PREFIX: Final = "/auth"
 OWN_PATHS: Final = frozenset({"/.well-known/jwks.json"})
 
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9-]*")
@@ -30,9 +30,35 @@ _SCOPE: Final = kinds.matching(  # RFC 6749 section 3.3
 )
 _WORD: Final = kinds.matching(r"[^\s,]+", "a word without spaces and commas")
 _PROTOCOL: Final = kinds.matching(kinds.TOKEN, "a protocol such as websocket")
+Credentials = Literal["any", "bearer", "cookie"]
 ForwardCredentials = Literal["none", "token", "all"]
-_CREDENTIALS: Final = kinds.choice("none", "token", "all")
+_FORWARDED: Final = kinds.choice("none", "token", "all")
+_CLAIM: Final = kinds.claim()
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")  # needs no escapes: RFC 3986 section 2.3
+
+
+def own_prefix() -> ValueKind:
+    """The path below which the sidecar's own endpoints are: normalised, and without escapes."""
+
+    def read(raw: object) -> str:
+        if not isinstance(raw, str) or raw[:1] != "/":
+            raise InvalidValue
+        segments = raw[1:].split("/")
+        if {".", ".."} & set(segments) or not all(map(_SEGMENT.fullmatch, segments)):
+            raise InvalidValue
+        for path in OWN_PATHS:
+            if path == raw or path.startswith(raw + "/"):
+                raise InvalidValue(f"expected a path other than those of {path}; got {shown(raw)}")
+        return raw
+
+    return ValueKind(
+        f"a path such as {DEFAULT_PREFIX} or /_sign-in: letters, digits and . _ ~ - between "
+        "slashes, and no slash at the end",
+        read,
+    )
 
 
 def _path() -> ValueKind:
@@ -104,11 +130,15 @@ def _label() -> ValueKind:
     return ValueKind("at most 64 letters, digits and ._-", read)
 
 
-def _claims() -> ValueKind:
+def claim_values() -> ValueKind:
+    """A table of claims, each with one or more accepted values."""
+
     def read(raw: object) -> dict[str, tuple[Scalar, ...]]:
         if not isinstance(raw, dict):
             raise InvalidValue
-        return {str(name): _accepted(str(name), value) for name, value in raw.items()}
+        return {
+            str(_CLAIM.read(str(name))): _accepted(str(name), value) for name, value in raw.items()
+        }
 
     def show(claims: dict[str, tuple[Scalar, ...]]) -> object:
         return {name: list(values) for name, values in claims.items()}
@@ -118,6 +148,11 @@ def _claims() -> ValueKind:
 
 def _accepted(name: str, raw: object) -> tuple[Scalar, ...]:
     values = raw if isinstance(raw, list) else [raw]
+    if isinstance(raw, dict) and raw:  # TOML takes the dots of a bare key as tables
+        path = shown(f"{name}.{next(iter(raw))}")
+        raise InvalidValue(
+            f"expected the path of a claim in quotes, such as {path}; got a table for {shown(name)}"
+        )
     if not values or not all(isinstance(value, Scalar) for value in values):
         raise InvalidValue(
             f"expected a string, a number, true or false, or a list of them for claim "
@@ -135,9 +170,9 @@ def _outage() -> ValueKind:
 
 def _forward_credentials() -> ValueKind:
     def read(raw: object) -> object:
-        return raw if raw == "" else _CREDENTIALS.read(raw)
+        return raw if raw == "" else _FORWARDED.read(raw)
 
-    return ValueKind(_CREDENTIALS.expected, read)
+    return ValueKind(_FORWARDED.expected, read)
 
 
 Words = Annotated[tuple[str, ...], kinds.listed(_WORD, "a list of words")]
@@ -155,6 +190,7 @@ METHOD_OVERRIDES: Final = ("", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Met
 # Empty means sensitive and strict, but nobody has said that the application does the same.
 PathsCase = Literal["", "sensitive", "insensitive"]
 TrailingSlash = Literal["", "strict", "ignore"]
+PathEscapes = Literal["reject", "pass"]
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +203,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: Annotated[tuple[str, ...], kinds.listed(_host(), "a list of host names")] = ()
     roles: Words = ()  # any of them
     scopes: Annotated[tuple[str, ...], kinds.listed(_SCOPE, "a list of scopes")] = ()  # all
-    claims: Annotated[dict[str, tuple[Scalar, ...]], _claims()] = {}
+    claims: Annotated[dict[str, tuple[Scalar, ...]], claim_values()] = {}
     upgrades: Annotated[tuple[str, ...], kinds.listed(_upgrade(), "a list of protocols")] = (
         "websocket",
     )
@@ -177,16 +213,26 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
     method_override: Annotated[MethodOverride, kinds.choice(*METHOD_OVERRIDES)] = ""
     paths_case: Annotated[PathsCase, kinds.choice("", "sensitive", "insensitive")] = ""
     trailing_slash: Annotated[TrailingSlash, kinds.choice("", "strict", "ignore")] = ""
+    credentials: Annotated[Credentials, kinds.choice("any", "bearer", "cookie")] = "any"
+    path_escapes: Annotated[PathEscapes, kinds.choice("reject", "pass")] = "reject"
     # Empty: "token", and "none" on a public route
     forward_credentials: Annotated[ForwardCredentials | Literal[""], _forward_credentials()] = ""
 
 
-def check_routes(routes: Sequence[RouteSettings | None]) -> Iterator[tuple[int, str, str]]:
-    """Yield the problems of well-formed rules: position, key, message. None: a malformed rule."""
+def check_routes(
+    routes: Sequence[RouteSettings | None], prefix: str | None
+) -> Iterator[tuple[int, str, str]]:
+    """Yield the problems of well-formed rules: position, key, message. None: a malformed rule.
+
+    `prefix` is that of the sidecar's own paths; None if it is malformed.
+    """
     for position, route in enumerate(routes):
         if route is not None:
             for key, problem in _check(route, routes[:position]):
                 yield position, key, problem
+            if why := _owned(route.path, prefix):
+                problem = f"expected a path that the sidecar does not serve itself{why}"
+                yield position, "path", f"{problem}; got {route.path}"
 
 
 def _check(
@@ -195,6 +241,9 @@ def _check(
     needs = next((key for key in ("roles", "scopes", "claims") if getattr(route, key)), None)
     if needs and route.access != "required":
         yield "access", f"expected required, because the route has {needs}; got {route.access}"
+    if route.credentials != "any" and route.access == "public":
+        problem = f"expected any, because a public route looks at none; got {route.credentials}"
+        yield "credentials", problem
     if route.preflight == "pass" and set(route.methods) == {"OPTIONS"}:
         yield (
             "methods",
@@ -202,8 +251,11 @@ def _check(
         )
     if route.method_override and route.methods and "POST" not in route.methods:
         yield "methods", "expected POST among them, because only a POST can be overridden"
-    if _is_own(route.path):
-        yield "path", f"expected a path that the sidecar does not serve itself; got {route.path}"
+    if route.path_escapes == "pass":
+        if not route.path.endswith("/*"):
+            yield "path_escapes", f'expected a prefix such as /x/* for "pass"; got {route.path}'
+        if route.method_override:
+            yield "path_escapes", 'expected "reject" beside method_override; got "pass"'
     if route.name and any(other and other.name == route.name for other in earlier):
         yield "name", f"expected a unique name; {route.name} is taken"
     for number, other in enumerate(earlier, 1):
@@ -212,8 +264,11 @@ def _check(
             break
 
 
-def _is_own(path: str) -> bool:
-    return path in OWN_PATHS or path == OWN_PREFIX or path.startswith(OWN_PREFIX + "/")
+def _owned(path: str, prefix: str | None) -> str:
+    """Return why the sidecar serves this path itself, or an empty text if it does not."""
+    if prefix is not None and (path == prefix or path.startswith(prefix + "/")):
+        return f", because auth_prefix is {prefix}"
+    return ", on every host" if path in OWN_PATHS else ""
 
 
 def _covers(earlier: RouteSettings, later: RouteSettings) -> bool:

@@ -24,6 +24,8 @@ def print_config(settings: Settings, origins: Mapping[str, str] | None = None) -
     if settings.identity:
         lines += ["", "[identity]"]
         lines += [f"{_key(header)} = {_toml(claim)}" for header, claim in settings.identity.items()]
+    if settings.cors is not None:
+        lines += ["", "[cors]", *_row(settings.cors)]
     for name in ("route", "issuer"):
         for row in getattr(settings, name):
             lines += ["", f"[[{name}]]", *_row(row)]

@@ -1,4 +1,7 @@
-"""Reads the file's tables: `[[route]]`, `[[issuer]]`, `[identity]`. Rows are counted from 1."""
+"""Reads the file's tables: `[[route]]`, `[[issuer]]`, `[identity]`, `[cors]`.
+
+Rows are counted from 1.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from sidecar.settings.kinds import shown
-from sidecar.settings.model import IssuerSettings, kinds_of
+from sidecar.settings import kinds
+from sidecar.settings.kinds import explain, shown
+from sidecar.settings.model import HEADER, CorsSettings, IssuerSettings, kinds_of
 from sidecar.settings.net import is_web_url
 from sidecar.settings.reader import RawValue
 from sidecar.settings.routes import RouteSettings, check_routes
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
-_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_CLAIM: Final = kinds.claim()
+_HEADER: Final = re.compile(HEADER)
 # Headers that the sidecar sets itself, or that have a meaning in HTTP.
 _RESERVED: Final = frozenset(
     {
@@ -57,10 +62,16 @@ _RESERVED: Final = frozenset(
 )
 
 
-def read_routes(reader: Reader, raw: object, path: str, folder: Path) -> tuple[RouteSettings, ...]:
-    """Read every rule of the file, and check it by itself and against the earlier rules."""
+def read_routes(
+    reader: Reader, raw: object, place: tuple[str, Path], prefix: str | None
+) -> tuple[RouteSettings, ...]:
+    """Read every rule of the file, and check it by itself and against the earlier rules.
+
+    `place` is the file and its folder; `prefix` is explained in `check_routes`.
+    """
+    path, folder = place
     routes = _rows(reader, raw, RouteSettings, (f"{path}: route", folder))
-    for position, key, problem in check_routes(routes):
+    for position, key, problem in check_routes(routes, prefix):
         reader.report(f"{path}: route[{position + 1}].{key}", problem)
     return tuple(route for route in routes if route is not None)
 
@@ -107,10 +118,30 @@ def read_identity(reader: Reader, raw: object, path: str) -> dict[str, str]:
             reader.report(place, "expected a header that has no other meaning")
         elif name.lower() in seen:
             reader.report(place, "expected each header once, regardless of case")
-        if not isinstance(claim, str) or not claim or not claim.isprintable():
-            reader.report(place, f"expected the name of a claim; got {shown(claim)}")
+        try:
+            _CLAIM.read(claim)
+        except ValueError as error:
+            reader.report(place, explain(_CLAIM, claim, error))
         seen.add(name.lower())
     return {str(header): str(claim) for header, claim in raw.items()}
+
+
+def read_cors(reader: Reader, raw: object, path: str, folder: Path) -> CorsSettings | None:
+    """Read which pages of other origins may use the sidecar."""
+    where = f"{path}: cors"
+    if not isinstance(raw, dict):
+        reader.report(where, f"expected a table of keys such as origins; got {shown(raw)}")
+        return None
+    cors = _row(reader, raw, CorsSettings, (where, folder))
+    if cors is not None and not cors.origins:
+        reader.report(f"{where}.origins", "expected an origin; remove [cors] to allow none")
+    if cors is not None and cors.credentials and "*" in cors.origins:
+        reader.report(
+            f"{where}.origins",
+            'expected each origin by name instead of "*", because credentials is true: any page'
+            " could act as a user who visits it",
+        )
+    return cors
 
 
 def _rows(

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 # A wider network than the largest private one contains public addresses.
 _WIDEST_V4: Final = 8  # 10.0.0.0/8
 _WIDEST_V6: Final = 7  # fc00::/7
+# Public issuers, where the audience does not say whose token it is: who gets in, and the claim that
+# says so
+_FOR_ANYBODY: Final = {
+    "https://accounts.google.com": ("any Google account", 'hd = "example.com"'),
+    "https://token.actions.githubusercontent.com": (
+        "any workflow on GitHub",
+        'repository_owner_id = "65"',
+    ),
+}
 _SECRETS: Final = (
     *("jwt_secret", "jwt_secret_previous"),
     *("refresh_secret", "refresh_secret_previous"),
@@ -162,14 +171,48 @@ def _plain_sign_in(settings: Settings) -> Iterator[ConfigWarning]:
         )
 
 
+def _cors(settings: Settings) -> Iterator[ConfigWarning]:
+    """Origins that others than the operator may control, and that may use the session cookie."""
+    if settings.cors is None or not settings.cors.credentials:
+        return
+    for origin in settings.cors.origins:
+        host = urlsplit(origin).hostname or ""
+        if "*" in origin:
+            yield ConfigWarning(
+                "cors.origins",
+                f"every sub-domain that matches {origin} can act as a user who visits it, also one "
+                "that was taken over or that serves the content of users",
+                "list the origins by name",
+            )
+        if origin.startswith("http://") and host not in LOOPBACK:
+            yield ConfigWarning(
+                "cors.origins",
+                f"{origin} is not encrypted, so that anyone on the way can act as a user there",
+                "serve that page over HTTPS and list its https:// origin",
+            )
+
+
+def _open_issuers(settings: Settings) -> Iterator[ConfigWarning]:
+    for number, each in enumerate(settings.issuer, 1):
+        if each.issuer in _FOR_ANYBODY and not each.claims:
+            who, claim = _FOR_ANYBODY[each.issuer]
+            yield ConfigWarning(
+                f"issuer[{number}].claims",
+                f"{who} may get a token for this audience, and with it is let in",
+                f"require a claim that only your own have, such as claims = {{{claim}}}",
+            )
+
+
 FINDERS: Final[tuple[Callable[[Settings], Iterator[ConfigWarning]], ...]] = (
     _no_way_in,
     _proxies,
     _plain_jwks,
     _audience,
+    _open_issuers,
     _namesakes,
     _weak_secrets,
     _max_age,
     _one_address,
     _plain_sign_in,
+    _cors,
 )

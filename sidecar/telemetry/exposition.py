@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from sidecar.telemetry.metrics import (
+        BufferFigures,
         Histogram,
         JournalFigures,
         Metrics,
         NearCacheFigures,
-        ShareFigures,
         UploadFigures,
     )
 
@@ -104,6 +104,11 @@ class MetricsCollector(Collector):
         for reason, count in self._metrics.denied.items():
             decisions.add_metric(("deny", reason), count)
         yield decisions
+        yield _labelled(
+            CounterMetricFamily,
+            *("sidecar_malformed_total", "Malformed requests, by what is wrong.", "reason"),
+            self._metrics.malformed,
+        )
         yield _counters(
             "sidecar_logins_total",
             "Attempts to log in or to refresh.",
@@ -217,18 +222,18 @@ class MetricsCollector(Collector):
         yield build
 
 
-def _uploads(body_buffer: ShareFigures, uploads: UploadFigures) -> Iterator[Metric]:
+def _uploads(body_buffer: BufferFigures, uploads: UploadFigures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "sidecar_body_buffer_bytes",
         "Bytes of request bodies that are kept until they can be forwarded.",
-        value=body_buffer.used,
+        value=body_buffer.total,
     )
     yield _labelled(
         GaugeMetricFamily,
         "sidecar_uploads",
         "Requests with unfinished bodies that have, or wait for, an upstream connection.",
         "state",
-        {"forwarded": uploads.share.used, "waiting": len(uploads.waiting)},
+        {"forwarded": len(uploads.admitted), "waiting": len(uploads.waiting)},
     )
 
 

@@ -55,7 +55,12 @@ _OWN_LOGGERS: Final = frozenset({"sidecar", "py"})
 _FILLED: Final = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[a-zA-Z]")
 _QUOTES: Final = re.compile(r"[(<{\['\"\n]")
 _RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+# Control characters; and what separates lines or turns the direction of text in Unicode
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    code: f"\\u{code:04x}"
+    for code in (0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+_WORD: Final = re.compile(r"[^\s\"=]+")
 
 
 class Redactor:
@@ -177,7 +182,7 @@ class TextFormatter(_Formatter):
         fault = parts.pop("exc", "")
         clock = parts.pop("ts")[11:19]
         head = f"{clock} {parts.pop('level')} {parts.pop('logger')}: {parts.pop('message')}"
-        line = " ".join((head, *(f"{key}={value}" for key, value in parts.items())))
+        line = " ".join((head, *(f"{key}={as_word(str(value))}" for key, value in parts.items())))
         return f"{printable(line)}\n{fault}" if fault else printable(line)
 
 
@@ -242,6 +247,11 @@ def _json_unicode(text: str) -> str:
 
 def _redacted(found: re.Match[str]) -> str:
     return f"{found[1]}{REDACTED}"
+
+
+def as_word(text: str) -> str:
+    """The text in quotes if it is not one word, so that one value cannot look like two."""
+    return text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def printable(text: str) -> str:

@@ -13,6 +13,8 @@ from collections import defaultdict
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
+from sidecar.errors import Malformed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
@@ -93,19 +95,17 @@ class NearCacheFigures(Protocol):
         """Seconds since the connection for invalidations was last known to work."""
 
 
-class ShareFigures(Protocol):
-    """How much is used of what callers share."""
+class BufferFigures(Protocol):
+    """How much is kept of what waits."""
 
-    @property
-    def used(self) -> int:
-        """Units in use, of all callers together."""
+    total: int  # octets
 
 
 class UploadFigures(Protocol):
     """What the connections to the application report about requests with unfinished bodies."""
 
     @property
-    def share(self) -> ShareFigures:
+    def admitted(self) -> Sized:
         """Those that have a connection."""
 
     @property
@@ -149,6 +149,7 @@ class Metrics:
         "logins",
         "lookup_duration",
         "lookups",
+        "malformed",
         "near",
         "preflights",
         "reload_failed",
@@ -163,6 +164,8 @@ class Metrics:
         self.allowed = 0
         self.preflights = 0  # those of `allowed` that passed without credentials
         self.denied: dict[str, int] = defaultdict(int, dict.fromkeys(reasons, 0))
+        # Requests refused because the message is not in order, by what is wrong with it.
+        self.malformed: dict[str, int] = dict.fromkeys(Malformed, 0)
         self.lookups: dict[tuple[str, str], int] = defaultdict(int)  # by (source, result)
         self.lookup_duration: dict[str, Histogram] = defaultdict(Histogram)  # by source
         self.logins: dict[tuple[str, str], int] = defaultdict(int)  # by (method, result)
@@ -183,7 +186,7 @@ class Metrics:
         self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by the new state
         self.near: NearCacheFigures | None = None
         self.journal: JournalFigures | None = None
-        self.body_buffer: ShareFigures | None = None  # in octets
+        self.body_buffer: BufferFigures | None = None  # in octets
         self.uploads: UploadFigures | None = None
         self.access_log_dropped = 0
 

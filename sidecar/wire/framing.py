@@ -11,7 +11,7 @@ import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
 from sidecar.wire.head import has_bare_line_feed
 from sidecar.wire.headers import filter_trailers
 
@@ -159,7 +159,7 @@ class ChunkedBody:
         if ending != b"\r\n":
             if ending == b"\r":
                 return at
-            raise PeerError(400, "chunk longer than its size")
+            raise PeerError(400, "chunk longer than its size", Malformed.CHUNK)
         if not self._decode:
             passed.append(ending)
         self._state = _State.SIZE
@@ -169,13 +169,13 @@ class ChunkedBody:
         end = data.find(b"\r\n", at, at + _MAX_SIZE_LINE)
         if end < 0:
             if len(data) - at >= _MAX_SIZE_LINE:
-                raise PeerError(400, "chunk-size line too long")
+                raise PeerError(400, "chunk-size line too long", Malformed.CHUNK)
             if b"\n" in data[at:]:
-                raise PeerError(400, "malformed chunk-size line")
+                raise PeerError(400, "malformed chunk-size line", Malformed.CHUNK)
             return at
         match = _SIZE_LINE.match(data[at:end])
         if match is None:
-            raise PeerError(400, "malformed chunk-size line")
+            raise PeerError(400, "malformed chunk-size line", Malformed.CHUNK)
         self._remaining = int(match[1], 16)
         if self._remaining == 0:
             # The last chunk is passed on together with its trailer section.
@@ -194,12 +194,15 @@ class ChunkedBody:
             blank = data.find(b"\r\n\r\n", at, at + _MAX_TRAILERS)
             if blank < 0:
                 if len(data) - at >= _MAX_TRAILERS:
-                    raise PeerError(400, "trailer section too long")
+                    raise PeerError(400, "trailer section too long", Malformed.TRAILER)
                 if has_bare_line_feed(data[at:]):
-                    raise PeerError(400, "malformed trailer section")
+                    raise PeerError(400, "malformed trailer section", Malformed.TRAILER)
                 return at
             section, end = data[at : blank + 2], blank + 4
-        trailers = filter_trailers(section, self._fields) if section else b""
+        try:
+            trailers = filter_trailers(section, self._fields) if section else b""
+        except PeerError as error:
+            raise PeerError(error.status, error.detail, Malformed.TRAILER) from None
         if not self._decode:
             passed.append(b"0\r\n" + trailers + b"\r\n")
         self.done = True

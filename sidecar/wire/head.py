@@ -107,6 +107,17 @@ class RequestHead:
         return f"<RequestHead {self.method.decode('latin-1')} {self.path} {self.framing.name}>"
 
 
+def have_same_credentials(last: RequestHead, head: RequestHead) -> bool:
+    """Whether both heads have the same Authorization and Cookie headers, each only once."""
+    return (
+        head.authorization is not None
+        and head.authorization == last.authorization
+        and head.cookie == last.cookie
+        and not head.repeated
+        and not last.repeated
+    )
+
+
 class ResponseHead:
     """The head of a response; `lines` has its status line and the header lines to pass on."""
 
@@ -116,7 +127,21 @@ class ResponseHead:
     length: int = 0
     upgrade: bytes | None = None
     cache_control: bool = False  # whether `lines` has a Cache-Control header
+    caller: bytes = b""  # as the control plane says; see `wire.caller_line`
     lines: bytes = b""
+
+    def copy(self) -> ResponseHead:
+        """Return an equal head, which the parser does not use for the next answer."""
+        other = ResponseHead()
+        other.status = self.status
+        other.keep_alive = self.keep_alive
+        other.framing = self.framing
+        other.length = self.length
+        other.upgrade = self.upgrade
+        other.cache_control = self.cache_control
+        other.caller = self.caller
+        other.lines = self.lines
+        return other
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.framing.name}>"

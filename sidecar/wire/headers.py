@@ -10,7 +10,8 @@ import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
+from sidecar.wire.caller_line import CALLER_HEADER
 from sidecar.wire.target import is_host
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class HeaderKind(IntEnum):
     FORWARDED = 13  # information of a trusted peer about the client; dropped from other peers
     METHOD_OVERRIDE = 14  # asks the application to act on another method
     CACHE_CONTROL = 15  # of a response; passed on
+    CALLER = 16  # of the control plane's response; see `wire.caller_line`
 
 
 HOP_BY_HOP: Final = frozenset(
@@ -65,6 +67,9 @@ FORWARDED: Final = frozenset(
         b"x-forwarded-for",
         b"x-forwarded-proto",
         b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-real-ip",
         b"x-forwarded-uri",
         b"x-forwarded-method",
         b"x-original-uri",
@@ -94,7 +99,6 @@ _REQUEST_KINDS: Final = {
     b"origin": HeaderKind.ORIGIN,
     b"sec-fetch-site": HeaderKind.FETCH_SITE,
     b"x-request-id": HeaderKind.REQUEST_ID,
-    b"x-real-ip": HeaderKind.DROP,
     **dict.fromkeys(HOP_BY_HOP | PATH_OVERRIDES, HeaderKind.DROP),
     **dict.fromkeys(FORWARDED, HeaderKind.FORWARDED),
 }
@@ -107,6 +111,11 @@ _RESPONSE_KINDS: Final = {
     b"upgrade": HeaderKind.UPGRADE,
     b"x-request-id": HeaderKind.DROP,  # a response gets the id of its request
     **dict.fromkeys(HOP_BY_HOP, HeaderKind.DROP),
+}
+
+_CONTROL_PLANE_KINDS: Final = {
+    **_RESPONSE_KINDS,
+    CALLER_HEADER.lower().encode(): HeaderKind.CALLER,
 }
 
 # RFC 9110 section 6.5.1: a trailer may not change how a message is framed, routed or authenticated.
@@ -182,9 +191,14 @@ class HeaderKinds(dict[bytes, HeaderKind]):
         """Return the kinds of response headers."""
         return cls(_RESPONSE_KINDS)
 
+    @classmethod
+    def of_control_plane(cls) -> HeaderKinds:
+        """Return the kinds of response headers of the control plane, which names the caller."""
+        return cls(_CONTROL_PLANE_KINDS)
+
     def __missing__(self, name: bytes) -> HeaderKind:
         if not is_token(name):
-            raise PeerError(400, "malformed header name")
+            raise PeerError(400, "malformed header name", Malformed.HEADER_NAME)
         kind = self._judge(name)
         if len(name) <= _LONGEST_REMEMBERED:
             if len(self) >= _REMEMBERED:
@@ -242,10 +256,10 @@ class FieldLines(dict[bytes, "bytes | Field"]):
         name, colon, value = received.partition(b":")
         kind = self.kinds[name]
         if not colon or value.translate(None, _VALUE_OCTETS):
-            raise PeerError(400, "malformed header line")
+            raise PeerError(400, "malformed header line", Malformed.HEADER_LINE)
         value = value.strip(b" \t")
         if kind is _HOST and not is_host(value):
-            raise PeerError(400, "malformed Host")
+            raise PeerError(400, "malformed Host", Malformed.HOST)
         judged: bytes | Field
         if kind is _PASS:
             judged = received + b"\r\n"
@@ -294,5 +308,5 @@ def parse_length(value: bytes) -> int:
     Raises PeerError(400).
     """
     if not value.isdigit() or len(value) > _MAX_DIGITS:
-        raise PeerError(400, "malformed Content-Length")
+        raise PeerError(400, "malformed Content-Length", Malformed.CONTENT_LENGTH)
     return int(value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
 
 if TYPE_CHECKING:
     from sidecar.wire.head import RequestHead
@@ -28,11 +28,11 @@ def decrement_max_forwards(head: RequestHead) -> RequestHead | None:
     if not places:
         return head
     if len(places) > 1:
-        raise PeerError(400, "more than one Max-Forwards")
+        raise PeerError(400, "more than one Max-Forwards", Malformed.MAX_FORWARDS)
     name, _, value = lines[places[0]].partition(b":")
     value = value.strip()
     if not value.isdigit():
-        raise PeerError(400, "malformed Max-Forwards")
+        raise PeerError(400, "malformed Max-Forwards", Malformed.MAX_FORWARDS)
     digits = value.lstrip(b"0")
     if not digits:
         return None

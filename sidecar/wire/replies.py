@@ -17,7 +17,7 @@ DETAILS: Final = {
     400: "The request is malformed.",
     401: "Valid credentials are required.",
     403: "The credentials do not allow this.",
-    404: "After /auth/verify/ comes nginx, traefik, caddy, envoy or haproxy.",
+    404: "After /verify/ comes nginx, traefik, caddy, envoy or haproxy.",
     405: "This method is not served here.",
     408: "The request did not arrive in time.",
     413: "The request is too large.",
@@ -52,11 +52,16 @@ class ReplyTemplate:
     after: bytes
 
 
-def _document(status: int) -> ReplyTemplate:
+def document(status: int, reason: str = "") -> ReplyTemplate:
+    """Make the template of a problem document; `reason` is the word for what is malformed.
+
+    Raises KeyError for an unknown status.
+    """
     title = HTTPStatus(status).phrase
+    named = f'"reason":"{reason}",' if reason else ""
     body = (
         f'{{"type":"about:blank","title":"{title}","status":{status},'
-        f'"detail":"{DETAILS[status]}","request_id":"'
+        f'"detail":"{DETAILS[status]}",{named}"request_id":"'
     )
     return ReplyTemplate(_start(status, PROBLEM_TYPE), body.encode(), b'"}\n')
 
@@ -77,7 +82,7 @@ def _start(status: int, content_type: str) -> bytes:
     return lines.encode()
 
 
-DOCUMENTS: Final = {status: _document(status) for status in DETAILS}
+DOCUMENTS: Final = {status: document(status) for status in DETAILS}
 
 
 def problem(

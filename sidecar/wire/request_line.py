@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
 from sidecar.wire.headers import is_method, is_token
 
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
@@ -22,11 +22,11 @@ def check_method(method: bytes) -> None:
     the status is that of an unknown method, 501 (section 15.6.2), and not 400.
     """
     if not is_token(method):
-        raise PeerError(400, "malformed method")
+        raise PeerError(400, "malformed method", Malformed.METHOD)
     if not is_method(method):
-        raise PeerError(501, "only methods in upper case are served here")
+        raise PeerError(501, "only methods in upper case are served here", Malformed.METHOD)
     if method in {b"CONNECT", b"TRACE"}:  # TRACE would show the identity headers to the client
-        raise PeerError(405, "this method is not served here")
+        raise PeerError(405, "this method is not served here", Malformed.METHOD)
 
 
 def parse_minor(version: bytes) -> int:
@@ -34,5 +34,5 @@ def parse_minor(version: bytes) -> int:
     if version == b"HTTP/1.0":
         return 0
     if _VERSION.match(version):
-        raise PeerError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    raise PeerError(400, "malformed request line")
+        raise PeerError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here", Malformed.VERSION)
+    raise PeerError(400, "malformed request line", Malformed.REQUEST_LINE)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sidecar.errors import PeerError
-from sidecar.wire.head import Framing, RequestHead
+from sidecar.errors import Malformed, PeerError
+from sidecar.wire.head import Framing, RequestHead, have_same_credentials
 from sidecar.wire.headers import (
     Field,
     HeaderKind,
@@ -90,9 +90,8 @@ class RequestParser:
         self._limits = limits
         self._section = b""  # the last header section, starting with the request line's CRLF
         self._head = RequestHead()
-        self._bearer_line = (
-            b"\r\n"  # the last Authorization line (none yet); `_bearer` is its parsed form
-        )
+        # The last Authorization line (none yet); `_bearer` is its parsed form.
+        self._bearer_line = b"\r\n"
         self._bearer: bytes | Field = b""
 
     def __repr__(self) -> str:
@@ -102,6 +101,11 @@ class RequestParser:
     def unused(self) -> bool:
         """Whether the parser keeps nothing of an earlier request."""
         return not self._section
+
+    @property
+    def last(self) -> RequestHead:
+        """The last header section as far as it is kept, also if its target was then refused."""
+        return self._head
 
     def give_up(self) -> None:
         """Remember nothing: the next head is parsed as if it were the first."""
@@ -120,7 +124,7 @@ class RequestParser:
         try:  # exactly one space between the three (RFC 9112 section 3)
             method, target, version = line.split(b" ")
         except ValueError:
-            raise PeerError(400, "malformed request line") from None
+            raise PeerError(400, "malformed request line", Malformed.REQUEST_LINE) from None
         if method not in _METHODS:
             check_method(method)
         section = self._section
@@ -132,20 +136,23 @@ class RequestParser:
         head.method = method
         head.target = target
         if target[:1] == b"/":
-            head.path = self._paths.parse(target)
-            if self._rewrites:
-                head.target = self._paths.as_forwarded(target)
+            try:
+                head.path = self._paths.parse(target)
+                if self._rewrites:
+                    head.target = self._paths.as_forwarded(target)
+            except PeerError as refusal:
+                head.path = self._paths.parse_escaped(method, head.host, target, refusal)
         else:
             self._read_other_target(head, method, target)
             self._section = b""
         if not head.host and head.minor:
-            raise PeerError(400, "missing Host")
+            raise PeerError(400, "missing Host", Malformed.HOST)
         return head
 
     def _read_section(self, section: bytes, minor: int) -> RequestHead:
         received = section.split(b"\r\n")
         if len(received) > self._limits.headers + 3:  # one CRLF before the headers, two after
-            raise PeerError(431, f"more than {self._limits.headers} header fields")
+            raise PeerError(431, f"over {self._limits.headers} headers", Malformed.HEADER_COUNT)
         head = RequestHead()
         head.minor = minor
         # Every request reads these: setting them costs a fifth of reading a class's default.
@@ -174,7 +181,7 @@ class RequestParser:
         if rare:
             lines = _conclude(head, lines)
         head.lines = b"".join(lines)
-        if _has_credentials_of(self._head, head):
+        if have_same_credentials(self._head, head):
             head.remembered = self._head.remembered
         # Nothing of HTTP/1.0 is kept: the same lines have another meaning there.
         if minor and len(section) <= _LONGEST_KEPT:
@@ -196,26 +203,19 @@ class RequestParser:
         authority, target = split_absolute(target)
         contradicted = head.host.lower() != authority.lower() and (head.host or head.minor)
         if contradicted or not is_host(authority):
-            raise PeerError(400, "Host contradicts the request target")
+            raise PeerError(400, "Host contradicts the request target", Malformed.HOST)
         head.host = authority
         if not target and method == b"OPTIONS":  # about the server as a whole (section 3.2.4)
             head.target, head.path = b"*", "*"
         else:
-            head.path = self._paths.parse(target or b"/")
-            head.target = self._paths.as_forwarded(target or b"/")
+            head.target = target = target or b"/"
+            try:
+                head.path = self._paths.parse(target)
+                head.target = self._paths.as_forwarded(target)
+            except PeerError as refusal:
+                head.path = self._paths.parse_escaped(method, authority, target, refusal)
         others = without(head.lines.splitlines(keepends=True), _HOST_LINE)
         head.lines = b"".join((b"Host: %b\r\n" % authority, *others))
-
-
-def _has_credentials_of(last: RequestHead, head: RequestHead) -> bool:
-    """Whether both heads have the same Authorization and Cookie headers, each only once."""
-    return (
-        head.authorization is not None
-        and head.authorization == last.authorization
-        and head.cookie == last.cookie
-        and not head.repeated
-        and not last.repeated
-    )
 
 
 def _read_field(
@@ -234,13 +234,13 @@ def _read_field(
         head.origin = value
     elif kind is _CONTENT_LENGTH:
         if head.length >= 0:
-            raise PeerError(400, "more than one Content-Length")
+            raise PeerError(400, "more than one Content-Length", Malformed.CONTENT_LENGTH)
         head.length = parse_length(value)
         head.framing = _LENGTH if head.length else _NONE
     elif kind is _EXPECT:
         head.expect_continue = value.lower() == b"100-continue"
     elif kind is _HOST:
-        raise PeerError(400, "more than one Host")
+        raise PeerError(400, "more than one Host", Malformed.HOST)
     elif kind is _AUTHORIZATION:
         head.repeated |= {b"authorization"}
     else:
@@ -300,9 +300,9 @@ def _conclude_connection(head: RequestHead, value: bytes, lines: list[bytes]) ->
     if not named:
         return lines
     if b"content-length" in named and head.framing is _LENGTH:
-        raise PeerError(400, "Connection names Content-Length")
+        raise PeerError(400, "Connection names Content-Length", Malformed.CONNECTION)
     if any(fold(name) in named for name, _ in head.overrides):
-        raise PeerError(400, "Connection names a method override")
+        raise PeerError(400, "Connection names a method override", Malformed.CONNECTION)
     return without(lines, named)
 
 
@@ -312,9 +312,9 @@ def _conclude_transfer_encoding(head: RequestHead, value: bytes) -> None:
     RFC 9112 sections 6.1 and 6.3. Raises PeerError.
     """
     if head.length >= 0:
-        raise PeerError(400, "Transfer-Encoding beside Content-Length")
+        raise PeerError(400, "Transfer-Encoding beside Content-Length", Malformed.TRANSFER_ENCODING)
     if not head.minor:
-        raise PeerError(400, "Transfer-Encoding in HTTP/1.0")
+        raise PeerError(400, "Transfer-Encoding in HTTP/1.0", Malformed.TRANSFER_ENCODING)
     if value.lower() != b"chunked":
-        raise PeerError(501, "only the chunked transfer coding is known here")
+        raise PeerError(501, "only the chunked coding is known here", Malformed.TRANSFER_ENCODING)
     head.framing = _CHUNKED

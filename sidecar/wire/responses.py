@@ -96,7 +96,7 @@ class ResponseParser:
             elif kind is _TRANSFER_ENCODING:
                 transfer_encoding = joined(transfer_encoding, b",", value)
             else:
-                head.upgrade = joined(head.upgrade, b", ", value.lower())
+                _read_rare(head, kind, value)
         if connection != b"keep-alive" or not minor:
             lines = _conclude_response_connection(head, connection, minor, lines)
         else:
@@ -105,6 +105,13 @@ class ResponseParser:
             _conclude_transfer_encoding(head, transfer_encoding, minor)
         head.lines = b"".join(lines)
         return head
+
+
+def _read_rare(head: ResponseHead, kind: HeaderKind, value: bytes) -> None:
+    if kind is HeaderKind.CALLER:
+        head.caller = value
+    else:
+        head.upgrade = joined(head.upgrade, b", ", value.lower())
 
 
 def _read_status(head: ResponseHead, received: bytes) -> tuple[int, bytes]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import argon2
 
+from sidecar.api.cookies import CookieForm
 from sidecar.api.guesses import GuessDefence, GuessLimits
 from sidecar.api.passwords import PasswordChecker
 from sidecar.api.refresh_policy import RefreshPolicy
@@ -210,7 +211,8 @@ def make_services(clock: Clock, store: SessionStore | None = None, **changed: An
         guesses=GuessDefence(clock=clock),
         slow_lane=SlowLane(),
         metrics=Metrics(),
-        session_cookie="__Host-session",
+        auth_prefix="/auth",
+        session_cookie=CookieForm("__Host-session"),
         session_key=SessionKey.SHA256,
         longest=7 * 86400.0,
         clock=clock,

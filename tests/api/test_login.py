@@ -306,12 +306,12 @@ async def test_bad_forms(api: Api, body: str) -> None:
     assert "Expected" in (await problem(answer))["detail"]
 
 
-async def test_no_session_is_taken_over(api: Api) -> None:
+@pytest.mark.parametrize("beside", [{}, bearer("null")], ids=["alone", "beside-another-token"])
+async def test_no_session_is_taken_over(api: Api, beside: dict[str, str]) -> None:
     """A login ends the session that the browser already had and issues a new cookie value."""
     planted = await api.cookie("admin")
-    answer = await api.client.post(
-        "/auth/login", data=GOOD, headers=with_cookie(planted), allow_redirects=False
-    )
+    headers = {**with_cookie(planted), **beside}
+    answer = await api.client.post("/auth/login", data=GOOD, headers=headers, allow_redirects=False)
     value = answer.cookies["__Host-session"].value
     assert value != planted
     assert await api.store.get(token_id(planted.encode())) is None

@@ -10,6 +10,7 @@ from sidecar.auth.session import token_id
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.memory.local import LocalStore
 from tests.api.control_plane import BROWSER, bearer, problem, with_cookie
+from tests.peers.stack import mint
 
 if TYPE_CHECKING:
     from tests.api.control_plane import Api, Clock, Starter
@@ -48,6 +49,18 @@ async def test_cookie(api: Api) -> None:
     cleared = answer.cookies["__Host-session"]
     assert (cleared.value, cleared["max-age"], cleared["path"]) == ("", "0", "/")
     assert cleared["secure"]
+    assert await api.store.get(token_id(value.encode())) is None
+
+
+async def test_cookie_beside_a_foreign_token(api: Api) -> None:
+    """A bearer token of the application changes neither the logout by cookie nor its protection."""
+    value = await api.cookie()
+    foreign = bearer(mint(iss="https://app.example"))
+    forged = {**with_cookie(value), **foreign, "Origin": "https://evil.example"}
+    assert (await api.client.post("/auth/logout", headers=forged)).status == 403
+    assert await api.store.get(token_id(value.encode())) is not None
+    headers = {**with_cookie(value), **foreign}
+    assert (await api.client.post("/auth/logout", headers=headers)).status == 204
     assert await api.store.get(token_id(value.encode())) is None
 
 
@@ -160,7 +173,7 @@ async def test_twice_is_harmless(api: Api) -> None:
             id="rubbish-cookie",
         ),
         pytest.param(
-            {**bearer("x"), "Cookie": "__Host-session=x"},
+            {**bearer(mint()), "Cookie": "__Host-session=x"},
             None,
             400,
             'Bearer realm="sidecar", error="invalid_request"',

@@ -147,7 +147,7 @@ def test_policy_allows_just_what_the_page_has(make: Callable[[], str], policy: s
 def test_a_text_without_its_placeholder() -> None:
     """A configured text that the template does not show is a mistake, found when it starts."""
     with pytest.raises(ValueError, match=r"^sign_in\.html has no placeholder for motto$"):
-        SignInPage({"motto": "x"})
+        SignInPage({"motto": "x"}, "/auth")
 
 
 def test_a_placeholder_without_its_text() -> None:

@@ -34,7 +34,7 @@ async def refused(answer: ClientResponse) -> bool:
 
 
 async def test_rotation(api: Api, clock: Clock) -> None:
-    """A refresh returns a new pair for the same session, and the old access token is refused."""
+    """A refresh returns a new pair for the same session; the old access token ends a bit later."""
     old = await api.login()
     sid = (await (await api.user_of(old["access_token"])).json())["sid"]
     clock.now += 60
@@ -45,11 +45,58 @@ async def test_rotation(api: Api, clock: Clock) -> None:
     assert (new["token_type"], new["expires_in"]) == ("Bearer", 900)
     assert new["access_token"] != old["access_token"]
     assert new["refresh_token"] != old["refresh_token"]
+    assert await api.is_live(old["access_token"])
+    clock.now += 10
     assert not await api.is_live(old["access_token"])
     user = await (await api.user_of(new["access_token"])).json()
     assert (user["sub"], user["sid"]) == ("alice", sid)
     assert len(await api.store.sessions_of("alice")) == 1
     assert api.logins("refresh", "success") == 1
+
+
+@pytest.mark.parametrize(
+    ("grace", "age", "left"),
+    [
+        pytest.param(0.0, 0.0, 0.0, id="at-once"),
+        pytest.param(10.0, 0.0, 10.0, id="10-s"),
+        pytest.param(10.0, 897.0, 3.0, id="no-longer-than-it-lives"),
+    ],
+)
+async def test_access_grace(api: Api, clock: Clock, grace: float, age: float, left: float) -> None:
+    """After a refresh, the access token of before counts for the grace, in its own lifetime."""
+    api.change(refreshing=RefreshPolicy(access_grace=grace))
+    old = await api.login()
+    clock.now += age
+    new = await (await api.refresh(old["refresh_token"])).json()
+    for passed, live in ((left - 0.5, True), (0.5, False)):
+        clock.now += max(passed, 0)
+        assert await api.is_live(old["access_token"]) is (live and left > 0)
+        assert await api.is_live(new["access_token"])
+
+
+@pytest.mark.parametrize("shown", ["old", "new"])
+async def test_a_logout_in_the_access_grace(api: Api, shown: str) -> None:
+    """Either access token of a login ends both, and its refresh token."""
+    old = await api.login()
+    new = await (await api.refresh(old["refresh_token"])).json()
+    token = {"old": old, "new": new}[shown]["access_token"]
+    header = {"Authorization": f"Bearer {token}"}
+    assert (await api.client.post("/auth/logout", headers=header)).status == 204
+    assert not await api.is_live(old["access_token"])
+    assert not await api.is_live(new["access_token"])
+    assert (await api.refresh(new["refresh_token"])).status == 401
+
+
+async def test_a_theft_in_the_access_grace(api: Api, clock: Clock) -> None:
+    """Reuse of the refresh token ends the access tokens of before and after it."""
+    api.change(refreshing=RefreshPolicy(grace=1.0, access_grace=60.0))
+    old = await api.login()
+    new = await (await api.refresh(old["refresh_token"])).json()
+    clock.now += 2
+    assert await api.is_live(old["access_token"])
+    assert (await api.refresh(old["refresh_token"])).status == 401
+    assert not await api.is_live(old["access_token"])
+    assert not await api.is_live(new["access_token"])
 
 
 async def test_racers_get_one_pair(api: Api) -> None:
@@ -174,6 +221,7 @@ async def test_theft_leaves_other_logins_alone(api: Api, clock: Clock) -> None:
 
 async def test_a_repeat_after_the_next_refresh(api: Api, clock: Clock) -> None:
     """A repeat within the grace does not make a pair live that a later refresh has replaced."""
+    api.change(refreshing=RefreshPolicy(access_grace=0.0))
     first = await api.login()
     second = await (await api.refresh(first["refresh_token"])).json()
     third = await api.rotate(second["refresh_token"])
@@ -188,6 +236,7 @@ async def test_a_crash_between_claim_and_write_heals(start: Starter, clock: Cloc
     """If the store fails after the claim, the client's retry within the grace succeeds."""
     store = FailingStore(clock)
     api = await start(store)
+    api.change(refreshing=RefreshPolicy(access_grace=0.0))
     old = await api.login()
     store.failing = True
     answer = await api.refresh(old["refresh_token"])

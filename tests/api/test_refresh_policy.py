@@ -215,6 +215,7 @@ async def test_a_slow_write_loses_no_token(start: Starter, clock: Clock) -> None
     """
     store = HeldStore(clock)
     api = await start(store)
+    api.change(refreshing=RefreshPolicy(access_grace=0.0))
     old = (await api.login())["refresh_token"]
     store.held = True
     slow = asyncio.create_task(api.refresh(old, **HOME))

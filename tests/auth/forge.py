@@ -62,7 +62,7 @@ def private_key(alg: str) -> PrivateKey:
     """Return a private key for this algorithm, the same one during the whole test run."""
     if alg[:2] in {"RS", "PS"}:
         return rsa.generate_private_key(65537, 2048)
-    if alg == "EdDSA":
+    if alg in {"EdDSA", "Ed25519"}:
         return ed25519.Ed25519PrivateKey.generate()
     if alg == "Ed448":
         return ed448.Ed448PrivateKey.generate()
@@ -94,7 +94,7 @@ def sign(message: bytes, alg: str = "HS256", key: Any = SECRET) -> bytes:
     """Sign a message; the signature is empty for an algorithm that does not exist."""
     if alg not in {"HS256", "HS384", "HS512"} and key is SECRET:
         key = private_key(alg)
-    algorithm = jwt.get_algorithm_by_name(alg)
+    algorithm = jwt.get_algorithm_by_name("EdDSA" if alg in {"Ed25519", "Ed448"} else alg)
     if alg.startswith("HS"):
         # Not through `prepare_key`, which would reject the secrets that attackers try.
         return algorithm.sign(message, key)

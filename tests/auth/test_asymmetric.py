@@ -68,6 +68,8 @@ def test_usual_algorithm(alg: str, usual: str) -> None:
         pytest.param("ES256", "ES384", id="curve-of-another"),
         pytest.param("ES256", "EdDSA", id="ec-as-ed"),
         pytest.param("EdDSA", "RS256", id="ed-as-rsa"),
+        pytest.param("Ed25519", "Ed448", id="ed25519-as-ed448"),
+        pytest.param("Ed448", "Ed25519", id="ed448-as-ed25519"),
     ],
 )
 def test_algorithm_that_does_not_fit(alg: str, as_alg: str) -> None:
@@ -75,6 +77,25 @@ def test_algorithm_that_does_not_fit(alg: str, as_alg: str) -> None:
     for pem in (private_pem(private_key(alg)), public_pem(private_key(alg))):
         with pytest.raises(ValueError, match="for a key of this type"):
             pem_key(ISSUER, pem, as_alg)
+
+
+@pytest.mark.parametrize(
+    ("alg", "names"),
+    [
+        pytest.param("Ed25519", ("EdDSA", "Ed25519"), id="ed25519"),
+        pytest.param("Ed448", ("EdDSA", "Ed448"), id="ed448"),
+        pytest.param("RS256", ("RS256",), id="rsa"),
+        pytest.param("ES384", ("ES384",), id="ec"),
+    ],
+)
+def test_names_of_an_algorithm(alg: str, names: tuple[str, ...]) -> None:
+    """Only the algorithms of RFC 9864 have two names, whichever of them a key is made for."""
+    for name in names:
+        key = pem_key(ISSUER, private_pem(private_key(alg)), name)
+        assert (key.alg, key.names) == (name, names)
+        jwk = key.public_jwk()
+        assert jwk is not None
+        assert jwk["alg"] == name
 
 
 def weak_pem() -> bytes:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sidecar.auth.credentials import (
     MAX_COOKIE,
     MAX_TOKEN,
+    Accepts,
     Bearer,
     SessionCookie,
     find_cookies,
@@ -16,9 +17,14 @@ from sidecar.auth.credentials import (
     parse_credentials,
 )
 from sidecar.auth.reason import Reason
-from tests.auth.forge import request, unhurried
+from tests.auth.forge import ISSUER, request, token, unhurried
 
 NAME = b"__Host-session"
+ISSUERS = frozenset((ISSUER,))
+OURS = b"Bearer " + token()
+THEIRS = b"Bearer " + token({"iss": "https://app.test"})
+COOKIE = b"__Host-session=abc"
+TWICE = frozenset((b"authorization",))
 
 
 @pytest.mark.parametrize(
@@ -114,14 +120,37 @@ def test_cookies_are_pairs(header: bytes) -> None:
         pytest.param(
             b"Basic YTpi", b"__Host-session=abc", SessionCookie(b"abc"), id="cookie-and-basic"
         ),
-        pytest.param(b"Bearer abc", b"__Host-session=abc", Reason.CREDENTIALS_AMBIGUOUS, id="both"),
+        pytest.param(OURS, COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="both"),
+        pytest.param(OURS + b" x", COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="both-one-malformed"),
         pytest.param(
-            b"Bearer", b"__Host-session=abc", Reason.CREDENTIALS_AMBIGUOUS, id="both-one-malformed"
+            b"Bearer x.y.z, " + OURS, COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="both-in-a-list"
+        ),
+        pytest.param(
+            b'Bearer token="a.b.c"', COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="malformed-with-dots"
+        ),
+        pytest.param(
+            OURS + b"a" * MAX_TOKEN, COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="both-one-too-long"
+        ),
+        pytest.param(
+            b"Bearer a.b." + b"c" * MAX_TOKEN, COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="unread"
+        ),
+        pytest.param(THEIRS, COOKIE, SessionCookie(b"abc"), id="foreign-and-cookie"),
+        pytest.param(b"Bearer abc", COOKIE, SessionCookie(b"abc"), id="opaque-and-cookie"),
+        pytest.param(b"Bearer", COOKIE, SessionCookie(b"abc"), id="empty-and-cookie"),
+        pytest.param(b"Bearer 1|abc", COOKIE, SessionCookie(b"abc"), id="not-b64-and-cookie"),
+        pytest.param(
+            b"Bearer " + b"a" * 20_000, COOKIE, SessionCookie(b"abc"), id="too-long-and-cookie"
+        ),
+        pytest.param(
+            THEIRS, COOKIE + b"; " + COOKIE, Reason.CREDENTIALS_AMBIGUOUS, id="foreign-and-two"
+        ),
+        pytest.param(
+            THEIRS, b"__Host-session=a.b", Reason.TOKEN_MALFORMED, id="foreign-and-bad-cookie"
         ),
         pytest.param(
             None,
             b"__Host-session=a; __Host-session=a",
-            Reason.CREDENTIALS_AMBIGUOUS,
+            Reason.COOKIE_REPEATED,
             id="cookie-twice",
         ),
         pytest.param(b"Bearer", None, Reason.CREDENTIALS_MALFORMED, id="bearer-malformed"),
@@ -146,19 +175,58 @@ def test_credentials(
     authorization: bytes | None, cookie: bytes | None, found: Bearer | SessionCookie | Reason
 ) -> None:
     """A request has one usable credential, or the result is a reason."""
-    assert parse_credentials(request(authorization, cookie), NAME) == found
+    assert parse_credentials(request(authorization, cookie), NAME, ISSUERS) == found
 
 
-def test_repeated_authorization() -> None:
-    """Two Authorization headers are always ambiguous (RFC 6750 section 2)."""
-    head = request(b"Basic YTpi", repeated=frozenset((b"authorization",)))
-    assert parse_credentials(head, NAME) is Reason.CREDENTIALS_AMBIGUOUS
+@pytest.mark.parametrize(
+    ("authorization", "cookie", "by_bearer", "by_cookie"),
+    [
+        pytest.param(OURS, None, Bearer(OURS[7:]), Reason.NO_CREDENTIALS, id="bearer"),
+        pytest.param(None, COOKIE, Reason.NO_CREDENTIALS, SessionCookie(b"abc"), id="cookie"),
+        pytest.param(OURS, COOKIE, Bearer(OURS[7:]), SessionCookie(b"abc"), id="both"),
+        pytest.param(THEIRS, COOKIE, Bearer(THEIRS[7:]), SessionCookie(b"abc"), id="foreign"),
+        pytest.param(
+            b"Bearer", COOKIE, Reason.CREDENTIALS_MALFORMED, SessionCookie(b"abc"), id="malformed"
+        ),
+        pytest.param(
+            b"Basic YTpi", COOKIE, Reason.NO_CREDENTIALS, SessionCookie(b"abc"), id="basic"
+        ),
+        pytest.param(
+            OURS,
+            COOKIE + b"; " + COOKIE,
+            Bearer(OURS[7:]),
+            Reason.COOKIE_REPEATED,
+            id="two-cookies",
+        ),
+        pytest.param(
+            OURS, b'__Host-session="a"', Bearer(OURS[7:]), Reason.TOKEN_MALFORMED, id="bad-cookie"
+        ),
+    ],
+)
+def test_what_counts(
+    authorization: bytes | None, cookie: bytes | None, by_bearer: object, by_cookie: object
+) -> None:
+    """Where one kind counts, the other is not looked at, however good or bad it is."""
+    head = request(authorization, cookie)
+    assert parse_credentials(head, NAME, ISSUERS, Accepts.BEARER) == by_bearer
+    assert parse_credentials(head, NAME, ISSUERS, Accepts.COOKIE) == by_cookie
+
+
+@pytest.mark.parametrize("cookie", [None, COOKIE])
+def test_repeated_authorization(cookie: bytes | None) -> None:
+    """Two Authorization headers are ambiguous (RFC 6750 section 2), unless only cookies count."""
+    head = request(b"Basic YTpi", cookie, repeated=TWICE)
+    for accepts in (Accepts.ANY, Accepts.BEARER):
+        found = parse_credentials(head, NAME, ISSUERS, accepts)
+        assert found is Reason.CREDENTIALS_AMBIGUOUS
+    by_cookie = SessionCookie(b"abc") if cookie else Reason.NO_CREDENTIALS
+    assert parse_credentials(head, NAME, ISSUERS, Accepts.COOKIE) == by_cookie
 
 
 def test_repeated_other_header() -> None:
     """Another repeated header does not affect a valid token."""
     head = request(b"Bearer abc", repeated=frozenset((b"origin",)))
-    assert parse_credentials(head, NAME) == Bearer(b"abc")
+    assert parse_credentials(head, NAME, ISSUERS) == Bearer(b"abc")
 
 
 def test_credentials_are_not_shown() -> None:
@@ -171,5 +239,5 @@ def test_credentials_are_not_shown() -> None:
 def test_never_raises(authorization: bytes, cookie: bytes) -> None:
     """Any two header values give credentials or a reason, and raise nothing."""
     for header in (cookie, b"__Host-session=" + cookie):
-        found = parse_credentials(request(authorization, header), NAME)
+        found = parse_credentials(request(authorization, header), NAME, ISSUERS)
         assert isinstance(found, Bearer | SessionCookie | Reason)

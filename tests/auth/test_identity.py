@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.auth.claims import roles_of, scopes_of
 from sidecar.auth.identity import Identity, IdentityHeaders, encode_value
 from tests.auth.forge import unhurried
 
@@ -25,7 +26,7 @@ def fields(lines: bytes) -> dict[str, str]:
 
 def of_alice(claims: dict[str, Any]) -> Identity:
     """Return an identity with these claims."""
-    return Identity(claims, "alice", "alice", "here", "s1")
+    return Identity(claims, "alice", "alice", "here", "s1", roles_of(claims), scopes_of(claims))
 
 
 def test_names() -> None:
@@ -52,8 +53,9 @@ def test_anonymous() -> None:
 
 def test_all_headers() -> None:
     """Each header contains its part of the identity."""
-    claims = {"name": "not used", "roles": ["user", "admin"], "scope": "read  write"}
-    identity = Identity(claims, "Alice A.", "alice", "https://id.example", "s1")
+    claims = {"name": "not used", "roles": ["not used"], "scope": "not used"}
+    names = ("Alice A.", "alice", "https://id.example", "s1")
+    identity = Identity(claims, *names, ("user", "admin"), ("read", "write"))
     assert fields(DEFAULT.lines(identity)) == {
         "X-Auth-User": "Alice A.",
         "X-Auth-Subject": "alice",
@@ -93,12 +95,6 @@ def test_items_cannot_be_forged() -> None:
     assert seen["X-Auth-Scopes"] == "read%20write x,y"
 
 
-def test_unusable_roles() -> None:
-    """Roles and scopes of an invalid type count as none."""
-    seen = fields(DEFAULT.lines(of_alice({"roles": 7, "scope": {"a": 1}})))
-    assert (seen["X-Auth-Roles"], seen["X-Auth-Scopes"]) == ("", "")
-
-
 @pytest.mark.parametrize(
     ("claim", "written"),
     [
@@ -118,6 +114,35 @@ def test_configured_header(claim: object, written: str) -> None:
     """Any claim can have its own header, whatever its type."""
     headers = IdentityHeaders({"X-Extra": "extra"})
     assert fields(headers.lines(of_alice({"extra": claim})))["X-Extra"] == written
+
+
+def test_configured_path() -> None:
+    """A header can have a claim that is inside another, or whose name is a URL."""
+    headers = IdentityHeaders(
+        {
+            "X-City": "address.city",
+            "X-Tenant": "/https:~1~1example.com~1tenant",
+            "X-Plan": "https://example.com/plan",
+            "X-Groups": "realm_access.roles",
+            "X-None": "address.zip",
+        }
+    )
+    claims = {
+        "address": {"city": "Köln"},
+        "https://example.com/tenant": "acme",
+        "https://example.com/plan": 7,
+        "realm_access": {"roles": ["a", "b"]},
+    }
+    seen = fields(headers.lines(of_alice(claims)))
+    assert [seen[f"X-{name}"] for name in ("City", "Tenant", "Plan", "Groups", "None")] == [
+        *("K%C3%B6ln", "acme", "7", "a,b", "")
+    ]
+
+
+def test_bad_path() -> None:
+    """A path that can name nothing is refused."""
+    with pytest.raises(ValueError, match="JSON pointer"):
+        IdentityHeaders({"X-A": "/~"})
 
 
 def test_configured_subject() -> None:
@@ -162,7 +187,9 @@ def test_bad_name(extra: dict[str, str]) -> None:
 @given(st.text(), st.lists(st.text(min_size=1)), st.lists(st.text(min_size=1)))
 def test_any_values_come_back(subject: str, roles: list[str], scopes: list[str]) -> None:
     """Any claims give exactly six header lines, which decode to the same claims."""
-    identity = Identity({"roles": roles, "scope": scopes}, subject, subject, subject, "s1")
+    identity = Identity(
+        {}, subject, subject, subject, "s1", roles=tuple(roles), scopes=tuple(scopes)
+    )
     lines = DEFAULT.lines(identity)
     assert set(lines) <= set(range(0x20, 0x7F)) | set(b"\r\n")
     seen = fields(lines)

@@ -189,7 +189,10 @@ def test_expiry_is_whole_and_never_early() -> None:
 def test_too_many_claims() -> None:
     """A token that the sidecar would refuse as too long is not issued."""
     with pytest.raises(ValueError, match="claims are too many or too long"):
-        issuer().access("alice", "s1", {"x": "x" * 6200}, NOW, "t1")
+        issuer().access("alice", "s1", {"x": "x" * 12_400}, NOW, "t1")
+    assert issuer().access("alice", "s1", {"x": "x" * 11_000}, NOW, "t1")
+    with pytest.raises(ValueError, match="a token of at most 1000 bytes"):
+        issuer(max_token=1000).access("alice", "s1", {"x": "x" * 700}, NOW, "t1")
 
 
 def test_keys_that_do_not_do() -> None:

@@ -16,7 +16,7 @@ from sidecar.auth.keys import KeyRing, public_jwks
 from sidecar.auth.symmetric import secret_key
 from tests.auth.forge import GONE, ISSUER, SECRET, b64, private_key, private_pem, sign, unhurried
 
-ALGORITHMS = ["RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+ALGORITHMS = ["RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"]
 
 
 def jwk(alg: str = "ES256", /, **members: Any) -> dict[str, Any]:
@@ -69,6 +69,28 @@ def test_one_algorithm(
     found = read(jwk("RS256", **members), algorithms=algorithms)
     assert [key.alg for key in found.keys] == ([] if alg is None else [alg])
     assert bool(found.refused) is (alg is None)
+
+
+@pytest.mark.parametrize(
+    ("curve", "stated", "algorithms", "alg"),
+    [
+        pytest.param("Ed25519", GONE, (), "EdDSA", id="usual"),
+        pytest.param("Ed25519", "Ed25519", (), "Ed25519", id="own"),
+        pytest.param("Ed448", "Ed448", (), "Ed448", id="own-ed448"),
+        pytest.param("Ed25519", "Ed448", (), None, id="of-another-curve"),
+        pytest.param("Ed25519", GONE, ("RS256", "Ed25519"), "Ed25519", id="configured"),
+        pytest.param("Ed25519", "Ed25519", ("EdDSA",), "Ed25519", id="eddsa-is-both"),
+        pytest.param("Ed448", "Ed448", ("EdDSA",), "Ed448", id="eddsa-is-both-ed448"),
+        pytest.param("Ed448", GONE, ("Ed25519",), None, id="another-curve-configured"),
+        pytest.param("Ed25519", "EdDSA", ("Ed25519",), None, id="only-the-new-name-configured"),
+    ],
+)
+def test_names_of_edwards_curves(
+    curve: str, stated: object, algorithms: tuple[str, ...], alg: str | None
+) -> None:
+    """A key on an Edwards curve may state either name of its algorithm (RFC 9864)."""
+    found = read(jwk(curve, alg=stated), algorithms=algorithms)
+    assert [key.alg for key in found.keys] == ([] if alg is None else [alg])
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.auth.credentials import Accepts
 from sidecar.auth.neighbours import neighbours
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 
 PUBLIC = RouteRule(path="/*", access=Access.PUBLIC, name="rest")
 
@@ -52,6 +53,17 @@ def test_case_and_slash_before_a_public_rule() -> None:
             [RouteRule(path="/a/*", roles=["r"]), RouteRule(path="/*", roles=["r", "s"])],
             "/A",
             id="more-roles",
+        ),
+        pytest.param(
+            [RouteRule(path="/a/*", credentials=Accepts.BEARER)], "/A", id="any-credentials"
+        ),
+        pytest.param(
+            [
+                RouteRule(path="/a/*", credentials=Accepts.COOKIE),
+                RouteRule(path="/*", credentials=Accepts.BEARER),
+            ],
+            "/A",
+            id="other-credentials",
         ),
         pytest.param(
             [RouteRule(path="/a/*", scopes=["r", "w"]), RouteRule(path="/*", scopes=["r"])],
@@ -114,6 +126,17 @@ def test_a_looser_neighbour(rules: list[RouteRule], spelling: str) -> None:
         pytest.param(
             [RouteRule(path="/a/*", roles=["r", "s"]), RouteRule(path="/*", roles=["r"])],
             id="stricter-follows",
+        ),
+        pytest.param(
+            [
+                RouteRule(path="/a/*", credentials=Accepts.BEARER, roles=["r"]),
+                RouteRule(path="/*", credentials=Accepts.BEARER, roles=["r"]),
+            ],
+            id="same-credentials",
+        ),
+        pytest.param(
+            [RouteRule(path="/a/*"), RouteRule(path="/*", credentials=Accepts.COOKIE)],
+            id="fewer-credentials",
         ),
         pytest.param(
             [

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from sidecar.auth.preflight import announced_method, find_route, without_credentials
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from tests.wire.readers import content, passed_on, read_request
 
 if TYPE_CHECKING:

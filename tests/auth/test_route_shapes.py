@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.auth.route_shapes import make_shape
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.routes import RouteTable
 
 RULES = (
     RouteRule(path="/open", access=Access.PUBLIC, trailing_slash="ignore"),

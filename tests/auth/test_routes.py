@@ -8,15 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.routes import (
-    Access,
-    Forwards,
-    Requirement,
-    Route,
-    RouteRule,
-    RouteTable,
-    bare_host,
-)
+from sidecar.auth.credentials import Accepts
+from sidecar.auth.route_rule import Access, Forwards, RouteRule
+from sidecar.auth.routes import Requirement, Route, RouteTable, bare_host
+from sidecar.claim_path import ClaimPath
 from sidecar.errors import ConfigError
 from tests.auth.forge import unhurried
 
@@ -118,7 +113,7 @@ def test_compiled_route() -> None:
         Route(
             name="x",
             requirement=Requirement(
-                frozenset(("a", "b")), frozenset(("c",)), (("tenant", ("t", 7)),)
+                frozenset(("a", "b")), frozenset(("c",)), ((ClaimPath("tenant"), ("t", 7)),)
             ),
             upgrades=frozenset((b"websocket", b"raw")),
             target="api",
@@ -129,8 +124,11 @@ def test_compiled_route() -> None:
 @pytest.mark.parametrize(
     ("rule", "flags"),
     [
-        pytest.param({"access": Access.PUBLIC}, "public", id="public"),
-        pytest.param({"access": "public"}, "public", id="public-as-text"),
+        pytest.param({"access": Access.PUBLIC}, "special public", id="public"),
+        pytest.param({"access": "public"}, "special public", id="public-as-text"),
+        pytest.param({"credentials": Accepts.BEARER}, "special", id="bearer"),
+        pytest.param({"credentials": Accepts.COOKIE}, "special", id="cookie"),
+        pytest.param({"credentials": Accepts.ANY}, "", id="any"),
         pytest.param({"access": Access.OPTIONAL}, "optional", id="optional"),
         pytest.param({"access": "required"}, "", id="required"),
         pytest.param({"roles": ["a"]}, "restricted", id="roles"),
@@ -139,9 +137,9 @@ def test_compiled_route() -> None:
     ],
 )
 def test_flags(rule: dict[str, Any], flags: str) -> None:
-    """The flags that the gate reads follow from access and requirement."""
+    """The flags that the gate reads follow from access, credentials and requirement."""
     route = RouteTable((RouteRule(path="/x", **rule),)).routes[0]
-    names = ("public", "optional", "restricted")
+    names = ("special", "public", "optional", "restricted")
     assert [name for name in names if getattr(route, name)] == flags.split()
 
 
@@ -210,6 +208,11 @@ def test_names() -> None:
         pytest.param({"path": "/x", "scopes": [""]}, "RFC 6749", id="scope-empty"),
         pytest.param({"path": "/x", "claims": {"a": []}}, 'a value for claim "a"', id="no-value"),
         pytest.param({"path": "/x", "name": "default"}, 'other than "default"', id="name-taken"),
+        pytest.param(
+            {"path": "/x", "claims": {"a..b": ["c"]}},
+            "a name on each side of every dot",
+            id="claim",
+        ),
     ],
 )
 def test_bad_rule(rule: dict[str, Any], problem: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.token_cache import TokenCache
+from sidecar.auth.token_cache import OCTETS, TokenCache
 from tests.auth.forge import unhurried
 
 NOW = 1000.0
@@ -20,6 +20,7 @@ class Entry:
 
     number: int
     until: float = NOW + 900.0
+    octets: int = 0
 
 
 def key(number: int) -> bytes:
@@ -93,20 +94,43 @@ def test_smallest(size: int) -> None:
         assert numbers(cache) == [number]
 
 
+def test_large_entries_take_the_place_of_several() -> None:
+    """Entries share the memory of the cache; the newest stays even if it is larger than that."""
+    cache: TokenCache[Entry] = TokenCache(8)
+    for number in range(8):
+        cache.put(key(number), Entry(number, octets=OCTETS), NOW)
+    assert numbers(cache) == list(range(8))
+    cache.put(key(8), Entry(8, octets=3 * OCTETS), NOW)
+    assert len(cache) == 6
+    assert 8 in numbers(cache)
+    for number in (9, 10):
+        cache.put(key(number), Entry(number, octets=9 * OCTETS), NOW)
+        assert numbers(cache) == [number]
+    cache.clear()
+    for number in range(8):
+        cache.put(key(number), Entry(number, octets=OCTETS), NOW)
+    assert numbers(cache) == list(range(8))
+
+
 @unhurried
 @given(
     st.integers(1, 12),
-    st.lists(st.tuples(st.integers(0, 15), st.integers(0, 20), st.integers(0, 3)), max_size=60),
+    st.lists(st.tuples(*(st.integers(0, most) for most in (15, 20, 3, 5 * OCTETS))), max_size=60),
 )
-def test_bounded_and_true(size: int, steps: list[tuple[int, int, int]]) -> None:
+def test_bounded_and_true(size: int, steps: list[tuple[int, int, int, int]]) -> None:
     """In any order of operations, the cache keeps to its size and has the newest values."""
     cache: TokenCache[Entry] = TokenCache(size)
     newest: dict[int, Entry] = {}
     now = NOW
-    for number, life, passed in steps:
+    first: dict[int, int] = {}
+    for number, life, passed, octets in steps:
         now += passed
-        newest[number] = entry = Entry(number, now + life)
+        if key(number) not in cache.entries:
+            first[number] = octets
+        newest[number] = entry = Entry(number, now + life, octets)
         cache.put(key(number), entry, now)
         assert cache.entries[key(number)] is entry
         assert len(cache) <= size
+        taken = sum(first[one.number] for one in cache.entries.values())
+        assert taken <= size * OCTETS or len(cache) == 1
         assert all(newest[one.number] is one for one in cache.entries.values())

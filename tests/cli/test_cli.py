@@ -241,6 +241,21 @@ def test_check_warns_of_the_production_overlay() -> None:
     assert route.startswith('warning: route /admin/*: "/ADMIN" belongs to route default')
 
 
+def test_check_refuses_a_route_that_escapes_could_evade(tmp_path: Path) -> None:
+    """Both routes and a path are named."""
+    file = tmp_path / "sidecar.toml"
+    file.write_text(
+        '[[route]]\nname = "admin"\npath = "/api/admin/*"\nroles = ["admin"]\n'
+        '[[route]]\nname = "api"\npath = "/api/*"\npath_escapes = "pass"\n'
+    )
+    found = command("check", "--config", str(file), env=RANDOM)
+    assert found.returncode == 2
+    assert found.stderr == (
+        'route /api/*: expected path_escapes = "reject" on route api, or no stricter route below '
+        'it: an application that decodes "/api/admin%2Fx" serves what route admin protects\n'
+    )
+
+
 def test_check_does_not_print_a_secret_that_is_a_text() -> None:
     """The warning names the setting only."""
     env = {**SECRETS, "LOGIN_URL": "https://login.example/"}

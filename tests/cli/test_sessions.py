@@ -263,10 +263,12 @@ def test_without_redis(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unusable Redis, or sessions in local memory, are reported."""
-    monkeypatch.setenv("REDIS_PORT", str(free_port()))
+    port = free_port()
+    monkeypatch.setenv("REDIS_PORT", str(port))
     for arguments in (["list"], ["count"], ["revoke", "--sid", "x"], ["show", "x"]):
         assert main(["sessions", *arguments]) == 1
-        assert capsys.readouterr().err == "sidecar: Redis cannot be used: refused\n"
+        said = f"sidecar: Redis at 127.0.0.1:{port} cannot be used: refused\n"
+        assert capsys.readouterr().err == said
     monkeypatch.setenv("SESSION_STORE", "local")
     assert main(["sessions", "list"]) == 2
     assert "expected session_store = redis" in capsys.readouterr().err
@@ -275,11 +277,15 @@ def test_without_redis(
 def test_a_wrong_password(
     redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong Redis password is reported, and not shown."""
+    """A wrong Redis password is reported with server, user and what to check, and not shown."""
     monkeypatch.setenv("REDIS_USERNAME", "nobody")
     monkeypatch.setenv("REDIS_PASSWORD", "not-this-one")
     assert main(["sessions", "list"]) == 1
-    assert capsys.readouterr().err == "sidecar: Redis cannot be used: auth\n"
+    said = capsys.readouterr().err
+    address = f"127.0.0.1:{redis.port}"
+    assert said.startswith(f"sidecar: Redis at {address} cannot be used: auth (user nobody); check")
+    assert "REDIS_PASSWORD" in said
+    assert "not-this-one" not in said
 
 
 ISSUERS = """

@@ -34,6 +34,7 @@ SCRIPTS: Final = Path(sysconfig.get_path("scripts"))  # where wheels install the
 _END: Final = 2.0  # seconds for a proxy to end by itself
 # Servers that one proxy outlives need ports which no outgoing connection takes meanwhile.
 _STABLE_PORTS: Final = range(20_000, 32_000)
+UNCHANGED: Final[Mapping[str, str]] = {}  # parts of a sample configuration to replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def behind(sidecar: int, application: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def nginx(sidecar: int, application: int) -> Iterator[int]:
+def nginx(sidecar: int, application: int, changes: Mapping[str, str] = UNCHANGED) -> Iterator[int]:
     """Run nginx on a port that was free just before.
 
     With an inherited listening socket, about one start in twenty leaves a connection unanswered.
@@ -92,7 +93,7 @@ def nginx(sidecar: int, application: int) -> Iterator[int]:
         Path(folder).chmod(0o755)  # nginx's workers run as another user and store bodies there
         config = Path(folder) / "nginx.conf"
         addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
-        config.write_text(moved("nginx.conf", addresses))
+        config.write_text(moved("nginx.conf", {**addresses, **changes}))
         with running(["nginx", "-p", folder, "-c", str(config), "-g", "daemon off;"], folder, port):
             yield port
 
@@ -124,7 +125,9 @@ def caddy(sidecar: int, application: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def traefik(sidecar: int, application: int) -> Iterator[int]:
+def traefik(
+    sidecar: int, application: int, changes: Mapping[str, str] = UNCHANGED
+) -> Iterator[int]:
     """Run Traefik with the command that its configuration gives, below a folder of the same name.
 
     Traefik reads /etc/traefik/traefik.yaml first, if there is one.
@@ -133,7 +136,8 @@ def traefik(sidecar: int, application: int) -> Iterator[int]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config" / "traefik.yaml"
         config.parent.mkdir()
-        text = moved("traefik.yaml", {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)})
+        addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
+        text = moved("traefik.yaml", {**addresses, **changes})
         config.write_text(text)
         with running(command_in(text), folder, port) as process:
             wait_until(lambda: process.poll() is not None or not _has_no_routes(port))
@@ -148,7 +152,7 @@ def command_in(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def envoy(sidecar: int, application: int) -> Iterator[int]:
+def envoy(sidecar: int, application: int, changes: Mapping[str, str] = UNCHANGED) -> Iterator[int]:
     """Run Envoy on a port that was free just before."""
     port = stable_port(sidecar, application)
     addresses = {
@@ -159,7 +163,7 @@ def envoy(sidecar: int, application: int) -> Iterator[int]:
     }
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "envoy.yaml"
-        config.write_text(moved("envoy.yaml", addresses))
+        config.write_text(moved("envoy.yaml", {**addresses, **changes}))
         argv = ["envoy", "-c", str(config), "--concurrency", "1", "--log-level", "warning"]
         with running([*argv, "--disable-hot-restart"], folder, port):
             yield port

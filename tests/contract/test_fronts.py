@@ -251,6 +251,46 @@ async def test_a_clients_identity_never_arrives(site: Site, spelling: type[str])
 
 
 @every_front
+async def test_a_clients_forwarded_headers_never_arrive(site: Site) -> None:
+    """What a client says about itself reaches neither the application nor a redirect."""
+    forged = (
+        "X-Forwarded-Host: forged.example",
+        "X-Forwarded-Prefix: /forged",
+        "X-Forwarded-Port: 6666",
+        "X-Real-IP: 198.51.100.66",
+        "Forwarded: for=198.51.100.66;host=forged.example",
+    )
+    for target in ("/open", "/auth/login"):
+        answer = await site.get(target, "Accept: text/html", *forged)
+        assert answer.status == 200
+        assert b"forged" not in answer.body
+    for word in (b"forged", b"6666", b"198.51.100.66"):
+        assert word not in site.seen.head
+    sent_away = await site.get("/", *NAVIGATION, *forged)
+    assert sent_away.status == 302
+    location = sent_away.fields.one("location")
+    assert b"forged" not in location
+    assert b"6666" not in location
+
+
+@every_front
+async def test_escapes_that_a_route_passes(running: Running) -> None:
+    """Sidecar and application see the same path; elsewhere such a path opens nothing."""
+    routes = (
+        {"path": "/escaped/*", "access": "public", "path_escapes": "pass"},
+        {"path": "/open/*", "access": "public"},
+    )
+    async with behind(running, routes=routes) as site:
+        for target in ("/escaped/a%2Fb", "/escaped/a;b=c", "/escaped/50%2541"):
+            answer = await site.get(target)
+            assert (answer.status, site.seen.target) == (200, target.encode())
+        site.application.requests.clear()
+        for target in ("/open/a%2Fb", "/open/..%2Fx", "/escaped/..%2Fx", "/escaped/..;/x"):
+            assert (await site.get(target)).status in {400, 401, 403, 404}
+        assert not site.application.requests
+
+
+@every_front
 async def test_a_header_named_in_connection(site: Site) -> None:
     """Naming headers in Connection does not change a client's identity."""
     token = (await site.sidecar.login()).access
@@ -337,6 +377,38 @@ async def test_a_preflight(site: Site) -> None:
     assert (await site.ask(build("DELETE", "/shared", origin, asks))).status == 401
     assert (await site.ask(build("OPTIONS", "/orders", origin, asks))).status == 401
     assert not site.application.requests
+
+
+@every_front
+async def test_pages_of_other_origins_read_denials(running: Running) -> None:
+    """The sidecar's CORS headers reach the browser with a denial, and with no other answer."""
+    listed, other = "Origin: https://spa.example", "Origin: https://evil.example"
+    cors = {"origins": ["https://spa.example"], "credentials": True}
+    async with behind(running, cors=cors) as site:
+        alice = (await site.sidecar.login("alice")).access
+        for target, token, status in (("/orders", None, 401), ("/admin/users", alice, 403)):
+            answer = await site.get(target, listed, token=token)
+            assert answer.status == status
+            given = answer.fields
+            assert given.one("Access-Control-Allow-Origin") == b"https://spa.example"
+            assert given.one("Access-Control-Allow-Credentials") == b"true"
+            assert b"WWW-Authenticate" in given.one("Access-Control-Expose-Headers")
+            assert given.one("Vary") == b"Origin"
+            for line in (other, "Origin: null", "Accept: */*"):
+                answer = await site.get(target, line, token=token)
+                assert answer.status == status
+                assert b"\r\naccess-control-" not in answer.head.lower()
+        assert not site.application.requests
+        answer = await site.get("/", listed, token=alice)
+        assert answer.status == 200
+        assert b"\r\naccess-control-" not in answer.head.lower()
+        cookie = f"Cookie: {await site.sidecar.cookie()}"
+        for line, status in ((listed, 200), (other, 403)):
+            answer = await site.ask(build("POST", "/", cookie, line, body=b""))
+            assert answer.status == status
+        asks = "Access-Control-Request-Method: POST"
+        answer = await site.ask(build("OPTIONS", "/auth/logout", listed, asks))
+        assert (answer.status, answer.fields.one("Access-Control-Allow-Methods")) == (204, b"POST")
 
 
 @every_front
@@ -520,12 +592,14 @@ async def test_a_refusing_outage(running: Running) -> None:
         "session_store": "redis",
         "redis_url": f"redis://127.0.0.1:{free_port()}/0",
         "session_outage": "strict",
+        "cors": {"origins": ["https://spa.example"]},
     }
     async with behind(running, **settings) as site:
         token = (await site.sidecar.login()).access
-        answer = await site.get("/", token=token)
+        answer = await site.get("/", "Origin: https://spa.example", token=token)
         assert answer.status == site.front.refusing
         assert answer.fields.one("Retry-After") == b"1"
+        assert answer.fields.one("Access-Control-Allow-Origin") == b"https://spa.example"
         assert (await site.get("/open")).status == 200
         assert [got.target for got in site.application.requests] == [b"/open"]
         page = await site.get("/", *NAVIGATION, token=token)
@@ -642,6 +716,45 @@ async def test_events_arrive_at_once(site: Site) -> None:
         await client.until(b"data: 1\n\n")
         site.application.release.set()
         await client.until(b"data: 2\n\n")
+
+
+@pytest.mark.needs(*(front.program for front in FRONTS))
+async def test_a_slow_application() -> None:
+    """An application that needs 20 s for an answer, or between two events, is waited for.
+
+    All proxies are tested at once, because each takes that long. soak.py does the same for 70 s.
+    """
+
+    async def pause(*_: Any) -> None:
+        await asyncio.sleep(20.0)
+
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    events = (head + b"9\r\ndata: 1\n\n\r\n", pause, b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+
+    async def wait(port: int, token: str, target: str) -> bytes:
+        async with connect(port) as client:
+            client.patience = 30.0
+            answer = await client.ask(build("GET", target, token=token))
+            return b"%d %b" % (answer.status, answer.body)
+
+    application = ScriptedUpstream(lambda got: events if got.target == b"/events" else (pause, OK))
+    async with (
+        application,
+        stack(application.url, trusted_proxies=["127.0.0.1/32"]) as sidecar,
+    ):
+        token = (await sidecar.login()).access
+        with contextlib.ExitStack() as stopped:
+            waiting = {
+                (front.name, target): wait(port, token, target)
+                for front in FRONTS
+                for port in [stopped.enter_context(front.start(sidecar.port, application.port))]
+                for target in ("/slow", "/events")
+            }
+            answers = await asyncio.gather(*waiting.values())
+        expected = {"/slow": b"200 ok", "/events": b"200 data: 1\n\ndata: 2\n\n"}
+        got = dict(zip(waiting, answers, strict=True))
+        assert got == {(name, target): expected[target] for name, target in waiting}
 
 
 @every_front

@@ -24,7 +24,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from sidecar.api.passwords import verify
 from sidecar.demo.application import build_application
 from sidecar.demo.stack import ROUTES, USERS
-from sidecar.settings.routes import check_routes
+from sidecar.settings.routes import DEFAULT_PREFIX, check_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -230,7 +230,7 @@ def test_the_users_are_those_of_the_shipped_file() -> None:
 
 def test_the_routes_are_good_ones() -> None:
     """The demo's routes pass the checks for routes of a file."""
-    assert list(check_routes(ROUTES)) == []
+    assert list(check_routes(ROUTES, DEFAULT_PREFIX)) == []
 
 
 # ── The application alone ──

@@ -42,3 +42,14 @@ def anchors(page: Path) -> set[str]:
 def links(page: Path) -> list[str]:
     """The targets of all links outside fenced blocks."""
     return _LINK.findall(_FENCE.sub("", page.read_text()))
+
+
+def sections(page: Path) -> dict[str, str]:
+    """The TOML block of each section that has one, by the section's heading."""
+    found, heading = dict[str, str](), ""
+    for part in re.split(r"^(?=#+ |```toml\n)", page.read_text(), flags=re.MULTILINE):
+        if part.startswith("#"):
+            heading = part.partition("\n")[0].lstrip("# ")
+        elif part.startswith("```toml\n"):
+            found[heading] = part.partition("\n")[2].partition("```")[0]
+    return found

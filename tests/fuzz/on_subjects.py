@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.errors import PeerError
 from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding
@@ -30,6 +31,7 @@ ROUTES: Final = RouteTable(
         RouteRule(path="/write", name="write", methods=["POST"]),
     )
 )
+ENDPOINT: Final = verify.VerifyEndpoint("/auth/verify")
 TRUSTED: Final = Forwarding("192.0.2.1", "http", trusted=True)
 STRANGER: Final = Forwarding("192.0.2.2", "http", trusted=False)
 _LIMIT: Final = 1 << 20  # far above any head here
@@ -46,7 +48,7 @@ def check(data: bytes) -> None:
         assert head is same
         return
     assert content(head) == content(same), "the head of a subrequest was normalised"
-    dialect = verify.find_dialect(head)
+    dialect = ENDPOINT.find_dialect(head)
     if dialect is None:
         return
     before = content(head)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from typing import Final
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.errors import PeerError
-from sidecar.wire.target import NormalisingTargetParser, TargetParser, is_host, split_absolute
+from sidecar.wire.target import (
+    NormalisingTargetParser,
+    TargetParser,
+    is_host,
+    read_escaped_target,
+    split_absolute,
+)
 
 ROUTES: Final = RouteTable(
     [
@@ -20,6 +28,13 @@ ROUTES: Final = RouteTable(
 )
 
 
+PASSING: Final = RouteTable(
+    [
+        RouteRule(path="/a/*", access=Access.PUBLIC, passes_escapes=True),
+        RouteRule(path="/b/*", roles=["r"]),
+        RouteRule(path="/*", roles=["s"]),
+    ]
+)
 OWN: Final = (b"/auth/verify", b"/auth")
 
 
@@ -27,6 +42,7 @@ def check(data: bytes) -> None:
     """Read the input as an origin-form target, or else as an absolute one."""
     if data[:1] == b"/":
         check_normalised(data)
+        check_escaped(data)
     paths = TargetParser()
     authority, target = b"", data
     try:
@@ -65,6 +81,37 @@ def check_normalised(target: bytes) -> None:
     if path == "/auth" or path.startswith("/auth/"):
         assert goes_on == target
     check_path(goes_on, path)
+
+
+def check_escaped(target: bytes) -> None:
+    """Check that a path whose escapes pass stays below its route for every reader."""
+    path = read_escaped_target(target)
+    if path is None:
+        return
+    route = PASSING.match(b"GET", b"h", path)
+    for seen in readings(target.partition(b"?")[0]):
+        assert not {".", ".."} & set(seen.split("/")), seen
+        assert not set(seen) & set("\\\0\r\n\x7f"), seen
+        assert not seen.startswith("//"), seen
+        if route.passes_escapes:
+            merged = re.sub("/+", "/", seen)
+            assert PASSING.match(b"GET", b"h", merged) is route, merged
+    with contextlib.suppress(PeerError):  # a plain path has the plain reading
+        assert TargetParser().parse(target) == path
+
+
+def readings(path: bytes) -> set[str]:
+    """What servers make of a path: decoded once or twice, and without parameters at any time."""
+    found = {unquote_to_bytes(each) for each in without_parameters({path})}
+    for _ in range(2):
+        found = without_parameters(found)
+        found |= {unquote_to_bytes(each) for each in found}
+    return {each.decode() for each in found}
+
+
+def without_parameters(paths: set[bytes]) -> set[bytes]:
+    """These paths as they are, and without path parameters."""
+    return paths | {re.sub(rb";[^/]*", b"", each) for each in paths}
 
 
 def check_path(target: bytes, path: str) -> None:

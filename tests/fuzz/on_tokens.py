@@ -13,11 +13,12 @@ from typing import Any, Final
 import jwt
 
 from sidecar.auth.asymmetric import asymmetric_key
-from sidecar.auth.keys import KeyRing
+from sidecar.auth.keys import KeyRing, with_names
 from sidecar.auth.reason import Reason
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verified, Verifier
+from sidecar.claim_path import ClaimPath
 from tests.auth import forge
 
 LEEWAY: Final = 5.0
@@ -27,7 +28,11 @@ EDDSA: Final = forge.private_key("EdDSA")
 CONFIGS: Final = {
     forge.ISSUER: IssuerConfig(issuer=forge.ISSUER, audiences=frozenset((forge.AUDIENCE,))),
     FOREIGN: IssuerConfig(
-        issuer=FOREIGN, types=FOREIGN_TYPES, algorithms=frozenset(("EdDSA",)), foreign=True
+        issuer=FOREIGN,
+        types=FOREIGN_TYPES,
+        algorithms=frozenset(with_names(("EdDSA",))),
+        foreign=True,
+        roles_claims=(ClaimPath("roles"), ClaimPath("realm_access.roles"), ClaimPath("/a/0/b")),
     ),
 }
 VERIFIER: Final = Verifier(
@@ -43,6 +48,7 @@ VERIFIER: Final = Verifier(
     leeway=LEEWAY,
 )
 GOOD: Final = forge.token()
+jwt.register_algorithm("Ed25519", jwt.get_algorithm_by_name("EdDSA"))  # RFC 9864
 
 
 def check(data: bytes) -> None:
@@ -98,7 +104,7 @@ def check_accepted(token: bytes, found: Verified) -> None:
     claims: dict[str, Any] = jwt.decode(
         token,
         EDDSA.public_key() if foreign else forge.SECRET,
-        algorithms=["EdDSA" if foreign else "HS256"],
+        algorithms=["EdDSA", "Ed25519"] if foreign else ["HS256"],
         issuer=found.issuer,
         audience=None if foreign else forge.AUDIENCE,
         options={
@@ -112,6 +118,7 @@ def check_accepted(token: bytes, found: Verified) -> None:
     )
     assert claims == found.claims
     assert (claims["sub"], claims.get("sid", "")) == (found.subject, found.session_id)
+    assert all(isinstance(name, str) and name for name in (*found.roles, *found.scopes))
     assert claims["exp"] > forge.NOW - LEEWAY
     assert claims.get("nbf", 0) <= forge.NOW + LEEWAY
     for name in ("exp", "nbf", "iat"):

@@ -54,3 +54,76 @@ async def test_a_deep_link_survives_the_login(target: str) -> None:
         location = asked.fields.one("location").decode()
         assert await sign_in(running, location) == target
         assert await sign_in(running, location, "#/users/1?tab=2") == target + "#/users/1?tab=2"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param("/api/queues/%2F/orders", id="slash"),
+        pytest.param("/shop;jsessionid=1A?a=;b", id="parameter"),
+        pytest.param("/50%2541", id="escaped-escape"),
+        pytest.param("/lib%2Fkey%2Erb", id="dot"),
+    ],
+)
+async def test_escapes_survive_the_login(target: str) -> None:
+    """A path whose escapes pass is a way back like any other."""
+    routes = ({"path": "/*", "path_escapes": "pass"},)
+    async with stack("http://127.0.0.1:1", routes=routes) as running:
+        asked = await running.get(target, *NAVIGATION)
+        assert asked.status == 302
+        location = asked.fields.one("location").decode()
+        assert await sign_in(running, location) == target
+
+
+PREFIX: Final = (
+    "X-Forwarded-Prefix: /shop/",
+    "X-Forwarded-Proto: https, http",
+    "X-Forwarded-Port: 8443",
+)
+PAGE: Final = (*NAVIGATION, *PREFIX)
+POSTED: Final = (FORM[0], "Origin: https://sidecar.test:8443", *PREFIX)
+
+
+async def test_below_a_prefix() -> None:
+    """Every address that a person is led to begins with what the proxy removes from it."""
+    async with stack("http://127.0.0.1:1", trusted_proxies=["127.0.0.1"]) as running:
+        asked = await running.get("/deep?a", *PAGE)
+        assert asked.fields.one("location") == b"/shop/auth/login?rd=/shop/deep?a"
+        page = (await running.get("/auth/login?rd=/shop/deep?a", *PAGE)).body.decode()
+        assert 'action="/shop/auth/login"' in page
+        assert 'name="rd" value="/shop/deep?a"' in page
+        body = b"username=alice&password=pw-alice"
+        for rd, leads_to in (
+            (b"", b"/shop/"),
+            (b"&rd=/shop/deep?a", b"/shop/deep?a"),
+            (b"&rd=https://sidecar.test:8443/x", b"https://sidecar.test:8443/x"),
+            (b"&rd=https://sidecar.test/x", b"/shop/"),
+        ):
+            answer = await running.ask(build("POST", "/auth/login", *POSTED, body=body + rd))
+            assert (answer.status, answer.fields.one("location")) == (303, leads_to)
+        cookie = f"Cookie: {await running.cookie()}"
+        signed_in = (await running.get("/auth/login", *PAGE, cookie)).body.decode()
+        assert 'action="/shop/auth/logout"' in signed_in
+        assert 'name="rd" value="/shop/auth/login?signed-out&amp;rd=/shop/"' in signed_in
+        left = await running.ask(build("POST", "/auth/logout", *POSTED, cookie))
+        assert (left.status, left.fields.one("location")) == (303, b"/shop/auth/login?signed-out")
+
+
+async def test_the_pages_of_errors_below_a_prefix() -> None:
+    """The button of an error page, of the proxy or of the control plane, leads below the prefix."""
+    routes = ({"path": "/admin", "roles": ["nobody"]},)
+    async with stack("http://127.0.0.1:1", routes=routes, trusted_proxies=["127.0.0.1"]) as running:
+        cookie = f"Cookie: {await running.cookie()}"
+        for path, status in (("/admin", 403), ("/auth/nothing", 404)):
+            answer = await running.get(path, *PAGE, cookie)
+            assert (answer.status, b'href="/shop/auth/login"' in answer.body) == (status, True)
+
+
+async def test_a_stranger_has_no_prefix() -> None:
+    """Without trust in the peer no address begins with what it says."""
+    async with stack("http://127.0.0.1:1") as running:
+        asked = await running.get("/deep", *PAGE)
+        assert asked.fields.one("location") == b"/auth/login?rd=/deep"
+        page = (await running.get("/auth/login", *PAGE)).body.decode()
+        assert 'action="/auth/login"' in page
+        assert "/shop" not in page

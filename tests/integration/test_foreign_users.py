@@ -181,6 +181,36 @@ async def test_keys_by_environment(upstream: ScriptedUpstream) -> None:
             assert "aud" not in json.loads(urlsafe_b64decode(own.split(".")[1] + "=="))
 
 
+async def test_claims_by_environment(upstream: ScriptedUpstream) -> None:
+    """With `jwks_url`, its issuer's claims are where the settings say, and own tokens as issued."""
+    async with KeyServer() as keys:
+        keys.publish(k="ES256")
+        setting: dict[str, Any] = {
+            "jwks_url": keys.url,
+            "jwt_issuer": HERE,
+            "jwt_audience": APP,
+            "session_mode": "denylist",
+            "jwt_subject_claim": "ids.oid",
+            "jwt_roles_claim": ["realm_access.roles", "https://x.example/roles"],
+            "jwt_scopes_claim": "permissions",
+        }
+        routes = [{"path": "/admin/*", "roles": ["admin"]}, {"path": "/w/*", "scopes": ["w"]}]
+        async with stack(
+            upstream.url, routes=routes, users=(User("root", roles=("admin",)),), **setting
+        ) as sidecar:
+            claims: dict[str, Any] = {"ids": {"oid": 7}, "realm_access": {"roles": ["user"]}}
+            claims["roles"] = ["admin"]
+            assert await identity(sidecar, upstream, token=token(**claims)) == ("7", "7", HERE)
+            assert await status(sidecar, token(**claims), "/admin/x") == 403
+            claims |= {"https://x.example/roles": "user,admin", "permissions": ["w"]}
+            assert await status(sidecar, token(**claims), "/admin/x") == 200
+            assert await status(sidecar, token(**claims), "/w/x") == 200
+            assert await status(sidecar, token()) == 401
+            own = (await sidecar.login("root")).access
+            assert await identity(sidecar, upstream, token=own) == ("root", "root", HERE)
+            assert await status(sidecar, own, "/admin/x") == 200
+
+
 async def test_a_token_from_the_future(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     """A token whose `iat` is beyond the leeway is denied, whatever its issuer's tokens need."""
     for mode in ("denylist", "none", "required"):

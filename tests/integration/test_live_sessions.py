@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from tests.peers.raw_client import build
 from tests.peers.redis_server import RedisServer
-from tests.peers.stack import Stack, Tokens, stack
+from tests.peers.stack import Stack, Tokens, mint, stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,6 +23,7 @@ SOON = 10.0  # seconds: an upper limit on a busy machine
 ROUTES = (
     {"path": "/kept/*", "session_end": "keep"},
     {"path": "/strict/*", "session_outage": "strict"},
+    {"path": "/by-cookie/*", "credentials": "cookie"},
 )
 
 
@@ -199,6 +200,24 @@ async def test_a_cookie(here: Stack, there: Stack, http: aiohttp.ClientSession) 
     everywhere = build("POST", "/auth/logout?all=true", token=tokens.access, body=b"")
     assert (await there.ask(everywhere)).status == 204
     assert await socket.ended() == 1008
+
+
+@pytest.mark.parametrize("path", ["/ws", "/by-cookie/ws"])
+async def test_a_cookie_beside_a_token(url: str, http: aiohttp.ClientSession, path: str) -> None:
+    """The WebSocket of a cookie lives as long as its login, whatever token was beside it."""
+    async with stack(url, routes=ROUTES) as running:
+        cookie, others = await running.cookie(), await running.login("admin")
+        token = others.access if path == "/by-cookie/ws" else mint(iss="https://app.example")
+        headers = {"Cookie": cookie, "Authorization": f"Bearer {token}"}
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+            await Socket.open(http, running, path, Origin="http://evil.example", **headers)
+        socket = await Socket.open(http, running, path, Origin=running.url, **headers)
+        await running.logout(others.access)
+        await socket.works()
+        form = "Content-Type: application/x-www-form-urlencoded"
+        lines = (f"Cookie: {cookie}", "Origin: http://sidecar.test", form)
+        await running.ask(build("POST", "/auth/logout", *lines, body=b""))
+        assert await socket.ended() == 1008
 
 
 async def test_a_login_that_goes_on(here: Stack, there: Stack, http: aiohttp.ClientSession) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.peers.patience import until
 from tests.peers.raw_client import build
 from tests.peers.redis_server import RedisServer
 from tests.peers.scripted_upstream import ScriptedUpstream
@@ -59,6 +61,65 @@ async def refresh(
 async def is_live(running: Stack, token: str) -> bool:
     """Whether a request with this access token reaches the application."""
     return (await running.get("/x", token=token)).status == 200
+
+
+async def test_requests_under_way(redis: RedisServer) -> None:
+    """After a refresh, the access token of before counts at both pods until its grace has ended.
+
+    Its session in Redis then expires as well.
+    """
+    settings: dict[str, Any] = {
+        "session_store": "redis",
+        "redis_host": "127.0.0.1",
+        "redis_port": redis.port,
+        "redis_timeout": 1.0,
+        "access_grace": "2s",
+    }
+    async with (
+        ScriptedUpstream() as upstream,
+        stack(upstream.url, **settings) as one,
+        stack(upstream.url, **settings) as two,
+    ):
+        old = await one.login()
+        assert await is_live(two, old.access)  # both pods now know it by heart
+        assert await is_live(one, old.access)
+        answer = await refresh(one, old.refresh)
+        new = answer.json()["access_token"]
+        began = time.monotonic()
+        shown = [await is_live(pod, token) for pod in (one, two) for token in (old.access, new)]
+        if time.monotonic() - began < 1.5:  # on a busy machine the grace may be over
+            assert shown == [True] * 4
+
+        async def has_ended() -> bool:
+            return not await is_live(one, old.access) and not await is_live(two, old.access)
+
+        await until(has_ended)
+        assert time.monotonic() - began > 1.0
+        assert await is_live(one, new)
+        assert await is_live(two, new)
+        await until(lambda: len(redis.admin.keys("session:token:*")) == 1)
+
+
+async def test_no_grace(redis: RedisServer) -> None:
+    """With ACCESS_GRACE=0 a refresh ends the access token of before at once, at every pod."""
+    settings: dict[str, Any] = {
+        "session_store": "redis",
+        "redis_host": "127.0.0.1",
+        "redis_port": redis.port,
+        "redis_timeout": 1.0,
+        "access_grace": "0",
+    }
+    async with (
+        ScriptedUpstream() as upstream,
+        stack(upstream.url, **settings) as one,
+        stack(upstream.url, **settings) as two,
+    ):
+        old = await one.login()
+        assert await is_live(two, old.access)
+        answer = await refresh(one, old.refresh)
+        for pod in (one, two):
+            assert not await is_live(pod, old.access)
+            assert await is_live(pod, answer.json()["access_token"])
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,25 @@ async def test_routes(tmp_path: Path) -> None:
         assert one.sidecar.status()["routes"][-3:] == ["new", "b", "default"]
 
 
+async def test_path_escapes(tmp_path: Path) -> None:
+    """The routes that count now say whether a path's escapes pass, on open connections too."""
+    ask = build("GET", "/a/%2F;b")
+    routes = [rule("/a/*", access="public", path_escapes="pass")]
+    async with changing(tmp_path, routes=routes) as one:
+        async with one.proxy.client() as kept:
+            assert (await kept.ask(ask)).status == 200
+            await one.change(routes=[rule("/a/*", access="public")])
+            assert (await kept.ask(ask)).status == 400
+        async with one.proxy.client() as kept:
+            await one.change(routes=[rule("/a/b", roles=["r"]), *routes])  # refused
+            assert (await kept.ask(ask)).status == 400
+            assert [each.target for each in one.upstream.requests] == [b"/a/%2F;b"]
+        async with one.proxy.client() as kept:
+            assert (await kept.ask(build("GET", "/a/c"))).status == 200
+            await one.change(routes=routes)
+            assert (await kept.ask(ask)).status == 200
+
+
 def metrics_of(one: Changing) -> Any:
     """Return the request metrics by route."""
     return one.sidecar.metrics.routes
@@ -246,6 +265,31 @@ async def test_a_stream_that_may_not_go_on(
                 )
                 assert (await one.proxy.ask(request)).status == 200
             await one.change(**change)
+            assert await client.ended() == "reset"
+
+
+@pytest.mark.parametrize(
+    ("counts", "ends"),
+    [
+        pytest.param("any", True, id="both"),
+        pytest.param("bearer", True, id="another-user"),
+        pytest.param("cookie", False, id="the-same"),
+    ],
+)
+async def test_a_stream_whose_credential_counts_no_more(
+    tmp_path: Path, counts: str, *, ends: bool
+) -> None:
+    """A stream of one credential does not continue by the other one of its request."""
+    async with changing(tmp_path, routes=[rule("/*", credentials="cookie")]) as one:
+        one.upstream.scripts = [[EVENTS, WATCH]]
+        cookie, token = await one.proxy.cookie("alice"), (await one.proxy.login("admin")).access
+        async with one.proxy.client() as client:
+            await client.send(build("GET", "/", f"Cookie: {cookie}", token=token))
+            await client.until(b"data: 1")
+            await one.change(routes=[rule("/*", credentials=counts, name="other")])
+            if not ends:
+                lines = (f"Cookie: {cookie}", "Origin: http://sidecar.test")
+                await one.proxy.ask(build("POST", "/auth/logout", *lines, body=b""))
             assert await client.ended() == "reset"
 
 

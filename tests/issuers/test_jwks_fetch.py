@@ -37,7 +37,11 @@ class Reader:
     """A consumer of keys: the fetcher, and a record of the keys that it installed."""
 
     def __init__(
-        self, *places: JwksEndpoint, timeout: float = 5.0, copies: KeyCopies | None = None
+        self,
+        *places: JwksEndpoint,
+        timeout: float = 5.0,
+        hold: float = 2.5,
+        copies: KeyCopies | None = None,
     ) -> None:
         self.clock = Clock()
         self.installed: list[tuple[str, list[str]]] = []
@@ -47,6 +51,7 @@ class Reader:
             places,
             self._install,
             timeout=timeout,
+            hold=hold,
             copies=copies,
             clock=self.clock,
             sleep=self._sleep,
@@ -112,7 +117,7 @@ async def test_what_is_asked_for() -> None:
         server.answer = show
         reader = Reader(JwksEndpoint(ISSUER, server.url))
         await reader.source.start(reader.tasks)
-        reader.source.refetch()
+        reader.source.request(ISSUER)
         await until(lambda: len(seen) == 2)
         await reader.tasks.close()
     headers = seen[1].headers
@@ -152,14 +157,77 @@ async def test_all_keys_withdrawn(
 async def test_asked(reader: Reader, server: KeyServer) -> None:
     """An unknown key id in a token triggers a fetch at once."""
     server.publish(one="ES256", two="EdDSA")
-    reader.source.refetch()
+    reader.source.request(ISSUER)
     await until(lambda: reader.kids == ["one", "two"])
+
+
+async def test_waiting(reader: Reader, server: KeyServer) -> None:
+    """All who ask wait for one fetch, and the keys are installed when it has ended."""
+    server.publish(one="ES256", two="EdDSA")
+    shown, asked, may_answer = server.answer, asyncio.Event(), asyncio.Event()
+
+    async def hesitate(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await may_answer.wait()
+        return await shown(request)
+
+    server.answer = hesitate
+    first = reader.source.request(ISSUER)
+    assert first is not None
+    await asked.wait()
+    assert reader.source.request(ISSUER) is first
+    may_answer.set()
+    await first.wait()
+    assert reader.kids == ["one", "two"]
+    assert server.fetches == 2
+    later = reader.source.request(ISSUER)
+    assert later is not None
+    assert later is not first
+
+
+async def test_nothing_to_wait_for(reader: Reader, server: KeyServer) -> None:
+    """Nobody waits for a fetch that must wait itself, or for an issuer without a URL."""
+    assert reader.source.request("https://other.example") is None
+    for number in range(REFETCH_BURST):
+        fetched = reader.source.request(ISSUER)
+        assert fetched is not None, number
+        await fetched.wait()
+    assert reader.source.request(ISSUER) is None
+    assert server.fetches == 1 + REFETCH_BURST
+    await reader.clock.turn(REFETCH_INTERVAL - 1)
+    assert reader.source.request(ISSUER) is None
+    await reader.clock.turn(1)  # the request that was not waited for is served now
+    await until(lambda: server.fetches == 2 + REFETCH_BURST)
+
+
+async def test_waiting_for_a_slow_server(server: KeyServer) -> None:
+    """Nobody waits longer than the limit, which counts from the beginning of the fetch."""
+    reader = Reader(JwksEndpoint(ISSUER, server.url), timeout=30.0, hold=0.05)
+    await reader.source.start(reader.tasks)
+    server.answer = _silent
+    fetched = reader.source.request(ISSUER)
+    assert fetched is not None
+    await until(lambda: server.fetches == 2)
+    await fetched.wait()
+    assert reader.source.request(ISSUER) is None
+    assert server.fetches == 2
+    await reader.tasks.close()
+
+
+async def test_waiting_at_the_end(reader: Reader, server: KeyServer) -> None:
+    """When fetching ends, because a reload replaces the fetcher, nobody waits any longer."""
+    server.answer = _silent
+    fetched = reader.source.request(ISSUER)
+    assert fetched is not None
+    await until(lambda: server.fetches == 2)
+    reader.source.stop()
+    assert fetched.is_set()
 
 
 async def test_asked_by_everybody(reader: Reader, server: KeyServer) -> None:
     """Fetches for unknown key ids are rate-limited, and the last request is still served."""
     for _ in range(60):
-        reader.source.refetch()
+        reader.source.request(ISSUER)
         await reader.clock.turn()
         await asyncio.sleep(0.001)
     await until(lambda: server.fetches == 1 + REFETCH_BURST)
@@ -176,7 +244,7 @@ async def test_a_real_rotation_restores_the_burst(reader: Reader, server: KeySer
 
     async def made_up_until(fetches: int) -> None:
         while server.fetches < fetches:
-            reader.source.refetch()
+            reader.source.request(ISSUER)
             await asyncio.sleep(0.001)
 
     await made_up_until(REFETCH_BURST)
@@ -185,7 +253,7 @@ async def test_a_real_rotation_restores_the_burst(reader: Reader, server: KeySer
     assert reader.kids == ["two"]
     await reader.clock.turn(REFETCH_INTERVAL - 1)
     for _ in range(20):
-        reader.source.refetch()
+        reader.source.request(ISSUER)
         await asyncio.sleep(0.001)
     assert server.fetches == 2 * REFETCH_BURST + 1
 
@@ -204,7 +272,7 @@ async def test_servers_that_disagree(reader: Reader, server: KeyServer) -> None:
 
     server.answer = differing
     for _ in range(100):
-        reader.source.refetch()
+        reader.source.request(ISSUER)
         await asyncio.sleep(0.002)
     await until(lambda: server.fetches >= 2 + REFETCH_BURST)
     assert server.fetches == 2 + REFETCH_BURST

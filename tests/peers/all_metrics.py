@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.fair_share import FairShare
+from sidecar.proxy.held import HeldOctets
 from sidecar.proxy.upload_queue import UploadQueue
 from sidecar.sessions.memory.near import NearCache
 from sidecar.sessions.revocation.journal import Journal
@@ -20,6 +20,6 @@ def all_metrics(reasons: Iterable[str] = ()) -> Metrics:
     metrics = Metrics(reasons, State)
     metrics.near = NearCache(lambda: 0.0, lambda: 0.0, max_sessions=1, max_stale=1.0)
     metrics.journal = Journal()
-    metrics.body_buffer = FairShare(1)
+    metrics.body_buffer = HeldOctets(1)
     metrics.uploads = UploadQueue[int](1)
     return metrics

@@ -102,6 +102,11 @@ class Stack:
         return self.sidecar.port
 
     @property
+    def auth(self) -> str:
+        """The path below which the sidecar's own endpoints are."""
+        return self.settings.auth_prefix
+
+    @property
     def url(self) -> str:
         """The base URL of the traffic port."""
         return f"http://127.0.0.1:{self.port}"
@@ -124,7 +129,7 @@ class Stack:
     async def login(self, name: str = "alice") -> Tokens:
         """Log in as one of the users."""
         body = f'{{"username": "{name}", "password": "pw-{name}"}}'.encode()
-        request = build("POST", "/auth/login", "Content-Type: application/json", body=body)
+        request = build("POST", f"{self.auth}/login", "Content-Type: application/json", body=body)
         answer = await self.ask(request)
         if answer.status != 200:
             raise AssertionError(f"login as {name}: {answer!r}")
@@ -133,7 +138,7 @@ class Stack:
 
     async def logout(self, token: str) -> None:
         """End the session of this access token."""
-        answer = await self.ask(build("POST", "/auth/logout", token=token, body=b""))
+        answer = await self.ask(build("POST", f"{self.auth}/logout", token=token, body=b""))
         if answer.status != 204:
             raise AssertionError(f"logout: {answer!r}")
 
@@ -142,7 +147,7 @@ class Stack:
         body = f"username={name}&password=pw-{name}".encode()
         origin = "Origin: http://sidecar.test"
         form = "Content-Type: application/x-www-form-urlencoded"
-        answer = await self.ask(build("POST", "/auth/login", origin, form, body=body))
+        answer = await self.ask(build("POST", f"{self.auth}/login", origin, form, body=body))
         if answer.status != 303:
             raise AssertionError(f"form login as {name}: {answer!r}")
         return answer.fields.one("set-cookie").decode().partition(";")[0]

@@ -19,8 +19,8 @@ class Asker:
     """A connection waiter that sends `REQUEST` on every connection it gets."""
 
     to_head = False
-    decodes = False
-    unread_since = NEVER
+    decodes = sends_body = False
+    unread_since = slow_from = NEVER
 
     def __init__(
         self, name: str = "", served: list[str] | None = None, caller: str = "192.0.2.1"
@@ -58,7 +58,7 @@ class Asker:
         pool.release(connection, now)
 
     def give_way(self) -> None:
-        """Do nothing: it reads whatever arrives."""
+        """Do nothing: it reads whatever arrives, and sends everything at once."""
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         """Send `REQUEST` on the new connection."""

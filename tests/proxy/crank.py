@@ -25,6 +25,7 @@ class Crank:
             "exchange",
             "client_connection",
             "downstream",
+            "rejections",
         ):
             monkeypatch.setattr(f"sidecar.proxy.{module}.monotonic", lambda: self.now)
 

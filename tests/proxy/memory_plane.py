@@ -11,12 +11,14 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier
 from sidecar.proxy.context import DataPlaneConfig, DataPlaneContext, Limits, make_request_ids
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
+from sidecar.proxy.verify import VerifyEndpoint
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
@@ -128,6 +130,7 @@ class Plane:
             log=logging.getLogger("tests.memory_plane"),
             fields=FieldLines(HeaderKinds.of_requests(identity.names)),
             paths=TargetParser(),
+            verify=VerifyEndpoint("/auth/verify"),
             request_ids=make_request_ids(b"id"),
         )
         self.listener = Listener(self.context)

@@ -20,6 +20,7 @@ ROUTES = (
     {"path": "/open", "access": "public"},
     {"path": "/public/*", "access": "public"},
     {"path": "/maybe/*", "access": "optional"},
+    {"path": "/tokens/*", "credentials": "bearer"},
     {"path": "/admin/*", "roles": ["admin"]},
     {"path": "/staff/*", "roles": ["admin", "user"]},
     {"path": "/scoped/*", "scopes": ["read", "write"]},
@@ -193,6 +194,15 @@ async def test_bad_token_is_refused_on_optional_routes(
     """On an optional route a bad token is denied, although no token would be allowed."""
     answer = await guarded.get("/maybe/x", token="abc.def.ghi")
     assert check_refusal(answer, 401, upstream)["error"] == "invalid_token"
+
+
+async def test_a_route_of_bearer_tokens_sends_nobody_to_the_login_page(guarded: Stack) -> None:
+    """Signing in would not help a browser there; elsewhere it is sent to the login page."""
+    for path, status in (("/x", 302), ("/tokens/x", 401)):
+        for lines in ((), (f"Cookie: {await guarded.cookie()}",)):
+            answer = await guarded.get(path, "Sec-Fetch-Mode: navigate", *lines)
+            assert answer.status == (200 if lines and status == 302 else status)
+            assert bool(answer.fields.all("location")) is (answer.status == 302)
 
 
 async def test_public_routes_ignore_credentials(upstream: ScriptedUpstream, guarded: Stack) -> None:

@@ -5,6 +5,7 @@ RFC 9110 sections 7.6 and 5.3; RFC 7239.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -232,6 +233,28 @@ async def test_forwarded_headers_of_trusted_proxies_are_kept(upstream: ScriptedU
     assert forwarded[0] == b"for=203.0.113.9;proto=https;host=shop.example"
     assert b"for=127.0.0.1" in forwarded[1].lower()
     assert len(forwarded) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        pytest.param(["X-Forwarded-For: 198.51.100.66, 203.0.113.9, 127.0.0.2"], "203.0.113.9"),
+        pytest.param(["Forwarded: for=198.51.100.66, for=203.0.113.9"], "203.0.113.9"),
+        pytest.param(["X-Real-IP: 203.0.113.9"], "127.0.0.1"),
+        pytest.param(["X-Forwarded-For: 2001:db8::1"], "2001:db8::1"),
+    ],
+    ids=["list", "forwarded", "real-ip-alone", "ipv6"],
+)
+async def test_the_access_log_names_the_client_that_limits_use(
+    upstream: ScriptedUpstream, capfd: pytest.CaptureFixture[str], lines: list[str], client: str
+) -> None:
+    """Nobody can write another address into the log than the trusted proxies report."""
+    async with stack(
+        upstream.url, routes=PUBLIC, trusted_proxies=["127.0.0.0/8"], access_log="all"
+    ) as proxy:
+        assert (await proxy.get("/", *lines)).status == 200
+    written = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [each["client"] for each in written if each["logger"] == "access"] == [client]
 
 
 async def test_underscored_forwarded_headers_are_never_trusted(upstream: ScriptedUpstream) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from tests.proxy.memory_plane import OK, Plane, rest
 from tests.wire.readers import content, raw_head
 

@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 import sidecar
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.auth.session import Grant, Session, SessionKey, token_id
 from tests.proxy.memory_plane import OK, SECRET, Plane
 

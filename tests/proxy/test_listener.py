@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy.connections import ConnectionSet
 from sidecar.proxy.context import Limits
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits

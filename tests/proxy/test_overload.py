@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy import client_connection
 from sidecar.proxy.context import Limits
 from tests.proxy.memory_plane import OK, Plane, rest

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy import admission, client_connection
 from sidecar.proxy.context import DataPlaneConfig, Limits
 from tests.peers.patience import until

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy.context import Limits
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.logs import Redactor

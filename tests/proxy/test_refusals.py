@@ -14,6 +14,7 @@ from sidecar.auth.reason import Reason
 from sidecar.auth.routes import RouteTable
 from sidecar.proxy import refusals, verify
 from sidecar.wire.forwarded import Forwarding
+from sidecar.wire.replies import ReplyTemplate
 from tests.wire.readers import read_request
 
 if TYPE_CHECKING:
@@ -87,24 +88,76 @@ def test_location(login: bytes, origin: bytes, expected: bytes) -> None:
 @pytest.mark.parametrize(
     ("dialect", "lines", "expected"),
     [
-        pytest.param(None, SAYS, b"", id="none"),
-        *(pytest.param(each, SAYS, b"", id=each.name) for each in verify.DIALECTS[2:]),
-        pytest.param(verify.TRAEFIK, SAYS, b"http://o", id="traefik"),
+        pytest.param(None, (), b"/login?rd=/open/a?b", id="none"),
         pytest.param(
-            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: https"), b"https://o", id="traefik-tls"
+            None,
+            (b"X-Forwarded-Prefix: /shop", b"X-Forwarded-Port: 8443"),
+            b"/shop/login?rd=/shop/open/a?b",
+            id="none-below-a-prefix",
+        ),
+        *(
+            pytest.param(
+                each,
+                (b"X-Forwarded-Prefix: /shop",),
+                b"/shop/login?rd=/shop/open/a?b",
+                id=each.name,
+            )
+            for each in (verify.CADDY, verify.HAPROXY)
+        ),
+        pytest.param(verify.TRAEFIK, (), b"http://o/login?rd=/open/a?b", id="traefik"),
+        pytest.param(
+            verify.TRAEFIK,
+            (b"X-Forwarded-Proto: https, http", b"X-Forwarded-Port: 8443"),
+            b"https://o:8443/login?rd=/open/a?b",
+            id="traefik-tls",
         ),
         pytest.param(
-            verify.TRAEFIK, (*SAYS, b"X-Forwarded-Proto: x:"), b"http://o", id="traefik-odd"
+            verify.TRAEFIK,
+            (b"X-Forwarded-Proto: wss", b"X-Forwarded-Prefix: /shop"),
+            b"https://o/shop/login?rd=/shop/open/a?b",
+            id="traefik-below-a-prefix",
+        ),
+        pytest.param(
+            verify.TRAEFIK,
+            (b"X-Forwarded-Proto: x:",),
+            b"http://o/login?rd=/open/a?b",
+            id="traefik-odd",
         ),
     ],
 )
-def test_origin(dialect: Dialect | None, lines: tuple[bytes, ...], expected: bytes) -> None:
-    """Traefik gets an absolute Location, because it would complete a relative one wrongly."""
-    head = read_request(*lines)
-    subject = verify.read_subject(verify.TRAEFIK, head, TABLE, TRUSTED)
-    assert not isinstance(subject, Deny)
-    assert subject[1] is not None
-    assert refusals.origin_for(dialect, subject[1], TRUSTED) == expected
+def test_origin_and_prefix(
+    dialect: Dialect | None, lines: tuple[bytes, ...], expected: bytes
+) -> None:
+    """A redirect begins with what proxies remove; Traefik would complete a relative one wrongly."""
+    asked = asking(b"/open/a?b", *lines, *SAYS, PAGE)
+    if dialect is not None:
+        subject = verify.read_subject(dialect, asked, TABLE, TRUSTED)
+        assert not isinstance(subject, Deny)
+        assert subject[1] is not None
+        asked = subject[1]
+    deny = Deny(Reason.EXPIRED, None)
+    status, location = refusals.answer_to(deny, asked, dialect, TRUSTED, LOGIN, limit=LIMIT)
+    assert (status, location) == (302, b"Location: %b\r\n" % expected)
+
+
+def test_nginx_gets_the_prefix_too() -> None:
+    """nginx redirects by itself, to the Location of the 401."""
+    asked = asking(b"/a", b"X-Forwarded-Prefix: /shop")
+    deny = Deny(Reason.EXPIRED, None)
+    status, lines = refusals.answer_to(deny, asked, verify.NGINX, TRUSTED, LOGIN, limit=LIMIT)
+    assert (status, lines) == (401, b"Location: /shop/login?rd=/shop/a\r\n")
+
+
+def test_a_page_below_a_prefix() -> None:
+    """The link of an error page begins with what proxies remove, and is escaped."""
+    pages = {
+        403: ReplyTemplate(b"s", b'<a href="/auth/login">', b"x"),
+        404: ReplyTemplate(b"s", b"x", b'<a href="https://sso.example/">'),
+    }
+    assert refusals.page_for(pages, 403, b"") is pages
+    assert refusals.page_for(pages, 404, b"/a") is pages
+    page = refusals.page_for(pages, 403, b"/a&b")[403]
+    assert page == ReplyTemplate(b"s", b'<a href="/a&amp;b/auth/login">', b"x")
 
 
 @settings(deadline=None)

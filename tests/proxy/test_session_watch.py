@@ -15,7 +15,8 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.routes import Access, Route, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, Outage, RouteRule
+from sidecar.auth.routes import Route, RouteTable
 from sidecar.auth.session import FOREVER, SessionKey
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier
@@ -25,13 +26,17 @@ from sidecar.tasks import Tasks
 from sidecar.wire.head import RequestHead
 from tests.auth.forge import ISSUER, REFRESH_SECRET, SECRET
 from tests.peers.clock import START, Clock
+from tests.sessions.tier import Tier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sidecar.sessions.store import SessionStore
+
 ROUTE: Final = Route("r")
 TTL: Final = 900.0  # seconds
 HOUR: Final = 3600.0
+GRACE: Final = 10.0
 
 
 class Glimpse(Clock):
@@ -48,16 +53,18 @@ class Glimpse(Clock):
 class Lasting:
     """A login, and a session watcher that watches its streams."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, store: SessionStore | None = None, route: Route = ROUTE
+    ) -> None:
         key = secret_key(ISSUER, SECRET)
         issuer = Issuer(key, secret_key(ISSUER, REFRESH_SECRET), issuer=ISSUER, access_ttl=TTL)
         own = IssuerConfig(issuer=ISSUER)
         gate = Gate(Verifier([own], KeyRing([key]), own), IdentityHeaders())
-        store = LocalStore(clock)
+        store = LocalStore(clock) if store is None else store
         login = new_login("alice", {}, clock.now)
         client = ClientInfo("", "")
         pair = issue_pair(issuer, login, client, clock.now, session_key=SessionKey.SHA256)
-        store.put(pair.grant)
+        self.grant, self.route = pair.grant, route
         self.head = RequestHead()
         self.head.method, self.head.path = b"GET", "/"
         self.head.authorization = f"Bearer {pair.access_token}".encode()
@@ -65,12 +72,17 @@ class Lasting:
         self.live = SessionWatcher(gate, store, self.tasks, clock=clock, sleep=clock.sleep)
         self.store, self.sid = store, login.sid
         assert pair.grant.refresh is not None
-        self.next = issue_pair(
-            *(issuer, login, client, clock.now + 1),
-            session_key=SessionKey.SHA256,
-            after=UsedToken(pair.grant.refresh_id or "", pair.grant.refresh),
-        ).grant
-        self.allow = Allow(b"", "alice", login.sid, b"{}", pair.grant.session.exp, local=True)
+        self.next, self.graced = (
+            issue_pair(
+                *(issuer, login, client, clock.now + 1),
+                session_key=SessionKey.SHA256,
+                after=UsedToken(pair.grant.refresh_id or "", pair.grant.refresh),
+                access_grace=grace,
+            ).grant
+            for grace in (0.0, GRACE)
+        )
+        exp = pair.grant.session.exp
+        self.allow = Allow(b"", "alice", login.sid, b"{}", exp, issuer=ISSUER, local=True)
         self.ended: list[str] = []
 
     def watch(
@@ -79,7 +91,7 @@ class Lasting:
         """Watch one more stream; one that expires before the others has them all checked."""
         allow = self.allow if until is None else replace(self.allow, expires=until)
         watched = self.live.watch(
-            *(ROUTE, self.head, allow, lambda: self.ended.append(name)),
+            *(self.route, self.head, allow, lambda: self.ended.append(name)),
             began=monotonic() if began is None else began,
         )
         assert watched is not None
@@ -96,6 +108,7 @@ def clock() -> Glimpse:
 async def lasting(clock: Glimpse) -> AsyncIterator[Lasting]:
     """A login with one watched tunnel."""
     made = Lasting(clock)
+    await made.store.write(made.grant)
     made.live.start()
     made.watch("tunnel")
     await clock.turn()
@@ -152,6 +165,57 @@ async def test_a_login_continues_only_its_own_streams(lasting: Lasting, clock: G
     assert await lasting.store.write(lasting.next)
     await clock.turn()
     assert lasting.ended == ["namesake"]
+
+
+async def test_a_grace(lasting: Lasting, clock: Glimpse) -> None:
+    """A stream of a replaced token goes on while the token counts, and then with the login."""
+    assert await lasting.store.write(lasting.graced)
+    until = START + 1 + GRACE
+    watched = lasting.watch("late", until=until)  # opened with the replaced token
+    await clock.turn()
+    assert (watched.token, watched.expires) == (lasting.grant.session.id, until)
+    clock.advance(GRACE + 1)
+    lasting.watch("other", until=START)
+    await clock.turn()
+    assert (watched.token, watched.expires) == (lasting.graced.session.id, START + 1 + TTL)
+    assert lasting.ended == []
+    await lasting.store.revoke_session(lasting.sid)
+    await clock.turn()
+    assert sorted(lasting.ended) == ["late", "other", "tunnel"]
+
+
+async def test_a_logout_in_a_grace(lasting: Lasting, clock: Glimpse) -> None:
+    """A logout ends the streams of the replaced token as well."""
+    assert await lasting.store.write(lasting.graced)
+    lasting.watch("late")
+    await clock.turn()
+    await lasting.store.revoke_session(lasting.sid)
+    await clock.turn()
+    assert sorted(lasting.ended) == ["late", "tunnel"]
+
+
+@pytest.mark.parametrize("mode", list(Outage))
+@pytest.mark.parametrize("grace", [True, False])
+async def test_a_refresh_in_an_outage(clock: Glimpse, mode: Outage, *, grace: bool) -> None:
+    """A stream outlives the refresh of its login at this pod, and ends with the login."""
+    async with Tier(clock=clock) as tier:
+        made = Lasting(clock, tier.store, Route("r", outage=mode))
+        assert await tier.store.write(made.grant)
+        watched = made.watch("stream")
+        await tier.lose_redis()
+        assert await tier.store.write(made.graced if grace else made.next)
+        for seconds in (0.0, GRACE + 1):
+            clock.advance(seconds)
+            made.live.look_again()
+            await clock.turn()
+            assert made.ended == []
+        if mode is not Outage.STRICT:
+            assert watched.token == (made.graced if grace else made.next).session.id
+        await tier.store.revoke_session(made.sid)
+        made.live.look_again()
+        await clock.turn()
+        assert made.ended == ["stream"]
+        await made.tasks.close()
 
 
 async def test_rules_that_ask_nothing_for_a_while(lasting: Lasting, clock: Glimpse) -> None:

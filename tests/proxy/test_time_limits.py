@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.routes import RouteRule
+from sidecar.auth.route_rule import RouteRule
 from sidecar.proxy.context import Limits
 from tests.peers.byte_stream import StreamEndedError
 from tests.peers.http_text import chunked

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.routes import Access, RouteRule
-from sidecar.proxy.fair_share import FairShare
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy.held import HeldOctets
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits
 from tests.proxy.memory_plane import OK, Plane, rest
@@ -177,19 +176,19 @@ async def test_a_login_behind_another_request() -> None:
 async def test_a_long_head_that_waits_with_its_body_counts() -> None:
     """Uploads take room for their heads too: no number of them keeps more than the buffer holds."""
     plane = Plane(RULES, pool_limits=UpstreamPoolLimits(connections=2))
-    plane.context.staged = FairShare(60_000)
+    plane.context.staged = HeldOctets(60_000)
     wires = [plane.connect(address=f"192.0.2.{number}") for number in range(40)]
     for wire in wires:
         wire.feed(HEAD.replace(b"GET", b"POST") + b"\r\nContent-Length: 40\r\n\r\n")
         await rest()
-        assert plane.context.staged.used <= 60_000
+        assert plane.context.staged.total <= 60_000
     found = statuses(wires)
     assert found.count(503) >= 20
     assert found.count(0) >= 8
     for wire in wires:
         wire.lose(None)
     await rest()
-    assert plane.context.staged.used == 0
+    assert plane.context.staged.total == 0
 
 
 # What parsers remember of the last head

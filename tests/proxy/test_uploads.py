@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 import jwt
 import pytest
 
-from sidecar.auth.routes import RouteRule
+from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.proxy.context import Limits
-from sidecar.proxy.fair_share import FairShare
+from sidecar.proxy.held import HeldOctets
 from sidecar.proxy.upstream_pool import UNREAD, UpstreamPoolLimits
 from sidecar.sessions.memory.local import LocalStore
+from sidecar.wire.client_address import NamedClients
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.head import RequestHead
 from tests.peers.http_text import chunked
@@ -71,8 +72,8 @@ def idle(plane: Plane) -> bool:
     """Whether nothing of any request is left."""
     return (
         not plane.context.metrics.in_flight
-        and not plane.context.staged.used
-        and not plane.pool.uploads.share.used
+        and not plane.context.staged.total
+        and not plane.pool.uploads.admitted
         and not plane.pool.uploads.waiting
         and not plane.pool.pool.leased
     )
@@ -163,7 +164,7 @@ async def test_a_large_body_is_streamed_once_the_buffer_is_full() -> None:
     assert upstream.take().endswith(b"\r\n\r\n" + b"x" * (BUFFER - 1) + b"y")
     wire.feed(b"more")
     assert upstream.take() == b"more"
-    assert plane.context.staged.used == 0
+    assert plane.context.staged.total == 0
     wire.feed(b"z" * (9 * BUFFER - 4))
     upstream.feed(OK)
     assert wire.take().endswith(b"ok")
@@ -320,22 +321,203 @@ async def test_an_upload_takes_an_idle_connection() -> None:
     assert plane.connector.wires[0].take().startswith(b"POST ")
 
 
+# Slow uploads give way
+
+
+SIXTEEN: Final = UpstreamPoolLimits(connections=16)
+
+
+async def crowd(plane: Plane, callers: int, each: int = 10) -> list[list[MemoryTransport]]:
+    """Start so many slow uploads from each of these addresses: they take all eight places."""
+    wires = [[await upload(plane, caller + 1) for _ in range(each)] for caller in range(callers)]
+    assert len(plane.pool.uploads.admitted) == 8
+    return wires
+
+
+async def test_many_addresses_leave_room_for_another(crank: Crank) -> None:
+    """Slow uploads of addresses that hold several give way to one of an address that has none."""
+    plane = Plane(limits=LIMITS, pool_limits=SIXTEEN)
+    wires = await crowd(plane, callers=5)
+    held = [sum(not each.is_closing() and each.reading for each in some) for some in wires]
+    assert held == [4, 2, 1, 1, 0]
+    other = await upload(plane, 100)
+    assert not other.reading
+    crank.turn(plane, 0.5)
+    assert not other.reading  # they have begun only now
+    crank.turn(plane, 1.5)
+    await rest()
+    assert other.reading
+    losers = [[each.take() for each in some if each.written] for some in wires]
+    assert [len(some) for some in losers] == [2, 0, 0, 0, 0]
+    for answer in losers[0]:
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in answer
+    assert sum(each.aborted for each in plane.connector.wires) == 2
+    assert plane.context.metrics.clients_refused["unfinished"] == 2
+    other.feed(b"x" * (9 * BUFFER))
+    plane.connector.wires[-1].feed(OK)
+    assert other.take().endswith(b"ok")
+
+
+async def test_slow_uploads_give_way_at_once(crank: Crank) -> None:
+    """If they are slow when an upload arrives, it does not wait for the next sweep."""
+    plane = Plane(limits=LIMITS, pool_limits=SIXTEEN)
+    await crowd(plane, callers=4)
+    crank.now += 2.0
+    other = await upload(plane, 100)
+    assert other.reading
+
+
+@pytest.mark.parametrize(
+    ("octets", "every", "cut"),
+    [
+        pytest.param(1, 0.5, True, id="an-octet-now-and-then"),
+        pytest.param(64 * 1024, 0.5, False, id="fast"),
+        pytest.param(64 * 1024, 0.9, False, id="with-pauses"),
+        pytest.param(48 * 1024, 0.9, True, id="slower"),
+    ],
+)
+async def test_fast_uploads_stay(crank: Crank, octets: int, every: float, *, cut: bool) -> None:
+    """An upload that sends 64 KiB a second is not cut, however many its address has."""
+    plane = Plane(limits=LIMITS, pool_limits=FOUR)
+    wires = [plane.connect(address=address(1)) for _ in range(2)]
+    for wire in wires:
+        plane.pool.uploads.limit = 2 * (1 + wires.index(wire))
+        wire.feed(post(10**9))
+        wire.feed(b"x" * BUFFER)
+        await rest()
+    plane.pool.uploads.limit = 2
+    assert len(plane.pool.uploads.admitted) == 2
+    other = await upload(plane, 2)
+    for _ in range(int(4 / every)):
+        for wire in wires:
+            if wire.is_reading():
+                wire.feed(b"x" * octets)
+        crank.turn(plane, every)
+    await rest()
+    assert any(wire.written for wire in wires) == cut
+    assert other.reading == cut
+
+
+async def test_uploads_that_the_application_does_not_read_stay(crank: Crank) -> None:
+    """Neither a client that the sidecar does not read, nor one that waits for 100, is slow."""
+    plane = Plane(limits=LIMITS, pool_limits=FOUR)
+    plane.pool.uploads.limit = 4
+    full, expecting = await upload(plane, 1), plane.connect(address=address(1))
+    plane.connector.wires[0].get_protocol().pause_writing()
+    expecting.feed(post(10 * BUFFER, "Expect: 100-continue"))
+    await rest()
+    plane.pool.uploads.limit = 2
+    other = await upload(plane, 2)
+    crank.turn(plane, 4.0)
+    assert not other.reading
+    plane.connector.wires[1].feed(CONTINUE)
+    assert expecting.take() == CONTINUE
+    crank.turn(plane, 0.5)
+    assert not expecting.written
+    plane.connector.wires[0].get_protocol().resume_writing()
+    other = await upload(plane, 3)
+    crank.turn(plane, 2.0)
+    await rest()
+    assert [wire.take()[:12] for wire in (full, expecting)].count(b"HTTP/1.1 503") == 1
+
+
+async def test_one_upload_of_an_address_is_never_cut(crank: Crank) -> None:
+    """An address with a single upload keeps it, however slow it is and however many wait."""
+    plane = Plane(limits=LIMITS, pool_limits=SIXTEEN)
+    wires = [await upload(plane, caller) for caller in range(1, 9)]
+    waiting = [await upload(plane, caller) for caller in range(100, 110)]
+    crank.turn(plane, 4.0)
+    assert not any(wire.written for wire in wires)
+    assert not any(wire.reading for wire in waiting)
+
+
+async def test_a_slow_upload_with_an_answer_is_broken_off(crank: Crank) -> None:
+    """If its answer has begun, its client must not take that for the whole."""
+    plane = Plane(limits=LIMITS, pool_limits=FOUR)
+    plane.pool.uploads.limit = 4
+    wires = [await upload(plane, 1), await upload(plane, 1)]
+    for each in plane.connector.wires:
+        each.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+    plane.pool.uploads.limit = 2
+    crank.turn(plane, 2.0)
+    await upload(plane, 2)
+    assert sum(wire.aborted for wire in wires) == 1
+    assert all(wire.take().endswith(b"half") for wire in wires)
+
+
 # What is buffered of all bodies
 
 
-async def test_one_address_does_not_fill_the_buffer() -> None:
-    """An address that has filled its half waits for connections; others still buffer."""
-    plane = Plane(limits=LIMITS, pool_limits=FOUR)
-    plane.context.staged = FairShare(1800)
-    for _ in range(3):
-        await upload(plane, 1, 400)  # the third is over its half, and is sent
-    assert len(plane.connector.wires) == 1
-    refused = await upload(plane, 1, 400)  # and this one finds no place there either
-    answer = refused.take()
+async def test_many_addresses_do_not_fill_the_buffer() -> None:
+    """However many addresses fill the buffer, a body of another one finds room in it."""
+    rules = (RouteRule(path="/private"), RouteRule(path="/*", access=Access.PUBLIC))
+    plane = Plane(rules, limits=LIMITS, pool_limits=FOUR)
+    plane.context.store = store = SlowStore(time)
+    plane.context.staged = HeldOctets(32 * BUFFER)
+    token = await log_in(plane)
+    for number in range(200):
+        await upload(plane, 1 + number % 20, BUFFER - 100)
+    assert plane.context.staged.total > 30 * BUFFER
+    wire = plane.connect(address=address(100))
+    head = post(BUFFER, f"Authorization: Bearer {token}").replace(b"POST /", b"POST /private")
+    wire.feed(head + b"x" * BUFFER)
+    await rest()
+    store.released.set()
+    await rest()
+    assert not wire.written
+    assert any(each.endswith(b"x" * BUFFER) for each in (w.take() for w in plane.connector.wires))
+
+
+@pytest.mark.parametrize("waits_for", ["session", "rest", "connection"])
+async def test_a_body_that_gives_way_leaves_nothing(waits_for: str) -> None:
+    """Whatever a body waits for: when it gives way, its client gets 503, and nothing is left."""
+    private = waits_for == "session"
+    rules = (RouteRule(path="/*", access=Access.REQUIRED if private else Access.PUBLIC),)
+    plane = Plane(rules, limits=LIMITS, pool_limits=UpstreamPoolLimits(connections=1))
+    plane.context.store = store = SlowStore(time)
+    plane.context.staged = HeldOctets(1000)
+    lines = [f"Authorization: Bearer {await log_in(plane)}"] if private else []
+    if waits_for == "connection":
+        plane.connect().feed(GET)
+        await rest()
+    size = 600 if waits_for == "connection" else 10 * BUFFER
+    wire = plane.connect(address=address(1))
+    wire.feed(post(size, *lines) + b"x" * 600)
+    await rest()
+    assert plane.context.staged.total == 600
+    other = plane.connect(address=address(2))
+    other.feed(post(10 * BUFFER if waits_for != "connection" else 450, *lines) + b"x" * 450)
+    await rest()
+    answer = wire.take()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nRetry-After: 1\r\n" in answer
+    assert plane.context.staged.total == 450
+    store.released.set()
+    other.lose(None)
+    await rest()
+    for each in plane.connector.wires:
+        each.feed(OK)
+    assert idle(plane)
+    assert not wire.written
+
+
+async def test_one_address_does_not_fill_the_buffer() -> None:
+    """An address that has filled it waits for connections, and its oldest body gives way."""
+    plane = Plane(limits=LIMITS, pool_limits=FOUR)
+    plane.context.staged = HeldOctets(1800)
+    waiting = [await upload(plane, 1, 400) for _ in range(4)]
+    await upload(plane, 1, 400)  # it finds no room, and is sent
+    assert len(plane.connector.wires) == 1
+    refused = await upload(plane, 1, 400)  # and this one finds no place there either
     other = await upload(plane, 2, 400)
-    assert plane.context.staged.used == 1200
+    for wire in (refused, waiting[0]):
+        answer = wire.take()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in answer
+    assert not any(wire.written for wire in waiting[1:])
+    assert plane.context.metrics.clients_refused["unfinished"] == 1
+    assert plane.context.staged.total == 1600
     other.feed(b"x" * (10 * BUFFER - 400))
     await rest()
     assert plane.connector.wires[1].take().endswith(b"x")
@@ -344,20 +526,20 @@ async def test_one_address_does_not_fill_the_buffer() -> None:
 async def test_a_complete_body_that_waits_is_counted() -> None:
     """Bodies that wait for a connection take their room in the buffer, or are refused."""
     plane = Plane(pool_limits=UpstreamPoolLimits(connections=1))
-    plane.context.staged = FairShare(1000)
+    plane.context.staged = HeldOctets(1000)
     busy = plane.connect()
     busy.feed(GET)
     await rest()
     waiting, refused = plane.connect(), plane.connect()
     for wire in (waiting, refused):
-        wire.feed(post(400) + b"x" * 400)
-    assert plane.context.staged.used == 400
+        wire.feed(post(600) + b"x" * 600)
+    assert plane.context.staged.total == 600
     assert refused.take().startswith(b"HTTP/1.1 503 ")
     (upstream,) = plane.connector.wires
     upstream.take()
     upstream.feed(OK)
-    assert upstream.take().endswith(b"x" * 400)
-    assert plane.context.staged.used == 0
+    assert upstream.take().endswith(b"x" * 600)
+    assert plane.context.staged.total == 0
 
 
 async def test_a_body_that_waits_for_its_session_is_counted() -> None:
@@ -370,12 +552,12 @@ async def test_a_body_that_waits_for_its_session_is_counted() -> None:
         headers={"typ": "at+jwt"},
     )
     wires = []
-    plane.context.staged = FairShare(1000)
+    plane.context.staged = HeldOctets(1000)
     for _ in range(2):
         wire = plane.connect()
-        wire.feed(post(BUFFER, f"Authorization: Bearer {token}") + b"x" * 400)
+        wire.feed(post(BUFFER, f"Authorization: Bearer {token}") + b"x" * 600)
         wires.append(wire)
-    assert plane.context.staged.used == 400
+    assert plane.context.staged.total == 600
     assert wires[1].take().startswith(b"HTTP/1.1 503 ")
     await rest()
     assert wires[0].take().startswith(b"HTTP/1.1 401 ")
@@ -521,7 +703,8 @@ def test_callers(peer: str, *, trusted: bool, named: bytes, caller: str) -> None
     """A caller is the peer, or the client that a trusted proxy names, by network for IPv6."""
     head = RequestHead()
     head.forwarded = {b"x-forwarded-for": named}
-    found = Forwarding(peer, "http", trusted=trusted).caller(head, [ip_network("10.0.0.0/8")])
+    clients = NamedClients([ip_network("10.0.0.0/8")])
+    found = Forwarding(peer, "http", trusted=trusted, clients=clients).caller(head)
     assert found == caller.replace("0:0::", ":")
 
 

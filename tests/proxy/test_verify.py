@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from sidecar.auth.decision import Allow, Deny
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, RouteRule
+from sidecar.auth.routes import RouteTable
+from sidecar.errors import PeerError
 from sidecar.proxy import verify
 from sidecar.wire.forwarded import Forwarding
 from sidecar.wire.replies import problem
-from tests.wire.readers import content, read_request, read_response
+from sidecar.wire.target import TargetParser
+from tests.wire.readers import content, raw_head, read_request, read_response, request_parser
 
 if TYPE_CHECKING:
     from sidecar.proxy.verify import Dialect
@@ -25,9 +29,13 @@ TABLE: Final = RouteTable(
         RouteRule(path="/hosted", hosts=["h.example"], name="hosted"),
         RouteRule(path="/shared", methods=["PUT"], name="put", preflight=True),
         RouteRule(path="/shared", name="shared"),
+        RouteRule(path="/escaped/*", name="escaped", passes_escapes=True),
+        RouteRule(path="/auth/verify/*", access=Access.PUBLIC, target="verify", name="verify"),
         RouteRule(path="/auth/*", access=Access.PUBLIC, target="api", name="ours"),
     )
 )
+ENDPOINT: Final = verify.VerifyEndpoint("/auth/verify")
+NGINX, TRAEFIK, CADDY, ENVOY, HAPROXY = ENDPOINT.dialects
 TRUSTED: Final = Forwarding("10.0.0.1", "http", trusted=True)
 STRANGER: Final = Forwarding("192.0.2.1", "http", trusted=False)
 
@@ -57,7 +65,7 @@ STRANGER: Final = Forwarding("192.0.2.1", "http", trusted=False)
 def test_subject(lines: list[bytes], route: str, asked: str) -> None:
     """The route is that of the original request, not that of the subrequest."""
     head = read_request(*lines, b"Authorization: Bearer x", b"Cookie: a=1")
-    subject = verify.read_subject(verify.NGINX, head, TABLE, TRUSTED)
+    subject = verify.read_subject(NGINX, head, TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
     found, original = subject
     assert found.name == route
@@ -72,7 +80,7 @@ def test_the_subrequest_itself_is_left_as_it_is() -> None:
     """Reading the subject leaves the subrequest's head, which is remembered, unchanged."""
     head = read_request(b"X-Original-URI: /write", b"X-Original-Method: POST")
     before = content(head)
-    verify.read_subject(verify.NGINX, head, TABLE, TRUSTED)
+    verify.read_subject(NGINX, head, TABLE, TRUSTED)
     assert content(head) == before
 
 
@@ -108,7 +116,7 @@ def test_the_subrequest_itself_is_left_as_it_is() -> None:
 )
 def test_malformed_subject(lines: list[bytes], reason: Reason) -> None:
     """A subject that cannot be read with certainty is denied (Authelia CVE-2021-32637)."""
-    denied = verify.read_subject(verify.NGINX, read_request(*lines), TABLE, TRUSTED)
+    denied = verify.read_subject(NGINX, read_request(*lines), TABLE, TRUSTED)
     assert denied == Deny(reason, None)
     assert reason.status == 403
 
@@ -116,20 +124,20 @@ def test_malformed_subject(lines: list[bytes], reason: Reason) -> None:
 @pytest.mark.parametrize("line", [b"X-Original-URI: /open/a", b"X-Original-Method: GET"])
 def test_a_stranger_is_not_believed(line: bytes) -> None:
     """Only a trusted proxy may describe the original request."""
-    denied = verify.read_subject(verify.NGINX, read_request(line), TABLE, STRANGER)
+    denied = verify.read_subject(NGINX, read_request(line), TABLE, STRANGER)
     assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
-    asked = verify.read_subject(verify.NGINX, read_request(), TABLE, STRANGER)
+    asked = verify.read_subject(NGINX, read_request(), TABLE, STRANGER)
     assert asked == (TABLE.default, None)
 
 
 @pytest.mark.parametrize(
     ("dialect", "expected"),
     [
-        (verify.NGINX, {401, 403}),
-        (verify.TRAEFIK, {400, 401, 403, 503}),
-        (verify.CADDY, {400, 401, 403, 503}),
-        (verify.ENVOY, {400, 401, 403}),
-        (verify.HAPROXY, {400, 401, 403, 503}),
+        (NGINX, {401, 403}),
+        (TRAEFIK, {400, 401, 403, 503}),
+        (CADDY, {400, 401, 403, 503}),
+        (ENVOY, {400, 401, 403}),
+        (HAPROXY, {400, 401, 403, 503}),
     ],
     ids=repr,
 )
@@ -143,11 +151,11 @@ def test_every_denial_is_one_that_the_proxy_takes(dialect: Dialect, expected: se
 
 def test_dialects_by_path() -> None:
     """The name after the prefix selects the dialect; without a name it is nginx's."""
-    for dialect in verify.DIALECTS:
+    for dialect in ENDPOINT.dialects:
         for more in ("", "/", "/a/b", "?c"):
             assert dialect_of(dialect.prefix + more) is dialect
     for path in ("/auth/verify", "/auth/verify/", "/auth/verify?a=/envoy"):
-        assert dialect_of(path) is verify.NGINX
+        assert dialect_of(path) is NGINX
     for other in ("apache", "Envoy", "envoyx", "nginx%20x", "traefik2"):
         assert dialect_of(f"/auth/verify/{other}") is None
         assert dialect_of(f"/auth/verify/{other}/x") is None
@@ -155,21 +163,35 @@ def test_dialects_by_path() -> None:
         assert dialect_of(escaped) is None
 
 
-def dialect_of(target: str) -> Dialect | None:
+def test_another_path() -> None:
+    """Another path has the same dialects below it, and none at the default path."""
+    other = verify.VerifyEndpoint("/_sign-in/verify")
+    assert [dialect.name for dialect in other.dialects] == [each.name for each in ENDPOINT.dialects]
+    for dialect in other.dialects:
+        assert dialect.prefix == f"/_sign-in/verify/{dialect.name}"
+        assert dialect_of(f"{dialect.prefix}/a?b", other) is dialect
+        assert dialect_of(f"/auth/verify/{dialect.name}", other) is None
+    assert dialect_of("/_sign-in/verify", other) is other.dialects[0]
+    for path, covered in (
+        *(("/_sign-in/verify", True), ("/_sign-in/verify/x", True), ("/_sign-in/verifyx", False)),
+        *(("/_sign-in", False), ("/auth/verify", False)),
+    ):
+        assert other.covers(path) is covered
+
+
+def dialect_of(target: str, endpoint: verify.VerifyEndpoint = ENDPOINT) -> Dialect | None:
     """Return the dialect that a GET of this target selects."""
-    return verify.find_dialect(read_request(first=f"GET {target} HTTP/1.1".encode()))
+    return endpoint.find_dialect(read_request(first=f"GET {target} HTTP/1.1".encode()))
 
 
 def test_the_answer_to_another_name_lists_all() -> None:
     """The answer to an unknown dialect lists the known ones."""
     text = problem(404, b"id").partition(b"\r\n\r\n")[2].decode()
-    assert all(dialect.name in text for dialect in verify.DIALECTS)
+    assert all(dialect.name in text for dialect in ENDPOINT.dialects)
 
 
 SAYS: Final = (b"X-Forwarded-Uri: /open/a?b", b"X-Forwarded-Method: GET", b"X-Forwarded-Host: o")
-forwarding_dialects = pytest.mark.parametrize(
-    "dialect", [verify.TRAEFIK, verify.CADDY, verify.HAPROXY], ids=repr
-)
+forwarding_dialects = pytest.mark.parametrize("dialect", [TRAEFIK, CADDY, HAPROXY], ids=repr)
 
 
 @forwarding_dialects
@@ -231,7 +253,7 @@ def test_subject_below_a_path(first: str, route: str, target: str | None) -> Non
     lines = (b"X-Forwarded-Host: h.example", *SAYS[:2], b"X-Original-URI: /open/b")
     head = read_request(*lines, first=f"{first} HTTP/1.1".encode())
     before = content(head)
-    subject = verify.read_subject(verify.ENVOY, head, TABLE, TRUSTED)
+    subject = verify.read_subject(ENVOY, head, TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
     found, original = subject
     assert found.name == route
@@ -243,11 +265,11 @@ def test_subject_below_a_path(first: str, route: str, target: str | None) -> Non
 def test_an_escaped_prefix_is_refused() -> None:
     """A prefix in escaped form is denied, as the original path could not be found reliably."""
     head = read_request(first=b"GET /auth/verify/%65nvoy/open/a HTTP/1.1")
-    denied = verify.read_subject(verify.ENVOY, head, TABLE, TRUSTED)
+    denied = verify.read_subject(ENVOY, head, TABLE, TRUSTED)
     assert denied == Deny(Reason.TARGET_MALFORMED, None)
 
 
-@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+@pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)
 def test_no_dialect_believes_a_stranger(dialect: Dialect) -> None:
     """In every dialect, only a trusted proxy may describe the original request."""
     lines = (*SAYS, b"X-Original-URI: /open/a")
@@ -271,7 +293,7 @@ def test_no_dialect_believes_a_stranger(dialect: Dialect) -> None:
 )
 def test_a_websocket_without_upgrade(lines: tuple[bytes, ...], upgrade: bytes | None) -> None:
     """A WebSocket with a cookie is treated as an upgrade although the proxy removed Upgrade."""
-    subject = verify.read_subject(verify.TRAEFIK, read_request(*SAYS, *lines), TABLE, TRUSTED)
+    subject = verify.read_subject(TRAEFIK, read_request(*SAYS, *lines), TABLE, TRUSTED)
     assert not isinstance(subject, Deny)
     assert subject[1] is not None
     assert subject[1].upgrade == upgrade
@@ -282,7 +304,7 @@ ASKS: Final = (b"Origin: https://app.example", b"Access-Control-Request-Method: 
 
 def about_options(dialect: Dialect, *lines: bytes, path: str = "/shared") -> RequestHead:
     """Build the subrequest of this dialect for an OPTIONS request with these lines."""
-    if dialect is verify.ENVOY:
+    if dialect is ENVOY:
         first = f"OPTIONS {dialect.prefix}{path} HTTP/1.1".encode()
         return read_request(*lines, first=first)
     said = (f"{dialect.uri.decode()}: {path}".encode(), dialect.method + b": OPTIONS")
@@ -290,7 +312,7 @@ def about_options(dialect: Dialect, *lines: bytes, path: str = "/shared") -> Req
     return read_request(*said, b"X-Forwarded-Host: o", *lines, first=first)
 
 
-@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+@pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)
 def test_a_preflight_falls_under_the_rule_of_its_method(dialect: Dialect) -> None:
     """A preflight passes anonymously if the rule of the announced method allows preflights."""
     head = about_options(dialect, *ASKS)
@@ -306,7 +328,49 @@ def test_a_preflight_falls_under_the_rule_of_its_method(dialect: Dialect) -> Non
     assert denied == Deny(Reason.PROXY_UNTRUSTED, None)
 
 
-@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+def about(dialect: Dialect, target: str) -> RequestHead | None:
+    """Build the subrequest of this dialect for a GET; None if it is refused as malformed itself."""
+    first = f"GET {dialect.prefix}{target if not dialect.uri else ''} HTTP/1.1"
+    said = (f"{dialect.uri.decode()}: {target}".encode(), dialect.method + b": GET")
+    lines = () if not dialect.uri else (*said, b"X-Forwarded-Host: o")
+    paths = TargetParser()
+    paths.passes_escapes = functools.partial(ENDPOINT.passes_escapes, TABLE)
+    try:
+        return request_parser(paths=paths).parse(raw_head(first.encode(), b"Host: h", *lines))
+    except PeerError:
+        return None
+
+
+@pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        pytest.param("/escaped/%2F/a;b?c=%2F", "/escaped/%2F/a;b", id="passes"),
+        pytest.param("/escaped/a%2541", "/escaped/a%2541", id="twice"),
+        pytest.param("/open/%2F/a", None, id="another-route"),
+        pytest.param("/a%2Fb", None, id="no-route"),
+        pytest.param("/escaped/..;/a", None, id="dots-with-parameters"),
+        pytest.param("/escaped/%2F..%2Fa", None, id="dots"),
+        pytest.param("/escaped/%00%2F", None, id="nul"),
+        pytest.param("/auth/login%2F", None, id="own-path"),
+        pytest.param("/auth/verify/envoy/escaped/%2F", None, id="a-subrequest-in-a-subrequest"),
+    ],
+)
+def test_escapes_of_the_original_path(dialect: Dialect, target: str, path: str | None) -> None:
+    """Ambiguous escapes pass only where the original request's route says so."""
+    head = about(dialect, target)
+    denied = Deny(Reason.TARGET_MALFORMED, None)
+    subject = denied if head is None else verify.read_subject(dialect, head, TABLE, TRUSTED)
+    if path is None:
+        assert subject == denied
+        return
+    assert not isinstance(subject, Deny)
+    route, original = subject
+    assert original is not None
+    assert (route.name, original.path, original.target) == ("escaped", path, target.encode())
+
+
+@pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)
 @pytest.mark.parametrize(
     "lines",
     [
@@ -333,11 +397,11 @@ def test_no_preflight_falls_under_the_rule_of_options(
     assert (subject[0].name, subject[0].public) == ("shared", False)
 
 
-@pytest.mark.parametrize("dialect", verify.DIALECTS, ids=repr)
+@pytest.mark.parametrize("dialect", ENDPOINT.dialects, ids=repr)
 def test_only_the_original_method_counts(dialect: Dialect) -> None:
     """Only the original method makes a preflight, not that of the subrequest."""
     head = about_options(dialect, *ASKS)
-    if dialect is verify.ENVOY:
+    if dialect is ENVOY:
         head.method = b"GET"
     elif head.forwarded is not None:
         head.method = b"OPTIONS"

@@ -27,6 +27,8 @@ ROUTES = (
     {"path": "/readonly/*", "methods": ["GET"], "access": "public"},
     {"path": "/hosted/*", "hosts": ["public.example"], "access": "public"},
     {"path": "/shared/*", "methods": ["PUT"], "preflight": "pass"},
+    {"path": "/by-bearer/*", "credentials": "bearer"},
+    {"path": "/by-cookie/*", "credentials": "cookie"},
 )
 IDENTITY = (
     *("x-auth-user", "x-auth-subject", "x-auth-issuer"),
@@ -126,7 +128,7 @@ async def test_no_token_is_401_with_a_challenge(guarded: Stack) -> None:
         pytest.param(("Cookie: __Host-session=b",), id="unknown-cookie"),
         pytest.param(("Cookie: __Host-session=b; __Host-session=c",), id="two-cookies"),
         pytest.param(("Cookie: __Host-session=",), id="empty-cookie"),
-        pytest.param((f"Authorization: Bearer {'x' * 9000}",), id="too-long"),
+        pytest.param((f"Authorization: Bearer {'x' * 17_000}",), id="too-long"),
     ],
 )
 async def test_bad_credentials_are_401_or_403(guarded: Stack, lines: tuple[str, ...]) -> None:
@@ -380,6 +382,40 @@ async def test_who_is_sent_to_the_login_page(
                 assert found == [start + b"/auth/login?rd=/app?x%3D1%26y"]
             else:
                 assert found == []
+
+
+@every_dialect
+async def test_which_credentials_count(guarded: Stack, dialect: str) -> None:
+    """The route of the original request says whose identity counts, and what is refused."""
+    cookie, token = f"Cookie: {await guarded.cookie()}", (await guarded.login("admin")).access
+    foreign = mint(iss="https://app.example")
+    wrong = 401 if dialect == "nginx" else 400
+    for uri, bearer, method, found in (
+        ("/x", token, "GET", wrong),
+        ("/x", foreign, "GET", b"alice"),
+        ("/x", "null", "GET", b"alice"),
+        ("/x", foreign, "POST", 403),
+        ("/by-cookie/x", token, "GET", b"alice"),
+        ("/by-cookie/x", token, "POST", 403),
+        ("/by-bearer/x", token, "POST", b"admin"),
+        ("/by-bearer/x", foreign, "GET", 401),
+    ):
+        answer = await guarded.ask(question(dialect, method, uri, cookie, token=bearer))
+        if isinstance(found, bytes):
+            assert answer.status == 200
+            assert identity(answer)["x-auth-user"] == found
+        else:
+            assert answer.status == found, (uri, bearer, method)
+
+
+@every_dialect
+async def test_no_login_page_where_a_cookie_counts_not(guarded: Stack, dialect: str) -> None:
+    """A route that takes bearer tokens alone sends nobody to the login page: it would not help."""
+    cookie = f"Cookie: {await guarded.cookie()}"
+    for lines in ((), (cookie,)):
+        asked = question(dialect, "GET", "/by-bearer/x", "Sec-Fetch-Mode: navigate", *lines)
+        answer = await guarded.ask(asked)
+        assert (answer.status, answer.fields.all("location")) == (401, [])
 
 
 @every_dialect

@@ -79,13 +79,13 @@ class Subject:
                 raise
             return None
 
-    async def refresh(self, grant: Grant) -> Grant | None:
+    async def refresh(self, grant: Grant, grace: float = 0.0) -> Grant | None:
         """Claim the refresh token and write its successor; None if the login was ended."""
         assert grant.refresh is not None
         before = await self.claim(grant.refresh_id, used_of(grant, self.clock.now))
         if before is None or before.used_at is not None:
             return None
-        successor = successor_of(grant, self.clock.now)
+        successor = successor_of(grant, self.clock.now, grace)
         return successor if await self.store.write(successor) else None
 
 
@@ -111,8 +111,8 @@ def used_of(grant: Grant, now: float) -> RefreshRecord:
     return replace(grant.refresh, used_at=now, exp=now + USED_TTL, sealed=token_bytes())
 
 
-def successor_of(grant: Grant, now: float) -> Grant:
-    """The grant of a refresh that continues the login of `grant`."""
+def successor_of(grant: Grant, now: float, grace: float = 0.0) -> Grant:
+    """The grant of a refresh that continues the login of `grant`; its token counts for `grace`."""
     assert grant.refresh is not None
     number = next(_NUMBERS)
     session = replace(grant.session, id=f"{number:064x}", exp=now + ACCESS_TTL)
@@ -120,10 +120,14 @@ def successor_of(grant: Grant, now: float) -> Grant:
     successor = Grant(
         session=session,
         replaces=grant.session.id,
+        replaced_until=min(now + grace, grant.session.exp) if grace else 0.0,
+        ends=grant.refresh.token_before or None,
         discards=chain[USED_KEPT] if len(chain) > USED_KEPT else None,
     )
     generation = grant.generation + 1
-    return _with_refresh(successor, number, now, generation, chain[:USED_KEPT])
+    made = _with_refresh(successor, number, now, generation, chain[:USED_KEPT])
+    assert made.refresh is not None
+    return replace(made, refresh=replace(made.refresh, token_before=grant.session.id))
 
 
 def _with_refresh(

@@ -11,7 +11,8 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
-from sidecar.auth.routes import Access, Outage, Route
+from sidecar.auth.route_rule import Access, Outage
+from sidecar.auth.routes import Route
 from sidecar.auth.session import Grant, Session, token_id
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import IssuerConfig, Verifier

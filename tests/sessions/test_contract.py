@@ -18,6 +18,8 @@ from tests.sessions.contract import (
     used_of,
 )
 
+GRACE = 10.0
+
 if TYPE_CHECKING:
     from sidecar.auth.session import Grant, RefreshRecord
     from tests.sessions.contract import Subject
@@ -77,6 +79,81 @@ async def test_a_refresh_puts_the_new_token_in_place_of_the_old(subject: Subject
     assert await subject.found(successor.session.id) == successor.session
     (info,) = await subject.store.sessions_of("alice")
     assert (info.sid, info.user_agent) == (grant.session.sid, "curl/8")
+
+
+async def test_a_replaced_token_counts_for_its_grace(subject: Subject) -> None:
+    """Both tokens are live until the grace ends, then only the successor; it is one login."""
+    grant = await subject.login()
+    successor = await subject.refresh(grant, GRACE)
+    assert successor is not None
+    until = subject.clock.now + GRACE
+    assert await subject.found(grant.session.id) == replace(grant.session, exp=until)
+    assert await subject.found(successor.session.id) == successor.session
+    assert len(await subject.store.sessions_of("alice")) == 1
+    await subject.forward(GRACE - 1)
+    assert await subject.found(grant.session.id) is not None
+    await subject.forward(2)
+    assert await subject.found(grant.session.id) is None
+    assert await subject.found(successor.session.id) == successor.session
+
+
+async def test_a_grace_ends_with_the_token(subject: Subject) -> None:
+    """A replaced token does not live longer than it would have without the refresh."""
+    grant = await subject.login()
+    await subject.forward(ACCESS_TTL - 2)
+    assert await subject.refresh(grant, GRACE) is not None
+    assert await subject.found(grant.session.id) == grant.session
+    await subject.forward(3)
+    assert await subject.found(grant.session.id) is None
+
+
+async def test_the_next_refresh_ends_a_grace(subject: Subject) -> None:
+    """Of a login that is refreshed quickly, the last two tokens count."""
+    first = await subject.login()
+    second = await subject.refresh(first, GRACE)
+    assert second is not None
+    assert await subject.found(first.session.id) is not None
+    third = await subject.refresh(second, GRACE)
+    assert third is not None
+    found = [await subject.found(each.session.id) for each in (first, second, third)]
+    assert [each is not None for each in found] == [False, True, True]
+    assert len(await subject.store.sessions_of("alice")) == 1
+
+
+@pytest.mark.parametrize("by", ["sid", "token", "replaced", "user"])
+@pytest.mark.parametrize("seen", [True, False])
+async def test_a_logout_ends_a_grace(subject: Subject, by: str, *, seen: bool) -> None:
+    """No token of a login counts after its logout, and no late write brings one back."""
+    grant = await subject.login()
+    successor = await subject.refresh(grant, GRACE)
+    assert successor is not None
+    tokens = (grant.session.id, successor.session.id)
+    if seen:
+        assert [await subject.found(each) is not None for each in tokens] == [True, True]
+    if by == "user":
+        assert await subject.store.revoke_user("alice") == 1
+    elif by == "sid":
+        assert await subject.store.revoke_session(grant.session.sid)
+    else:
+        assert await subject.store.revoke_token(tokens[by == "token"])
+    assert [await subject.found(each) for each in tokens] == [None, None]
+    assert not await subject.store.write(successor)
+    assert [await subject.found(each) for each in tokens] == [None, None]
+
+
+async def test_a_refresh_that_is_written_twice_with_a_grace(subject: Subject) -> None:
+    """A grace does not begin anew, nor after its end."""
+    grant = await subject.login()
+    successor = await subject.refresh(grant, GRACE)
+    assert successor is not None
+    await subject.forward(GRACE - 1)
+    assert await subject.store.write(successor)
+    found = await subject.found(grant.session.id)
+    assert found is not None
+    assert found.exp == subject.clock.now + 1
+    await subject.forward(2)
+    assert await subject.store.write(successor)
+    assert await subject.found(grant.session.id) is None
 
 
 async def test_a_refresh_token_is_claimed_once(subject: Subject) -> None:

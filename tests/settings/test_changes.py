@@ -55,6 +55,28 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         merge(old, new)
 
 
+@pytest.mark.parametrize(("path", "taken"), [("/auth/x", False), ("/_sign-in", True)])
+def test_a_prefix_that_waits(tmp_path: Path, path: str, *, taken: bool) -> None:
+    """Until the restart the old prefix is in effect, so no rule may be about paths below it."""
+    (tmp_path / "one.toml").write_text("")
+    (tmp_path / "two.toml").write_text(f'auth_prefix = "/x"\n[[route]]\npath = "{path}"\n')
+    old, new = (
+        settings_from(env=SECRETS, file=tmp_path / name) for name in ("one.toml", "two.toml")
+    )
+    if taken:
+        merged, waiting = merge(old, new)
+        assert (merged.auth_prefix, waiting) == ("/auth", ("auth_prefix",))
+        assert [route.path for route in merged.route] == [path]
+        return
+    with pytest.raises(ConfigError) as caught:
+        merge(old, new)
+    [problem] = caught.value.problems
+    assert str(problem) == (
+        "route[1].path: expected a path that the sidecar does not serve itself, because auth_prefix"
+        " is /auth; got /auth/x, before a restart"
+    )
+
+
 def test_every_file_is_found(tmp_path: Path) -> None:
     """Every file is listed, including those that the tables name."""
     (tmp_path / "s").write_text("abcdefgh" * 4)

@@ -94,6 +94,54 @@ def test_a_prefix_that_is_a_pattern(prefix: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        pytest.param("", id="empty"),  # in the file; an empty variable is not set
+        pytest.param("/", id="root"),
+        pytest.param("auth", id="no-slash"),
+        pytest.param("/auth/", id="slash-at-the-end"),
+        pytest.param("//auth", id="empty-segment"),
+        pytest.param("/a//b", id="empty-segment-inside"),
+        pytest.param("/a/../b", id="dots"),
+        pytest.param("/.", id="dot"),
+        pytest.param("/%61uth", id="escape"),
+        pytest.param("/a;b", id="parameter"),
+        pytest.param("/a?b", id="query"),
+        pytest.param("/a#b", id="fragment"),
+        pytest.param("/auth/*", id="pattern"),
+        pytest.param("/{auth}", id="braces"),
+        pytest.param("/a b", id="space"),
+        pytest.param("/ä", id="not-ascii"),
+        pytest.param("https://x/auth", id="url"),
+    ],
+)
+def test_a_prefix_that_two_servers_could_read_differently(prefix: str, tmp_path: Path) -> None:
+    """The prefix is a normalised path without escapes; nothing else is reported because of it."""
+    file = write(tmp_path, f"auth_prefix = '{prefix}'\n[[route]]\npath = '/auth/x'\n")
+    [problem] = problems(env=SECRETS, file=file)
+    assert problem.startswith(
+        "sidecar.toml: auth_prefix: expected a path such as /auth or /_sign-i"
+    )
+    assert problem.endswith(f'; got "{prefix}"')
+
+
+@pytest.mark.parametrize("prefix", ["/.well-known", "/.well-known/jwks.json"])
+def test_a_prefix_of_the_public_keys(prefix: str) -> None:
+    """The prefix must not cover the path of the public keys, which does not move."""
+    [problem] = problems(env=SECRETS | {"AUTH_PREFIX": prefix})
+    assert problem == (
+        "environment AUTH_PREFIX: expected a path other than those of /.well-known/jwks.json; "
+        f'got "{prefix}"'
+    )
+
+
+@pytest.mark.parametrize("prefix", ["/auth", "/_sign-in", "/a/b-c/D.e~1", "/.well-known/auth"])
+def test_a_good_prefix(prefix: str) -> None:
+    """Any number of segments of unreserved characters is accepted."""
+    assert settings_from(env=SECRETS | {"AUTH_PREFIX": prefix}).auth_prefix == prefix
+
+
 def test_a_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
     """The first source that has a setting wins, and is reported as its origin."""
     file = write(
@@ -653,6 +701,37 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
             id="route-claims",
         ),
         pytest.param(
+            '[[route]]\npath = "/x"\nclaims = {a.b = "c"}',
+            'route[1].claims: expected the path of a claim in quotes, such as "a.b"; got a table',
+            id="route-claims-without-quotes",
+        ),
+        pytest.param(
+            '[[route]]\npath = "/x"\nclaims = {"/a~2" = "c"}',
+            'route[1].claims: expected "~" in a JSON pointer only as ~0 (itself) or ~1 ("/")',
+            id="route-claims-pointer",
+        ),
+        pytest.param(
+            "[identity]\nX-A = 'a..b'",
+            "identity.X-A: expected a name on each side of every dot",
+            id="identity-path",
+        ),
+        *(
+            pytest.param(
+                f"[[issuer]]\nissuer = 'a'\naudience = 'b'\njwks_url = 'https://a'\n{line}",
+                f"issuer[1].{expected}",
+                id=f"issuer-{line}",
+            )
+            for line, expected in (
+                ("roles_claim = 7", "roles_claim: expected a claim, or a list of claims"),
+                ("roles_claim = ['a', '']", "roles_claim: expected a claim, or a list of claims"),
+                ("roles_claim = ['a..b']", "roles_claim: expected a name on each side of every"),
+                ("scopes_claim = '/a~'", 'scopes_claim: expected "~" in a JSON pointer only as'),
+                ("subject_claim = '.a'", "subject_claim: expected a name on each side of every"),
+                ("user_claim = ['a']", "user_claim: expected the name of a claim, or a path"),
+                ("audience_claim = '/~'", 'audience_claim: expected "~" in a JSON pointer only'),
+            )
+        ),
+        pytest.param(
             "identity = 1", "identity: expected a table of headers and claims", id="identity"
         ),
         pytest.param(
@@ -669,7 +748,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
             id="twice",
         ),
         pytest.param(
-            "[identity]\nX-A = 1", "identity.X-A: expected the name of a claim; got 1", id="claim"
+            "[identity]\nX-A = 1",
+            "identity.X-A: expected the name of a claim, or a path",
+            id="claim",
         ),
         pytest.param("issuer = 'x'", "issuer: expected tables under [[issuer]]", id="issuer-text"),
         pytest.param(
@@ -850,6 +931,8 @@ def test_tables_are_read(tmp_path: Path) -> None:
         session_mode = "none"
         id_tokens = true
         user_claim = "email"
+        roles_claim = ["realm_access.roles", "/a~1b/0"]
+        scopes_claim = "permissions"
         """,
     )
     settings = settings_from(env=SECRETS, file=file)
@@ -862,3 +945,71 @@ def test_tables_are_read(tmp_path: Path) -> None:
     assert issuer.key_file == str(tmp_path / "idp.pem")
     assert (issuer.algorithms, issuer.session_mode) == (("RS256",), "none")
     assert (issuer.audience, issuer.id_tokens, issuer.user_claim) == ("app", True, "email")
+    assert issuer.roles_claim == ("realm_access.roles", "/a~1b/0")
+    assert issuer.scopes_claim == ("permissions",)
+
+
+@pytest.mark.parametrize("name", ["JWT_SUBJECT_CLAIM", "JWT_ROLES_CLAIM", "JWT_SCOPES_CLAIM"])
+def test_claims_elsewhere_need_another_service(name: str) -> None:
+    """The sidecar knows where the claims of its own tokens are."""
+    (problem,) = problems(env=SECRETS | {name: "a.b"})
+    assert problem == (
+        f"jwks_url: expected jwks_url to be set, because {name.lower()} is about the tokens of "
+        "another service; for an [[issuer]], set it in its table"
+    )
+    loaded = load(env=SECRETS | {name: "a.b", "JWKS_URL": "https://id.example/keys"})
+    assert getattr(loaded.settings, name.lower()) in {"a.b", ("a.b",)}
+
+
+@pytest.mark.parametrize(
+    ("given", "head", "token", "origin"),
+    [
+        pytest.param({}, 32768, 16384, {}, id="neither"),
+        pytest.param({"MAX_TOKEN_SIZE": "8KiB"}, 32768, 8192, {}, id="shorter-token"),
+        pytest.param(
+            {"MAX_TOKEN_SIZE": "48KiB"},
+            65536,
+            49152,
+            {"max_head_size": "follows max_token_size"},
+            id="head-follows",
+        ),
+        pytest.param(
+            {"MAX_TOKEN_SIZE": str((1 << 20) - 512)},
+            1 << 20,
+            (1 << 20) - 512,
+            {"max_head_size": "follows max_token_size"},
+            id="head-follows-to-its-bound",
+        ),
+        pytest.param({"MAX_HEAD_SIZE": "64KiB"}, 65536, 16384, {}, id="longer-head"),
+        pytest.param(
+            {"MAX_HEAD_SIZE": "1KiB"},
+            1024,
+            512,
+            {"max_token_size": "follows max_head_size"},
+            id="token-follows",
+        ),
+        pytest.param(
+            {"MAX_HEAD_SIZE": "32KiB", "MAX_TOKEN_SIZE": "31KiB"}, 32768, 31744, {}, id="both"
+        ),
+    ],
+)
+def test_head_and_token_sizes(
+    given: dict[str, str], head: int, token: int, origin: dict[str, str]
+) -> None:
+    """If only one of the two sizes is set, the other follows, and says so."""
+    loaded = load(env=SECRETS | given)
+    assert (loaded.settings.max_head_size, loaded.settings.max_token_size) == (head, token)
+    names = {"max_head_size", "max_token_size"} - {name.lower() for name in given}
+    assert {name: loaded.origins[name] for name in names & loaded.origins.keys()} == origin
+
+
+def test_a_token_must_fit_into_a_head() -> None:
+    """Two sizes that do not fit are refused with both of them."""
+    env = SECRETS | {"MAX_HEAD_SIZE": "16KiB", "MAX_TOKEN_SIZE": "16000"}
+    (problem,) = problems(env=env)
+    assert problem == (
+        "environment MAX_TOKEN_SIZE: expected at most 15872: a token is part of a head, so that "
+        "max_head_size (16384) limits it; got 16000"
+    )
+    (problem,) = problems(env=SECRETS | {"MAX_HEAD_SIZE": "big", "MAX_TOKEN_SIZE": "16000"})
+    assert problem.startswith("environment MAX_HEAD_SIZE: expected a size")

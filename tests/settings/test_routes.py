@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def found(*rules: dict[str, Any]) -> list[tuple[int, str, str]]:
     """Return the problems of these rules."""
-    return list(check_routes([RouteSettings(**rule) for rule in rules]))
+    return list(check_routes([RouteSettings(**rule) for rule in rules], "/auth"))
 
 
 @pytest.mark.parametrize(
@@ -92,18 +92,68 @@ def test_a_rule_that_can_be_reached_is_accepted(
     assert found(first, second) == []
 
 
-@pytest.mark.parametrize("path", ["/auth", "/auth/*", "/auth/login", "/.well-known/jwks.json"])
-def test_what_the_sidecar_serves_is_not_for_rules(path: str) -> None:
-    """A rule for a path of the control plane is refused."""
-    ((_, key, problem),) = found({"path": path})
+JWKS = "/.well-known/jwks.json"
+
+
+@pytest.mark.parametrize("prefix", ["/auth", "/_sign-in", "/a/b"])
+@pytest.mark.parametrize("below", ["", "/*", "/login"])
+def test_what_the_sidecar_serves_is_not_for_rules(prefix: str, below: str) -> None:
+    """A rule for a path of the control plane is refused, and every other prefix is free."""
+    rules = [RouteSettings(path=prefix + below)]
+    ((_, key, problem),) = check_routes(rules, prefix)
     assert key == "path"
-    assert problem == f"expected a path that the sidecar does not serve itself; got {path}"
+    assert problem == (
+        f"expected a path that the sidecar does not serve itself, because auth_prefix is {prefix}; "
+        f"got {prefix}{below}"
+    )
+    assert list(check_routes(rules, "/other")) == []
+    assert list(check_routes(rules, None)) == []  # the prefix is malformed, and reported as such
+
+
+@pytest.mark.parametrize("prefix", ["/auth", "/_sign-in", None])
+def test_the_public_keys_are_not_for_rules(prefix: str | None) -> None:
+    """The path of the public keys is the same with every prefix."""
+    ((_, key, problem),) = check_routes([RouteSettings(path=JWKS)], prefix)
+    assert key == "path"
+    assert problem == (
+        f"expected a path that the sidecar does not serve itself, on every host; got {JWKS}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        pytest.param(
+            {"path": "/x"}, 'expected a prefix such as /x/* for "pass"; got /x', id="exact"
+        ),
+        pytest.param(
+            {"path": "/x/*", "method_override": "X-HTTP-Method"},
+            'expected "reject" beside method_override; got "pass"',
+            id="method-override",
+        ),
+    ],
+)
+def test_where_escapes_cannot_pass(rule: dict[str, Any], problem: str) -> None:
+    """Escapes are ambiguous below a prefix only, and the method must be clear."""
+    assert found({**rule, "path_escapes": "pass"}) == [(0, "path_escapes", problem)]
+    assert found({"path": "/x/*", "path_escapes": "pass"}) == []
 
 
 @pytest.mark.parametrize("path", ["/authors", "/authors/*", "/.well-known/*", "/*"])
 def test_neighbours_of_what_the_sidecar_serves_are_free(path: str) -> None:
     """Only whole segments of the sidecar's own paths are reserved."""
     assert found({"path": path}) == []
+
+
+@pytest.mark.parametrize("credentials", ["bearer", "cookie"])
+def test_a_public_route_looks_at_no_credentials(credentials: str) -> None:
+    """Which credentials count means nothing where none is looked at."""
+    ((_, key, problem),) = found({"path": "/x", "access": "public", "credentials": credentials})
+    assert key == "credentials"
+    assert problem == f"expected any, because a public route looks at none; got {credentials}"
+    for access in ("optional", "required"):
+        assert found({"path": "/x", "access": access, "credentials": credentials}) == []
+    assert found({"path": "/x", "access": "public", "credentials": "any"}) == []
 
 
 @pytest.mark.parametrize("access", ["public", "optional"])
@@ -165,7 +215,7 @@ def test_two_rules_have_two_names() -> None:
 def test_a_rule_with_problems_of_its_own_keeps_its_place() -> None:
     """Later rules are still counted from the first rule of the file."""
     rules = [None, RouteSettings(path="/x"), RouteSettings(path="/x")]
-    ((position, _, problem),) = check_routes(rules)
+    ((position, _, problem),) = check_routes(rules, "/auth")
     assert position == 2
     assert problem.startswith("never reached: route[2] (/x)")
 

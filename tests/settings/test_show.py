@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.secret import Secret
 from sidecar.settings import (
+    CorsSettings,
     IssuerSettings,
     RouteSettings,
     Settings,
@@ -37,9 +38,12 @@ jwt_issuer = 'it"s\\ ours'
 allow_weak_secrets = true
 [identity]
 X-Auth-Email = "email"
+[cors]
+origins = ["https://app.example", "https://*.example.com"]
+credentials = true
 [[route]]
 path = "/café/*"
-claims = {tenant = ["acme"], "urn:level" = [1, 2.5, true]}
+claims = {tenant = ["acme"], "/a~1b/c" = 1, "urn:level" = [1, 2.5, true]}
 upgrades = []
 [[route]]
 path = "/y"
@@ -49,6 +53,10 @@ issuer = "https://id.example"
 audience = "*"
 jwks_url = "https://id.example/jwks"
 algorithms = ["RS256", "ES256"]
+audience_claim = "client_id"
+claims = {hd = "example.com", "org.level" = [1, true]}
+subject_claim = "/a~1b/0"
+roles_claim = ["realm_access.roles", "https://x.example/roles"]
 """
 
 
@@ -133,11 +141,12 @@ def test_every_option_of_the_annotated_file_can_be_put_in_force(tmp_path: Path) 
     assert [route.path for route in settings.route] == ["/health", "/reports/*", "/admin/*"]
     assert settings.identity == {"X-Auth-Email": "email", "X-Auth-Tenant": "tenant"}
     assert settings.issuer[0].session_mode == "denylist"
+    assert settings.cors == CorsSettings(origins=("https://app.example.com",))
 
 
-@pytest.mark.parametrize("struct", [RouteSettings, IssuerSettings])
+@pytest.mark.parametrize("struct", [RouteSettings, IssuerSettings, CorsSettings])
 def test_the_annotated_file_explains_every_key_of_a_table(struct: type[msgspec.Struct]) -> None:
-    """The annotated file explains each key of a route and an issuer."""
+    """The annotated file explains each key of a route, of an issuer and of `[cors]`."""
     prose = "\n".join(re.findall(r"(?m)^# .*$", ANNOTATED.read_text("utf-8")))
     for name in kinds_of(struct):
         assert re.search(rf"(^#|\s){name} +\S", prose), name

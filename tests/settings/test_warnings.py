@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from sidecar.secret import Secret
-from sidecar.settings import Address, IssuerSettings, Settings, find_warnings
+from sidecar.settings import Address, CorsSettings, IssuerSettings, Settings, find_warnings
 
 ACCESS = "yB3vYl0b6kQ9mEo2uT7xWc5ZrHs8Jd1fNgPaKqXi4LtR"
 REFRESH = "Q2wCz8Vn5GhT0yJb7LsXf3RkPd9MuAe6WoHq1IxNr4Zt"
@@ -47,6 +47,20 @@ def networks(*texts: str) -> tuple[Any, ...]:
             {"users_file": ""}, "users_file", "nobody can log in", "set users_file", id="no-way-in"
         ),
         pytest.param(
+            {"cors": CorsSettings(origins=("https://*.example.com",), credentials=True)},
+            "cors.origins",
+            "every sub-domain that matches https://*.example.com can act as a user",
+            "list the origins by name",
+            id="subdomains-with-credentials",
+        ),
+        pytest.param(
+            {"cors": CorsSettings(origins=("http://app.example.com",), credentials=True)},
+            "cors.origins",
+            "http://app.example.com is not encrypted",
+            "list its https:// origin",
+            id="plain-origin-with-credentials",
+        ),
+        pytest.param(
             {"trusted_proxies": networks("10.0.0.0/8", "0.0.0.0/0")},
             "trusted_proxies",
             "0.0.0.0/0 contains public addresses",
@@ -80,6 +94,22 @@ def networks(*texts: str) -> tuple[Any, ...]:
             "the keys are fetched over plain HTTP",
             "use the https:// address",
             id="plain-keys-of-an-issuer",
+        ),
+        *(
+            pytest.param(
+                {"issuer": issuer(issuer=name)},
+                "issuer[2].claims",
+                f"{who} may get a token for this audience",
+                f"require a claim that only your own have, such as claims = {{{claim} = ",
+                id=who,
+            )
+            for name, who, claim in (
+                ("https://accounts.google.com", "any Google account", "hd"),
+                (
+                    *("https://token.actions.githubusercontent.com", "any workflow on GitHub"),
+                    "repository_owner_id",
+                ),
+            )
         ),
         pytest.param(
             {"jwt_audience": ""},
@@ -167,6 +197,10 @@ def test_a_warning_names_place_and_way_out(
         pytest.param(
             {"jwks_url": "http://127.0.0.1:8081/keys", "users_file": ""},
             id="keys-from-the-same-pod",
+        ),
+        pytest.param(
+            {"issuer": issuer(issuer="https://accounts.google.com", claims={"hd": ("x.example",)})},
+            id="public-issuer-of-own-accounts",
         ),
         pytest.param({"session_max_age": 7 * 86400.0}, id="max-age-equal"),
         pytest.param({"max_connections": 0}, id="no-limit-of-connections"),

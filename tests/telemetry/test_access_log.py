@@ -121,6 +121,8 @@ def test_a_line_has_every_field(log: AccessLog, pipe: Pipe, timer: Timer) -> Non
         "subject": "alice",
         "issuer": "auth-sidecar",
         "sid": "sid-1",
+        "rule": "",
+        "missing": "",
     }
     assert (denied["status"], denied["reason"], denied["upstream_ms"]) == (401, "expired", None)
 
@@ -213,6 +215,31 @@ def test_no_token_and_no_endless_field_is_written(
     assert written.count(b"\n") == 1
     assert len(written) < 1000
     assert not any(part.encode() in written for part in TOKEN.split("."))
+
+
+def test_a_rule_that_denied_is_named(log: AccessLog, pipe: Pipe, timer: Timer) -> None:
+    """A 403 of a known caller has the rule that denied, and what it asks for."""
+    log.record(
+        *(0.0, b"r", "192.0.2.7", b"GET", "/x", "verify", 403, "role", 0.01, None),
+        *("alice", "auth-sidecar", "sid-1", "reports", "admin auditor"),
+    )
+    timer.turn()
+    (line,) = pipe.lines()
+    assert (line["subject"], line["rule"], line["missing"]) == ("alice", "reports", "admin auditor")
+
+
+def test_a_path_cannot_look_like_another_line(pipe: Pipe, timer: Timer, metrics: Metrics) -> None:
+    """In text, a path or subject of several words is quoted, so that it shows no other status."""
+    log = AccessLog(metrics, Redactor(), timer, form="text", fd=pipe.write_end)
+    log.record(
+        *(0.5, b"r", "192.0.2.7", b"GET", "/x 200 1.0 ms admin", "api", 403, "role", 0.01, None),
+        *("al ice", "auth-sidecar", "sid-1", "reports", "admin"),
+    )
+    timer.turn()
+    assert pipe.read().decode() == (
+        '00:00:00 access: GET "/x 200 1.0 ms admin" 403 (role: admin; rule reports)'
+        ' 10.0 ms "al ice"\n'
+    )
 
 
 def test_text_is_for_a_person(pipe: Pipe, timer: Timer, metrics: Metrics) -> None:

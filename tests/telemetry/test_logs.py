@@ -238,6 +238,28 @@ def test_text_is_one_line_a_record_for_a_person() -> None:
     assert formatter.format(record).endswith("port=5005\nValueError: broken")
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param("alice", "alice", id="word"),
+        pytest.param("", '""', id="empty"),
+        pytest.param("alice result=success", '"alice result=success"', id="another-field"),
+        pytest.param('a"b', r'"a\"b"', id="quote"),
+        pytest.param("a\nb", r'"a\nb"', id="line-feed"),
+        pytest.param("a\u2028b", r'"a\u2028b"', id="line-separator"),
+        pytest.param("a\u202eb", r"a\u202eb", id="direction"),
+        pytest.param("a\x85b", r'"a\x85b"', id="next-line"),
+        pytest.param(["a b"], "\"['a b']\"", id="list"),
+    ],
+)
+def test_one_value_cannot_look_like_two(value: object, shown: str) -> None:
+    """In a line of text, whatever is not one word is quoted, and no octet ends or turns a line."""
+    record = logging.makeLogRecord({"name": "sidecar.audit", "levelname": "INFO", "created": 0.5})
+    record.msg, record.user = "login", value
+    line = TextFormatter(Redactor()).format(record)
+    assert line == f"00:00:00 info sidecar.audit: login user={shown}"
+
+
 def test_a_lower_level_is_left_out() -> None:
     """Records below the configured level are not written."""
     stream = io.StringIO()

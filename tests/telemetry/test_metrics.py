@@ -20,6 +20,7 @@ NAMES = {
     "sidecar_request_duration_seconds": "histogram",
     "sidecar_upstream_duration_seconds": "histogram",
     "sidecar_decisions_total": "counter",
+    "sidecar_malformed_total": "counter",
     "sidecar_session_lookups_total": "counter",
     "sidecar_session_lookup_duration_seconds": "histogram",
     "sidecar_degraded": "gauge",

@@ -63,7 +63,8 @@ Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 class RequestVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A client's request and the expected result.
 
-    `status` is the client's answer. `forwarded` is the request at the upstream, if it got a whole
+    `status` is the client's answer, and `reason` the word in it for what is malformed; a denial has
+    no such word. `forwarded` is the request at the upstream, if it got a whole
     one. `paths` is the sidecar's PATHS_AMBIGUOUS; the sidecar that normalises trusts no peer.
     `closes` means that nothing after the request is read; it defaults to true if nothing is
     forwarded. `head_seen` means that the fault is in the body, so the upstream may get a part of it
@@ -74,6 +75,7 @@ class RequestVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     rfc: Text
     send: Raw
     status: int
+    reason: str | None = ""  # None: any
     note: str = ""
     peer: Literal["stranger", "trusted"] = "stranger"
     paths: Literal["reject", "normalise"] = "reject"

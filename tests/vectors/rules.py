@@ -15,7 +15,9 @@ REQUEST_LINE: Final = "sidecar.wire.request_line"
 RESPONSES: Final = "sidecar.wire.responses"
 FRAMING: Final = "sidecar.wire.framing"
 TARGET: Final = "sidecar.wire.target"
+ESCAPED: Final = "sidecar.wire.escaped_path"
 FORWARDED: Final = "sidecar.wire.forwarded"
+ELEMENTS: Final = "sidecar.wire.forwarded_elements"
 DOWNSTREAM: Final = "sidecar.proxy.downstream"
 CLIENT: Final = "sidecar.proxy.client_connection"
 EXCHANGE: Final = "sidecar.proxy.exchange"
@@ -239,7 +241,7 @@ RULES: Final = (
     Rule(
         "a second Host is refused",
         REQUESTS,
-        'raise PeerError(400, "more than one Host")',
+        'raise PeerError(400, "more than one Host", Malformed.HOST)',
         "return line",
         ("lines/host-twice-differing",),
     ),
@@ -338,7 +340,7 @@ RULES: Final = (
     Rule(
         "the version is well-formed",
         REQUEST_LINE,
-        'raise PeerError(400, "malformed request line")',
+        'raise PeerError(400, "malformed request line", Malformed.REQUEST_LINE)',
         "return 1",
         ("lines/version-lower-case", "lines/version-two-digit-minor"),
     ),
@@ -487,7 +489,7 @@ RULES: Final = (
     Rule(
         "dots above the root are refused",
         TARGET,
-        'if not kept:\n                raise PeerError(400, "ambiguous path")',
+        'if not kept:\n                raise PeerError(400, "ambiguous path", Malformed.PATH)',
         "if not kept:\n                continue",
         ("normalised/dots-above-the-root", "normalised/dots-above-the-root-later"),
     ),
@@ -640,30 +642,122 @@ RULES: Final = (
     Rule(
         "the path ends where the query begins",
         TARGET,
-        "        return self[path]\n\n\nclass NormalisingTargetParser",
-        "        return self[target]\n\n\nclass NormalisingTargetParser",
+        "        return self[path]\n",
+        "        return self[target]\n",
         ("normalised/query-is-no-path", "targets/private-in-query"),
     ),
     Rule(
         "the normalised target is forwarded",
         REQUESTS,
-        "            if self._rewrites:\n",
-        "            if False:\n",
+        "                if self._rewrites:\n",
+        "                if False:\n",
         ("normalised/dots", "normalised/public-by-dots"),
     ),
     Rule(
         "the normalised target of an absolute form is forwarded",
         REQUESTS,
-        'head.target = self._paths.as_forwarded(target or b"/")',
-        'head.target = target or b"/"',
+        "parse(target)\n                head.target = self._paths.as_forwarded(target)",
+        "parse(target)",
         ("normalised/absolute",),
+    ),
+    # Targets whose escapes pass
+    Rule(
+        "escapes pass only on routes that say so",
+        TARGET,
+        "if path is None or not self.passes_escapes(method, host, path):",
+        "if path is None:",
+        ("escapes/another-method", "escapes/another-route", "escapes/own-path"),
+    ),
+    Rule(
+        "the query beside escapes is checked",
+        TARGET,
+        "return None if mark and query.translate(None, _QUERY) else read_escaped(path)",
+        "return read_escaped(path)",
+        ("escapes/malformed-query",),
+    ),
+    Rule(
+        "dot segments never pass",
+        ESCAPED,
+        ' or b"." in pieces or b".." in pieces:',
+        ":",
+        ("escapes/dots-behind-a-slash", "escapes/dot-escaped-twice"),
+    ),
+    Rule(
+        "parameters do not hide dot segments",
+        ESCAPED,
+        're.compile(rb"[/;]")',
+        're.compile(rb"/")',
+        ("escapes/dots-with-parameters", "escapes/dots-in-parameters"),
+    ),
+    Rule(
+        "escapes are decoded twice",
+        ESCAPED,
+        "for _ in range(2):",
+        "for _ in range(1):",
+        ("escapes/escaped-escape",),
+    ),
+    Rule(
+        "escapes have two layers at most",
+        ESCAPED,
+        "if _ESCAPE.search(decoded) or",
+        "if",
+        ("escapes/escaped-three-times",),
+    ),
+    Rule(
+        "empty segments never pass",
+        ESCAPED,
+        ' or b"//" in path:',
+        ":",
+        ("escapes/empty-segment",),
+    ),
+    Rule(
+        "escaped backslashes never pass",
+        ESCAPED,
+        'if b"\\\\" in decoded or',
+        "if",
+        ("escapes/backslash", "escapes/backslash-escaped-twice"),
+    ),
+    Rule(
+        "a fragment never passes",
+        ESCAPED,
+        "if path.translate(None, _OCTETS) or",
+        "if",
+        ("escapes/fragment",),
+    ),
+    Rule(
+        "escaped control characters never pass",
+        ESCAPED,
+        " or decoded.translate(None, _CONTROL) != decoded:",
+        ":",
+        ("escapes/nul", "escapes/nul-escaped-twice"),
+    ),
+    Rule(
+        "bad escapes never pass",
+        ESCAPED,
+        "or _BAD_ESCAPE.search(path) or",
+        "or",
+        ("escapes/bad-escape",),
+    ),
+    Rule(
+        "a path that passes is UTF-8",
+        ESCAPED,
+        'decoded.decode("utf-8")\n    except',
+        'decoded.decode("latin-1")\n    except',
+        ("escapes/overlong-dots", "escapes/overlong-dots-escaped-twice"),
+    ),
+    Rule(
+        "a preflight passes escapes only if the announced method does",
+        PREFLIGHT,
+        "return route.preflight if route.passes_escapes or not is_ambiguous(head.path) else None",
+        "return route.preflight",
+        ("escapes/preflight-of-a-method-that-does-not-pass-escapes",),
     ),
     # Pipelining
     Rule(
         "octets after a refused request are not read",
         CLIENT,
-        "close=True))\n        self._end(unread=True)",
-        "close=True))",
+        "write(answer)\n        self._end(unread=True)",
+        "write(answer)",
         ("smuggling/request-behind-two-lengths", "framing/cl-then-te"),
     ),
     Rule(
@@ -735,20 +829,41 @@ RULES: Final = (
         FORWARDED,
         "if self.trusted and head.forwarded is not None:\n            return self._appended",
         "if head.forwarded is not None:\n            return self._appended",
-        ("identity/forwarded-of-a-stranger",),
+        ("identity/real-ip", "identity/forwarded-other-names"),
     ),
     Rule(
         "a malformed Forwarded is dropped",
+        ELEMENTS,
+        "        if element is None:\n            break\n",
+        "        if element is None:\n            continue\n",
+        ("identity/forwarded-junk-before-that-of-a-trusted-proxy",),
+    ),
+    Rule(
+        "Forwarded beside headers of the proxy is dropped",
         FORWARDED,
-        'before = before if _FORWARDED.match(before) else b""',
-        "pass",
-        ("identity/forwarded-junk-of-a-trusted-proxy",),
+        "if _OTHERS & received.keys():",
+        "if False:",
+        ("identity/forwarded-of-a-client-of-a-trusted-proxy",),
+    ),
+    Rule(
+        "a malformed X-Forwarded-Prefix is dropped",
+        FORWARDED,
+        "if not all(_PREFIX.fullmatch(part) for part in parts):",
+        "if False:",
+        ("identity/forwarded-prefix-to-another-host",),
+    ),
+    Rule(
+        "an X-Real-IP that is a list is dropped",
+        FORWARDED,
+        'if b"," not in address and (named',
+        "if (named",
+        ("identity/real-ips",),
     ),
     Rule(
         "a malformed Client-Cert is dropped",
         FORWARDED,
-        "if form.match(value):",
-        "if value:",
+        "if name in told and form.match(told[name]):",
+        "if name in told:",
         ("identity/certificate-junk-of-a-trusted-proxy",),
     ),
     Rule(
@@ -776,9 +891,66 @@ RULES: Final = (
     Rule(
         "a second credential is refused",
         CREDENTIALS,
-        "if len(values) + (token is not None) > 1:",
+        "if token is not None and values:",
         "if False:",
-        ("credentials/cookie-and-bearer", "credentials/cookie-twice"),
+        ("credentials/cookie-and-bearer",),
+    ),
+    Rule(
+        "a second session cookie is refused",
+        CREDENTIALS,
+        "if len(values) > 1:",
+        "if False:",
+        ("credentials/cookie-twice", "credentials/cookie-twice-in-lines"),
+    ),
+    Rule(
+        "a bearer of another issuer is the application's",
+        CREDENTIALS,
+        "if token is not None and len(values) == 1 and _is_foreign(token, value, issuers):",
+        "if False:",
+        (
+            "credentials/cookie-and-foreign-bearer",
+            "credentials/cookie-and-opaque-bearer",
+            "credentials/cookie-and-bearer-with-bar",
+        ),
+    ),
+    Rule(
+        "a bearer of an issuer of ours is not the application's",
+        CREDENTIALS,
+        "return not may_be_issued_by(token, issuers)",
+        "return True",
+        (
+            "credentials/cookie-and-bearer",
+            "credentials/cookie-and-forged-bearer",
+            "credentials/cookie-and-padded-bearer",
+        ),
+    ),
+    Rule(
+        "a malformed header may hold a token of ours",
+        CREDENTIALS,
+        'return value.count(b".") < 2',
+        "return True",
+        ("credentials/cookie-and-bearer-in-a-list",),
+    ),
+    Rule(
+        "a route that takes cookies looks at no bearer",
+        CREDENTIALS,
+        "if accepts is not Accepts.COOKIE:",
+        "if True:",
+        ("credentials/by-cookie-both", "credentials/by-cookie-bearer"),
+    ),
+    Rule(
+        "a route that takes bearers looks at no cookie",
+        CREDENTIALS,
+        " and accepts is not Accepts.BEARER:",
+        ":",
+        ("credentials/by-bearer-cookie", "credentials/by-bearer-both"),
+    ),
+    Rule(
+        "a route that takes one kind of credentials is marked",
+        "sidecar.auth.routes",
+        "special = self.public or self.credentials is not Accepts.ANY",
+        "special = self.public",
+        ("credentials/by-cookie-both", "credentials/by-bearer-cookie"),
     ),
     Rule(
         "schemes are case-insensitive",
@@ -1015,15 +1187,15 @@ RULES: Final = (
     Rule(
         "a reset is not a clean end",
         UPSTREAM,
-        "if self._until_close and self._ended and error is None:",
-        "if self._until_close:",
+        "if self.until_close and self._ended and error is None:",
+        "if self.until_close:",
         ("answer-bodies/until-reset",),
     ),
     Rule(
         "a POST is sent once",
-        LEG,
-        ("            and head.framing is _NONE\n            and head.method in _IDEMPOTENT\n"),
-        "",
+        "sidecar.proxy.upstream_loss",
+        "not status and head.framing is Framing.NONE and head.method in _IDEMPOTENT",
+        "not status",
         ("answer-heads/closed-on-a-post",),
     ),
     Rule(
@@ -1192,11 +1364,11 @@ RULES: Final = (
     Rule(
         "the sidecar's own paths ignore Max-Forwards",
         EXCHANGE,
-        "        else:\n            lines = self.head.lines\n",
+        "        else:\n            self._ask_control_plane(decision)\n",
         (
             "        elif self.head.method == _OPTIONS and not self._spend_hop():\n"
             "            return\n"
-            "        else:\n            lines = self.head.lines\n"
+            "        else:\n            self._ask_control_plane(decision)\n"
         ),
         ("hops/zero-of-our-own",),
     ),

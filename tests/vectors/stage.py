@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,14 +26,28 @@ if TYPE_CHECKING:
 
     from tests.peers.byte_stream import ByteStream
     from tests.peers.http_text import Fields
+    from tests.peers.raw_client import Response
     from tests.peers.scripted_upstream import Connection, Received, Script
 
 AFTER: Final = b"GET /after HTTP/1.1\r\nHost: x\r\n\r\n"
 ROUTES: Final = (
     {"path": "/private/*", "access": "required"},
     {"path": "/maybe/*", "access": "optional"},
+    {"path": "/by-bearer/*", "credentials": "bearer"},
+    {"path": "/by-cookie/*", "credentials": "cookie"},
+    {"path": "/maybe-by-cookie/*", "access": "optional", "credentials": "cookie"},
     {"path": "/shared/*", "methods": ["PUT"]},
     {"path": "/shared/*", "preflight": "pass"},
+    {"path": "/escapes/*", "methods": ["GET"], "access": "public", "path_escapes": "pass"},
+    {"path": "/escaped-login/*", "path_escapes": "pass"},
+    {
+        "path": "/escaped-preflight/*",
+        "methods": ["PUT"],
+        "preflight": "pass",
+        "path_escapes": "pass",
+    },
+    {"path": "/escaped-preflight/*", "methods": ["DELETE"], "preflight": "pass"},
+    {"path": "/escaped-preflight/*", "path_escapes": "pass"},
     {"path": "/*", "access": "public"},
 )
 IDENTITY: Final = {"Account": "email"}  # a name without a telltale prefix
@@ -113,6 +128,7 @@ class Stage:
                 await _write(client, pieces(data + AFTER, cut, vector.name))
             answer = await client.response(data.partition(b" ")[0].decode("latin-1"))
             assert answer.status == vector.status
+            assert vector.reason in {None, _reason_of(answer)}
             for line in vector.says:
                 _has_line(answer.head, line)
             if vector.switches:
@@ -134,7 +150,7 @@ class Stage:
         after = [] if vector.ends or vector.switches else [b"/after"]
         if vector.forwarded is not None:
             assert len(targets) == 1 + len(after), targets
-            _check_forwarded(self._whole[0], vector.forwarded)
+            _check_forwarded(self._whole[0], vector.forwarded, self._words)
             assert targets[1:] == after
             return
         assert targets == after, "a refused request reached the upstream"
@@ -214,10 +230,18 @@ class Stage:
         return not answer.closes
 
 
-def _check_forwarded(seen: Received, wanted: Forwarded) -> None:
+def _reason_of(answer: Response) -> str:
+    """Return what a problem document says is malformed; empty if it is another answer."""
+    if answer.fields.all("Content-Type") != [b"application/problem+json"] or not answer.body:
+        return ""
+    reason: str = answer.json().get("reason", "")
+    return reason
+
+
+def _check_forwarded(seen: Received, wanted: Forwarded, words: dict[str, str]) -> None:
     assert seen.line == octets(wanted.line)
     for line in wanted.has:
-        _has_line(seen.head, line)
+        _has_line(seen.head, octets(line, words).decode("latin-1"))
     _lacks(seen.fields, wanted.lacks)
     assert seen.body == octets(wanted.body)
     assert seen.trailers == octets(wanted.trailers)
@@ -278,6 +302,8 @@ async def stage(patience: float = PATIENCE) -> AsyncIterator[Stage]:
             "cookie": await stranger.cookie(),
             "forged": mint(secret="x" * 32),
             "unsigned": mint(algorithm="none"),
+            "foreign": mint(iss="https://app.example"),
+            "expired": mint(exp=int(time.time()) - 60),
             "unknown": mint(),
             "headless": tokens.access.rpartition(".")[0] + ".",
         }

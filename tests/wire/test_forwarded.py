@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.wire.forwarded import Forwarding, is_trusted
+from sidecar.wire.client_address import NOBODY, NamedClients
+from sidecar.wire.forwarded import Forwarding, is_trusted, with_port
 from sidecar.wire.head import RequestHead
 from tests.wire.readers import read_request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NETWORKS: Final = [
     ipaddress.ip_network(network) for network in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")
@@ -89,14 +95,19 @@ def test_a_connection_keeps_its_host() -> None:
     [
         pytest.param(
             [b"X-Forwarded-For: 203.0.113.9"],
-            block(b"203.0.113.9, 10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            block(
+                *(b"203.0.113.9, 10.0.0.1", b"http", b"h"),
+                b'for=203.0.113.9, for=10.0.0.1;proto=http;host="h"',
+            ),
             id="for",
         ),
         pytest.param(
             [b"X-Forwarded-For: 203.0.113.9", b"X-Forwarded-For: [2001:db8::1]:80, unknown"],
             block(
                 b"203.0.113.9, [2001:db8::1]:80, unknown, 10.0.0.1",
-                *(b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+                *(b"http", b"h"),
+                b'for=203.0.113.9, for="[2001:db8::1]:80", for=unknown, '
+                b'for=10.0.0.1;proto=http;host="h"',
             ),
             id="for-in-lines",
         ),
@@ -111,13 +122,16 @@ def test_a_connection_keeps_its_host() -> None:
                 b"203.0.113.9, 10.0.0.2, 10.0.0.1",
                 b"http",
                 b"h",
-                b'for=10.0.0.1;proto=http;host="h"',
+                b'for=203.0.113.9, for=10.0.0.2, for=10.0.0.1;proto=http;host="h"',
             ),
             id="for-nonsense-of-the-client",
         ),
         pytest.param(
             [b"X-Forwarded-For: a<b>", b"X-Forwarded-For: 203.0.113.9"],
-            block(b"203.0.113.9, 10.0.0.1", b"http", b"h", b'for=10.0.0.1;proto=http;host="h"'),
+            block(
+                *(b"203.0.113.9, 10.0.0.1", b"http", b"h"),
+                b'for=203.0.113.9, for=10.0.0.1;proto=http;host="h"',
+            ),
             id="for-nonsense-in-a-line-before",
         ),
         pytest.param(
@@ -136,8 +150,8 @@ def test_a_connection_keeps_its_host() -> None:
         pytest.param(
             [b'Forwarded: for="[::1]:4711";by=_x, for=unknown'],
             block(
-                *(b"10.0.0.1", b"http", b"h"),
-                b'for="[::1]:4711";by=_x, for=unknown, for=10.0.0.1;proto=http;host="h"',
+                *(b"unknown, 10.0.0.1", b"http", b"h"),
+                b'for=unknown, for=10.0.0.1;proto=http;host="h"',
             ),
             id="forwarded",
         ),
@@ -162,10 +176,11 @@ def test_a_trusted_peer_is_believed(lines: list[bytes], expected: bytes) -> None
 @pytest.mark.parametrize(
     ("value", "client"),
     [
-        pytest.param(b"203.0.113.9, 10.0.0.2", "203.0.113.9", id="first"),
-        pytest.param(b" 2001:db8::1 ", "2001:db8::1", id="alone"),
+        pytest.param(b"198.51.100.66, 203.0.113.9, 10.0.0.2", "203.0.113.9", id="last-untrusted"),
+        pytest.param(b" 2001:db9::1 ", "2001:db9::1", id="ipv6"),
+        pytest.param(b"10.0.0.3, 10.0.0.2", "10.0.0.3", id="beside-the-proxies"),
         pytest.param(b"", "10.0.0.1", id="empty"),
-        pytest.param(b", 203.0.113.9", "10.0.0.1", id="empty-first"),
+        pytest.param(b"203.0.113.9,", "10.0.0.1", id="empty-last"),
         pytest.param(b"<script>", "10.0.0.1", id="nonsense"),
         pytest.param(None, "10.0.0.1", id="absent"),
         pytest.param(b"203.0.113.9\t\t\tx", "10.0.0.1", id="white-space-within"),
@@ -173,10 +188,101 @@ def test_a_trusted_peer_is_believed(lines: list[bytes], expected: bytes) -> None
     ],
 )
 def test_the_client_in_the_log(value: bytes | None, client: str) -> None:
-    """The log names the first address that a trusted peer states, if it is safe to log."""
+    """The log names the client that limits apply to, which no client can choose."""
     head = said() if value is None else said(b"X-Forwarded-For: " + value, b"X-Forwarded-Host: h")
-    assert Forwarding("10.0.0.1", "http", trusted=True).client(head) == client
-    assert Forwarding("10.0.0.1", "http", trusted=False).client(head) == "10.0.0.1"
+    clients = NamedClients(NETWORKS)
+    trusted = Forwarding("10.0.0.1", "http", trusted=True, clients=clients)
+    assert trusted.client(head) == client
+    assert (trusted.named(head) == NOBODY) is (client == "10.0.0.1")
+    assert Forwarding("10.0.0.1", "http", trusted=False, clients=clients).client(head) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("value", "caller"),
+    [
+        pytest.param(b"203.0.113.9", "203.0.113.9", id="named"),
+        pytest.param(b"2001:db9::1", "2001:db9::/64", id="network"),
+        pytest.param(b"nonsense", "10.0.0.1", id="the-proxy"),
+    ],
+)
+def test_whom_limits_apply_to(value: bytes, caller: str) -> None:
+    """Limits apply to the client that a trusted proxy names, else to the peer."""
+    head = said(b"X-Forwarded-For: " + value)
+    clients = NamedClients(NETWORKS)
+    assert Forwarding("10.0.0.1", "http", trusted=True, clients=clients).caller(head) == caller
+    stranger = Forwarding("2001:db9::2", "http", trusted=False, clients=clients)
+    assert stranger.caller(head) == "2001:db9::/64"
+    assert Forwarding("", "http", trusted=False, clients=clients).caller(head) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [
+        pytest.param(True, b"Client-Cert: :YWJj:\r\n", id="of-the-proxy's-client"),
+        pytest.param(False, b"Client-Cert: :ZGVy:\r\n", id="of-the-peer"),
+    ],
+)
+def test_the_certificate(trusted: bool, expected: bytes) -> None:  # noqa: FBT001 (a table)
+    """A trusted proxy reports its client's certificate; any other peer's own one is forwarded."""
+    forwarding = Forwarding("10.0.0.1", "https", trusted=trusted, certificate=b"der")
+    head = said(b"Client-Cert: :YWJj:", b"Client-Cert-Chain: nonsense")
+    assert forwarding.lines(head).endswith(b"\r\n" + expected)
+
+
+class Case(NamedTuple):
+    """What a trusted proxy at 10.0.0.1 sends, and what is made of it."""
+
+    lines: list[str]
+    client: str = "10.0.0.1"
+    origin: str = "http://h"
+    prefix: str = ""
+    has: Sequence[str] = ()  # lines that the application gets
+    lacks: Sequence[str] = ()
+
+
+CASES: Final[dict[str, Case]] = {
+    name: Case(**case)
+    for name, case in tomllib.loads(
+        Path(__file__).with_name("forwarded.toml").read_text("utf-8")
+    ).items()
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_trusted_proxy_says(name: str) -> None:
+    """The application gets what the sidecar itself uses for limits, logs and redirects."""
+    case = CASES[name]
+    head = said(*(line.encode() for line in case.lines))
+    forwarding = Forwarding("10.0.0.1", "http", trusted=True, clients=NamedClients(NETWORKS))
+    lines = forwarding.lines(head).decode().split("\r\n")
+    assert forwarding.client(head) == case.client
+    assert forwarding.origin(head).decode() == case.origin
+    assert forwarding.prefix(head).decode() == case.prefix
+    assert [line for line in case.has if line not in lines] == [], lines
+    names = {line.partition(":")[0] for line in lines}
+    assert names.isdisjoint(case.lacks)
+    scheme, host = case.origin.split("://")
+    assert f"X-Forwarded-Proto: {scheme}" in lines
+    assert any(
+        with_port(line.partition(": ")[2], port) == host
+        for line in lines
+        if line.startswith("X-Forwarded-Host")
+        for port in [
+            *(each.partition(": ")[2] for each in lines if each.startswith("X-Forwarded-Port")),
+            "",
+        ]
+    )
+    assert ("X-Forwarded-Prefix" in names) is bool(case.prefix)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_stranger_says(name: str) -> None:
+    """Nothing of it reaches the application, and the sidecar uses nothing of it."""
+    stranger = Forwarding("192.0.2.1", "http", trusted=False, clients=NamedClients(NETWORKS))
+    head = said(*(line.encode() for line in CASES[name].lines))
+    assert stranger.lines(head) == stranger.lines(said())
+    assert (stranger.client(head), stranger.named(head)) == ("192.0.2.1", NOBODY)
+    assert (stranger.origin(head), stranger.prefix(head)) == (b"http://h", b"")
 
 
 texts = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)

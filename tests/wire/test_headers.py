@@ -65,7 +65,7 @@ ROOM: Final = 2048  # the size of the cache
         pytest.param(b"X_Request_Id", HeaderKind.DROP, HeaderKind.DROP, id="request-id-underscore"),
         pytest.param(b"X-Auth-User", HeaderKind.DROP, HeaderKind.PASS, id="identity"),
         pytest.param(b"x_AUTH-user", HeaderKind.DROP, HeaderKind.PASS, id="identity-underscore"),
-        pytest.param(b"X-Real-IP", HeaderKind.DROP, HeaderKind.PASS, id="real-ip"),
+        pytest.param(b"X-Real-IP", HeaderKind.FORWARDED, HeaderKind.PASS, id="real-ip"),
         pytest.param(b"Forwarded", HeaderKind.FORWARDED, HeaderKind.PASS, id="forwarded"),
         pytest.param(b"X-Forwarded-For", HeaderKind.FORWARDED, HeaderKind.PASS, id="forwarded-for"),
         pytest.param(
@@ -76,7 +76,7 @@ ROOM: Final = 2048  # the size of the cache
             b"X-Forwarded_Uri", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-uri-underscore"
         ),
         pytest.param(
-            b"X-Forwarded-Prefix", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-unknown"
+            b"X-Forwarded-Server", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-unknown"
         ),
         pytest.param(
             b"X_FORWARDED_new", HeaderKind.DROP, HeaderKind.PASS, id="forwarded-unknown-underscore"

@@ -273,7 +273,7 @@ def test_forwarded_headers_are_kept_apart() -> None:
         b"x-forwarded-for: 192.0.2.2",
         b"X-Original-URI: /a",
         b"X_Forwarded_Proto: https",
-        b"X-Forwarded-Prefix: /b",
+        b"X-Forwarded-Server: b",
     )
     assert head.forwarded == {
         b"x-forwarded-for": b"192.0.2.1, 192.0.2.2",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from sidecar.app.build.components import (
     Components,
+    make_clearing_line,
     make_components,
+    make_cookie_form,
     make_head_limits,
     make_paths,
     make_upstream_pool_limits,
+    make_verify_endpoint,
 )
 from sidecar.app.build.live import make_data_plane_config, make_limits, make_live_config
 from sidecar.app.build.stores import (
@@ -37,7 +40,9 @@ __all__ = [
     "config_warnings",
     "log_warnings",
     "longest",
+    "make_clearing_line",
     "make_components",
+    "make_cookie_form",
     "make_data_plane_config",
     "make_guess_defence",
     "make_head_limits",
@@ -51,6 +56,7 @@ __all__ = [
     "make_upstream_pool_limits",
     "make_value_mac",
     "make_verifier",
+    "make_verify_endpoint",
     "read_foreign_keys",
     "refresh_secrets",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from sidecar.api.cookies import CookieForm
 from sidecar.api.users import Users, load_users
 from sidecar.app.build.certificates import (
     check_redis_tls,
@@ -15,12 +16,16 @@ from sidecar.app.build.certificates import (
 )
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
+from sidecar.auth.credentials import Accepts
+from sidecar.auth.evasions import find_evasions
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
-from sidecar.auth.routes import Access, Forwards, Outage, RouteRule, RouteTable
+from sidecar.auth.route_rule import Access, Forwards, Outage, RouteRule
+from sidecar.auth.routes import RouteTable
 from sidecar.errors import ConfigError, Problem
 from sidecar.proxy.connectors import Connector, TcpConnector, UnixConnector
 from sidecar.proxy.upstream_pool import UpstreamPoolLimits
+from sidecar.proxy.verify import VerifyEndpoint
 from sidecar.wire.head import HeadLimits
 from sidecar.wire.target import NormalisingTargetParser, TargetParser
 
@@ -33,14 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The paths that the sidecar answers itself. These rules come before every configured one.
-OWN_ROUTES = (
-    RouteRule(path="/auth/verify/*", name="verify", access=Access.PUBLIC, target="verify"),
-    RouteRule(path="/auth/*", name="auth", access=Access.PUBLIC, target="api", upgrades=()),
-    RouteRule(
-        path="/.well-known/jwks.json", name="jwks", access=Access.PUBLIC, target="api", upgrades=()
-    ),
-)
+_VERIFY: Final = "verify"  # where other proxies ask, below the prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +111,29 @@ def _make_users(settings: Settings) -> Users:
 
 
 def make_routes(settings: Settings) -> RouteTable:
-    """The sidecar's own routes, then those of the file."""
-    rules = make_rules(settings)
-    return RouteTable((*OWN_ROUTES, *rules), outage=Outage(settings.session_outage))
+    """The sidecar's own routes, then those of the file. Raises ConfigError if one can be evaded."""
+    rules, outage = make_rules(settings), Outage(settings.session_outage)
+    table = RouteTable((*_own_rules(settings), *rules), outage=outage)
+    if problems := list(find_evasions(rules, table)):
+        raise ConfigError(problems)
+    return table
+
+
+def _own_rules(settings: Settings) -> list[RouteRule]:
+    """The rules of the paths that the sidecar answers itself. They come before every other one."""
+    public, prefix = Access.PUBLIC, settings.auth_prefix
+    return [
+        RouteRule(path=f"{prefix}/{_VERIFY}/*", name="verify", access=public, target="verify"),
+        RouteRule(path=f"{prefix}/*", name="auth", access=public, target="api", upgrades=()),
+        RouteRule(
+            path="/.well-known/jwks.json", name="jwks", access=public, target="api", upgrades=()
+        ),
+    ]
+
+
+def make_verify_endpoint(settings: Settings) -> VerifyEndpoint:
+    """The paths at which other proxies ask."""
+    return VerifyEndpoint(f"{settings.auth_prefix}/{_VERIFY}")
 
 
 def make_rules(settings: Settings) -> list[RouteRule]:
@@ -138,6 +156,8 @@ def make_rules(settings: Settings) -> list[RouteRule]:
             paths_case=each.paths_case,
             trailing_slash=each.trailing_slash,
             forwards=Forwards(each.forward_credentials) if each.forward_credentials else None,
+            credentials=Accepts(each.credentials),
+            passes_escapes=each.path_escapes == "pass",
         )
         for each in settings.route
     ]
@@ -171,12 +191,26 @@ def make_upstream_pool_limits(settings: Settings) -> UpstreamPoolLimits:
     )
 
 
+def make_cookie_form(settings: Settings) -> CookieForm:
+    """The name and attributes of the session cookie."""
+    return CookieForm(
+        settings.session_cookie,
+        settings.session_cookie_samesite.capitalize(),
+        settings.session_cookie_domain,
+    )
+
+
+def make_clearing_line(settings: Settings) -> bytes:
+    """The header line that deletes the session cookie."""
+    return b"Set-Cookie: %b\r\n" % make_cookie_form(settings).clearing.encode("ascii")
+
+
 def make_paths(settings: Settings) -> TargetParser:
     """The reader of request paths, which rejects or normalises ambiguous ones."""
     if settings.paths_ambiguous == "reject":
         return TargetParser()
     return NormalisingTargetParser(
-        tuple(rule.path.removesuffix("/*").encode() for rule in OWN_ROUTES)
+        tuple(rule.path.removesuffix("/*").encode() for rule in _own_rules(settings))
     )
 
 

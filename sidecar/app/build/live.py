@@ -16,6 +16,7 @@ from sidecar.app.build.components import make_head_limits
 from sidecar.app.build.pages import error_pages, login_url, make_sign_in_page
 from sidecar.app.build.trust import make_verifier
 from sidecar.app.process import connections_within_files
+from sidecar.auth.cors import NO_CORS, CorsPolicy
 from sidecar.auth.value_mac import hkdf_sha256
 from sidecar.proxy.context import DataPlaneConfig, Limits
 
@@ -41,15 +42,27 @@ def make_live_config(settings: Settings, components: Components, foreign: KeyRin
         sign_in=make_sign_in_page(settings),
         trusted_proxies=settings.trusted_proxies,
         guesses=make_guess_limits(settings),
+        cors=make_cors(settings),
         refreshing=RefreshPolicy(
             grace=settings.refresh_grace,
             client=GraceClient(settings.refresh_grace_client),
             repeats=settings.refresh_grace_repeats,
             min_interval=settings.refresh_min_interval,
+            access_grace=settings.access_grace,
         ),
         session_limit=SessionLimit(
             most=settings.max_sessions, refuse=settings.max_sessions_reached == "refuse"
         ),
+    )
+
+
+def make_cors(settings: Settings) -> CorsPolicy:
+    """The origins whose pages may use the sidecar; none without a `[cors]` table."""
+    cors = settings.cors
+    if cors is None:
+        return NO_CORS
+    return CorsPolicy(
+        cors.origins, credentials=cors.credentials, headers=cors.headers, max_age=cors.max_age
     )
 
 
@@ -77,6 +90,7 @@ def make_data_plane_config(settings: Settings, components: Components) -> DataPl
         login_url=login_url(settings),
         cache_control=_NO_STORE if settings.session_no_store else b"",
         pages=error_pages(settings),
+        cors=make_cors(settings),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from sidecar.api.pages import CONTENT_SECURITY_POLICY, SIGN_IN_PATH, SignInPage, error_page
+from sidecar.api.pages import CONTENT_SECURITY_POLICY, SignInPage, error_page, sign_in_path
 from sidecar.wire.replies import DETAILS, ReplyTemplate, page
 
 if TYPE_CHECKING:
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 _ID: Final = "{request id}"  # marks where the request's id goes
 
 
-def make_sign_in_page(_: Settings) -> SignInPage:
+def make_sign_in_page(settings: Settings) -> SignInPage:
     """The sign-in page: each placeholder of its template that a setting fills, with that text."""
-    return SignInPage({})
+    return SignInPage({}, settings.auth_prefix)
 
 
 def login_url(settings: Settings) -> bytes:
-    """Where a browser signs in: the configured page, else `/auth/login` if there are users."""
+    """Where a browser signs in: the configured page, else the sidecar's own if there are users."""
     if settings.login_url:
         return settings.login_url.encode()
-    return SIGN_IN_PATH.encode() if settings.users_file else b""
+    return sign_in_path(settings.auth_prefix).encode() if settings.users_file else b""
 
 
 def error_pages(settings: Settings) -> dict[int, ReplyTemplate]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from sidecar.app.build.config_errors import config_errors_at
 from sidecar.auth.issue import Issuer
-from sidecar.auth.keys import Key, KeyRing
+from sidecar.auth.keys import Key, KeyRing, with_names
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
+from sidecar.claim_path import ClaimPath
 from sidecar.errors import ConfigError, Problem
 from sidecar.settings import ANY_AUDIENCE
 
@@ -96,6 +97,7 @@ def make_issuer(settings: Settings, keys: Keys) -> Issuer:
             access_ttl=settings.access_token_expiry,
             refresh_ttl=settings.refresh_token_expiry,
             max_age=settings.session_max_age,
+            max_token=settings.max_token_size,
         )
 
 
@@ -107,17 +109,25 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
         types=FOREIGN_TYPES if settings.jwks_url else ACCESS_TYPES,
         session_mode=SessionMode(settings.session_mode),
         foreign=bool(settings.jwks_url),
+        subject_claim=_claim(settings.jwt_subject_claim),
+        roles_claims=tuple(map(ClaimPath, settings.jwt_roles_claim)),
+        scopes_claims=tuple(map(ClaimPath, settings.jwt_scopes_claim)),
     )
     others = [
         IssuerConfig(
             issuer=each.issuer,
             audiences=_audiences(each.audience),
-            algorithms=frozenset(each.algorithms),
+            algorithms=frozenset(with_names(each.algorithms)),
             types=FOREIGN_TYPES,
             session_mode=SessionMode(each.session_mode),
             foreign=True,
             id_tokens=each.id_tokens,
-            user_claim=each.user_claim,
+            claims=tuple((ClaimPath(path), values) for path, values in each.claims.items()),
+            audience_claim=_claim(each.audience_claim),
+            subject_claim=_claim(each.subject_claim),
+            user_claim=_claim(each.user_claim),
+            roles_claims=tuple(map(ClaimPath, each.roles_claim)),
+            scopes_claims=tuple(map(ClaimPath, each.scopes_claim)),
         )
         for each in settings.issuer
     ]
@@ -132,12 +142,17 @@ def make_verifier(settings: Settings, keys: Keys, foreign: KeyRing) -> Verifier:
         refresh,
         KeyRing(keys.refresh),
         leeway=settings.jwt_leeway,
+        max_token=settings.max_token_size,
     )
 
 
 def _audiences(audience: str) -> frozenset[str]:
     """The audiences to accept; empty means all."""
     return frozenset() if audience in {"", ANY_AUDIENCE} else frozenset((audience,))
+
+
+def _claim(path: str) -> ClaimPath | None:
+    return ClaimPath(path) if path else None
 
 
 def read_foreign_keys(settings: Settings) -> list[Key]:

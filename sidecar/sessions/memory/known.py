@@ -153,7 +153,7 @@ class KnownSessions:
             return False
         self.cached.drop(grant.session.sid)
         if grant.replaces is not None:
-            self._bury(grant.replaces)  # Redis may still hold it
+            self._bury(grant.replaces)  # Redis may still hold it, and for longer
         return True
 
     def grant_for_redis(self, grant: Grant) -> Grant:
@@ -173,6 +173,8 @@ class KnownSessions:
         """Redis accepted a grant: its login is no longer local only."""
         self.local_only.drop(grant.session.sid)
         self.near.add_grant(grant)
+        if (replaced := grant.replaced(self._clock())) is not None:
+            self.tombstones.discard(replaced.id)  # Redis has it with its present end
 
     def forget(self, sid: str) -> None:
         """Remove a login that was ended elsewhere."""

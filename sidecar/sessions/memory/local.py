@@ -15,6 +15,7 @@ from sidecar.sessions.memory.listings import LocalListings
 from sidecar.sessions.memory.login import Login
 from sidecar.sessions.memory.login_table import LoginTable
 from sidecar.sessions.memory.refresh_records import RefreshRecords
+from sidecar.sessions.memory.replaced_tokens import ReplacedTokens
 from sidecar.sessions.revocation.denylist import LocalRevocations, OwnTokens, RevocationTable
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LocalStore:
 
     __slots__ = (
         *("_clock", "_logins", "_lookups", "_max_age", "_own"),
-        *("_listener", "_refresh", "_tokens", "revocations"),
+        *("_listener", "_refresh", "_replaced", "_tokens", "revocations"),
         *("info_of", "listing", "login_of", "login_times", "sessions_of"),
     )
 
@@ -65,6 +66,7 @@ class LocalStore:
         self._lookups.setdefault(MISS, 0)
         self._logins = LoginTable(max_sessions)
         self._tokens: dict[str, Login] = {}
+        self._replaced = ReplacedTokens(self._tokens)
         listings = LocalListings(self._logins, clock)
         self.info_of, self.login_of = listings.info_of, listings.login_of
         self.listing, self.sessions_of = listings.listing, listings.sessions_of
@@ -147,6 +149,8 @@ class LocalStore:
         ):
             return False  # the login has continued without this grant
         login.generation = grant.generation
+        if ended := self._replaced.replace(login.key, grant.replaced(now)):
+            self._listener(ended)
         self._continue(login, grant.session, now)
         login.user_agent = grant.user_agent or login.user_agent
         login.address = grant.address or login.address
@@ -239,6 +243,8 @@ class LocalStore:
             return False
         session = login.session
         self._tokens.pop(session.id, None)
+        if ended := self._replaced.end(key):
+            self._listener(ended)
         for refresh_id in (login.refresh_id or "", *login.used):
             self._refresh.discard(refresh_id)
         self._listener(session.id)
@@ -250,7 +256,9 @@ class LocalStore:
         return login is not None and await self.revoke_session(login.key)
 
     def drop_token(self, token_id: str) -> bool:
-        """Remove the login that this token belongs to. True if it was live."""
+        """Remove a token's login, or a replaced token alone. True if a login was live."""
+        if self._replaced.drop(token_id):
+            return False
         login = self._tokens.get(token_id)
         return login is not None and self.drop(login.key)
 
@@ -275,6 +283,7 @@ class LocalStore:
     def sweep(self, now: float) -> int:
         """Remove every login that has expired. The cost is proportional to the number returned."""
         removed = 0
+        self._replaced.sweep(now)
         for login in self._logins.ended(now):
             self.drop(login.key)
             removed += 1
@@ -298,7 +307,8 @@ class LocalStore:
     def _continue(self, login: Login, session: Session, now: float) -> None:
         """Make `session` the login's only current session."""
         if login.session.id != session.id:
-            self._tokens.pop(login.session.id, None)
+            if self._tokens.get(login.session.id) is login:  # otherwise it counts for a while
+                del self._tokens[login.session.id]
             self._listener(login.session.id)
         login.session = session
         login.epoch = None

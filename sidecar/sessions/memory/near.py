@@ -158,7 +158,9 @@ class NearCache:
     def add_grant(self, grant: Grant) -> None:
         """Store a grant that Redis accepted. It is not certain until Redis is asked for it."""
         if self.store.put(grant, adopt=True):
-            self.store.tokens[grant.session.id].confirmed = self._confirmed_at()
+            for token_id in (grant.session.id, grant.replaces or ""):
+                if (login := self.store.tokens.get(token_id)) is not None:
+                    login.confirmed = self._confirmed_at()
 
     def add_revocable(self, revocable: RevocableToken, lookup: PendingLookup) -> None:
         """Store a token that is not revoked in Redis. In an epoch, it is certain until a change."""

@@ -22,7 +22,7 @@ class PasswordFile(CredentialProvider):
 
     def __init__(self, read: Callable[[], Secret], username: str, password: Secret) -> None:
         self._read = read
-        self._username = username
+        self.username = username
         self._password = password
 
     def __repr__(self) -> str:
@@ -33,7 +33,7 @@ class PasswordFile(CredentialProvider):
         with suppress(OSError, ValueError):
             self._password = self._read()
         password = self._password.reveal()
-        return (self._username, password) if self._username else (password,)
+        return (self.username, password) if self.username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         """The user name, if one is set, and the password. Reads the file without a thread."""

@@ -41,6 +41,13 @@ class Fault(StrEnum):
     ERROR = "error"  # any other error reply
 
 
+# What to check if Redis refuses the user: that does not end by itself.
+CHECK: Final[Mapping[Fault, str]] = {
+    Fault.AUTH: "REDIS_USERNAME and REDIS_PASSWORD or REDIS_PASSWORD_FILE, or user and password in"
+    " REDIS_URL; in Redis, ACL LIST shows whether the user exists and is on",
+    Fault.PERMISSION: "the rights of this user: ACL LOG in Redis names the command, key or channel",
+}
+
 # Retried once on a fresh connection, within the same deadline: a pooled connection may be dead
 # although Redis works, or may lead to a former master.
 RETRIED: Final = frozenset({Fault.BROKEN, Fault.PROTOCOL, Fault.TIMEOUT, Fault.READONLY})

@@ -7,6 +7,7 @@ repeat. Knows no connections.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
@@ -106,8 +107,8 @@ class Keyspace:
     async def _forget(self, grants: Sequence[CurrentGrant], login: bytes, redis: Redis) -> None:
         """Delete what earlier grants of a login issued, and their fields."""
         async with redis.pipeline(transaction=False) as pipe:
-            for each in grants:
-                pipe.delete(self.names.token(each.token))
+            for token in chain.from_iterable(each.tokens for each in grants):
+                pipe.delete(self.names.token(token))
             checked(await flush_in_cluster(pipe, redis))
             for each in grants:
                 pipe.hdel(login, login_hash.current_field(each.generation))
@@ -145,8 +146,15 @@ class Keyspace:
             pipe.zadd(user, {session.sid: until})
             # It must live as long as its longest-lived member, which may have begun at any time.
             pipe.pexpire(user, self._life(now + self._max_ttl))
-            if grant.replaces is not None:
+            if (replaced := grant.replaced(now)) is not None:
+                key = self.names.token(replaced.id)
+                value = sign(Purpose.SESSION, key, encode_session(replaced))
+                # XX: a logout may have deleted it.
+                pipe.set(key, value, px=self._life(replaced.exp), xx=True)
+            elif grant.replaces is not None:
                 pipe.delete(self.names.token(grant.replaces))
+            if grant.ends is not None:
+                pipe.delete(self.names.token(grant.ends))
             if grant.discards is not None:
                 pipe.delete(self.names.refresh(grant.discards))
             pipe.hexists(refresh, USED)
@@ -214,7 +222,8 @@ class Keyspace:
                 for grant in grants:
                     if grant.refresh:
                         pipe.delete(names.refresh(grant.refresh))
-                    pipe.delete(names.token(grant.token))
+                    for token in grant.tokens:
+                        pipe.delete(names.token(token))
                     pipe.zrem(names.user(grant.sub), sid)
                 if user is not None:  # even if the hash is empty
                     pipe.zrem(user, sid)

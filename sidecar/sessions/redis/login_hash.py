@@ -41,7 +41,8 @@ SEEN: Final = "seen"
 class CurrentGrant(msgspec.Struct, kw_only=True):
     """A field `current:<generation>`: the login, and what this grant issued.
 
-    `refresh` is empty for a browser session. Times are in seconds since the epoch; `created` is
+    `refresh` is empty for a browser session. `before` is the token that it replaced, if that still
+    counted for a while: a logout must find it. Times are in seconds since the epoch; `created` is
     that of the login.
     """
 
@@ -52,7 +53,13 @@ class CurrentGrant(msgspec.Struct, kw_only=True):
     refresh: str
     exp: float
     generation: int = 0
+    before: str = ""
     v: int = VERSION
+
+    @property
+    def tokens(self) -> list[str]:
+        """The ids of the tokens that may count."""
+        return [self.token, self.before] if self.before else [self.token]
 
 
 class LoginClient(msgspec.Struct, kw_only=True):
@@ -79,6 +86,7 @@ def fields_of(grant: Grant, key: bytes, now: float, until: float, sign: Sign) ->
         refresh=grant.refresh_id or "",
         exp=until,
         generation=grant.generation,
+        before="" if (replaced := grant.replaced(now)) is None else replaced.id,
     )
     fields = {
         current_field(grant.generation): sign(Purpose.CURRENT, key, _ENCODER.encode(current)),

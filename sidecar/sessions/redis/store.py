@@ -23,6 +23,7 @@ from sidecar.sessions.redis.keyspace import LISTED, Keyspace
 from sidecar.sessions.redis.last_seen import LastSeenWriter
 from sidecar.sessions.redis.link import RedisLink
 from sidecar.sessions.redis.listings import RedisListings
+from sidecar.sessions.redis.server_name import name_of
 from sidecar.sessions.redis.stored_values import StoredValues
 from sidecar.sessions.revocation.denylist import OwnTokens
 
@@ -74,9 +75,8 @@ class RedisStore:
         touch_every: float = 300.0,
         own: OwnTokens | None = None,
     ) -> None:
-        self._metrics = metrics
-        self._clock = clock
-        self._session_key = session_key
+        self.server = name_of(client)  # for logs
+        self._metrics, self._clock, self._session_key = metrics, clock, session_key
         self.names = KeyNames(prefix, mac.realm)
         self._values = StoredValues(mac, metrics, clock)
         self.keys = Keyspace(self.names, self._values, clock, max_ttl)
@@ -145,8 +145,8 @@ class RedisStore:
             live, used = await self._run(partial(self.keys.write, grant), "session write")
         finally:
             self._last_seen.mark_written(grant.session.sid)
-            self._lookups.invalidate(grant.session.id)
-            self._lookups.invalidate(grant.replaces or "")
+            for token_id in (grant.session.id, grant.replaces, grant.ends):
+                self._lookups.invalidate(token_id or "")
         refresh_id = grant.refresh_id or ""
         if used and (record := await self.get_refresh(refresh_id)) is not None:  # it came late
             work = partial(self.keys.expire_refresh, refresh_id, record.exp)
@@ -284,8 +284,8 @@ class RedisStore:
         own = self._own.of_logins(map(login_hash.text_of, sids), self._clock())
         await self.revocations.write_all(own, redis)
         logins = await self.keys.end(sids, user, redis)
-        for grant in chain.from_iterable(logins):
-            self._lookups.invalidate(grant.token)
+        for token in chain.from_iterable(each.tokens for each in chain.from_iterable(logins)):
+            self._lookups.invalidate(token)
         return len(logins) - logins.count([])
 
     async def _end_token(self, token_id: str, redis: Redis) -> bool:

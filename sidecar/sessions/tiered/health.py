@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.redis.faults import CERTAIN, WRITES_ONLY, Fault, RedisUnavailable
+from sidecar.sessions.store import ServerName
+from sidecar.sessions.tiered.outage_report import OutageReport
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -60,9 +62,9 @@ class RedisHealth:
     """Runs operations on Redis while it is in use, and learns from their outcomes.
 
     `probe` sends Redis any question. `replay` sends what Redis missed, and returns whether nothing
-    is left. Both raise RedisUnavailable. `on_change` is called after `degraded` changed. `clock`
-    returns seconds since the epoch; `monotonic` and `sleep` are in seconds; `jitter` returns
-    numbers in [0, 1).
+    is left. Both raise RedisUnavailable. `server` is its name in logs. `on_change` is called after
+    `degraded` changed. `clock` returns seconds since the epoch; `monotonic` and `sleep` are in
+    seconds; `jitter` returns numbers in [0, 1).
 
     `confirmed` says that Redis is away, not just slow for a moment: nothing listens on its port, or
     it has been out of use for some seconds and probes still fail.
@@ -76,6 +78,7 @@ class RedisHealth:
         replay: Callable[[], Awaitable[bool]],
         on_change: Callable[[], None],
         *,
+        server: ServerName | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -84,6 +87,7 @@ class RedisHealth:
         self.degraded = False
         self.confirmed = False
         self.transitions: deque[dict[str, Any]] = deque(maxlen=_TRANSITIONS_KEPT)  # oldest first
+        self._report = OutageReport(ServerName() if server is None else server)
         self._clock = clock
         self._breaker = breaker
         self._metrics = metrics
@@ -102,6 +106,10 @@ class RedisHealth:
 
     def __repr__(self) -> str:
         return f"<RedisHealth {self._breaker!r}>"
+
+    def describe(self) -> dict[str, str]:
+        """Which Redis it is, and what is wrong with it, for `/status`."""
+        return self._report.describe()
 
     async def start(self) -> None:
         """Probe Redis, and watch it from now on. An unreachable Redis is not an error."""
@@ -156,7 +164,7 @@ class RedisHealth:
         self._breaker.succeeded()
         if self._refuses_writes:
             self._refuses_writes = False
-            logger.info(ACCEPTS_WRITES)
+            self._report.end(ACCEPTS_WRITES)
 
     def failed(self, unavailable: RedisUnavailable, *, writing: bool = False) -> None:
         """An operation other than a look-up failed.
@@ -170,7 +178,7 @@ class RedisHealth:
         elif writing and fault in WRITES_ONLY:
             if not self._refuses_writes:
                 self._refuses_writes = True
-                logger.warning(REFUSES_WRITES, extra={"fault": str(fault)})
+                self._report.begin(REFUSES_WRITES, fault, warn=True)
         else:
             self._doubt.set()
 
@@ -212,14 +220,14 @@ class RedisHealth:
         self._metrics.breaker_state = self._breaker.state
         self._work_to_do.set()
         self._note("degraded", str(fault))
-        logger.info(NOT_AVAILABLE, extra={"fault": str(fault)})
+        self._report.begin(NOT_AVAILABLE, fault)
         self._on_change()
 
     def _recover(self) -> None:
         self.degraded = self.confirmed = False
         self._metrics.degraded = 0
         self._note("shared", "")
-        logger.info(AVAILABLE)
+        self._report.end(AVAILABLE)
         self._on_change()
 
     def _note(self, state: str, fault: str) -> None:
@@ -276,6 +284,7 @@ class RedisHealth:
                 self.failed(unavailable, writing=True)
             elif not answered:
                 self._confirm(unavailable.fault)
+                self._report.repeat(unavailable.fault)
         except Exception:
             logger.exception("probing Redis failed")
         if probing:

@@ -88,10 +88,10 @@ class TieredStore:
         self._tasks = Tasks()
         journal = Journal() if journal is None else journal
         self._backlog = Backlog(remote, self._known, journal, clock)
-        self._clock, self._sleep = clock, sleep
-        self._max_ttl, self._migrate = max_ttl, migrate
+        self._clock, self._sleep, self._max_ttl, self._migrate = clock, sleep, max_ttl, migrate
         self._health = RedisHealth(
             *(breaker, metrics, remote.ping, self._backlog.replay, self._on_health_change),
+            server=remote.server,
             clock=clock,
             monotonic=monotonic,
             sleep=sleep,
@@ -131,6 +131,7 @@ class TieredStore:
         return {
             "kind": "tiered",
             "breaker": str(self._breaker.state),
+            "redis": self._health.describe(),
             **self._known.describe(),
             "unreplayed": len(self._backlog),
         }

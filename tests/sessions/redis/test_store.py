@@ -252,7 +252,7 @@ async def test_any_value_is_a_session_under_the_token_itself(
     assert server.lives() == {}
 
 
-@pytest.mark.parametrize("how", ["token", "sid", "user", "foreign"])
+@pytest.mark.parametrize("how", ["token", "sid", "user", "foreign", "replaced"])
 async def test_a_look_up_after_a_logout_shares_no_earlier_answer(
     how: str, server: RedisServer, clock: Clock, metrics: Metrics
 ) -> None:
@@ -266,11 +266,13 @@ async def test_a_look_up_after_a_logout_shares_no_earlier_answer(
         token = grant.session.id
         if how == "foreign":
             server.admin.set(NAMES.token(token), "not ours")
+        if how == "replaced":
+            assert await store.write(successor_of(grant, clock.now, 10.0))
         server.forget_calls()
         proxy.stall(1)
         before = asyncio.ensure_future(store.get(token))
         await until(lambda: "mget" in server.calls())
-        if how == "sid":
+        if how in {"sid", "replaced"}:
             await store.revoke_session(grant.session.sid)
         elif how == "user":
             await store.revoke_user("alice")

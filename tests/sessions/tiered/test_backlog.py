@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
+from msgspec.structs import replace
 
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis.store import RedisStore
@@ -164,6 +165,41 @@ async def test_a_refreshed_login_in_the_outage(pods: Pods) -> None:
     await pods.find()
     assert await pods.live(first) == [False, False]
     assert await pods.live(last) == [True, pods.one.migrate]
+
+
+async def test_a_grace_in_the_outage(pods: Pods) -> None:
+    """A token that was replaced here counts here until its grace ends, whatever Redis holds."""
+    grant = await pods.one.subject.login()
+    await pods.lose()
+    successor = await pods.one.subject.refresh(grant, 300.0)
+    assert successor is not None
+    until = pods.clock.now + 300.0
+    for _ in range(2):
+        assert await pods.one.look(grant.session.id) == replace(grant.session, exp=until)
+        assert await pods.one.look(successor.session.id) == successor.session
+        await pods.find()  # which takes 200 s
+    await pods.clock.turn(101.0)
+    found = await pods.one.look(grant.session.id)
+    assert found is None or found.exp <= pods.clock.now
+    assert await pods.one.look(successor.session.id) == successor.session
+
+
+async def test_a_logout_in_a_grace_in_the_outage(pods: Pods) -> None:
+    """A logout ends both tokens here at once, and everywhere after the recovery."""
+    before, during = await pods.one.subject.login(), await pods.one.subject.login()
+    first = await pods.one.subject.refresh(before, 600.0)
+    assert await pods.other.look(before.session.id) is not None
+    await pods.lose()
+    second = await pods.one.subject.refresh(during, 600.0)
+    assert first is not None
+    assert second is not None
+    everything = (before, during, first, second)
+    assert [(await pods.live(each))[0] for each in everything] == [True] * 4
+    for grant in (before, during):
+        await pods.one.store.revoke_session(grant.session.sid)
+    assert [(await pods.live(each))[0] for each in everything] == [False] * 4
+    await pods.find()
+    assert [await pods.live(each) for each in everything] == [[False, False]] * 4
 
 
 async def test_an_ended_login_in_the_outage(pods: Pods) -> None:

@@ -27,6 +27,7 @@ from sidecar.sessions.listing import PAGE, page_of
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.revocation.journal import Journal
+from sidecar.sessions.store import ServerName
 from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
@@ -68,6 +69,7 @@ class Shared:
     reports_changes = False
     transitions = ()
     names = NAMES
+    server = ServerName()
 
     def __init__(self, clock: Clock) -> None:
         self.truth = LocalStore(clock)

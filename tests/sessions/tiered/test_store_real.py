@@ -6,8 +6,11 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.store import RedisStore
 from sidecar.sessions.tiered.breaker import Breaker
@@ -23,19 +26,17 @@ from tests.sessions.contract import Subject
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import pytest
-
     from tests.peers.redis_server import RedisServer
 
 TIMEOUT = 0.15  # seconds; close to production, for tests about deadlines
 
 
 @asynccontextmanager
-async def pod(port: int, *, timeout: float = PATIENT) -> AsyncIterator[Subject]:
+async def pod(port: int, *, timeout: float = PATIENT, **config: Any) -> AsyncIterator[Subject]:
     """A pod's store, with more frequent probes than in production."""
     clock = Clock(time.time())
     metrics = Metrics()
-    client = connect(RedisConfig(host="127.0.0.1", port=port, timeout=timeout))
+    client = connect(RedisConfig(host="127.0.0.1", port=port, timeout=timeout, **config))
     remote = RedisStore(client, metrics, MAC, timeout=timeout)
     store = TieredStore(remote, Breaker(interval=0.05, longest=0.2), metrics)
     await store.start()
@@ -200,13 +201,110 @@ async def test_an_unstable_network(server: RedisServer) -> None:
             assert await here.found(grant.session.id) == grant.session
 
 
-async def test_a_wrong_password(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    """It is an outage whose fault the log names."""
-    caplog.set_level(logging.INFO, "sidecar.sessions")
-    server.admin.config_set("requirepass", "other")
-    try:
-        async with pod(server.port) as here:
+@pytest.mark.parametrize(
+    ("config", "fault", "user"),
+    [
+        pytest.param({}, "auth", "default", id="no-password"),
+        pytest.param({"password": Secret("wr0ng-one")}, "auth", "default", id="wrong-password"),
+        pytest.param(
+            {"username": "app", "password": Secret("wr0ng-one")}, "auth", "app", id="wrong-user"
+        ),
+        pytest.param(
+            {"url": Secret("redis://app:wr0ng-one@127.0.0.1:{port}/0")}, "auth", "app", id="url"
+        ),
+        pytest.param(
+            {"url": Secret("redis://wr0ng-one@127.0.0.1:{port}/0")},
+            "auth",
+            "(as in REDIS_URL)",
+            id="password-as-user",
+        ),
+        pytest.param(
+            {"username": "app", "read_password": lambda: Secret("wr0ng-one")},
+            *("auth", "app"),
+            id="file",
+        ),
+        pytest.param(
+            {"username": "few", "password": Secret("right")}, "permission", "few", id="no-rights"
+        ),
+    ],
+)
+async def test_refused_credentials_are_a_warning(
+    own_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    config: dict[str, Any],
+    fault: str,
+    user: str,
+) -> None:
+    """One warning names the server, the user and what to check, and never the password."""
+    caplog.set_level(logging.DEBUG)
+    own_server.admin.acl_setuser("few", enabled=True, passwords=["+right"], commands=["+auth"])
+    own_server.admin.config_set("requirepass", "other")
+    if "url" in config:
+        url = config["url"].reveal().format(port=own_server.port)
+        config = {**config, "url": Secret(url)}
+    async with pod(own_server.port, **config) as here:
+        for _ in range(3):
             assert degraded(here)
-    finally:
-        server.admin.config_set("requirepass", "")
-    assert [getattr(record, "fault", None) for record in caplog.records] == ["auth"]
+            await asyncio.sleep(0)
+        described = here.store.describe()["redis"]
+    address = f"127.0.0.1:{own_server.port}"
+    (line,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    found = vars(line)
+    assert line.getMessage() == "Redis not available, using in-memory session cache"
+    assert (found["fault"], found["server"], found["user"]) == (fault, address, user)
+    assert found["check"]
+    assert described == {
+        "server": address,
+        "user": user,
+        "fault": fault,
+        "check": found["check"],
+    }
+    written = f"{[vars(each) for each in caplog.records]} {described}"
+    assert "wr0ng-one" not in written
+
+
+async def test_a_password_that_becomes_wrong(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If an outage ends in a refusal, the log says so once, and says when it is over."""
+    caplog.set_level(logging.INFO, "sidecar.sessions")
+    async with FaultProxy(own_server.port) as proxy, pod(proxy.port) as here:
+        assert not degraded(here)
+        assert "fault" not in here.store.describe()["redis"]
+        await proxy.refuse()
+        await here.found("anything")
+        await until(lambda: degraded(here))
+        own_server.admin.config_set("requirepass", "other")
+        await proxy.listen()
+        await until(lambda: here.store.describe()["redis"].get("fault") == "auth")
+        await until(lambda: len(caplog.records) > 1)
+        own_server.admin.config_set("requirepass", "")
+        await until(lambda: not degraded(here))
+        assert "fault" not in here.store.describe()["redis"]
+    said = [(each.levelname, each.getMessage()) for each in caplog.records]
+    assert said == [
+        ("INFO", "Redis not available, using in-memory session cache"),
+        ("WARNING", "Redis refuses the sidecar's user or password"),
+        ("INFO", "Redis available again, using the shared session cache"),
+    ]
+
+
+async def test_writes_that_the_acl_forbids(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user who may read and not write is named in the warning about refused writes."""
+    caplog.set_level(logging.INFO, "sidecar.sessions")
+    own_server.admin.acl_setuser(
+        "reader",
+        enabled=True,
+        passwords=["+right"],
+        keys=["session:*"],
+        categories=["+@read", "+@connection"],
+    )
+    async with pod(own_server.port, username="reader", password=Secret("right")) as here:
+        await here.login()
+        found = vars(caplog.records[0])
+        assert found["message"] == "Redis refuses writes, keeping new sessions in memory"
+        assert (found["levelname"], found["fault"]) == ("WARNING", "permission")
+        assert (found["user"], found["server"]) == ("reader", f"127.0.0.1:{own_server.port}")
+        assert "ACL LOG" in found["check"]
