@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 from bench import checks, compare, profiling
 from bench.children import StartError, stoppable
+from bench.holding import HoldError
 from bench.load import LoadError
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -19,16 +21,16 @@ EXAMPLES = """\
 examples:
   python -m bench --quick                              the essential scenarios, about a minute
   python -m bench --peers sidecar,haproxy --scenarios small --rounds 15
-  python -m bench --redis --write-results              everything, into bench/RESULTS.md
+  python -m bench --write-results                      everything, into bench/RESULTS.md
   python -m bench checks                               all checks except soak
   python -m bench checks --only near,cold              the cost of sessions in Redis
   python -m bench checks --only soak                   ten minutes of load, misbehaving clients
-  python -m bench profile --scenario small             the sidecar under a profiler
+  python -m bench profile --scenario mixed             the sidecar under a profiler
 
 All programs run on loopback with one worker each and end with the run. CPU is the time of the
-proxy's own processes, without wrk and the upstream. Compare ratios within one run, because a busy
-machine raises the cost of every proxy. Exit status: 0; 1 if a bar is missed with --strict, a check
-fails or a program does not start; 2 for an invalid argument.
+proxy's own processes, without the client and the upstream. Compare ratios within one run, because
+a busy machine raises the cost of every proxy. Exit status: 0; 1 if a bar is missed or a response is
+wrong with --strict, a check fails or a program does not start; 2 for an invalid argument.
 """
 
 
@@ -52,12 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run the selected command and return its exit status."""
-    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # for servers
+    scripts = sysconfig.get_path("scripts")  # of Envoy and Traefik, which are wheels
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{scripts}:/usr/sbin:/sbin"
     arguments = build_parser().parse_args()
     try:
         with stoppable():
             status: int = arguments.run(arguments)
-    except (StartError, LoadError) as error:
+    except (StartError, LoadError, HoldError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from redis import RedisError
 
 from bench import (
+    bursts,
     cold,
     compare,
     early,
@@ -44,7 +45,7 @@ from bench import (
 from bench.children import Children, StartError
 from bench.lab import Lab
 from bench.outcome import Finding, Outcome, below, outcome_table, p99
-from bench.scenarios import MIB, SCENARIOS
+from bench.scenarios import MIB, SMALL
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,6 @@ BURST_SECONDS = 2
 REST_LIMIT = 60 * MIB
 GROWTH_LIMIT = 16 * MIB
 FIRST_EVENT_LIMIT = 0.050
-SMALL = SCENARIOS[0]
 FAULTS = (
     *(holding.HoldError, load.LoadError, live.LiveError, polling.PollError),
     *(transfer.TransferError, restarts.RestartError, soak.SoakError),
@@ -99,7 +99,7 @@ def check_requests(subject: Subject) -> list[Outcome]:
                 port=subject.plain.port,
                 path=SMALL.path,
                 method=SMALL.method,
-                headers=SMALL.header_lines(subject.plain_token),
+                headers=bursts.replayed_lines(SMALL, subject.plain_token),
                 body_size=0,
                 connections=SMALL.connections,
                 seconds=BURST_SECONDS,

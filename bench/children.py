@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-START_SECONDS = 10.0
+START_SECONDS = 30.0
 STOP_SECONDS = 5.0
+STABLE_PORTS = range(20_000, 32_000)  # below net.ipv4.ip_local_port_range
 KILL_SECONDS = 1.0  # for the kernel to end killed processes
 
 
@@ -126,11 +128,15 @@ def pinned(cpu: int | None) -> list[str]:
 
 
 def free_port() -> int:
-    """A loopback port on which nothing listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port on which nothing listens at the moment.
+
+    The kernel gives none of these ports to outgoing connections and to servers that take any port,
+    so it is still free when the program that gets it listens.
+    """
+    while True:
+        port = random.choice(STABLE_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager

@@ -15,16 +15,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench import machine, report, suite, summary
+from bench import bars, holding, machine, report, suite, summary
 from bench.children import Children, StartError
 from bench.lab import MODULES, Lab
-from bench.proxies import PROXIES, Proxy
-from bench.scenarios import SCENARIOS, Scenario
+from bench.proxies import PROXIES
+from bench.scenarios import MIXED, SCENARIOS, Kind, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-QUICK_SCENARIOS = "small,1m,verify"
+    from bench.proxy import Proxy
+
+QUICK_SCENARIOS = "mixed,verify-mixed,no-token,forged,fresh-hs256,small"
+QUICK_PEERS = "sidecar,haproxy,envoy-cache"
+DIRECT = "direct"
 QUICK_ROUNDS, ROUNDS, SECONDS = 3, 7, 1
 OPTIONAL = "sidecar-redis"
 ECHO_MODULE = f"{MODULES}/ngx_http_echo_module.so"
@@ -63,7 +67,8 @@ def positive(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the comparison."""
-    proxies, scenarios = [p.name for p in PROXIES], [s.name for s in SCENARIOS]
+    proxies = [proxy.name for proxy in PROXIES if proxy.name != DIRECT]
+    scenarios = [scenario.name for scenario in SCENARIOS]
     what = parser.add_argument_group("selection")
     what.add_argument(
         "--peers",
@@ -77,9 +82,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"run only these: {', '.join(scenarios)}",
     )
-    what.add_argument("--redis", action="store_true", help="measure the sidecar with Redis as well")
     what.add_argument(
-        "--quick", action="store_true", help=f"run {QUICK_ROUNDS} rounds of {QUICK_SCENARIOS}"
+        "--redis",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure the sidecar with Redis as well, if no peers are named",
+    )
+    what.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"run {QUICK_ROUNDS} rounds of {QUICK_SCENARIOS} with {QUICK_PEERS}",
     )
     how = parser.add_argument_group("load")
     how.add_argument(
@@ -96,13 +108,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--connections",
         type=positive,
         metavar="N",
-        help="connections of wrk in every scenario (default 32; 8 for 1m)",
+        help="active connections in every scenario (default 32; 8 for 1m, 100 for crowd)",
     )
     how.add_argument(
         "--pin",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="run proxies on one CPU, wrk and upstream on another (default: steadier results)",
+        help="run proxies on one CPU, client and upstream on others (default: steadier results)",
     )
     out = parser.add_argument_group("results")
     out.add_argument(
@@ -111,7 +123,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--write-results", action="store_true", help="write the tables to bench/RESULTS.md"
     )
-    out.add_argument("--strict", action="store_true", help="exit with status 1 if a bar is missed")
+    out.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with status 1 if a bar is missed or a response is wrong",
+    )
 
 
 def say(text: str) -> None:
@@ -133,16 +149,36 @@ def require_load_tools() -> None:
 
 
 def chosen_proxies(arguments: argparse.Namespace) -> list[Proxy]:
-    """The proxies to measure, in the order of the tables."""
-    if arguments.peers:
-        return [proxy for proxy in PROXIES if proxy.name in arguments.peers]
-    return [proxy for proxy in PROXIES if arguments.redis or proxy.name != OPTIONAL]
+    """The proxies to measure, in the order of the tables.
+
+    What latency is like without a proxy is always measured with that of the proxies.
+    """
+    named = arguments.peers or (QUICK_PEERS.split(",") if arguments.quick else None)
+    rated = any(scenario.kind is Kind.RATE for scenario in chosen_scenarios(arguments))
+    return [proxy for proxy in PROXIES if is_chosen(proxy.name, named, arguments, rated=rated)]
+
+
+def is_chosen(
+    name: str, named: list[str] | None, arguments: argparse.Namespace, *, rated: bool
+) -> bool:
+    """Whether to measure a proxy; `named` are those asked for, None for all."""
+    if name == DIRECT:
+        return rated
+    if named is None:
+        return bool(arguments.redis) or name != OPTIONAL
+    return name in named
 
 
 def chosen_scenarios(arguments: argparse.Namespace) -> list[Scenario]:
-    """The scenarios to measure, in the suite's order."""
-    wanted = arguments.scenarios or (QUICK_SCENARIOS.split(",") if arguments.quick else None)
-    return [scenario for scenario in SCENARIOS if wanted is None or scenario.name in wanted]
+    """The scenarios to measure, in the suite's order.
+
+    The load of those with a fixed rate depends on what the proxies can take in `MIXED`.
+    """
+    named = arguments.scenarios or (QUICK_SCENARIOS.split(",") if arguments.quick else None)
+    if named is None:
+        return list(SCENARIOS)
+    rated = any(one.kind is Kind.RATE for one in SCENARIOS if one.name in named)
+    return [one for one in SCENARIOS if one.name in named or (rated and one is MIXED)]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -155,6 +191,7 @@ def run(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
         connections=arguments.connections,
     )
+    holding.raise_file_limit(max(scenario.idle for scenario in scenarios))
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as directory,
         Children(Path(directory)) as children,
@@ -163,8 +200,8 @@ def run(arguments: argparse.Namespace) -> int:
         lab.start_upstream()
         if any(proxy.redis and not proxy.missing() for proxy in proxies):
             lab.start_redis()
-        measured, failed = suite.start_all(lab, proxies, say)
-        if not measured:
+        measured, failed = suite.start_all(lab, plan, proxies, say)
+        if all(entry.proxy.name == DIRECT for entry in measured):
             say("nothing to measure")
             return 1
         disturbance = suite.measure(lab, plan, measured, say)
@@ -181,18 +218,22 @@ def assemble(
     pinned: bool,
 ) -> report.Results:
     """Collect everything that a report contains."""
+    build = bars.installed_build()
     figures = {
-        scenario.name: {
-            entry.proxy.name: summary.summarise(entry.rounds[scenario.name])
-            for entry in measured
-            if scenario.name in entry.rounds
-        }
+        scenario.name: with_added(
+            {
+                entry.proxy.name: summary.summarise(entry.rounds[scenario.name])
+                for entry in measured
+                if scenario.name in entry.rounds
+            }
+        )
         for scenario in plan.scenarios
     }
     return report.Results(
         date=dt.datetime.now(tz=dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=machine.command_line(),
         machine=machine.describe(),
+        build=build,
         rounds=plan.rounds,
         seconds=plan.seconds,
         pinned=pinned,
@@ -202,10 +243,23 @@ def assemble(
         titles={scenario.name: scenario.title for scenario in plan.scenarios},
         figures={name: row for name, row in figures.items() if row},
         memory={
-            entry.proxy.name: report.Memory(entry.rss_start, entry.rss_end) for entry in measured
+            entry.proxy.name: report.Memory(entry.rss_start, entry.rss_end)
+            for entry in measured
+            if entry.proxy.name != DIRECT
         },
-        verdicts=summary.verdicts(figures),
+        verdicts=summary.verdicts(figures, bars.bars_of(build)),
     )
+
+
+def with_added(figures: dict[str, summary.Figures]) -> dict[str, summary.Figures]:
+    """The figures of a scenario; if there are some without a proxy, with what each proxy adds."""
+    direct = figures.get(DIRECT)
+    if direct is None:
+        return figures
+    return {
+        name: row if name == DIRECT else summary.beyond(row, direct)
+        for name, row in figures.items()
+    }
 
 
 def show(results: report.Results, arguments: argparse.Namespace) -> int:
@@ -219,5 +273,13 @@ def show(results: report.Results, arguments: argparse.Namespace) -> int:
         sys.stdout.write(text)
     if arguments.write_results:
         report.write_section(arguments.results, "comparison", f"## Comparison\n\n{text}")
-    failed = any(not verdict.held for verdict in results.verdicts)
+    wrong = [
+        f"{proxy} in {scenario}"
+        for scenario, figures in results.figures.items()
+        for proxy, row in figures.items()
+        if row.errors
+    ]
+    if wrong:
+        say(f"wrong or missing responses: {', '.join(wrong)}")
+    failed = bool(wrong) or any(not verdict.held for verdict in results.verdicts)
     return 1 if arguments.strict and failed else 0

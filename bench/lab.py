@@ -10,36 +10,39 @@ import os
 import secrets
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jwt
-
+from bench.certificate import write_certificate
 from bench.children import Child, Children, StartError, free_port
 from bench.scenarios import KIB, MIB
+from bench.tokens import Algorithm, TokenMaker, user_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 TEMPLATES = Path(__file__).with_name("peers")
 MODULES = "/usr/lib/nginx/modules"
 APACHE_MODULES = "/usr/lib/apache2/modules"
-ISSUER = AUDIENCE = "auth-sidecar"
-TOKEN_SECONDS = 12 * 3600
+USERS = 1_000
 
 
 class Lab:
-    """An upstream, a Redis if requested, and what is needed to start proxies in front of them."""
+    """An upstream, a Redis if requested, and what is needed to start proxies in front of them.
 
-    def __init__(self, children: Children, *, pin: bool = False) -> None:
+    `users` is the number of users whose tokens the requests of the comparison have.
+    """
+
+    def __init__(self, children: Children, *, pin: bool = False, users: int = USERS) -> None:
         self.children = children
         self.directory = children.directory
         self.secret = secrets.token_hex(32)
         self.refresh_secret = secrets.token_hex(32)
-        self.proxy_cpu, self.other_cpu = two_cpus() if pin else (None, None)
+        self.tokens = TokenMaker(self.secret, user_names(users))
+        self.proxy_cpu, self.other_cpu, self.client_cpu = chosen_cpus(pin=pin)
         self.upstream_port = 0
         self.redis_port = 0
+        self.upstream: Child | None = None
         self.redis: Child | None = None
 
     def __repr__(self) -> str:
@@ -53,15 +56,19 @@ class Lab:
         (files / "1m").write_bytes(b"x" * MIB)
         for path in (self.directory, files):
             path.chmod(0o755)  # nginx's worker runs as another user
-        self.upstream_port = self.start_nginx("upstream", {})
+        self.upstream, self.upstream_port = self._start_nginx("upstream", {})
 
     def start_nginx(self, name: str, values: Mapping[str, str]) -> int:
         """Start an nginx from the template `name` with `values`, and return its port."""
+        return self._start_nginx(name, values)[1]
+
+    def _start_nginx(self, name: str, values: Mapping[str, str]) -> tuple[Child, int]:
         port = free_port()
         config = self.fill(f"{name}.conf", f"{name}.conf", {**values, "PORT": str(port)})
         argv = ["nginx", "-c", str(config), "-p", str(self.directory), "-g", "daemon off;"]
-        self.children.spawn(name, argv, cpu=self.other_cpu).wait_listening(port)
-        return port
+        child = self.children.spawn(name, argv, cpu=self.other_cpu)
+        child.wait_listening(port)
+        return child, port
 
     def start_streams(self) -> int:
         """Start the streaming application (`stream_upstream`), and return its port."""
@@ -93,37 +100,40 @@ class Lab:
         path.write_text(filled((TEMPLATES / template).read_text(), {**shared, **values}))
         return path
 
-    def mint(self) -> str:
-        """An access token like the sidecar's, for peers that only verify tokens."""
-        now = int(time.time())
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": "alice",
-            "sid": secrets.token_urlsafe(16),
-            "jti": secrets.token_urlsafe(16),
-            "iat": now,
-            "nbf": now,
-            "exp": now + TOKEN_SECONDS,
-            "roles": ["user"],
-        }
-        return jwt.encode(claims, self.secret, algorithm="HS256", headers={"typ": "at+jwt"})
+    def write_key_set(self) -> None:
+        """Let the upstream serve the public key of RS256 tokens, at /files/jwks.json."""
+        file = self.directory / "files" / "jwks.json"
+        file.write_text(self.tokens.key_set(Algorithm.RS256))
+        file.chmod(0o644)
 
-    def store_session(self, token: str) -> None:
-        """Write a session for `token` to Redis, under the key that the Lua peer reads."""
-        key = b"session:token:" + hashlib.sha256(token.encode()).hexdigest().encode()
-        command = b'*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$15\r\n{"sub":"alice"}\r\n' % (len(key), key)
+    def certificate(self) -> Path:
+        """A PEM file with the key and the certificate of the proxies with TLS."""
+        file = self.directory / "server.pem"
+        return file if file.exists() else write_certificate(file)
+
+    def store_sessions(self, tokens: Sequence[str]) -> None:
+        """Write a session for each token to Redis, under the key that the Lua peer reads."""
         with socket.create_connection(("127.0.0.1", self.redis_port), timeout=5) as connection:
-            connection.sendall(command)
-            answer = connection.recv(64)
-        if not answer.startswith(b"+OK"):
-            raise StartError(f"Redis did not take the session: {answer!r}")
+            answers = connection.makefile("rb")
+            for token in tokens:
+                key = b"session:token:" + hashlib.sha256(token.encode()).hexdigest().encode()
+                command = b'*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$15\r\n{"sub":"alice"}\r\n'
+                connection.sendall(command % (len(key), key))
+                answer = answers.readline()
+                if not answer.startswith(b"+OK"):
+                    raise StartError(f"Redis did not take the session: {answer!r}")
 
 
-def two_cpus() -> tuple[int | None, int | None]:
-    """One CPU for the proxies and one for everything else; (None, None) on a single CPU."""
+def chosen_cpus(*, pin: bool) -> tuple[int | None, int | None, int | None]:
+    """The CPUs of the proxies, of upstream and Redis, and of the client.
+
+    The last two share one if there are only two CPUs. All are None on a single CPU, or without
+    `pin`.
+    """
     cpus = sorted(os.sched_getaffinity(0))
-    return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
+    if not pin or len(cpus) < 2:
+        return None, None, None
+    return cpus[0], cpus[1], cpus[2] if len(cpus) > 2 else cpus[1]
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:

@@ -1,10 +1,11 @@
-"""Load by wrk: one short burst against one port, and the figures that wrk reports.
+"""Load on one port for a short time, and the figures that the program reports that makes it.
 
-Owns wrk's command line and output. Must not know what is measured.
+Owns the command line of wrk, and the output of all such programs. Must not know what is measured.
 """
 
 from __future__ import annotations
 
+import resource
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,22 @@ from bench.children import pinned
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.mixed import Mix
+
 SCRIPT = Path(__file__).with_name("wrk.lua")
 GRACE_SECONDS = 20
 
 
 class LoadError(Exception):
-    """wrk failed or did not print a result."""
+    """The program that makes load failed or did not print a result."""
 
 
 class Load(msgspec.Struct, frozen=True):
-    """The figures of a burst: times in µs, errors by kind (`status`: responses of 400 or above)."""
+    """The figures of a burst: times in µs, errors by kind (`status`: responses of 400 or above).
+
+    `client_us` is the CPU time of the program that made the load, `late_us` the 99th percentile of
+    how late it sent what it had to send at a fixed rate.
+    """
 
     requests: int
     duration_us: int
@@ -38,6 +45,9 @@ class Load(msgspec.Struct, frozen=True):
     write: int
     timeout: int
     status: int
+    p999_us: int = 0
+    late_us: int = 0
+    client_us: int = 0
 
     @property
     def per_second(self) -> float:
@@ -64,7 +74,8 @@ class Burst:
     """The load: one request, repeated on `connections` connections for whole seconds.
 
     With a `rotation`, each request has the next token, and the burst ends with the last one. Then
-    `seconds` is the limit.
+    `seconds` is the limit. With a `mix`, the requests are those of the mix; if it has a count, the
+    burst ends with the last of them.
     """
 
     port: int
@@ -75,54 +86,59 @@ class Burst:
     connections: int
     seconds: int
     rotation: Rotation | None = None
+    mix: Mix | None = None
+    tls: bool = False
 
     def argv(self) -> list[str]:
         """The command line of wrk."""
+        wrk = ["wrk", "-t1", f"-c{self.connections}", f"-d{self.seconds}s", "-s", str(SCRIPT)]
+        url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{self.path}"
+        if self.mix is not None:
+            return [*wrk, url, "--", "mixed", *self.mix.arguments()]
         headers = [part for line in self.headers for part in ("-H", line)]
         turns = self.rotation
         rotation = [] if turns is None else [str(turns.file), str(turns.first), str(turns.count)]
-        return [
-            *(
-                "wrk",
-                "-t1",
-                f"-c{self.connections}",
-                f"-d{self.seconds}s",
-                "-s",
-                str(SCRIPT),
-                *headers,
-            ),
-            *(f"http://127.0.0.1:{self.port}{self.path}", "--", self.method, str(self.body_size)),
-            *rotation,
-        ]
+        return [*wrk, *headers, url, "--", self.method, str(self.body_size), *rotation]
 
 
 def parse_output(text: str) -> Load:
-    """The result in the output of wrk. Raises LoadError if there is none."""
+    """The result in the output of a program. Raises LoadError if there is none."""
     for line in text.splitlines():
         if line.startswith("{"):
             return msgspec.json.decode(line, type=Load)
-    raise LoadError(f"no result in wrk's output: {text.strip()[-300:]!r}")
+    raise LoadError(f"no result in the output: {text.strip()[-300:]!r}")
 
 
 def run(burst: Burst, *, cpu: int | None = None) -> Load:
     """Run wrk. Raises LoadError if it fails, hangs or does not use all tokens of a rotation."""
-    try:
-        done = subprocess.run(
-            [*pinned(cpu), *burst.argv()],
-            capture_output=True,
-            text=True,
-            timeout=burst.seconds + GRACE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoadError(f"wrk did not end within {GRACE_SECONDS} s after its time") from error
-    if done.returncode:
-        msg = (
-            f"wrk ended with status {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
-        )
-        raise LoadError(msg)
-    found = parse_output(done.stdout)
+    found = run_program(burst.argv(), burst.seconds, cpu=cpu)
     if burst.rotation is not None and found.requests != burst.rotation.count:
         msg = f"only {found.requests} of {burst.rotation.count} requests in {burst.seconds} s"
         raise LoadError(msg)
     return found
+
+
+def run_program(argv: Sequence[str], seconds: int, *, cpu: int | None) -> Load:
+    """Run a program that makes load. Raises LoadError if it fails or hangs."""
+    name, before = argv[0], children_us()
+    try:
+        done = subprocess.run(
+            [*pinned(cpu), *argv],
+            capture_output=True,
+            text=True,
+            timeout=seconds + GRACE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(f"{name} did not end within {GRACE_SECONDS} s after its time") from error
+    if done.returncode:
+        said = done.stderr.strip() or done.stdout.strip()
+        raise LoadError(f"{name} ended with status {done.returncode}: {said}")
+    found = parse_output(done.stdout)
+    return msgspec.structs.replace(found, client_us=children_us() - before)
+
+
+def children_us() -> int:
+    """CPU time of the ended children of this process, in µs."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return int((ended.ru_utime + ended.ru_stime) * 1e6)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bench import compare, counters, load, report, suite, summary
+from bench import bars, compare, counters, load, report, suite, summary
 from bench.outcome import Finding, Outcome, at_most
-from bench.passes import SMALL, Meter
+from bench.passes import Meter
 from bench.proxies import PROXIES
+from bench.scenarios import SMALL, Setup
 
 if TYPE_CHECKING:
     from bench.counters import Counters
@@ -24,9 +25,9 @@ ROUNDS, SECONDS = 9, 1
 REQUESTS = 20_000
 
 
-def bar(title: str, peer: str, limit: float) -> summary.Bar:
+def bar(title: str, peer: str, limit: float) -> bars.Bar:
     """A bar for the sidecar's small GET with a shared session."""
-    return summary.Bar(title, (SUBJECT, SMALL.name), (peer, SMALL.name), limit)
+    return bars.Bar(title, (SUBJECT, SMALL.name), (peer, SMALL.name), limit)
 
 
 BARS = (
@@ -40,8 +41,9 @@ def check(lab: Lab) -> Finding:
     """Run the check. A peer that is not installed is skipped together with its bar."""
     lab.start_redis()
     proxies = [proxy for proxy in PROXIES if proxy.name in PEERS]
-    measured, failed = suite.start_all(lab, proxies, compare.say)
-    disturbance = suite.measure(lab, suite.Plan([SMALL], ROUNDS, SECONDS), measured, compare.say)
+    plan = suite.Plan([SMALL], ROUNDS, SECONDS)
+    measured, failed = suite.start_all(lab, plan, proxies, compare.say)
+    disturbance = suite.measure(lab, plan, measured, compare.say)
     figures = {
         SMALL.name: {
             entry.proxy.name: summary.summarise(entry.rounds[SMALL.name]) for entry in measured
@@ -67,8 +69,9 @@ def check(lab: Lab) -> Finding:
 def count(lab: Lab, subject: suite.Measured) -> tuple[Outcome, str]:
     """Count the commands in Redis during a burst; returns the outcome and a sentence."""
     file = lab.directory / "one-token"
-    file.write_text(f"{subject.running.token}\n")
-    meter = Meter(lab, subject.pids, subject.running.port, asks=True)
+    running = subject.running[Setup.SESSIONS]
+    file.write_text(f"{running.token}\n")
+    meter = Meter(lab, running.pids, running.port, asks=True)
     began = time.monotonic()
     busy = meter.run(load.Rotation(file, 0, REQUESTS)).asked
     took = time.monotonic() - began

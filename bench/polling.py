@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GIVE_UP_SECONDS = 2.0
+GIVE_UP_SECONDS = 10.0
 ALLOWED, DENIED, LOGGED_OUT = 200, 401, 204
 
 

@@ -6,6 +6,7 @@ Owns the command lines of the profilers. Must not know the internals of the side
 from __future__ import annotations
 
 import pstats
+import secrets
 import shutil
 import subprocess
 import sys
@@ -13,18 +14,21 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import compare, load, sidecar
+from bench import bursts, compare, sidecar, starting
 from bench.children import Children, StartError
 from bench.lab import Lab
-from bench.scenarios import SCENARIOS, Need
+from bench.scenarios import SCENARIOS, Kind
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
+    from bench.proxy import Running
     from bench.scenarios import Scenario
 
 TOP = 40
 SETTLE_SECONDS = 1
+USERS = 100  # fewer than in a comparison, because their logins are in the profile
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,8 +41,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "perf samples Python, C and kernel code without changing the program."
         ),
     )
-    names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--scenario", choices=names, default="small", help="default: small")
+    names = [scenario.name for scenario in SCENARIOS if scenario.kind is not Kind.RATE]
+    parser.add_argument("--scenario", choices=names, default="mixed", help="default: mixed")
     parser.add_argument(
         "--seconds", type=compare.positive, default=3, metavar="N", help="seconds of load (3)"
     )
@@ -63,14 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
 def with_cprofile(directory: Path, kept: Path, scenario: Scenario, seconds: int) -> None:
     """Profile the whole life of the sidecar with cProfile, sorted by own time."""
     with Children(directory) as children:
-        lab = Lab(children)
+        lab = Lab(children, users=USERS)
         lab.start_upstream()
         module = ("-m", "cProfile", "-o", str(kept), "-m", "sidecar")
-        started = sidecar.start(lab, "sidecar", module=module)
-        drive(started.port, scenario, seconds)
-        started.child.stop()
+        running = begin(lab, scenario, module)
+        drive(lab, running, scenario, seconds)
+        running.children[0].stop()
         if not kept.exists():
-            raise StartError(f"cProfile left no result:\n{started.child.tail()}")
+            raise StartError(f"cProfile left no result:\n{running.children[0].tail()}")
     pstats.Stats(str(kept)).sort_stats("tottime").print_stats(TOP)
 
 
@@ -79,14 +83,14 @@ def with_perf(directory: Path, kept: Path, scenario: Scenario, seconds: int) -> 
     if shutil.which("perf") is None:
         raise StartError("perf not found; on Debian: apt-get install linux-perf")
     with Children(directory) as children:
-        lab = Lab(children)
+        lab = Lab(children, users=USERS)
         lab.start_upstream()
-        started = sidecar.start(lab, "sidecar")
-        drive(started.port, scenario, SETTLE_SECONDS)
+        running = begin(lab, scenario, sidecar.PYTHON_MODULE)
+        drive(lab, running, scenario, SETTLE_SECONDS)
         record = ["perf", "record", "--quiet", "--freq", "997", "-o", str(kept)]
-        record += ["--pid", str(started.child.pid), "--", "sleep", str(seconds)]
+        record += ["--pid", str(running.children[0].pid), "--", "sleep", str(seconds)]
         recording = children.spawn("perf", record)
-        drive(started.port, scenario, seconds)
+        drive(lab, running, scenario, seconds)
         if recording.process.wait(timeout=30):
             raise StartError(f"perf failed:\n{recording.tail()}")
     done = subprocess.run(
@@ -99,19 +103,24 @@ def with_perf(directory: Path, kept: Path, scenario: Scenario, seconds: int) -> 
     sys.stdout.write("\n".join(lines[:TOP]) + "\n")
 
 
-def drive(port: int, scenario: Scenario, seconds: int) -> None:
-    """Put load on the sidecar with one scenario, after a login."""
-    token = sidecar.login(port)
-    done = load.run(
-        load.Burst(
-            port=port,
-            path=scenario.path,
-            method=scenario.method,
-            headers=scenario.header_lines(token),
-            body_size=scenario.body_size,
-            connections=scenario.connections,
-            seconds=seconds,
-        )
+def begin(lab: Lab, scenario: Scenario, module: Sequence[str]) -> Running:
+    """Start a sidecar for a scenario, and log its users in."""
+    setup = scenario.setup
+    started = sidecar.start(
+        lab,
+        "sidecar",
+        module=module,
+        users=starting.users(lab),
+        special=starting.special(lab, setup),
     )
-    wrong = done.errors(denied=scenario.need is Need.DENY)
+    return starting.with_tokens(lab, setup, (started.child,), started.port)
+
+
+def drive(lab: Lab, running: Running, scenario: Scenario, seconds: int) -> None:
+    """Put load on the sidecar with one scenario."""
+    order = bursts.Order(seconds, scenario.connections)
+    ready = bursts.prepare(lab, running, scenario, order, seed=secrets.randbits(31))
+    with ready.company():
+        done = ready.fire()
+    wrong = done.errors(denied=scenario.denied)
     sys.stdout.write(f"{scenario.title}: {done.requests:,} requests, {wrong} errors\n")

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from bench.children import StartError
-from bench.lab import AUDIENCE, ISSUER, TOKEN_SECONDS, Lab
+from bench.tokens import AUDIENCE, ISSUER, TOKEN_SECONDS
 from sidecar.api.grants import ClientInfo, TokenPair, issue_pair, new_login
 from sidecar.auth.issue import Issuer
 from sidecar.auth.session import (
@@ -34,6 +34,8 @@ from sidecar.sessions.redis.keyspace import RECORD
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from bench.lab import Lab
 
 REFRESH_SECONDS = 7 * 86400
 PER_CHUNK = 5_000

@@ -9,22 +9,25 @@ from __future__ import annotations
 import functools
 import http.client
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import argon2
 import msgspec
 
+from bench.certificate import unchecked_tls
 from bench.children import Child, StartError, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bench.lab import Lab
 
 USER = "alice"
 OTHER_USER = "bob"
 PASSWORD = "bench-alice"
+MANY = 100  # users; a file of its own, because a user who vanishes from a file is logged out
 PYTHON_MODULE = ("-m", "sidecar")
 
 
@@ -37,6 +40,14 @@ class Started:
     admin_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Special:
+    """What a sidecar has beyond the template: options, and tables behind all options, as TOML."""
+
+    options: tuple[str, ...] = ()
+    tables: str = ""
+
+
 def start(
     lab: Lab,
     name: str,
@@ -47,6 +58,7 @@ def start(
     template: str = "sidecar.toml",
     users: Mapping[str, str] | None = None,
     max_sessions: int = 0,
+    special: Special = Special(),
 ) -> Started:
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
 
@@ -59,15 +71,19 @@ def start(
         f'[[user]]\nname = "{name}"\npassword_hash = "{encoded}"\nroles = ["user"]\n'
         for name, encoded in users.items()
     ]
-    (lab.directory / "users.toml").write_text("".join(tables))
+    file = lab.directory / ("users.toml" if len(users) < MANY else "many-users.toml")
+    file.write_text("".join(tables))
     port, admin_port = free_port(), free_port()
+    options = [f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"'] if redis else []
     values = {
         "PORT": str(port),
         "ADMIN": str(admin_port),
         "UPSTREAM": str(upstream_port or lab.upstream_port),
         "STORE": "redis" if redis else "local",
+        "USERS": str(file),
         "SESSIONS": str(max_sessions),
-        "REDIS_LINE": f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"' if redis else "",
+        "OPTIONS": "\n".join([*options, *special.options]),
+        "TABLES": special.tables,
     }
     config = lab.fill(template, f"{name}.toml", values)
     env = {"JWT_SECRET": lab.secret, "REFRESH_SECRET": lab.refresh_secret}
@@ -95,24 +111,42 @@ def login(port: int) -> str:
 
 def logins(port: int, number: int, user: str = USER) -> list[str]:
     """Log in this many times on one connection. Raises StartError if a login fails."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    body = msgspec.json.encode({"username": user, "password": PASSWORD})
+    return [answer.access_token for answer in log_in(port, [user] * number)]
+
+
+def log_in(port: int, users: Iterable[str], *, tls: bool = False) -> Iterator[LoginAnswer]:
+    """Log these users in on one connection. Raises StartError if a login fails."""
+    connection = connect(port, tls=tls)
     headers = {"Content-Type": "application/json"}
-    tokens = []
-    try:
-        for _ in range(number):
-            connection.request("POST", "/auth/login", body, headers)
-            response = connection.getresponse()
-            answer = response.read()
+    with closing(connection):
+        for user in users:
+            try:
+                connection.request("POST", "/auth/login", login_body(user), headers)
+                response = connection.getresponse()
+                answer = response.read()
+            except OSError as error:
+                raise StartError(f"login at the sidecar failed: {error}") from error
             if response.status != 200:
                 msg = f"login at the sidecar got status {response.status}: {answer[:200]!r}"
                 raise StartError(msg)
-            tokens.append(msgspec.json.decode(answer, type=LoginAnswer).access_token)
-    except OSError as error:
-        raise StartError(f"login at the sidecar failed: {error}") from error
-    finally:
-        connection.close()
-    return tokens
+            yield msgspec.json.decode(answer, type=LoginAnswer)
+
+
+def login_body(user: str) -> bytes:
+    """The body of a login."""
+    return msgspec.json.encode({"username": user, "password": PASSWORD})
+
+
+def refresh_body(refresh_token: str) -> bytes:
+    """The body of a refresh."""
+    return msgspec.json.encode({"refresh_token": refresh_token})
+
+
+def connect(port: int, *, tls: bool) -> http.client.HTTPConnection:
+    """A connection to a local port, whatever its certificate is."""
+    if not tls:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=unchecked_tls())
 
 
 def metric(started: Started, name: str) -> float | None:
@@ -135,6 +169,7 @@ def metric_in(text: str, name: str) -> float | None:
 
 
 class LoginAnswer(msgspec.Struct):
-    """The part of the login response that is used here."""
+    """The part of the response to a login or refresh that is used here."""
 
     access_token: str
+    refresh_token: str

@@ -459,7 +459,7 @@ class Exchange:
         headers: bytes = b"",
         forms: Mapping[int, ReplyTemplate] = DOCUMENTS,
     ) -> None:
-        """Answer with a problem: a page for a person, for a program the document among `forms`."""
+        """Answer with a problem: a page for people, otherwise the document among `forms`."""
         asked = self.asked or self.head
         if refusals.shows_page(asked):
             prefix = self.downstream.forwarding.prefix(asked)

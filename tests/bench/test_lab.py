@@ -1,16 +1,17 @@
-"""Configuration templates, the tokens of scenarios, and program versions."""
+"""Configuration templates, and program versions."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-import jwt
 import pytest
 
+from bench import bursts
 from bench.children import Children, StartError
-from bench.lab import AUDIENCE, ISSUER, TEMPLATES, Lab, filled
+from bench.lab import TEMPLATES, Lab, chosen_cpus, filled
 from bench.machine import cpu_model, version_in
-from bench.scenarios import SCENARIOS, Credential, Scenario, spoiled
+from bench.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,51 +33,35 @@ def test_unset_mark_is_an_error() -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.iterdir()))
 def test_every_template_can_be_filled(name: str, tmp_path: Path) -> None:
     """The suite has a value for every mark in every template."""
-    names = ["PORT", "NAME", "SESSION", "ADMIN", "STORE", "REDIS_LINE", "DRAIN", "SESSIONS"]
-    names += ["FIRST", "FIRST_ADMIN", "SECOND", "SECOND_ADMIN", "APP"]
+    names = ["PORT", "NAME", "SESSION", "ADMIN", "STORE", "OPTIONS", "TABLES", "DRAIN", "SESSIONS"]
+    names += ["FIRST", "FIRST_ADMIN", "SECOND", "SECOND_ADMIN", "APP", "USERS", "TLS", "SCHEME"]
+    names += ["KEY", "KEYS", "ISSUER", "ALGORITHM", "CACHE"]
     own = dict.fromkeys(names, "x")
     path = Lab(Children(tmp_path)).fill(name, "filled", own)
     assert "@" not in path.read_text().replace("@type", "")
 
 
-def test_minted_token_is_what_the_peers_check(tmp_path: Path) -> None:
-    """Minted tokens have the issuer, audience and type of the sidecar's own tokens."""
-    lab = Lab(Children(tmp_path))
-    token = lab.mint()
-    claims = jwt.decode(token, lab.secret, algorithms=["HS256"], issuer=ISSUER, audience=AUDIENCE)
-    assert claims["sub"] == "alice"
-    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
-
-
-def test_spoiled_token_differs_only_in_its_signature(tmp_path: Path) -> None:
-    """A spoiled token has the same length and claims but an invalid signature."""
-    lab = Lab(Children(tmp_path))
-    token = lab.mint()
-    bad = spoiled(token)
-    assert len(bad) == len(token)
-    assert bad.rpartition(".")[0] == token.rpartition(".")[0]
-    with pytest.raises(jwt.InvalidSignatureError):
-        jwt.decode(bad, lab.secret, algorithms=["HS256"], audience=AUDIENCE)
-
-
-@pytest.mark.parametrize(
-    ("credential", "first"),
-    [
-        pytest.param(Credential.GOOD, "Authorization: Bearer a.b.CDEF", id="good"),
-        pytest.param(Credential.BAD, "Authorization: Bearer a.b.ADEF", id="bad"),
-        pytest.param(Credential.NONE, "X: y", id="none"),
-    ],
-)
-def test_scenario_sends_its_credential(credential: Credential, first: str) -> None:
-    """The first header has the valid token or the spoiled one, or there is no credential."""
-    scenario = Scenario("x", "x", credential=credential, headers=("X: y",))
-    assert scenario.header_lines("a.b.CDEF")[0] == first
-
-
 def test_browser_scenario_sends_fifteen_headers() -> None:
     """Including Host, which wrk adds, the browser scenario sends fifteen headers."""
     browser = next(scenario for scenario in SCENARIOS if scenario.name == "browser")
-    assert len(browser.header_lines("a.b.c")) + 1 == 15
+    assert len(bursts.replayed_lines(browser, "a.b.c")) + 1 == 15
+
+
+@pytest.mark.parametrize(
+    ("cpus", "chosen"),
+    [
+        pytest.param({3}, (None, None, None), id="one"),
+        pytest.param({3, 1}, (1, 3, 3), id="two"),
+        pytest.param({0, 1, 2, 3}, (0, 1, 2), id="four"),
+    ],
+)
+def test_the_client_has_a_cpu_of_its_own_if_there_is_one(
+    cpus: set[int], chosen: tuple[int | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy never shares its CPU; client and upstream share one only if there are just two."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: cpus)
+    assert chosen_cpus(pin=True) == chosen
+    assert chosen_cpus(pin=False) == (None, None, None)
 
 
 @pytest.mark.parametrize(

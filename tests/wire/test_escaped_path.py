@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from sidecar.errors import PeerError
+from sidecar.errors import Malformed, PeerError
 from sidecar.wire.escaped_path import is_ambiguous, read_escaped
 from sidecar.wire.target import NormalisingTargetParser, TargetParser, read_escaped_target
 from tests.wire.readers import raw_head, request_parser
@@ -156,7 +156,7 @@ def test_what_is_remembered_is_bounded(padding: bytes) -> None:
         for number in range(10_000):
             paths.passes_escapes = lambda *_, passes=number % 2 == 0: passes
             target = b"/a%%2F%d%b" % (number, padding)
-            refusal = PeerError(400, "ambiguous path")
+            refusal = PeerError(400, "ambiguous path", Malformed.PATH)
             with contextlib.suppress(PeerError):
                 assert paths.parse_escaped(b"GET", b"h", target, refusal) == target.decode()
         assert tracemalloc.get_traced_memory()[0] < 1 << 20
