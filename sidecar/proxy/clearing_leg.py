@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sidecar.proxy.upstream_leg import UpstreamLeg
-from sidecar.wire.head import ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from sidecar.wire.head import ResponseHead
 
 # A copy in a shared cache would sign out everybody who gets it (RFC 9111 section 7.3).
 _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
