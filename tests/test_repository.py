@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from configparser import ConfigParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -68,3 +69,16 @@ def test_files_are_as_editors_are_told_to_write_them() -> None:
         assert text.endswith("\n"), path
         assert "\r" not in text, path
         assert not re.search(r"(?m)[ \t]+$|^ *\t", text), path
+
+
+def test_an_environment_behind_a_link_is_left_alone(tmp_path: Path) -> None:
+    """`make` does not empty an environment that the name of the new one is only a link to."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    (tmp_path / "venv").symlink_to(other)
+    done = subprocess.run(
+        [ROOT / "scripts/make-venv", tmp_path / "venv"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "remove the link" in done.stderr) == (1, True)
+    assert (other / "kept").exists()

@@ -66,9 +66,19 @@ class TokenPair(msgspec.Struct, kw_only=True):
         return f"<TokenPair of {self.grant.session.sub!r}>"
 
 
+def new_sid() -> str:
+    """A new session id: 128 random bits, drawn again if the text begins with "-".
+
+    A command line, such as that of `sidecar sessions`, takes such a text for an option.
+    """
+    while (sid := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return sid
+
+
 def new_login(sub: str, claims: Mapping[str, Any], now: float) -> Login:
-    """A login that begins now, with a new session id (128 random bits)."""
-    return Login(sid=secrets.token_urlsafe(16), sub=sub, claims=claims, created=now)
+    """A login that begins now, with a new session id."""
+    return Login(sid=new_sid(), sub=sub, claims=claims, created=now)
 
 
 def issue_pair(

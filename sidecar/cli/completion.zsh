@@ -16,7 +16,7 @@ _shtab_sidecar_commands() {
     hash-password:'Hash a password for the users file.'
     run:'Run the sidecar in front of an application.'
     sessions:'List, show, count or end sessions.'
-    token:'Make or inspect a token.'
+    token:'Make or explain a token.'
     version:'Print the version.'
   )
   _describe 'sidecar commands' _commands

@@ -180,7 +180,7 @@ def build_parser() -> ArgumentParser:
     check.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
     check.add_argument("--json", action="store_true", help="print the result as one JSON object")
     _add(commands, "hash-password", "hash a password for the users file", HASH_PASSWORD)
-    token = _add(commands, "token", "make or inspect a token", TOKEN)
+    token = _add(commands, "token", "make or explain a token", TOKEN)
     tokens = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_mint(_add(tokens, "mint", "make an access token", MINT))
     about = "show what the sidecar makes of a token, and why"

@@ -97,7 +97,8 @@ def _kind(
 
 
 def _key(header: Mapping[str, Any], key: object) -> Step:
-    named = f"{_shown(header.get('alg'))}, kid {_shown(header.get('kid'))}"
+    kid = f"kid {_shown(header['kid'])}" if "kid" in header else "no kid"
+    named = f"{_shown(header.get('alg'))}, {kid}"
     if isinstance(key, Reason):
         return Step("key", False, f"{named}: {_why(key)}")
     return Step("key", True, f"{named}: a known key made the signature")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from sidecar.api.grants import new_sid
 from sidecar.app import build
 from sidecar.auth.gate import Gate
 from sidecar.auth.issue import RESERVED
@@ -50,7 +51,7 @@ def mint(arguments: Namespace) -> bool:
             "--store: expected session_store = redis; sessions are in the memory of each pod"
         )
     issuer = build.make_issuer(settings, build.Keys(settings))
-    now, sid = time.time(), secrets.token_urlsafe(16)
+    now, sid = time.time(), new_sid()
     try:
         token = issuer.access(arguments.sub, sid, claims, now, secrets.token_urlsafe(16))
     except ValueError as fault:

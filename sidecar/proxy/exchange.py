@@ -11,11 +11,10 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.auth import method_override, preflight
-from sidecar.auth.credentials import Accepts
 from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
 from sidecar.auth.reason import Reason
-from sidecar.errors import PeerError, StoreUnavailable, UpstreamBusy, UpstreamTimeout
-from sidecar.proxy import accounting, refusals, rejections, verify
+from sidecar.errors import PeerError, UpstreamBusy, UpstreamTimeout
+from sidecar.proxy import accounting, late_decision, refusal_log, refusals, verify
 from sidecar.proxy.accounting import Accounting
 from sidecar.proxy.admission import UNFINISHED
 from sidecar.proxy.clearing_leg import CookieClearingLeg
@@ -24,19 +23,16 @@ from sidecar.proxy.flow import NO_PEER, PEER_FULL
 from sidecar.proxy.gathering import Gathering
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
-from sidecar.sessions.check import authenticate, look_up
-from sidecar.telemetry.audit import Event, Origin, Subject, audit
 from sidecar.wire.hops import decrement_max_forwards
-from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, document, options, problem, redirect
+from sidecar.wire.replies import RETRY_AFTER, options, problem, redirect
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sidecar.auth.decision import Forbidden
     from sidecar.auth.routes import Route
-    from sidecar.errors import UpstreamError
-    from sidecar.issuers.key_waiters import KeyWaiters
+    from sidecar.errors import Malformed, UpstreamError
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.proxy.contracts import LegClient, WatchedTunnel
     from sidecar.proxy.session_watch import WatchedStream
@@ -44,7 +40,6 @@ if TYPE_CHECKING:
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
-    from sidecar.wire.replies import ReplyTemplate
 
 _OPTIONS: Final = b"OPTIONS"
 _SMALL_HEAD: Final = 1024  # octets, which count as part of the connection
@@ -182,7 +177,7 @@ class Exchange:
 
     def _begin_look_up(self, route: Route, need: NeedSession) -> None:
         if self._suspend():
-            work = self._look_up(route, need)
+            work = late_decision.look_up_session(self, route, need)
             self._lookup = self.context.tasks.spawn(work, name="session look-up")
 
     def _begin_wait_for_keys(self, route: Route, need: NeedKeys) -> bool:
@@ -192,7 +187,7 @@ class Exchange:
         if keys is None or fetched is None:
             return False
         if self._suspend():
-            work = self._wait_for_keys(route, keys, fetched)
+            work = late_decision.wait_for_keys(self, route, keys, fetched)
             self._lookup = self.context.tasks.spawn(work, name="wait for keys")
         return True
 
@@ -207,24 +202,8 @@ class Exchange:
         self.downstream.expect(self.accounting.began, self.context.limits.upstream_timeout)
         return True
 
-    async def _look_up(self, route: Route, need: NeedSession) -> None:
-        """Ask the store, then decide; cancelled when the client disconnects."""
-        context = self.context
-        try:
-            session = await look_up(context.store, need)
-        except StoreUnavailable:
-            decision = outage.decide(context.gate, context.store, route, need, time())
-        else:
-            decision = context.gate.resume(route, need, session, time())
-        self._act_late(decision)
-
-    async def _wait_for_keys(self, route: Route, keys: KeyWaiters, fetched: asyncio.Event) -> None:
-        """Wait for the fetch, then decide again; cancelled when the client disconnects."""
-        context, asked = self.context, self.asked or self.head
-        await keys.wait(fetched, self.caller)
-        self._act_late(await authenticate(context.gate, context.store, route, asked, time()))
-
-    def _act_late(self, decision: Allow | Deny) -> None:
+    def on_decided(self, decision: Allow | Deny) -> None:
+        """The decision that this request waited for."""
         self._lookup = None
         if not self.over:
             self._act_on(decision)
@@ -279,51 +258,30 @@ class Exchange:
         reason = self.accounting.reason = deny.reason
         context.metrics.denied[reason.label] += 1
         if deny.forbidden is not None:
-            self._note_forbidden(deny.forbidden)
+            self.forbidden = deny.forbidden
+            forwarding = self.downstream.forwarding
+            refusal_log.note_forbidden(
+                context, forwarding, self.head, deny.forbidden, self.request_id
+            )
         self._answer_denied(deny)
 
-    def _note_forbidden(self, forbidden: Forbidden) -> None:
-        """Note who may not do what; log it, unless this user met this rule a moment ago."""
-        self.forbidden = forbidden
-        allow, rule = forbidden.allow, forbidden.route
-        cause = f"{allow.issuer} {allow.subject}"
-        left_out = self.context.log_limit.admit(f"route {rule}", cause, monotonic())
-        if left_out is None:
-            return
-        client = self.downstream.forwarding.client(self.head)
-        audit(
-            "forbidden",
-            Event.FORBIDDEN,
-            Subject(allow.subject, allow.issuer, allow.session_id),
-            Origin(client, self.request_id.decode("latin-1")),
-            result=forbidden.reason.label,
-            more={"route": rule, "missing": forbidden.missing, "left_out": left_out},
-        )
-
     def _answer_denied(self, deny: Deny) -> None:
-        asked = self.head if self.dialect is None else self.asked
+        context = self.context
         status, headers = refusals.answer_to(
             deny,
-            asked,
+            self.head if self.dialect is None else self.asked,
             self.dialect,
             self.downstream.forwarding,
-            self._login_url(asked),
-            limit=self.context.limits.head.size,
+            login_url=context.login_url,
+            routes=context.routes,
+            limit=context.limits.head.size,
         )
         if status == 302:
             close = not self._may_keep()
-            headers += self.context.cors.lines(self.head)
+            headers += context.cors.lines(self.head)
             self._reply(302, redirect(self.request_id, headers=headers, close=close))
         else:
             self._problem(status, headers)
-
-    def _login_url(self, asked: RequestHead | None) -> bytes:
-        """The sign-in page; empty on a route of bearer tokens: signing in gives a cookie."""
-        routes, url = self.context.routes, self.context.login_url
-        if asked is None or not url:
-            return b""
-        route = routes.match(asked.method, asked.host, asked.path)
-        return b"" if route.credentials is Accepts.BEARER else url
 
     # Forwarding
 
@@ -454,17 +412,13 @@ class Exchange:
         return keep
 
     def _problem(
-        self,
-        status: int,
-        headers: bytes = b"",
-        forms: Mapping[int, ReplyTemplate] = DOCUMENTS,
+        self, status: int, headers: bytes = b"", malformed: Malformed | None = None
     ) -> None:
-        """Answer with a problem: a page for people, otherwise the document among `forms`."""
-        asked = self.asked or self.head
-        if refusals.shows_page(asked):
-            prefix = self.downstream.forwarding.prefix(asked)
-            forms = refusals.page_for(self.context.pages, status, prefix)
-        headers += self.context.cors.lines(self.head)
+        """Answer with a problem, as a page or a document; `malformed` says what is wrong."""
+        context, asked = self.context, self.asked or self.head
+        forwarding = self.downstream.forwarding
+        forms = refusals.forms_for(asked, context.pages, forwarding, status, malformed)
+        headers += context.cors.lines(self.head)
         close, body = not self._may_keep(), self.head.method != b"HEAD"
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)
@@ -473,11 +427,11 @@ class Exchange:
         """Note what is malformed, and answer it, or break off an answer that has begun."""
         reason = self.accounting.reason = error.reason
         client = self.downstream.forwarding.client(self.head)
-        rejections.note(self.context, error.status, reason, self.request_id, client)
+        refusal_log.note_malformed(self.context, error.status, reason, self.request_id, client)
         if self.accounting.status:
             self.abandon()
         else:
-            self._problem(error.status, forms={error.status: document(error.status, reason)})
+            self._problem(error.status, malformed=reason)
 
     def _reply(self, status: int, reply: bytes) -> None:
         self.accounting.status = status

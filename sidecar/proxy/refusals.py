@@ -1,7 +1,7 @@
-"""How a denial is answered: its status, its extra headers, and whether a person is sent to log in.
+"""How a refusal is answered: its status, headers and form, and whether a person is sent to log in.
 
 Owns what a refused client sees; the decision itself is the gate's. Everything here is a function of
-the request and of prepared bytes.
+the request, the routes and prepared bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from sidecar.wire.replies import RETRY_AFTER, ReplyTemplate
+from sidecar.auth.credentials import Accepts
+from sidecar.wire.replies import DOCUMENTS, RETRY_AFTER, ReplyTemplate, document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.auth.decision import Deny
+    from sidecar.auth.routes import RouteTable
+    from sidecar.errors import Malformed
     from sidecar.proxy.verify import Dialect
     from sidecar.wire.forwarded import Forwarding
     from sidecar.wire.head import RequestHead
@@ -31,15 +34,16 @@ def answer_to(
     asked: RequestHead | None,
     dialect: Dialect | None,
     forwarding: Forwarding,
-    login_url: bytes,
     *,
+    login_url: bytes,
+    routes: RouteTable,
     limit: int,
 ) -> tuple[int, bytes]:
     """The status of the answer to a denied request, and the header lines that it needs.
 
     `asked` is the request that was denied: behind another proxy the original one, None if the proxy
     named none. 302 stands for a redirect to the login page. `login_url` is empty without one.
-    `limit` is the largest request head in octets.
+    `routes` say which requests a login can help. `limit` is the largest request head in octets.
     """
     status = deny.reason.status
     lines = b"WWW-Authenticate: %b\r\n" % deny.challenge if deny.challenge else b""
@@ -47,9 +51,10 @@ def answer_to(
         status = dialect.statuses.get(status, status)
     if status == 401 and login_url and asked is not None:
         if dialect is not None and not dialect.redirects:
-            prefix = forwarding.prefix(asked)
-            lines += login_location(login_url, asked, limit, prefix=prefix)
-        elif is_navigation(asked):
+            if _takes_cookie(routes, asked):
+                prefix = forwarding.prefix(asked)
+                lines += login_location(login_url, asked, limit, prefix=prefix)
+        elif is_navigation(asked) and _takes_cookie(routes, asked):
             prefix = forwarding.prefix(asked)
             origin = forwarding.origin(asked) if dialect is not None and dialect.absolute else b""
             return 302, lines + login_location(login_url, asked, limit, origin, prefix=prefix)
@@ -74,6 +79,29 @@ def login_location(
     if len(start) + len(back) + len(asked.lines) > limit - _REQUEST_LINE:
         return b"Location: %b\r\n" % start
     return b"Location: %b%brd=%b\r\n" % (start, mark, back)
+
+
+def _takes_cookie(routes: RouteTable, asked: RequestHead) -> bool:
+    """Whether signing in, which gives a cookie, helps: not on a route of bearer tokens."""
+    route = routes.match(asked.method, asked.host, asked.path)
+    return route.credentials is not Accepts.BEARER
+
+
+def forms_for(
+    asked: RequestHead,
+    pages: Mapping[int, ReplyTemplate],
+    forwarding: Forwarding,
+    status: int,
+    malformed: Malformed | None = None,
+) -> Mapping[int, ReplyTemplate]:
+    """The form of an error's answer: a page for a person, a problem document for a program.
+
+    The document of a malformed request has the reason. A limit that was exceeded is not named:
+    what it protects is nobody else's business.
+    """
+    if shows_page(asked):
+        return page_for(pages, status, forwarding.prefix(asked))
+    return DOCUMENTS if malformed is None else {status: document(status, malformed)}
 
 
 def page_for(

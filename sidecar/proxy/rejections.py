@@ -7,21 +7,17 @@ names. Must not know how a connection reads or closes.
 
 from __future__ import annotations
 
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Malformed
-from sidecar.proxy.refusals import shows_page
-from sidecar.wire.client_address import client_of, parse_address
+from sidecar.proxy import refusal_log, refusals
 from sidecar.wire.head import RequestHead
-from sidecar.wire.replies import ALLOW, DOCUMENTS, RETRY_AFTER, document, problem
+from sidecar.wire.replies import ALLOW, RETRY_AFTER, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.wire.forwarded import Forwarding
-    from sidecar.wire.replies import ReplyTemplate
 
 ROUTE: Final = "malformed"  # in the place of a route's name, in metrics and in the access log
 # The header section was in order, if one of these is what is wrong.
@@ -47,8 +43,9 @@ def reject(
     context.malformed.codes[status] += 1
     request_id = head.request_id or next(context.request_ids)
     client = forwarding.client(head)
-    if isinstance(reason, Malformed):
-        note(context, status, reason, request_id, client)
+    malformed = reason if isinstance(reason, Malformed) else None
+    if malformed is not None:
+        refusal_log.note_malformed(context, status, malformed, request_id, client)
     if context.access_log is not None:
         context.access_log.record(
             *(time(), request_id, client, head.method, "", ROUTE, status, reason),
@@ -57,38 +54,8 @@ def reject(
     return problem(
         status,
         request_id,
-        forms(context, status, reason, head),
+        refusals.forms_for(head, context.pages, forwarding, status, malformed),
         headers=_LINES.get(status, b""),
         close=True,
         body=head.method != b"HEAD",
     )
-
-
-def note(
-    context: DataPlaneContext, status: int, reason: Malformed, request_id: bytes, client: str
-) -> None:
-    """Count a malformed message, and log it unless there are too many of its kind."""
-    context.metrics.malformed[reason] += 1
-    cause = client_of(parse_address(client)) or client
-    left_out = context.log_limit.admit(reason, cause, monotonic())
-    if left_out is not None:
-        extra = {
-            "reason": str(reason),
-            "status": status,
-            "client": client,
-            "request_id": request_id.decode("latin-1"),
-            "left_out": left_out,
-        }
-        context.log.info("malformed request", extra=extra)
-
-
-def forms(
-    context: DataPlaneContext, status: int, reason: str, head: RequestHead
-) -> Mapping[int, ReplyTemplate]:
-    """The form of the answer: a page for a person, a problem document with the reason for others.
-
-    A limit is not named: what it protects is nobody else's business.
-    """
-    if shows_page(head):
-        return context.pages
-    return {status: document(status, reason)} if isinstance(reason, Malformed) else DOCUMENTS

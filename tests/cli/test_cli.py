@@ -25,15 +25,12 @@ from sidecar.cli.parser import COMMANDS as COMMANDS_OF_PARSER
 from sidecar.cli.parser import SETTING_FLAGS, SHELLS, build_parser
 from sidecar.settings.model import Settings, kinds_of
 from sidecar.settings.sources import FLAGS
+from tests.cli.conftest import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {
-    "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
-    "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmn",
-}
 # As random as those that `openssl rand -base64 48` makes.
 RANDOM = {
     "JWT_SECRET": "h1JcM5O0jVb8mYxq2T7uWn4ZrKs9Pd3LgEaQiXf6vRyBtUoC8wNkHpDzS0eGlMj1",
@@ -56,16 +53,6 @@ def command(
         timeout=30,
         check=False,
     )
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Set an environment with two valid secrets and no other setting."""
-    for name in kinds_of(Settings):
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

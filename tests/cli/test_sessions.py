@@ -192,7 +192,8 @@ def test_revoking_one(redis: RedisServer, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == "1 session ended\n"
     assert redis.admin.keys("*") == []
     assert main(["sessions", "revoke", "--sid", grant.session.sid]) == 1
-    assert capsys.readouterr().out == "0 sessions ended\n"
+    assert main(["sessions", "revoke", "--sid=-x"]) == 1  # not an option, but an id
+    assert capsys.readouterr().out == "0 sessions ended\n" * 2
 
 
 def test_revoking_all(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,11 +20,10 @@ from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, SessionMode, Verifi
 from sidecar.claim_path import ClaimPath
 from sidecar.cli import main
 from sidecar.cli.token_steps import Step, steps_of
-from sidecar.settings import Settings
-from sidecar.settings.model import kinds_of
 from tests.auth import forge
 from tests.auth.forge import GONE, NOW
 from tests.auth.providers import ACCESS_TOKENS, ID_TOKENS, OTHER_TOKENS
+from tests.cli.conftest import SECRETS
 from tests.peers.key_server import KeyServer
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def test_a_good_token() -> None:
     assert {name: step.detail for name, step in steps.items() if name not in {"size", "form"}} == {
         "issuer": f'"{THEIRS}": another service\'s',
         "kind": 'an access token; "typ" is "at+jwt"',
-        "key": '"ES256", kid null: a known key made the signature',
+        "key": '"ES256", no kid: a known key made the signature',
         "audience": 'aud is ["app", "other"]; expected "app"',
         "claims": 'org.id is "acme"; expected "acme" or 7',
         "times": "expires in 15m (leeway 5 s)",
@@ -234,10 +233,7 @@ def test_tokens_of_providers(issued: Any) -> None:
 
 # ── The command ──
 
-SECRETS: Final = {
-    "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
-    "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmn",
-}
+pytestmark = pytest.mark.usefixtures("environment")
 CONFIG: Final = f"""
 users_file = "users.toml"
 [identity]
@@ -254,16 +250,6 @@ audience = "app"
 session_mode = "none"
 roles_claim = "groups"
 """
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Set an environment with two valid secrets and no other setting."""
-    for name in kinds_of(Settings):
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
 
 
 @pytest.fixture

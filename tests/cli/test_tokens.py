@@ -21,9 +21,9 @@ from sidecar.auth.reason import Reason
 from sidecar.cli import main
 from sidecar.cli.token_report import MEANINGS, judge, show
 from sidecar.cli.tokens import NO_SESSION
-from sidecar.settings import Settings, settings_from
-from sidecar.settings.model import kinds_of
+from sidecar.settings import settings_from
 from tests.auth import forge
+from tests.cli.conftest import SECRETS
 from tests.peers import stack
 from tests.peers.redis_server import RedisServer, free_port
 
@@ -31,23 +31,10 @@ if TYPE_CHECKING:
     from sidecar.auth.tokens import Verifier
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {
-    "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
-    "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmn",
-}
+pytestmark = pytest.mark.usefixtures("environment")
 NOW = 1_800_000_000.0
 
 Output = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Set an environment with two valid secrets and no other setting."""
-    for name in kinds_of(Settings):
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
 
 
 def mint(output: Output, *arguments: str) -> str:

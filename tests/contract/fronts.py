@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.deploy.manifests import ROOT
+from tests.peers.program import TREE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -69,7 +69,7 @@ def stable_port(*taken: int) -> int:
 
 def moved(name: str, addresses: Mapping[str, str]) -> str:
     """Return a sample configuration with other addresses; AssertionError if one is missing."""
-    text = (ROOT / "config" / name).read_text("utf-8")
+    text = (TREE / "config" / name).read_text("utf-8")
     for address, other in addresses.items():
         if address not in text:
             raise AssertionError(f"{name}: no {address} to replace")

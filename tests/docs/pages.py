@@ -32,11 +32,20 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as code hosts generate them."""
+def anchors(page: Path, level: str = "#+") -> list[str]:
+    """The anchors of a page's headings in order, as code hosts generate them.
+
+    `level` is a pattern for the hashes before a heading.
+    """
     lines = _FENCE.sub("", page.read_text()).splitlines()
-    headings = [line.lstrip("#").strip() for line in lines if re.match("#+ ", line)]
-    return {re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in headings}
+    headings = [line.lstrip("#").strip() for line in lines if re.match(f"{level} ", line)]
+    return [re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in headings]
+
+
+def contents(page: Path) -> list[str]:
+    """The anchors that a page's list of contents links to, in order; empty if it has no list."""
+    _, _, listed = page.read_text().partition("\nContents:")
+    return [link[1:] for link in _LINK.findall(listed.partition("\n## ")[0]) if link[0] == "#"]
 
 
 def links(page: Path) -> list[str]:

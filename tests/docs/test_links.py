@@ -10,7 +10,7 @@ import pytest
 from sidecar.settings import Settings
 from sidecar.telemetry.exposition import MetricsCollector
 from tests.deploy.manifests import ROOT
-from tests.docs.pages import anchors, blocks, links
+from tests.docs.pages import anchors, blocks, contents, links
 from tests.peers.all_metrics import all_metrics
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 # Names in capitals with an underscore that are not settings.
 OTHERS: Final = {
-    *("OPERATOR_PASSWORD", "REDISCLI_AUTH", "SIDECAR_CONFIG", "SSL_CERT_FILE"),
+    *("OPERATOR_PASSWORD", "REDISCLI_AUTH", "SIDECAR_CONFIG", "SIDECAR_TREE", "SSL_CERT_FILE"),
     *("REDIS_PASSWORD_FILE", "JWT_SECRET_FILE", "_PREVIOUS"),
 }
 # Files that do not exist before `make bench` writes them.
@@ -42,6 +42,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         if str(target.relative_to(ROOT)) not in LATER:
             assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@every_page
+def test_contents_name_every_section(page: Path) -> None:
+    """A list of contents has the sections of its page in order, and their parts in order."""
+    listed = contents(page)
+    sections = [anchor for anchor in anchors(page, "##") if anchor != "related"]
+    assert [anchor for anchor in listed if anchor in sections] == (sections if listed else [])
+    parts = [anchor for anchor in anchors(page, "##+") if anchor in listed]
+    assert listed == parts
 
 
 @every_page

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiohttp import web
-
 FOREIGN = "https://id.example"
 UNKNOWN = 'sidecar_decisions_total{decision="deny",reason="key_unknown"}'
 
@@ -105,14 +103,7 @@ async def test_logging_out_with_a_new_key(sidecar: Stack, server: KeyServer) -> 
 
 async def test_a_reload_while_requests_wait(sidecar: Stack, server: KeyServer) -> None:
     """Requests that wait for a fetch are decided on by the keys that a reload has fetched."""
-    hangs = asyncio.Event()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        hangs.set()
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    server.answer = hang
+    hangs = server.hang()
     waiting = asyncio.create_task(status(sidecar, token("ES256", "new")))
     await hangs.wait()
     server.publish(new="ES256")
@@ -200,14 +191,7 @@ async def test_own_issuer(server: KeyServer) -> None:
 
 async def test_made_up_keys_of_a_silent_issuer(sidecar: Stack, server: KeyServer) -> None:
     """Requests that wait for a silent issuer block neither the application nor the sign-in."""
-    hangs = asyncio.Event()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        hangs.set()
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    server.answer = hang
+    hangs = server.hang()
     targets = ["/", "/auth/userinfo"] * 100
     waiting = [
         asyncio.create_task(status(sidecar, token("RS256", f"made-up-{number}"), target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
@@ -56,6 +57,18 @@ class KeyServer:
     def url(self) -> str:
         """The URL of the key set."""
         return f"{self.origin}/keys"
+
+    def hang(self) -> asyncio.Event:
+        """Answer no request until `answer` is replaced; the event is set when one has arrived."""
+        hangs = asyncio.Event()
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            hangs.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        self.answer = answer
+        return hangs
 
     def publish(self, **algs: str) -> None:
         """Publish exactly these keys, each as `kid=alg`."""

@@ -25,7 +25,7 @@ class Crank:
             "exchange",
             "client_connection",
             "downstream",
-            "rejections",
+            "refusal_log",
         ):
             monkeypatch.setattr(f"sidecar.proxy.{module}.monotonic", lambda: self.now)
 

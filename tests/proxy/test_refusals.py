@@ -36,6 +36,15 @@ def asking(target: bytes, *lines: bytes) -> RequestHead:
     return head
 
 
+def answer(
+    deny: Deny, asked: RequestHead | None, dialect: Dialect | None, login_url: bytes = LOGIN
+) -> tuple[int, bytes]:
+    """Status and header lines of the answer behind a trusted proxy, without any rules."""
+    return refusals.answer_to(
+        deny, asked, dialect, TRUSTED, login_url=login_url, routes=TABLE, limit=LIMIT
+    )
+
+
 @pytest.mark.parametrize(
     ("reason", "dialect", "line", "expected"),
     [
@@ -56,7 +65,7 @@ def test_answer(
     """The status that the asker understands, with the challenge, a redirect or a time to retry."""
     deny = Deny(reason, None if reason is Reason.OVERLOADED else b"Bearer")
     asked = read_request(line)
-    status, lines = refusals.answer_to(deny, asked, dialect, TRUSTED, LOGIN, limit=LIMIT)
+    status, lines = answer(deny, asked, dialect)
     names = [each.partition(b":")[0] for each in lines.splitlines()]
     assert all(names)
     assert (status, b"".join(name[:1] for name in names)) == expected
@@ -66,8 +75,8 @@ def test_no_redirect_without_a_page_to_come_back_to() -> None:
     """Without an original request, or without a login page, the answer is a plain 401."""
     deny = Deny(Reason.EXPIRED, b"Bearer")
     asked = read_request(PAGE)
-    assert refusals.answer_to(deny, None, verify.CADDY, TRUSTED, LOGIN, limit=LIMIT)[0] == 401
-    assert refusals.answer_to(deny, asked, None, TRUSTED, b"", limit=LIMIT)[0] == 401
+    assert answer(deny, None, verify.CADDY)[0] == 401
+    assert answer(deny, asked, None, login_url=b"")[0] == 401
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,7 @@ def test_origin_and_prefix(
         assert subject[1] is not None
         asked = subject[1]
     deny = Deny(Reason.EXPIRED, None)
-    status, location = refusals.answer_to(deny, asked, dialect, TRUSTED, LOGIN, limit=LIMIT)
+    status, location = answer(deny, asked, dialect)
     assert (status, location) == (302, b"Location: %b\r\n" % expected)
 
 
@@ -144,7 +153,7 @@ def test_nginx_gets_the_prefix_too() -> None:
     """nginx redirects by itself, to the Location of the 401."""
     asked = asking(b"/a", b"X-Forwarded-Prefix: /shop")
     deny = Deny(Reason.EXPIRED, None)
-    status, lines = refusals.answer_to(deny, asked, verify.NGINX, TRUSTED, LOGIN, limit=LIMIT)
+    status, lines = answer(deny, asked, verify.NGINX)
     assert (status, lines) == (401, b"Location: /shop/login?rd=/shop/a\r\n")
 
 

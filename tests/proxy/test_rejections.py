@@ -17,6 +17,7 @@ from sidecar.proxy.context import DataPlaneConfig, Limits
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.log_limit import INTERVAL, LINES
 from sidecar.telemetry.logs import Redactor
+from sidecar.wire.replies import ReplyTemplate
 from tests.peers.raw_client import build
 from tests.proxy.memory_plane import PUBLIC, Plane, rest
 from tests.proxy.test_error_pages import BROWSER, check_page
@@ -196,6 +197,24 @@ async def test_a_person_sees_a_page(proxy: Stack) -> None:
     check_page(answer, 400, "Bad Request")
     assert answer.fields.one("x-request-id") == b"abc-123"
     assert (await proxy.ask(build("HEAD", "/a/../b"))).body == b""
+
+
+@pytest.mark.parametrize(
+    ("peer", "link"),
+    [("192.0.2.1", b'"/shop/auth/login"'), ("198.51.100.7", b'"/auth/login"')],
+)
+async def test_a_page_below_a_prefix(plane: Plane, peer: str, link: bytes) -> None:
+    """The link of this page, too, begins with what a trusted proxy has removed from the path."""
+    page = ReplyTemplate(b"HTTP/1.1 400 Bad Request\r\n", b'<a href="/auth/login">', b"</a>")
+    config = DataPlaneConfig(
+        routes=plane.context.routes,
+        trusted_proxies=[ip_network("192.0.2.0/24")],
+        pages={400: page},
+    )
+    plane.context.apply(config)
+    wire = plane.connect(address=peer)
+    wire.feed(head("GET /a/../b HTTP/1.1", *BROWSER, "X-Forwarded-Prefix: /shop"))
+    assert b"<a href=" + link in wire.take()
 
 
 async def test_a_body_that_breaks_off_an_answer(
