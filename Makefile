@@ -45,6 +45,15 @@ types: $(VENV)/.dev ## Check types
 unit: $(VENV)/.dev ## Run the tests with coverage; ARGS="tests/wire -x" selects some
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
+.PHONY: compiled
+compiled: $(VENV)/.dev ## Compile the hot path into build/compiled (needs a C compiler)
+	scripts/compile build/compiled
+
+.PHONY: unit-compiled
+unit-compiled: compiled servers ## Run the tests of the hot path with the compiled modules; 3 minutes
+	$(BIN)/python -m pytest -o pythonpath="build/compiled ." tests/test_compiled.py tests/wire tests/auth tests/proxy \
+		tests/vectors $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.dev servers ## Check that no proxy cuts what takes longer than a minute; 2 minutes
 	$(BIN)/python -m pytest tests/contract/soak.py $(ARGS)
@@ -56,6 +65,10 @@ fuzz: $(VENV)/.fuzz ## Search for inputs that violate an invariant; FUZZ_SECONDS
 .PHONY: bench
 bench: $(VENV)/.dev servers ## Compare the sidecar with other proxies; ARGS="--help" lists the options
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-compiled
+bench-compiled: compiled servers ## Do the same with the compiled modules
+	PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/compiled:$(CURDIR)" $(BIN)/python -m bench $(ARGS)
 
 .PHONY: bench-checks
 bench-checks: $(VENV)/.dev servers ## Check memory, long bodies, 100,000 requests, shared sessions, restarts; 15 minutes

@@ -6,7 +6,6 @@ method that this header names. Owns which combinations are clear; knows no route
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def method_of(head: RequestHead, accepted: bytes) -> bytes | None:
 
 def decided_on(head: RequestHead, method: bytes) -> RequestHead:
     """Return the request that the decision is about: with this method and no override."""
-    decided = copy(head)  # the parser may use the head again for the next request
+    decided = head.copy()  # the parser may use the head again for the next request
     decided.method = method
     decided.overrides = ()
     return decided
@@ -44,6 +43,6 @@ def decided_on(head: RequestHead, method: bytes) -> RequestHead:
 
 def forwarded(head: RequestHead) -> RequestHead:
     """Return the request as it is forwarded: with its override headers."""
-    passed = copy(head)
+    passed = head.copy()
     passed.lines += b"".join(b"%b: %b\r\n" % override for override in head.overrides)
     return passed

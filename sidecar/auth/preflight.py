@@ -7,7 +7,6 @@ preflight, as narrow as what browsers send, and removes any credentials. Knows n
 from __future__ import annotations
 
 import re
-from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from sidecar.wire.escaped_path import is_ambiguous
@@ -67,7 +66,7 @@ def announced_method(head: RequestHead) -> bytes | None:
 
 def without_credentials(head: RequestHead) -> RequestHead:
     """Return the request without credentials. Browsers send preflights without any."""
-    bare = copy(head)  # the parser may use the head again for the next request
+    bare = head.copy()  # the parser may use the head again for the next request
     bare.authorization = bare.cookie = bare.remembered = None
     bare.lines = b"".join(without(head.lines.splitlines(keepends=True), _CREDENTIALS))
     return bare

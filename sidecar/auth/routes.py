@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.auth.claims import Scalar  # noqa: TC001 (looked up by a compiled dataclass)
 from sidecar.auth.credentials import Accepts
 from sidecar.auth.route_names import route_names
 from sidecar.auth.route_rule import (
@@ -27,8 +28,6 @@ from sidecar.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sidecar.auth.claims import Scalar
 
 
 @dataclass(frozen=True, slots=True)

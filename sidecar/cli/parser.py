@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any, Final
 
-from sidecar import __version__
+from sidecar.cli.version import describe_version
 
 MAIN: Final = """\
 examples:
@@ -169,7 +169,7 @@ def build_parser() -> ArgumentParser:
         formatter_class=_Help,
         allow_abbrev=False,
     )
-    version = f"sidecar {__version__}"
+    version = describe_version()
     parser.add_argument("--version", action="version", version=version, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_settings(_add(commands, "run", "run the sidecar in front of an application", RUN))

@@ -1,7 +1,9 @@
-"""`sidecar version`: prints the version."""
+"""`sidecar version`: prints the version, and whether the hot path is compiled."""
 
 from __future__ import annotations
 
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sidecar import __version__
@@ -13,5 +15,12 @@ if TYPE_CHECKING:
 
 def version(_: Namespace) -> bool:
     """Print the version."""
-    say(f"sidecar {__version__}")
+    say(describe_version())
     return True
+
+
+def describe_version() -> str:
+    """The version, and whether the hot path is compiled or interpreted."""
+    spec = find_spec("sidecar.wire.requests")
+    compiled = spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
+    return f"sidecar {__version__} ({'compiled' if compiled else 'interpreted'})"

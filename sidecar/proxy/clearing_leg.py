@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sidecar.proxy.upstream_leg import UpstreamLeg
-from sidecar.wire.head import ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from sidecar.wire.head import ResponseHead
 
 # A copy in a shared cache would sign out everybody who gets it (RFC 9111 section 7.3).
 _NO_STORE: Final = b"Cache-Control: private, no-store\r\n"
@@ -32,8 +33,7 @@ class CookieClearingLeg(UpstreamLeg):
 
     def _clearing(self, head: ResponseHead) -> ResponseHead:
         """Return a copy of the head, which its connection keeps for equal answers."""
-        changed = ResponseHead()
-        changed.__dict__.update(head.__dict__)
+        changed = head.copy()
         start, *lines = head.lines.splitlines(keepends=True)
         kept = _without_caching(lines)
         changed.lines = b"".join((start, *kept, _NO_STORE, self._context.clear_cookie))

@@ -41,6 +41,9 @@ class ClientConnection(asyncio.Protocol):
         *("deadline", "ended", "flow", "forwarding", "full", "half_close", "send_deadline"),
         "transport",
     )
+    transport: asyncio.Transport  # this and the next two from `connection_made` on
+    flow: Flow
+    forwarding: Forwarding
 
     def __init__(self, context: DataPlaneContext, connections: ConnectionSet) -> None:
         self._context = context
@@ -61,9 +64,6 @@ class ClientConnection(asyncio.Protocol):
         self.half_close = True  # either side can close while the other sends; not so with TLS
         self.deadline = NEVER  # for what is being waited for
         self.send_deadline = NEVER  # no later than `due` of any of its flows
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.flow: Flow = cast("Flow", None)
-        self.forwarding: Forwarding = cast("Forwarding", None)
 
     def __repr__(self) -> str:
         state = "lingering" if self._lingering else repr(self.exchange) if self.exchange else "idle"

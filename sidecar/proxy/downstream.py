@@ -175,7 +175,7 @@ class Downstream(ClientConnection):
         except PeerError as error:
             exchange.on_bad_body(error)
             return
-        if body.done and body.rest:
+        if body.rest:  # what follows a complete body
             self._keep(body.rest)
         exchange.on_request_body(data)
 
@@ -198,8 +198,12 @@ class Downstream(ClientConnection):
             self._read_head(data, at)
         if not self._held:
             self._context.unfinished.drop(self)
+        self._close_if_ended()
+
+    def _close_if_ended(self) -> None:
+        """Close if what is left is not a whole request, and nothing more comes."""
         if self.ended and self.exchange is None and not self.transport.is_closing():
-            self._close()  # what is left is not a whole request, and nothing more comes
+            self._close()
 
     def _drop_octets(self, octets: int) -> None:
         """Drop what a lingering connection has received; beyond the limit, stop reading.

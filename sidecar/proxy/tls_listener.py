@@ -100,7 +100,7 @@ class TlsListener:
         connection = Downstream(context, connections)
         connection.count_for(client)
         handshake = context.tasks.spawn(self._handshake(sock, connection), "TLS handshake")
-        handshake.add_done_callback(lambda _: _forget_unless_open(connection))
+        handshake.add_done_callback(lambda _: _forget_unless_open(connection, connections))
         connections.expect(handshake)
 
     async def _handshake(self, sock: socket.socket, connection: Downstream) -> None:
@@ -123,7 +123,7 @@ class TlsListener:
             counts["ok"] += 1
 
 
-def _forget_unless_open(connection: Downstream) -> None:
+def _forget_unless_open(connection: Downstream, connections: ConnectionSet) -> None:
     """Count a client no longer whose handshake failed; an open connection does so at its end."""
-    if connection.transport is None:
+    if connection not in connections.open:
         connection.count_for("")

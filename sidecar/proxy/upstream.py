@@ -102,6 +102,8 @@ class UpstreamConnection(asyncio.Protocol):
         "transport",
         "until_close",
     )  # fmt: skip
+    transport: asyncio.Transport  # this and the next from `connection_made` on
+    flow: Flow
 
     def __init__(
         self, owner: ConnectionOwner, parser: ResponseParser, fields: FieldLines, limits: HeadLimits
@@ -122,8 +124,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.lost = False
         self.reusable = True
         self.served = 0  # requests before the current one
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.flow: Flow = cast("Flow", None)
 
     def __repr__(self) -> str:
         state = "idle" if self.exchange is None else "busy"

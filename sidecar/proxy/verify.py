@@ -6,6 +6,7 @@ denial. Success is 200 for each of them, whatever the method and whatever follow
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 (looked up by a compiled dataclass)
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -13,16 +14,14 @@ from sidecar.auth import method_override, preflight
 from sidecar.auth.decision import Deny
 from sidecar.auth.reason import Reason
 from sidecar.errors import PeerError
-from sidecar.wire.head import RequestHead
 from sidecar.wire.headers import is_method
 from sidecar.wire.target import TargetParser, is_host, read_escaped_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sidecar.auth.decision import Allow
     from sidecar.auth.routes import Route, RouteTable
     from sidecar.wire.forwarded import Forwarding
+    from sidecar.wire.head import RequestHead
 
 _ALLOWED: Final = b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n"
 _NO_CONTENT: Final = b"Content-Length: 0\r\nX-Request-Id: "
@@ -140,8 +139,7 @@ def read_subject(
         return routes.default, None
     if not forwarding.trusted:
         return Deny(Reason.PROXY_UNTRUSTED, None)
-    original = RequestHead()
-    original.__dict__.update(head.__dict__)
+    original = head.copy()
     if dialect.uri:
         readable = _read_headers(original, dialect, said or {}, routes)
     else:

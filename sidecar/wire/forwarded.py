@@ -151,7 +151,7 @@ class Forwarding:
         told = {name: value for name, value in received.items() if name != b"forwarded"}
         elements = parse_elements(received[b"forwarded"])
         nodes = b", ".join(element.node for element in elements)
-        if _OTHERS & received.keys():
+        if not _OTHERS.isdisjoint(received):
             if nodes == told.get(b"x-forwarded-for") and self._agree(elements, told, head):
                 told[b"forwarded"] = b", ".join(element.text for element in elements)
             return told

@@ -72,6 +72,37 @@ class RequestHead:
     # `lines`, which of the credentials are hidden, and the lines without those
     visible: tuple[bytes, bool, bytes] | None = None
 
+    def copy(self) -> RequestHead:
+        """Return an equal head: the parser may use this one again for the next request.
+
+        Written out, because a compiled object has no `__dict__` that `copy.copy` could copy.
+        """
+        other = RequestHead()
+        other.method = self.method
+        other.target = self.target
+        other.path = self.path
+        other.minor = self.minor
+        other.keep_alive = self.keep_alive
+        other.framing = self.framing
+        other.length = self.length
+        other.host = self.host
+        other.authorization = self.authorization
+        other.cookie = self.cookie
+        other.origin = self.origin
+        other.fetch_site = self.fetch_site
+        other.repeated = self.repeated
+        other.upgrade = self.upgrade
+        other.expect_continue = self.expect_continue
+        other.request_id = self.request_id
+        other.connection = self.connection
+        other.transfer_encoding = self.transfer_encoding
+        other.forwarded = self.forwarded
+        other.overrides = self.overrides
+        other.lines = self.lines
+        other.remembered = self.remembered
+        other.visible = self.visible
+        return other
+
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.path} {self.framing.name}>"
 
@@ -98,6 +129,19 @@ class ResponseHead:
     cache_control: bool = False  # whether `lines` has a Cache-Control header
     caller: bytes = b""  # as the control plane says; see `wire.caller_line`
     lines: bytes = b""
+
+    def copy(self) -> ResponseHead:
+        """Return an equal head, which the parser does not use for the next answer."""
+        other = ResponseHead()
+        other.status = self.status
+        other.keep_alive = self.keep_alive
+        other.framing = self.framing
+        other.length = self.length
+        other.upgrade = self.upgrade
+        other.cache_control = self.cache_control
+        other.caller = self.caller
+        other.lines = self.lines
+        return other
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.framing.name}>"

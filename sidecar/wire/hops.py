@@ -5,7 +5,6 @@ It also applies to TRACE, which the sidecar refuses. With any other method it ha
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Malformed, PeerError
@@ -39,6 +38,6 @@ def decrement_max_forwards(head: RequestHead) -> RequestHead | None:
         return None
     left = int(digits) - 1 if len(digits) <= _MOST_DIGITS else _MOST
     lines[places[0]] = b"%b: %d\r\n" % (name, left)
-    lower = copy(head)  # the parser may use the head again for the next request
+    lower = head.copy()  # the parser may use the head again for the next request
     lower.lines = b"".join(lines)
     return lower

@@ -8,7 +8,7 @@ resource, because every spelling that two servers could read differently is reje
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import unquote_to_bytes
 
 from sidecar.errors import Malformed, PeerError
@@ -43,7 +43,7 @@ class TargetParser(dict[bytes, str]):
     encoded slashes, dots, backslashes or control characters, path parameters, a fragment.
     """
 
-    rewrites = False  # whether `as_forwarded` may change a target
+    rewrites: ClassVar[bool] = False  # whether `as_forwarded` may change a target
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class NormalisingTargetParser(TargetParser):
     normalised; see `normalise`.
     """
 
-    rewrites = True
+    rewrites: ClassVar[bool] = True
 
     def __init__(self, own: tuple[bytes, ...]) -> None:
         super().__init__()

@@ -161,13 +161,13 @@ def test_version_is_fast_and_loads_no_server() -> None:
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert found.stdout == f"sidecar {sidecar.__version__}\n[]\n"
+    assert found.stdout == f"sidecar {sidecar.__version__} (interpreted)\n[]\n"
 
 
 def test_the_module_is_the_command() -> None:
     """`python -m sidecar` does the same as the installed command."""
     found = command("version")
-    assert (found.returncode, found.stdout) == (0, f"sidecar {sidecar.__version__}\n")
+    assert (found.returncode, found.stdout) == (0, f"sidecar {sidecar.__version__} (interpreted)\n")
 
 
 # ── check ──
@@ -459,7 +459,7 @@ def test_version_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--version"])
     assert end.value.code == 0
-    assert capsys.readouterr().out == f"sidecar {sidecar.__version__}\n"
+    assert capsys.readouterr().out == f"sidecar {sidecar.__version__} (interpreted)\n"
 
 
 @pytest.mark.parametrize("shell", SHELLS)

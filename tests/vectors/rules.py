@@ -841,7 +841,7 @@ RULES: Final = (
     Rule(
         "Forwarded beside headers of the proxy is dropped",
         FORWARDED,
-        "if _OTHERS & received.keys():",
+        "if not _OTHERS.isdisjoint(received):",
         "if False:",
         ("identity/forwarded-of-a-client-of-a-trusted-proxy",),
     ),

@@ -86,7 +86,7 @@ def passed_on(head: RequestHead | ResponseHead) -> list[bytes]:
 
 def content(head: RequestHead | ResponseHead) -> dict[str, Any]:
     """Return all attributes of a head, including the defaults."""
-    names = [name for name in dir(head) if not name.startswith("_")]
+    names = [name for name in dir(head) if not name.startswith("_") and name != "copy"]
     return {name: getattr(head, name) for name in names}
 
 
