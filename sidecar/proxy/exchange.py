@@ -25,7 +25,7 @@ from sidecar.proxy.gathering import Gathering
 from sidecar.proxy.upstream_leg import UpstreamLeg
 from sidecar.sessions import outage
 from sidecar.wire.hops import decrement_max_forwards
-from sidecar.wire.replies import RETRY_AFTER, options, problem, redirect
+from sidecar.wire.replies import RETRY_AFTER, bare, options, problem, redirect
 
 if TYPE_CHECKING:
     import asyncio
@@ -426,11 +426,14 @@ class Exchange:
         self, status: int, headers: bytes = b"", malformed: Malformed | None = None
     ) -> None:
         """Answer with a problem, as a page or a document; `malformed` says what is wrong."""
-        context, asked = self.context, self.asked or self.head
-        forwarding = self.downstream.forwarding
-        forms = refusals.forms_for(asked, context.pages, forwarding, status, malformed)
+        context, asked, dialect = self.context, self.asked or self.head, self.dialect
         headers += context.cors.lines(self.head)
         close, body = not self._may_keep(), self.head.method != b"HEAD"
+        if dialect is not None and dialect.skips_content:
+            self._reply(status, bare(status, self.request_id, headers=headers, close=close))
+            return
+        forwarding = self.downstream.forwarding
+        forms = refusals.forms_for(asked, context.pages, forwarding, status, malformed)
         reply = problem(status, self.request_id, forms, headers=headers, close=close, body=body)
         self._reply(status, reply)
 

@@ -47,6 +47,8 @@ class Dialect:
     # The status that this proxy understands, for each that it does not.
     statuses: Mapping[int, int] = field(default_factory=dict)
     redirects: bool = True  # it passes a 302 on; otherwise the 401 carries the Location
+    # It never reads the content of a denial, and closes the connection to skip it.
+    skips_content: bool = False
     absolute: bool = False  # it completes a relative Location with the sidecar's address
     prefix: str = ""  # the path at which it asks, or below which; `VerifyEndpoint` sets it
 
@@ -64,6 +66,7 @@ NGINX: Final = Dialect(
     own_host=True,
     statuses={400: 401, 503: 403},
     redirects=False,
+    skips_content=True,
 )
 TRAEFIK: Final = Dialect("traefik", absolute=True)
 CADDY: Final = Dialect("caddy")

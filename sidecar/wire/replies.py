@@ -83,6 +83,7 @@ def _start(status: int, content_type: str) -> bytes:
 
 
 DOCUMENTS: Final = {status: document(status) for status in DETAILS}
+_STATUSES: Final = {each: b"%d %b" % (each, HTTPStatus(each).phrase.encode()) for each in DETAILS}
 
 
 def problem(
@@ -112,6 +113,11 @@ def problem(
             b"%b%b%b" % (template.before, request_id, template.after) if body else b"",
         )
     )
+
+
+def bare(status: int, request_id: bytes, *, headers: bytes = b"", close: bool = False) -> bytes:
+    """Make an error response without content. Raises KeyError for an unknown status."""
+    return _without_content(_STATUSES[status], headers, request_id, close=close)
 
 
 def options(request_id: bytes, *, close: bool = False) -> bytes:

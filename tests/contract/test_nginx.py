@@ -30,7 +30,11 @@ async def test_the_question_has_a_place_of_its_own() -> None:
 
 
 async def test_connections_are_kept() -> None:
-    """Twenty requests need only one connection to the application and one to the sidecar."""
+    """Twenty requests need only one connection to the application and one to the sidecar.
+
+    Twenty denied ones need no more: nginx closes the connection if the answer to its subrequest has
+    a body that it must skip.
+    """
     async with (
         ScriptedUpstream() as application,
         stack(application.url, trusted_proxies=["127.0.0.1/32"]) as sidecar,
@@ -40,5 +44,7 @@ async def test_connections_are_kept() -> None:
             async with connect(port) as client:
                 for _ in range(20):
                     assert (await client.ask(build("GET", "/", token=token))).status == 200
+                for _ in range(20):
+                    assert (await client.ask(build("GET", "/"))).status == 401
             assert len(application.connections) == 1
             assert await sidecar.metric('sidecar_connections{side="downstream"}') == 1
