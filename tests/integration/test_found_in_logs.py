@@ -99,7 +99,7 @@ async def test_a_403_says_who_and_why(
     for found in (entry, line):
         assert (found["sid"], found["issuer"]) == (sid, "auth-sidecar")
         assert (found["client"], found["missing"]) == ("198.51.100.7", missing)
-        assert found["request_id"] == answer.json()["request_id"]
+        assert found["request_id"] == (answer.fields.one("X-Request-Id") or b"").decode()
     assert (entry["subject"], entry["rule"], entry["reason"]) == ("alice", rule, reason.label)
     assert (line["user"], line["route"], line["result"]) == ("alice", rule, reason.label)
     assert rule not in answer.body.decode() + answer.head.decode().replace(path, "")
