@@ -36,7 +36,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "config", tmp_path / "config")
     for file in (tmp_path / "config").iterdir():
         subprocess.run(["sed", "-i", script, str(file)], check=True)
-    monkeypatch.setattr("tests.contract.fronts.ROOT", tmp_path)
+    monkeypatch.setattr("tests.contract.fronts.TREE", tmp_path)
 
 
 @pytest.mark.usefixtures("changed")
