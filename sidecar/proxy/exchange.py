@@ -112,7 +112,7 @@ class Exchange:
                 return
             forwarding = self.downstream.forwarding
             subject = verify.read_subject(dialect, head, context.routes, forwarding)
-            if isinstance(subject, Deny):
+            if not isinstance(subject, tuple):  # a Deny; an exact type is found faster
                 self._deny(subject)
                 return
             route, self.asked = subject
@@ -135,7 +135,7 @@ class Exchange:
             else:
                 self._begin_look_up(route, decision)
                 return
-        elif isinstance(decision, NeedKeys) and self._begin_wait_for_keys(route, decision):
+        elif not isinstance(decision, Allow) and self._begin_wait_for_keys(route, decision):
             return
         self._act_on(decision)
 
@@ -182,11 +182,16 @@ class Exchange:
             work = late_decision.look_up_session(self, route, need)
             self._lookup = self.context.tasks.spawn(work, name="session look-up")
 
-    def _begin_wait_for_keys(self, route: Route, need: NeedKeys) -> bool:
-        """Wait for the token's key, and decide again; False if no fetch can be waited for."""
+    def _begin_wait_for_keys(self, route: Route, deny: Deny) -> bool:
+        """Wait for the token's key, and decide again; False if that is not what is lacking.
+
+        Also if no fetch can be waited for.
+        """
         keys = self.context.keys
-        fetched = None if keys is None else keys.request(need.issuer)
-        if keys is None or fetched is None:
+        if keys is None or not isinstance(deny, NeedKeys):
+            return False
+        fetched = keys.request(deny.issuer)
+        if fetched is None:
             return False
         if self._suspend():
             work = late_decision.wait_for_keys(self, route, keys, fetched)
@@ -213,7 +218,7 @@ class Exchange:
     def _act_on(self, decision: Allow | Deny, clears: bytes = b"") -> None:
         """Do what was decided. `clears` is the header line of an answer that deletes the cookie."""
         context = self.context
-        if isinstance(decision, Deny):
+        if not isinstance(decision, Allow):  # the type that it has is found faster than another
             if isinstance(decision, StaleCookie) and self._can_be_anonymous():
                 self.accounting.fault = accounting.STALE_COOKIE
                 self._act_on(context.gate.anonymous, context.clear_cookie)
@@ -240,7 +245,11 @@ class Exchange:
                 lines = context.credentials.visible(head, token=True)
         elif target == "verify":
             self.accounting.status = 200
-            close = not self._may_keep()
+            head = self.head
+            if head.keep_alive and head.minor and self.body is None and not context.draining:
+                close, self.keep_alive = False, True  # `_may_keep`, without the call
+            else:
+                close = not self._may_keep()
             answer = verify.allowed(decision, self.request_id, clears, close=close)
             self.downstream.transport.write(answer)
             self.finish(monotonic())
