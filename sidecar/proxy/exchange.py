@@ -490,26 +490,19 @@ class Exchange:
 
     def on_client_gone(self) -> None:
         """The client has disconnected."""
-        if self.over:
-            return
-        self._drop()
-        self.accounting.fault = accounting.CLIENT_GONE
-        if not self.accounting.status:
-            self.accounting.status = _UNANSWERED
-        self._end(monotonic())
+        if not self.over:
+            self._break_off(accounting.CLIENT_GONE)
 
     def on_slow_reader(self) -> None:
         """The client reads the answer more slowly than the limits allow."""
-        self.accounting.fault = accounting.SLOW_READER
-        self.abandon()
+        self.abandon(accounting.SLOW_READER)
 
     def on_deadline(self) -> None:
         """What the exchange waited for did not happen in time."""
         if self.over:
             return
         if self.accounting.status:  # an answer has begun, and its request does not end
-            self.accounting.fault = accounting.SLOW_REQUEST
-            self.abandon()
+            self.abandon(accounting.SLOW_REQUEST)
             return
         queued = self._leg is None or self._leg.connection is None
         unfinished = self.body is not None and not self.body.done
@@ -529,15 +522,17 @@ class Exchange:
 
         `fault` is a word of `accounting` for why, if that is not noted yet.
         """
-        if self.over:
-            return
+        if not self.over:
+            self._break_off(fault)
+            self.downstream.on_aborted()
+
+    def _break_off(self, fault: str) -> None:
         self._drop()
         self.accounting.fault = fault or self.accounting.fault
         if not self.accounting.status:
             self.accounting.status = _UNANSWERED
             self.accounting.fault = self.accounting.fault or accounting.CLIENT_GONE
         self._end(monotonic())
-        self.downstream.on_aborted()
 
     def _drop(self) -> None:
         """Give up what is under way: the look-up, and the upstream leg."""
@@ -552,8 +547,7 @@ class Exchange:
         self.over = True
         if self._stream is not None:
             self._stream.release()
-        if self.staged is not None:
-            self._end_body()
+        self._end_body()
         self.accounting.close(self, now)
 
     def _end_body(self) -> None:
