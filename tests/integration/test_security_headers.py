@@ -79,7 +79,7 @@ async def test_the_control_plane(
         pytest.param(build("GET", "/closed", *ORIGIN), 401, id="no-token"),
         pytest.param(build("OPTIONS", "/closed", *ORIGIN), 401, id="preflight"),
         pytest.param(build("GET", "/a/../b", *ORIGIN), 400, id="malformed"),
-        pytest.param(build("GET", "/auth/verify", *ORIGIN), 401, id="verify"),
+        pytest.param(build("GET", "/auth/verify/traefik", *ORIGIN), 401, id="verify"),
         pytest.param(build("GET", "/auth/verify/unknown", *ORIGIN), 404, id="dialect"),
     ],
 )
@@ -90,6 +90,16 @@ async def test_refusals_of_the_data_plane(running: Stack, request_: bytes, statu
     assert answer.fields.one("X-Content-Type-Options") == b"nosniff"
     assert answer.fields.one("Cache-Control") == b"no-store"
     assert answer.fields.one("Content-Type") == b"application/problem+json"
+    assert b"\r\naccess-control-" not in answer.head.lower()
+
+
+async def test_a_refusal_without_a_body(running: Stack) -> None:
+    """nginx' dialect refuses without a body: nothing to sniff, and still nothing to cache."""
+    answer = await running.ask(build("GET", "/auth/verify", *ORIGIN))
+    assert (answer.status, answer.body) == (401, b"")
+    assert answer.fields.one("Content-Length") == b"0"
+    assert answer.fields.one("Cache-Control") == b"no-store"
+    assert not answer.fields.all("Content-Type")
     assert b"\r\naccess-control-" not in answer.head.lower()
 
 
