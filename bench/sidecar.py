@@ -55,12 +55,15 @@ def start(
     redis: bool = False,
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
+    runner: Sequence[str] = (),
     template: str = "sidecar.toml",
     users: Mapping[str, str] | None = None,
     max_sessions: int = 0,
     special: Special = Special(),
 ) -> Started:
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
+
+    `runner` is a command that runs the interpreter.
 
     `users` maps names to password hashes; by default there are `USER` and `OTHER_USER`, with cheap
     ones. `max_sessions` limits the logins of one user, 0: not at all.
@@ -87,7 +90,7 @@ def start(
     }
     config = lab.fill(template, f"{name}.toml", values)
     env = {"JWT_SECRET": lab.secret, "REFRESH_SECRET": lab.refresh_secret}
-    argv = [sys.executable, *module, "run", "--config", str(config)]
+    argv = [*runner, sys.executable, *module, "run", "--config", str(config)]
     child = lab.children.spawn(name, argv, env=env, cpu=lab.proxy_cpu)
     child.wait_listening(port)
     return Started(child, port, admin_port)
