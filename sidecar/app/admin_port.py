@@ -22,7 +22,8 @@ from sidecar.proxy.listener import Listener
 from sidecar.proxy.upstream_pool import UpstreamPool, UpstreamPoolLimits
 from sidecar.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
-from sidecar.wire.headers import FieldLines, HeaderKinds
+from sidecar.wire.field_lines import FieldLines
+from sidecar.wire.header_kinds import HeaderKinds
 
 if TYPE_CHECKING:
     import socket

@@ -34,7 +34,8 @@ from sidecar.tasks import Tasks, wait_any
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.logs import Redactor
 from sidecar.telemetry.metrics import Metrics
-from sidecar.wire.headers import FieldLines, HeaderKinds
+from sidecar.wire.field_lines import FieldLines
+from sidecar.wire.header_kinds import HeaderKinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

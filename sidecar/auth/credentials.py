@@ -15,7 +15,7 @@ from sidecar.auth.claimed_issuer import may_be_issued_by
 from sidecar.auth.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
     from sidecar.wire.head import RequestHead
 
@@ -160,37 +160,40 @@ class CredentialFilter:
     The result is kept in the head, which the parser uses again for equal requests.
     """
 
-    __slots__ = ("_pair",)
+    __slots__ = ("_name", "_pair")
 
     def __init__(self, cookie_name: bytes) -> None:
+        self._name = cookie_name
         # White space around the name is no part of it for some applications.
         self._pair = re.compile(rb"%b[ \t]*=[^;]*" % re.escape(cookie_name))
 
     def visible(self, head: RequestHead, *, token: bool) -> bytes:
         """Return the lines without the session cookie and, unless `token`, any bearer token."""
+        hides_cookie = head.cookie is not None and self._name in head.cookie
+        hides_token = not token and head.authorization is not None
+        if not hides_cookie and not hides_token:
+            return head.lines
         known = head.visible
         if known is not None and known[0] is head.lines and known[1] is token:
             return known[2]
-        lines = head.lines.splitlines(keepends=True)
-        found = b"".join(self._reduce(each, token=token) for each in lines)
+        found = head.lines
+        if hides_cookie:
+            found = _changed(found, b"\r\ncookie:", self._without_session)
+        if hides_token:
+            found = _changed(found, b"\r\nauthorization:", _without_bearer)
         head.visible = (head.lines, token, found)
         return found
 
-    def _reduce(self, line: bytes, *, token: bool) -> bytes:
+    def _without_session(self, line: bytes) -> bytes:
         name, colon, value = line.partition(b":")
-        kind = name.lower()
-        if kind == b"authorization":
-            return line if token or not _SCHEME.match(value.strip()) else b""
-        if kind != b"cookie":
-            return line
         value = value.strip(b" \t\r\n")
-        left = self._without_session(value)
+        left = self._without_pair(value)
         if left == value:
             return line
         left = left.lstrip(b"; \t")
         return name + colon + b" " + left + b"\r\n" if left else b""
 
-    def _without_session(self, value: bytes) -> bytes:
+    def _without_pair(self, value: bytes) -> bytes:
         """Search for the name instead of splitting, as `find_cookies` does."""
         parts, at = [], 0
         for found in self._pair.finditer(value):
@@ -199,3 +202,25 @@ class CredentialFilter:
                 parts.append(value[at:begin])
                 at = found.end()
         return b"".join((*parts, value[at:]))
+
+
+def _without_bearer(line: bytes) -> bytes:
+    _, _, value = line.partition(b":")
+    return b"" if _SCHEME.match(value.strip()) else line
+
+
+def _changed(lines: bytes, mark: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Change the lines that begin with `mark`, a CRLF and a name in lower case with its colon.
+
+    Searches for them: splitting all lines would cost as much as parsing them did.
+    """
+    # A line has the place in `lines` that the CRLF before it has in `lowered`.
+    lowered = b"\r\n" + lines.lower()
+    parts, end = [], 0
+    at = lowered.find(mark)
+    while at >= 0:
+        after = lines.index(b"\r\n", at) + 2
+        parts += [lines[end:at], change(lines[at:after])]
+        end = after
+        at = lowered.find(mark, after)
+    return b"".join((*parts, lines[end:]))

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from sidecar.telemetry.access_log import AccessLog
     from sidecar.telemetry.metrics import Metrics, RouteMetrics
     from sidecar.wire.client_address import Network
+    from sidecar.wire.field_lines import FieldLines
     from sidecar.wire.head import RequestHead
-    from sidecar.wire.headers import FieldLines
     from sidecar.wire.replies import ReplyTemplate
     from sidecar.wire.target import TargetParser
 

@@ -102,19 +102,24 @@ class Downstream(ClientConnection):
     def _read_head(self, data: bytes, at: int) -> None:
         """Read the request that begins at `data[at]`, and begin to answer it."""
         limit = self._context.limits.head.size
-        end = data.find(HEAD_END, at, at + limit) + 4
-        if end < 4:
-            self._wait_for_head(data[at:], limit)
-            return
-        if data[at] == 0x0D:
+        raw = data
+        if at or len(data) > limit or not data.endswith(HEAD_END):
+            end = data.find(HEAD_END, at, at + limit) + len(HEAD_END)
+            if end < len(HEAD_END):
+                self._wait_for_head(data[at:], limit)
+                return
+            raw = data[at:end]
+        if raw[0] == 0x0D:
             self._skip_empty_line(data, at)
             return
         try:
-            head = self._parser.parse(data if end == len(data) and not at else data[at:end])
+            head = self._parser.parse(raw)
         except PeerError as error:
             read = self._parser.last if error.reason in OF_TARGET else None
-            self.refuse(error.status, _visible_at_once(data[at:end]) or error.reason, read)
+            raw = raw[: raw.find(HEAD_END) + len(HEAD_END)]
+            self.refuse(error.status, _visible_at_once(raw) or error.reason, read)
             return
+        end = at + self._parser.taken
         exchange = self.exchange = self._exchange_type(self._context, self, head)
         if head.framing is not _NONE:
             self._start_with_body(exchange, head, data[end:])

@@ -18,8 +18,8 @@ from sidecar.wire.head import HEAD_END, Framing, has_bare_line_feed
 
 if TYPE_CHECKING:
     from sidecar.errors import UpstreamError
+    from sidecar.wire.field_lines import FieldLines
     from sidecar.wire.head import HeadLimits, ResponseHead
-    from sidecar.wire.headers import FieldLines
     from sidecar.wire.responses import ResponseParser
 
 _LENGTH: Final = Framing.LENGTH
@@ -242,8 +242,13 @@ class UpstreamConnection(asyncio.Protocol):
         if self._held:
             data = self._held + data
         while True:
-            end = data.find(HEAD_END) + 4
-            if end < 4 or end > self._limits.size:
+            last = self._parser.last
+            # To see that it is the last answer's head again costs less than to search for its end.
+            if last and data.startswith(last):
+                end = len(last)
+            else:
+                end = data.find(HEAD_END) + len(HEAD_END)
+            if end < len(HEAD_END) or end > self._limits.size:
                 self._wait_for_head(data)
                 return
             if self._held:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.fair_queue import FairQueue
     from sidecar.tasks import Tasks
     from sidecar.telemetry.metrics import Metrics
-    from sidecar.wire.headers import FieldLines
+    from sidecar.wire.field_lines import FieldLines
 
 
 UNREAD: Final = 1.0  # seconds without room for more of an answer, after which it can be broken off

@@ -149,7 +149,9 @@ def read_subject(
         readable = _read_below(original, dialect.prefix)
     if not readable:
         return Deny(Reason.TARGET_MALFORMED, None)
-    if head.upgrade is None and head.cookie is not None and _opens_websocket(head):
+    if head.websocket_key and head.cookie is not None and head.upgrade is None:
+        # Most proxies remove Upgrade from the subrequest. If that went unnoticed, any page could
+        # open a WebSocket with its visitor's cookie (RFC 6455 section 4.1).
         original.upgrade = b"websocket"
     if original.method == b"OPTIONS":
         passing = _find_preflight_route(routes, original, original.path)
@@ -196,12 +198,12 @@ def _read_headers(
     """Set method, target and host from the proxy's headers; False if any is unclear."""
     original.method = said.get(dialect.method, dialect.default_method)
     original.target = said.get(dialect.uri, b"")
-    host = said.get(b"x-forwarded-host")
-    if host is not None:
+    host = said.get(b"x-forwarded-host", original.host if dialect.own_host else b"")
+    if host != original.host or not host:
+        if not is_host(host):
+            return False
         original.host = host
-    elif not dialect.own_host:
-        return False
-    if not is_method(original.method) or not is_host(original.host):
+    if original.method != b"GET" and not is_method(original.method):
         return False
     if original.target[:1] != b"/":
         return False
@@ -222,15 +224,6 @@ def _read_below(original: RequestHead, prefix: str) -> bool:
     original.target = original.target[len(prefix) :]
     original.path = original.path[len(prefix) :]
     return True
-
-
-def _opens_websocket(head: RequestHead) -> bool:
-    """Whether a header that proxies pass on asks for a WebSocket (RFC 6455 section 4.1).
-
-    Most proxies remove Upgrade from the subrequest. If that went unnoticed, any page could open a
-    WebSocket with its visitor's cookie.
-    """
-    return b"sec-websocket-key" in head.lines.lower()
 
 
 def allowed(allow: Allow, request_id: bytes, also: bytes = b"", *, close: bool) -> bytes:

@@ -11,9 +11,11 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from sidecar.wire.octets import keeping
+
 # Visible ASCII without `?`, `#` and `\`
-_OCTETS: Final = bytes(c for c in range(0x21, 0x7F) if chr(c) not in "?#\\")
-_CONTROL: Final = bytes((*range(0x20), 0x7F))
+_OCTETS: Final = keeping(bytes(c for c in range(0x21, 0x7F) if chr(c) not in "?#\\"))
+_TEXT: Final = keeping(bytes(c for c in range(0x20, 0x100) if c not in b"\x7f\\"))
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
 # What the reading for routes keeps as received: an escaped `/` or `;`, and an escaped escape
@@ -33,7 +35,7 @@ def read_escaped(path: bytes) -> str | None:
     segment, with or without parameters, at any depth of decoding; an empty segment, or `//` at the
     beginning; `\`, control characters and other than UTF-8; more than two layers of escapes.
     """
-    if path.translate(None, _OCTETS) or _BAD_ESCAPE.search(path) or b"//" in path:
+    if path.translate(_OCTETS) != path or _BAD_ESCAPE.search(path) or b"//" in path:
         return None
     decoded = path
     for _ in range(2):
@@ -57,7 +59,7 @@ def is_ambiguous(path: str) -> bool:
 
 
 def _is_text(decoded: bytes) -> bool:
-    if b"\\" in decoded or decoded.translate(None, _CONTROL) != decoded:
+    if decoded.translate(_TEXT) != decoded:
         return False
     try:
         decoded.decode("utf-8")

@@ -17,7 +17,7 @@ from sidecar.wire.client_address import (
     is_among,
     parse_address,
 )
-from sidecar.wire.forwarded_elements import elements_of, parse_elements
+from sidecar.wire.forwarded_elements import elements_of, is_plain_list, parse_elements
 from sidecar.wire.target import is_host
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ _PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
 # A path that no reader takes for another, or for another host
 _PREFIX: Final = re.compile(rb"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+=:@-]+)*/?")
 _LONGEST_PREFIX: Final = 256  # octets
-_USUAL: Final = frozenset(
-    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
-)
+_BASIC: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
+_USUAL: Final = _BASIC | {b"forwarded"}
+_USUAL_LINES: Final = b", %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nForwarded: "
 # RFC 9440 sections 2.2 and 2.3: exactly one certificate, and a list of them. If there were two
 # certificates, the first might come from the client, and a proxy only appended to it.
 _CERTIFICATE_HEADERS: Final = {
@@ -76,7 +76,8 @@ class Forwarding:
     """
 
     __slots__ = (
-        *("_address", "_block", "_certificate", "_clients", "_host", "_node", "_scheme"),
+        *("_address", "_block", "_certificate", "_clients", "_element", "_host", "_node"),
+        *("_scheme", "_told_host", "_told_of", "_told_proto", "_usual"),
         "trusted",
     )
 
@@ -100,6 +101,10 @@ class Forwarding:
             self._certificate = b"Client-Cert: :%b:\r\n" % b64encode(certificate)
         self._host: bytes | None = None
         self._block = b""
+        # What a trusted peer told last about scheme and host, and in a request for which host
+        self._told_proto = self._told_host = b""
+        self._told_of: bytes | None = None
+        self._usual = self._element = b""  # what is made of that
 
     def __repr__(self) -> str:
         return f"<Forwarding {self._address.decode()} trusted={self.trusted}>"
@@ -179,20 +184,33 @@ class Forwarding:
         return _SCHEMES.get(value) or _SCHEMES.get(_first(value).lower(), self._scheme)
 
     def _appended(self, head: RequestHead, received: Mapping[bytes, bytes]) -> bytes:
+        addresses = received.get(b"x-forwarded-for")
+        if addresses is not None and _BASIC.issuperset(received) and is_plain_list(addresses):
+            return self._appended_to_plain(head, received, addresses)
         if b"forwarded" in received:
             received = self._told(head)
         named = _well_formed(received.get(b"x-forwarded-for", b""))
         addresses = named + b", " + self._address if named else self._address
         before = received.get(b"forwarded") or elements_of(named)
-        # The usual values without calls, which cost as much as the rest
-        scheme = _SCHEMES.get(received.get(b"x-forwarded-proto", b""))
-        host = received.get(b"x-forwarded-host", b",")
-        if scheme is None:
-            scheme = self._scheme_of(received)
-        if b"," in host or not is_host(host):
-            host = _host_of(received, head)
+        scheme, host = self._scheme_of(received), _host_of(received, head)
         block = self._serialize(addresses, scheme, host, before)
         return block if _USUAL.issuperset(received) else block + self._unusual(received)
+
+    def _appended_to_plain(
+        self, head: RequestHead, told: Mapping[bytes, bytes], addresses: bytes
+    ) -> bytes:
+        """Do the same for what most proxies send: addresses, scheme and host, without Forwarded.
+
+        Only the addresses change often, so the rest is made once and kept.
+        """
+        proto, host = told.get(b"x-forwarded-proto", b""), told.get(b"x-forwarded-host", b"")
+        if proto != self._told_proto or host != self._told_host or head.host != self._told_of:
+            self._told_proto, self._told_host, self._told_of = proto, host, head.host
+            scheme, valid = self._scheme_of(told), _host_of(told, head)
+            self._usual = _USUAL_LINES % (self._address, scheme, valid)
+            self._element = b", %b\r\n" % self._element_of(scheme, valid)
+        elements = b"for=" + addresses.replace(b", ", b", for=")
+        return b"".join((b"X-Forwarded-For: ", addresses, self._usual, elements, self._element))
 
     def _unusual(self, told: Mapping[bytes, bytes]) -> bytes:
         """Return the lines of headers that few proxies send, and that are passed on if valid."""
@@ -210,14 +228,17 @@ class Forwarding:
         return block
 
     def _serialize(self, addresses: bytes, scheme: bytes, host: bytes, before: bytes) -> bytes:
-        told = b';proto=%b;host="%b"' % (scheme, host) if host else b";proto=" + scheme
-        element = b"for=%b%b" % (self._node, told)
+        element = self._element_of(scheme, host)
         if before:
             element = before + b", " + element
         return (
             b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
             b"X-Forwarded-Host: %b\r\nForwarded: %b\r\n" % (addresses, scheme, host, element)
         )
+
+    def _element_of(self, scheme: bytes, host: bytes) -> bytes:
+        told = b';proto=%b;host="%b"' % (scheme, host) if host else b";proto=" + scheme
+        return b"for=%b%b" % (self._node, told)
 
 
 def with_port(host: str, port: str) -> str:

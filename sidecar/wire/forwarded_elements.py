@@ -70,6 +70,11 @@ def _parse(text: bytes) -> Element | None:
     return Element(text, node, said.get(b"proto", b""), said.get(b"host", b""))
 
 
+def is_plain_list(addresses: bytes) -> bool:
+    """Whether this is a list of at most eight IPv4 addresses, as proxies write it."""
+    return _PLAIN_LIST.fullmatch(addresses) is not None
+
+
 def elements_of(addresses: bytes) -> bytes:
     """Return elements for the last entries of X-Forwarded-For; empty for an empty list."""
     if not addresses:

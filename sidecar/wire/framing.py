@@ -12,11 +12,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.errors import Malformed, PeerError
+from sidecar.wire.field_lines import filter_trailers
 from sidecar.wire.head import has_bare_line_feed
-from sidecar.wire.headers import filter_trailers
 
 if TYPE_CHECKING:
-    from sidecar.wire.headers import FieldLines
+    from sidecar.wire.field_lines import FieldLines
 
 _MAX_SIZE_LINE: Final = 1024  # octets of a chunk-size line with its extensions
 _MAX_TRAILERS: Final = 8192  # octets of a trailer section

@@ -58,6 +58,7 @@ class RequestHead:
     fetch_site: bytes | None = None  # Sec-Fetch-Site
     repeated: frozenset[bytes] = frozenset()  # lower-case names
     upgrade: bytes | None = None  # in lower case; only if Connection lists it
+    websocket_key: bool = False  # whether it has a Sec-WebSocket-Key
     expect_continue: bool = False
     request_id: bytes | None = None
     connection: bytes | None = None
@@ -92,6 +93,7 @@ class RequestHead:
         other.fetch_site = self.fetch_site
         other.repeated = self.repeated
         other.upgrade = self.upgrade
+        other.websocket_key = self.websocket_key
         other.expect_continue = self.expect_continue
         other.request_id = self.request_id
         other.connection = self.connection

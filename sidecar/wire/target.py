@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from sidecar.errors import Malformed, PeerError
 from sidecar.wire.escaped_path import read_escaped
+from sidecar.wire.octets import keeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 # Visible ASCII except `%` (decoded below), `#` and `?` (delimiters), `\` (a slash to some servers)
 # and `;` (path parameters, which some servers remove before they match a path).
-_PLAIN: Final = bytes(c for c in range(0x21, 0x7F) if chr(c) not in "%#\\;?")
-_QUERY: Final = bytes(c for c in range(0x21, 0x7F) if chr(c) != "#")
-_UNWANTED: Final = bytes(range(0x20)) + b"\x7f\\;"
+_PLAIN: Final = keeping(bytes(c for c in range(0x21, 0x7F) if chr(c) not in "%#\\;?"))
+_ESCAPED: Final = keeping(bytes(c for c in range(0x21, 0x7F) if chr(c) not in "#\\;?"))
+_QUERY: Final = keeping(bytes(c for c in range(0x21, 0x7F) if chr(c) != "#"))
+_DECODED: Final = keeping(bytes(c for c in range(0x20, 0x100) if c not in b"\x7f\\;"))
 _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset(  # RFC 3986 section 2.3
     bytes((c,)) for c in range(0x80) if chr(c).isalnum() or chr(c) in "-._~"
@@ -56,7 +58,7 @@ class TargetParser(dict[bytes, str]):
         return target
 
     def __missing__(self, path: bytes) -> str:
-        decoded = _decode(path) if path.translate(None, _PLAIN) else path
+        decoded = path if path.translate(_PLAIN) == path else _decode(path)
         if b"//" in decoded or (b"/." in decoded and _has_dot_segment(decoded)):
             raise PeerError(400, "ambiguous path", Malformed.PATH)
         text = decoded.decode("utf-8")
@@ -69,7 +71,7 @@ class TargetParser(dict[bytes, str]):
     def parse(self, target: bytes) -> str:
         """Return the decoded path of an origin-form target. Raises PeerError(400)."""
         path, mark, query = target.partition(b"?")
-        if mark and query.translate(None, _QUERY):
+        if mark and query.translate(_QUERY) != query:
             # A fragment, say (RFC 9112 section 3.2)
             raise PeerError(400, "malformed query", Malformed.QUERY)
         return self[path]
@@ -172,15 +174,14 @@ def _unreserved(escape: re.Match[bytes]) -> bytes:
 
 def _decode(path: bytes) -> bytes:
     _check_escapes(path)
-    rest = path.translate(None, _PLAIN)
-    if rest.replace(b"%", b""):
+    if path.translate(_ESCAPED) != path:
         raise PeerError(400, "ambiguous path", Malformed.PATH)
     decoded = unquote_to_bytes(path)
     # A character with a meaning in paths may not be escaped (`%2f`, `%2e`, `%5c`, `%3b`, `%00`),
     # nor may an escape (`%252f`).
     if decoded.count(b"/") != path.count(b"/") or decoded.count(b".") != path.count(b"."):
         raise PeerError(400, "ambiguous path", Malformed.PATH)
-    if decoded.translate(None, _UNWANTED) != decoded or _ESCAPE.search(decoded):
+    if decoded.translate(_DECODED) != decoded or _ESCAPE.search(decoded):
         raise PeerError(400, "ambiguous path", Malformed.PATH)
     try:
         decoded.decode("utf-8")
@@ -196,7 +197,7 @@ def _has_dot_segment(path: bytes) -> bool:
 def read_escaped_target(target: bytes) -> str | None:
     """Return the path of a target in origin form as `read_escaped` does; None if it is refused."""
     path, mark, query = target.partition(b"?")
-    return None if mark and query.translate(None, _QUERY) else read_escaped(path)
+    return None if mark and query.translate(_QUERY) != query else read_escaped(path)
 
 
 def _never(_head: RequestHead, _path: str) -> bool:

@@ -22,7 +22,8 @@ from sidecar.proxy.verify import VerifyEndpoint
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
-from sidecar.wire.headers import FieldLines, HeaderKinds
+from sidecar.wire.field_lines import FieldLines
+from sidecar.wire.header_kinds import HeaderKinds
 from sidecar.wire.target import TargetParser
 from tests.peers.memory_transport import MemoryTransport
 

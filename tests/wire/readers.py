@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
+from sidecar.wire.field_lines import FieldLines
 from sidecar.wire.head import HEAD_END, HeadLimits
-from sidecar.wire.headers import FieldLines, HeaderKinds
+from sidecar.wire.header_kinds import HeaderKinds
 from sidecar.wire.requests import RequestParser
 from sidecar.wire.responses import ResponseParser
 from sidecar.wire.target import TargetParser

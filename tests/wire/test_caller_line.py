@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.wire.caller_line import CALLER_HEADER, read_caller, write_caller
+from sidecar.wire.field_lines import FieldLines
 from sidecar.wire.head import HeadLimits
-from sidecar.wire.headers import FieldLines, HeaderKinds
+from sidecar.wire.header_kinds import HeaderKinds
 from sidecar.wire.responses import ResponseParser
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=50)

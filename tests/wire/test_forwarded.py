@@ -306,3 +306,38 @@ def test_always_four_lines(
     assert lines[0].endswith(b"10.0.0.1")
     before = lines[3].rpartition(b"for=10.0.0.1;")[0]
     assert before.count(b'"') % 2 == 0
+
+
+PROTOS: Final = (b"https", b"http", b"wss", b"HTTPS", b"ftp", b"", b"https, http", None)
+HOSTS: Final = (b"shop.example", b"other.example:8443", b"a b", b"", b"a.example, b.example", None)
+ADDRESSES: Final = (b"203.0.113.9", b"203.0.113.9, 10.0.0.3", b"2001:db8::7", b"evil, 1.2.3.4", b"")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(ADDRESSES),
+            st.sampled_from(PROTOS),
+            st.sampled_from(HOSTS),
+            st.sampled_from((b"h", b"i")),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_what_is_kept_of_a_request_does_not_speak_for_the_next(
+    requests: list[tuple[bytes, bytes | None, bytes | None, bytes]],
+) -> None:
+    """A used connection writes what a new one would, and what is written for a rare header."""
+    used = Forwarding("10.0.0.9", "http", trusted=True)
+    for addresses, proto, host, named in requests:
+        lines = [b"X-Forwarded-For: " + addresses]
+        lines += [b"X-Forwarded-Proto: " + proto] if proto is not None else []
+        lines += [b"X-Forwarded-Host: " + host] if host is not None else []
+        written = used.lines(said(*lines, host=named))
+        assert written == Forwarding("10.0.0.9", "http", trusted=True).lines(
+            said(*lines, host=named)
+        )
+        # An empty port has no effect, and such a request is not treated as the usual ones are.
+        assert written == used.lines(said(*lines, b"X-Forwarded-Port: ", host=named))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.errors import PeerError
 from sidecar.wire.head import Framing
-from sidecar.wire.headers import FORWARDED, HOP_BY_HOP, PATH_OVERRIDES
+from sidecar.wire.header_kinds import FORWARDED, HOP_BY_HOP, PATH_OVERRIDES
 from tests.wire.readers import IDENTITY, REQUEST_LINES, passed_on, read_request
 
 OTHER_MARKS = (b"_", b".", b"~", b"!", b"'", b"+")  # a dash to some servers that fold names

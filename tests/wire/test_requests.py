@@ -303,3 +303,27 @@ def test_nothing_else_is_raised(raw: bytes) -> None:
     assert not any(set(b"\r\n\0") & set(line) for line in passed_on(head))
     assert head.path.startswith("/") or head.path == "*"
     assert b" " not in head.target
+
+
+@pytest.mark.parametrize("first", ["GET / HTTP/1.1", "POST /a HTTP/1.1", "GET / HTTP/1.0"])
+@pytest.mark.parametrize("lines", [["Host: h"], ["Host: h", "A: 1", "Content-Length: 3"]])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param("", id="alone"),
+        pytest.param("GET /b HTTP/1.1\r\nHost: other\r\n\r\n", id="another-head"),
+        pytest.param("\r\n\r\n", id="empty-lines"),
+        pytest.param("a: \0\n b\r\n\r\n", id="malformed"),
+        pytest.param("A: 1\r\n" * 500 + "\r\n", id="too-many-lines"),
+    ],
+)
+def test_only_the_first_head_is_read(first: str, lines: list[str], rest: str) -> None:
+    """What comes behind the first empty line is not looked at, also if the head was seen before."""
+    raw = raw_head(first.encode(), *map(str.encode, lines))
+    alone, parser = request_parser(), request_parser()
+    expected = alone.parse(raw)
+    assert alone.taken == len(raw)
+    for behind in (rest, rest, ""):
+        head = parser.parse(raw + behind.encode())
+        assert parser.taken == len(raw)
+        assert (head.lines, head.host, head.length) == (expected.lines, b"h", expected.length)
