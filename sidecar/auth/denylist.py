@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from sidecar.auth.session import FOREVER, foreign_session
-from sidecar.auth.tokens import SessionMode
+from sidecar.auth.verified import SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sidecar.auth.tokens import Verified
+    from sidecar.auth.verified import Verified
 
 EVERYTHING: Final = FOREVER + 1.0  # later than any date that a token can have
 

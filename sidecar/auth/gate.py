@@ -25,13 +25,14 @@ from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
-from sidecar.auth.tokens import belongs
+from sidecar.auth.verified import belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
     from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
-    from sidecar.auth.tokens import Verified, Verifier
+    from sidecar.auth.tokens import Verifier
+    from sidecar.auth.verified import Verified
     from sidecar.wire.head import RequestHead
 
 

@@ -28,7 +28,8 @@ from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.routes import Route
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import IssuerConfig, SessionMode, Verified, Verifier
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.auth.verified import SessionMode, Verified
 from tests.auth.forge import GONE, ISSUER, NOW, SECRET, request, token, unhurried
 
 if TYPE_CHECKING:
