@@ -41,13 +41,13 @@ from sidecar.auth.credentials import (
     parse_credentials,
 )
 from sidecar.auth.denylist import (
-    Revocation,
     RevocationKind,
     content_digest,
     revocation_name,
     revocations_of_token,
 )
 from sidecar.auth.reason import Reason
+from sidecar.auth.revocation import Revocation
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.verified import SessionMode

@@ -95,7 +95,10 @@ def check_values(
 
 def is_text(value: object) -> bool:
     """Whether this is a text of 1 to 255 characters without control characters."""
-    return isinstance(value, str) and _TEXT.fullmatch(value) is not None
+    if not isinstance(value, str):
+        return False
+    # What is printable has no control characters, and some other texts have none either.
+    return 0 < len(value) <= 255 and (value.isprintable() or _TEXT.fullmatch(value) is not None)
 
 
 def is_date(value: object) -> bool:

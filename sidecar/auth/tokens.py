@@ -213,6 +213,7 @@ class Verifier:
             payload=payload,
             expires=self._timestamps[expires + self.leeway],
             not_before=self._timestamps[begins - self.leeway],
+            issued=self._timestamps[float(issued)],
             session_mode=config.session_mode,
         )
 

@@ -22,7 +22,10 @@ class SessionMode(StrEnum):
 # gc=False, here and for everything kept for each session: such objects cannot form cycles, and the
 # garbage collector need not traverse them (see `app.gc_tuning`).
 class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The contents of a verified token. `expires` and `not_before` already include the leeway."""
+    """The contents of a verified token. `expires` and `not_before` already include the leeway.
+
+    Times are in seconds since the epoch.
+    """
 
     issuer: str
     local: bool  # this sidecar issued it: only such a token names a user and a login here
@@ -35,6 +38,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload: bytes  # all claims as JSON, which takes a third of the memory of Python objects
     expires: float
     not_before: float
+    issued: float  # 0 when the token has no `iat`
     session_mode: SessionMode
 
     def __repr__(self) -> str:
@@ -51,13 +55,12 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         A date in the future says nothing about when the token was issued, so it counts as older
         than any logout.
         """
-        issued = self.claims.get("iat", 0)
         return Session(
             id=token_id,
             sid=self.session_id if self.local else "",
             sub=self.subject if self.local else "",
             claims={},
-            created=float(issued) if issued <= now else 0.0,
+            created=self.issued if self.issued <= now else 0.0,
             exp=self.expires,
         )
 

@@ -85,6 +85,7 @@ def test_good_token() -> None:
         payload=urlsafe_b64decode(raw.split(b".")[1] + b"=="),
         expires=NOW + 905,
         not_before=NOW - 5,
+        issued=CLAIMS["iat"],
         session_mode=SessionMode.REQUIRED,
     )
 
