@@ -55,12 +55,12 @@ def _is_deep(value: object) -> bool:
 def parse_object(raw: bytes) -> dict[str, Any] | None:
     """Parse a JSON object from untrusted bytes; None if they are not one. Never raises."""
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:  # no document nests deeper than it has these
-        value = _parse_canonical(raw)
-        if value is not None:
-            return value
+        members = _parse_canonical(raw)
+        if members is not None:
+            return members
     try:
         text = raw.decode("utf-8")
-        value = _DECODER.decode(text)
+        value: Any = _DECODER.decode(text)
         if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
             return None
         if "\\u" in text:  # an escape may produce a lone surrogate, which cannot be encoded
