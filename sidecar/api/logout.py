@@ -41,16 +41,16 @@ from sidecar.auth.credentials import (
     parse_credentials,
 )
 from sidecar.auth.denylist import (
-    Revocation,
     RevocationKind,
     content_digest,
     revocation_name,
     revocations_of_token,
 )
 from sidecar.auth.reason import Reason
+from sidecar.auth.revocation import Revocation
 from sidecar.auth.session import refresh_id, token_id
 from sidecar.auth.strict_json import parse_object
-from sidecar.auth.tokens import SessionMode
+from sidecar.auth.verified import SessionMode
 from sidecar.errors import StoreUnavailable
 from sidecar.telemetry.audit import NOBODY, Event, Subject
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.api.services import Services
-    from sidecar.auth.tokens import Verified
+    from sidecar.auth.verified import Verified
 
 _EXPECTED: Final = 'nothing, or a JSON object with the text "refresh_token"'
 _EVERYWHERE: Final = "logout everywhere"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.decision import NeedSession
 from sidecar.auth.session import FOREVER
-from sidecar.auth.tokens import SessionMode
+from sidecar.auth.verified import SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sidecar.auth.decision import Allow
     from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Session
-    from sidecar.auth.tokens import Verified
+    from sidecar.auth.verified import Verified
 
 _FIXED: Final = 1200
 

@@ -40,7 +40,7 @@ def find_subject(claims: Mapping[str, Any], path: ClaimPath | None) -> str | Rea
 
 def find_name(claims: Mapping[str, Any], path: ClaimPath) -> str | Reason:
     """Return the text at a path that the operator chose for the user's name."""
-    value: str | None = path.find(claims)
+    value: Any = path.find(claims)
     if value is None:
         return Reason.CLAIM_MISSING
     return value if is_text(value) else Reason.CLAIM_INVALID
@@ -95,9 +95,15 @@ def check_values(
 
 def is_text(value: object) -> bool:
     """Whether this is a text of 1 to 255 characters without control characters."""
-    return isinstance(value, str) and _TEXT.fullmatch(value) is not None
+    if not isinstance(value, str):
+        return False
+    # What is printable has no control characters, and some other texts have none either.
+    return 0 < len(value) <= 255 and (value.isprintable() or _TEXT.fullmatch(value) is not None)
 
 
 def is_date(value: object) -> bool:
     """Whether this is a NumericDate (RFC 7519 section 2) up to the year 9999, and not a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_DATE
+    # Not abs(): compiled, its result is a float, which an integer of 400 digits is not.
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return -MAX_DATE <= value <= MAX_DATE

@@ -48,7 +48,10 @@ def scopes_of(claims: Mapping[str, Any], paths: Sequence[ClaimPath] = ()) -> tup
     if paths:
         found = (name for path in paths for name in _scope_names(path.find(claims)))
         return tuple(dict.fromkeys(found))
-    return next(filter(None, (_scope_names(claims.get(name)) for name in SCOPES)), ())
+    for claim in SCOPES:
+        if claim in claims and (scopes := _scope_names(claims[claim])):
+            return scopes
+    return ()
 
 
 def display_name(claims: Mapping[str, Any], subject: str) -> str:
@@ -85,7 +88,7 @@ def claim_matches(value: object, accepted: Iterable[Scalar]) -> bool:
     )
 
 
-def number_text(number: float) -> str:
+def number_text(number: int | float) -> str:  # noqa: PYI041 (compiled, float would round an int)
     """Return a number as text: 7 and 7.0, which are equal in JSON, as "7"."""
     if isinstance(number, float) and number.is_integer() and abs(number) <= _EXACT:
         return str(int(number))

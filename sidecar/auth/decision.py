@@ -12,7 +12,7 @@ from sidecar.auth.strict_json import parse_trusted
 if TYPE_CHECKING:
     from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.reason import Reason
-    from sidecar.auth.tokens import Verified
+    from sidecar.auth.verified import Verified
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 

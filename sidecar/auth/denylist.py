@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from sidecar.auth.session import FOREVER, foreign_session
-from sidecar.auth.tokens import SessionMode
+from sidecar.auth.revocation import EVERYTHING, Revocation
+from sidecar.auth.session import foreign_session
+from sidecar.auth.verified import SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sidecar.auth.tokens import Verified
-
-EVERYTHING: Final = FOREVER + 1.0  # later than any date that a token can have
+    from sidecar.auth.verified import Verified
 
 
 class RevocationKind(StrEnum):
@@ -31,23 +28,6 @@ class RevocationKind(StrEnum):
     TOKEN = "token"  # the content digest of a token that has no jti, in hex
     SID = "sid"
     USER = "sub"
-
-
-class Revocation(msgspec.Struct, frozen=True):
-    """Refuses what was issued before `before`; expires at `until`. Seconds since the epoch."""
-
-    before: float
-    until: float
-
-    def joined(self, other: Revocation) -> Revocation:
-        """Return one revocation that refuses everything either of the two refuses."""
-        return Revocation(max(self.before, other.before), max(self.until, other.until))
-
-
-UNREADABLE: Final = Revocation(EVERYTHING, 0.0)  # refuses everything, and is not remembered
-
-_ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(Revocation)
 
 
 class RevocableToken:
@@ -62,7 +42,7 @@ class RevocableToken:
     def __init__(self, token_id: str, names: tuple[str, ...], issued: float, exp: float) -> None:
         self.names = names
         self.issued = issued
-        self.session = msgspec.structs.replace(foreign_session(token_id), exp=exp)
+        self.session = foreign_session(token_id, exp)
 
     def __repr__(self) -> str:
         return f"<RevocableToken with {len(self.names)} names>"
@@ -92,8 +72,10 @@ def revocable_token(
     if verified is None or verified.session_mode is not SessionMode.DENYLIST:
         return None
     user = revocation_name(RevocationKind.USER, verified.issuer, verified.subject)
-    names = (*_own_names(verified, content_digest(token)), user)
-    return RevocableToken(token_id, names, verified.claims.get("iat", 0), verified.expires)
+    # Most tokens have a jti, and need no digest.
+    digest = b"" if verified.jti else content_digest(token)
+    names = (*_own_names(verified, digest), user)
+    return RevocableToken(token_id, names, verified.issued, verified.expires)
 
 
 def revocations_of_token(
@@ -117,19 +99,6 @@ def is_revoked(revocable: RevocableToken, found: Iterable[Revocation | None]) ->
     return any(
         revocation is not None and revocable.issued < revocation.before for revocation in found
     )
-
-
-def encode_revocation(revocation: Revocation) -> bytes:
-    """Return the value to store under the revocation's name."""
-    return _ENCODER.encode(revocation)
-
-
-def decode_revocation(value: bytes) -> Revocation:
-    """Return the revocation in a stored value; an unreadable value refuses everything."""
-    try:
-        return _DECODER.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return UNREADABLE
 
 
 def _own_names(verified: Verified, digest: bytes) -> list[str]:

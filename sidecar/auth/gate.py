@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sidecar.auth.authorisation import authorise
 from sidecar.auth.cached_credential import CachedCredential, estimate_octets
 from sidecar.auth.claimed_issuer import claimed_issuer
-from sidecar.auth.claims import claim_matches, display_name, interned_set, roles_of, scopes_of
+from sidecar.auth.claims import display_name, interned_set, roles_of, scopes_of
 from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import Accepts, SessionCookie, is_without_bearer, parse_credentials
 from sidecar.auth.decision import Allow, Deny, NeedSession
@@ -25,13 +26,14 @@ from sidecar.auth.reason import REALM, Reason
 from sidecar.auth.same_origin import changes_state, is_same_origin
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.auth.token_cache import DEFAULT_SIZE, TokenCache
-from sidecar.auth.tokens import belongs
+from sidecar.auth.verified import belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
     from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
-    from sidecar.auth.tokens import Verified, Verifier
+    from sidecar.auth.tokens import Verifier
+    from sidecar.auth.verified import Verified
     from sidecar.wire.head import RequestHead
 
 
@@ -45,7 +47,7 @@ class Gate:
 
     __slots__ = (
         *("_basis", "_bearers", "_cookie_mark", "_cookie_name", "_cookies", "_denials"),
-        *("_identity", "_logins", "_missing", "_revoked", "_session_key", "_verifier"),
+        *("_identity", "_logins", "_revoked", "_session_key", "_verifier"),
         *("anonymous", "cors"),
     )
 
@@ -68,7 +70,6 @@ class Gate:
         self._cookie_mark = self._cookie_name + b"="
         self._session_key = session_key
         self._denials = Denials(realm)
-        self._missing = self._denials[Reason.SESSION_MISSING]
         self._revoked = self._denials[Reason.REVOKED]
         self._bearers: TokenCache[CachedCredential] = TokenCache(cache_size)
         self._cookies: TokenCache[CachedCredential] = TokenCache(cache_size)
@@ -102,12 +103,15 @@ class Gate:
                 return self._decide_anew(route, head, now)
         need = head.remembered
         if not isinstance(need, CachedCredential) or need.basis is not self._basis:
-            need = self._find(head)
-        if need is None or not need.not_before <= now < need.expires:
+            found = self._find(head)
+            if not isinstance(found, CachedCredential):
+                return self._decide_anew(route, head, now, found)
+            need = found
+        if not need.not_before <= now < need.expires:
             return self._decide_anew(route, head, now)
         if not need.decided:
             return need
-        return self._authorise(route, need.allow) if route.restricted else need.allow
+        return authorise(route, need.allow, self._denials) if route.restricted else need.allow
 
     def resume(
         self, route: Route, need: NeedSession, session: Session | None, now: float
@@ -127,24 +131,24 @@ class Gate:
                 return self._end(route, need, denied.reason)
         if session.exp <= now:
             return self._end(route, need)
-        return self._authorise(route, need.allow) if route.restricted else need.allow
+        return authorise(route, need.allow, self._denials) if route.restricted else need.allow
 
     def trust(self, route: Route, verified: Verified) -> Allow | Deny:
         """Decide by a verified token alone, because its session cannot be looked up."""
         allow = self._allow_token(verified, None)
         if isinstance(allow, Deny) or not route.restricted:
             return allow
-        return self._authorise(route, allow)
+        return authorise(route, allow, self._denials)
 
     def admits(self, route: Route, session: Session) -> bool:
         """Whether the user of this session exists and meets the requirements of the route."""
         allow = self._allow_cookie(session)
         if isinstance(allow, Allow) and route.restricted:
-            allow = self._authorise(route, allow)
+            allow = authorise(route, allow, self._denials)
         return isinstance(allow, Allow)
 
-    def _find(self, head: RequestHead) -> CachedCredential | None:
-        """Return what is remembered of the credentials if the headers have the usual form."""
+    def _find(self, head: RequestHead) -> CachedCredential | bytes | None:
+        """Return what is remembered of usual headers, or the SHA-256 of an unknown bearer token."""
         value, cookie = head.authorization, head.cookie
         if value is None:
             if cookie is not None and head.method == b"GET" and head.upgrade is None:
@@ -157,9 +161,9 @@ class Gate:
         ):
             return None
         # No check of the token's syntax: only verified tokens are remembered.
-        need = self._bearers.entries.get(sha256(value[7:]).digest())
-        head.remembered = need
-        return need
+        digest = sha256(value[7:]).digest()
+        need = head.remembered = self._bearers.entries.get(digest)
+        return need or digest
 
     def _recall(self, cookie: bytes) -> CachedCredential | None:
         """Return what is remembered of the session cookie if the header has the usual form."""
@@ -169,8 +173,9 @@ class Gate:
         return self._cookies.entries.get(sha256(after.partition(b";")[0]).digest())
 
     def _decide_anew(
-        self, route: Route, head: RequestHead, now: float
+        self, route: Route, head: RequestHead, now: float, digest: bytes | None = None
     ) -> Allow | Deny | NeedSession:
+        """Decide by the credentials themselves; `digest` is what `_find` says about the token."""
         verifier = self._verifier
         sent = parse_credentials(
             head, self._cookie_name, verifier.issuers, route.credentials, verifier.max_token
@@ -185,30 +190,32 @@ class Gate:
             if changes_state(head) and not (is_same_origin(head) or self.cors.trusts(head)):
                 return self._denials[Reason.CROSS_ORIGIN]
             return self._need_of_cookie(sent.value)
-        need = self._need_of_token(sent.token, now)
+        # With more than one space before the token, something else was hashed.
+        if digest is None or len(sent.token) + 7 != len(head.authorization or b""):
+            digest = sha256(sent.token).digest()
+        need = self._need_of_token(sent.token, digest, now)
         if need is Reason.KEY_UNKNOWN:
             return self._denials.unknown_key(claimed_issuer(sent.token))
         if isinstance(need, Reason):
             return self._denials[need]
         if not need.decided:
             return need
-        return self._authorise(route, need.allow) if route.restricted else need.allow
+        return authorise(route, need.allow, self._denials) if route.restricted else need.allow
 
     def _need_of_cookie(self, value: bytes) -> CachedCredential:
         # Remembered only in `_bind`, with a session: made-up values must not fill the cache.
         digest = sha256(value).digest()
         return self._cookies.entries.get(digest) or CachedCredential(
-            token_id(value, self._session_key), digest, None, self._basis
+            token_id(value, self._session_key, digest), digest, None, self._basis
         )
 
-    def _need_of_token(self, token: bytes, now: float) -> CachedCredential | Reason:
-        digest = sha256(token).digest()
+    def _need_of_token(self, token: bytes, digest: bytes, now: float) -> CachedCredential | Reason:
         need = self._bearers.entries.get(digest)
         if need is None:
             verified = self._verifier.verify_access(token, now)
             if isinstance(verified, Reason):
                 return verified
-            name = token_id(token, self._session_key)
+            name = token_id(token, self._session_key, digest)
             revocable = revocable_token(verified, name, token)
             need = CachedCredential(name, digest, verified, self._basis, revocable)
             if need.decided:
@@ -302,18 +309,3 @@ class Gate:
         if route.optional and need.verified is None:
             return self._denials.stale_cookie(reason)
         return self._denials[reason]
-
-    def _authorise(self, route: Route, allow: Allow) -> Allow | Deny:
-        """Check the caller's roles, scopes and claims against the route's requirement."""
-        required = route.requirement
-        if required.roles and required.roles.isdisjoint(allow.roles):
-            return self._denials[Reason.ROLE].to(allow, route.name, *required.roles)
-        if not required.scopes <= allow.scopes:
-            lacking = required.scopes - allow.scopes
-            return self._denials.scope(required.scopes).to(allow, route.name, *lacking)
-        if required.claims:
-            claims = allow.claims
-            for path, accepted in required.claims:
-                if not claim_matches(path.find(claims), accepted):
-                    return self._denials[Reason.CLAIM].to(allow, route.name, path.text)
-        return allow

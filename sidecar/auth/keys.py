@@ -7,6 +7,7 @@ reads files.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -107,9 +108,13 @@ def public_jwks(keys: Iterable[Key]) -> bytes:
 
 
 class KeyRing:
-    """All keys that verify tokens, by issuer. Immutable; `generation` counts replacements."""
+    """All keys that verify tokens, by issuer. Immutable; `generation` counts replacements.
 
-    __slots__ = ("_by_issuer", "_by_kid", "generation", "keys")
+    `secret_issuers` has, by algorithm, the issuer that verifies with a shared secret, if it is the
+    only one.
+    """
+
+    __slots__ = ("_by_issuer", "_by_kid", "generation", "keys", "secret_issuers")
 
     def __init__(self, keys: Iterable[Key] = (), generation: int = 0) -> None:
         self.keys = tuple(keys)
@@ -119,6 +124,9 @@ class KeyRing:
         for key in self.keys:
             self._by_issuer.setdefault(key.issuer, []).append(key)
             self._by_kid.setdefault((key.issuer, key.kid), []).append(key)
+        secrets = {(key.alg, key.issuer) for key in self.keys if key.is_symmetric}
+        holders = Counter(alg for alg, _ in secrets)
+        self.secret_issuers = {alg: issuer for alg, issuer in secrets if holders[alg] == 1}
 
     def __repr__(self) -> str:
         return f"<KeyRing {len(self.keys)} keys, generation {self.generation}>"

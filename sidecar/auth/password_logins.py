@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.auth.session import Session
-    from sidecar.auth.tokens import Verified
+    from sidecar.auth.verified import Verified
 
 
 class PresentUsers(Protocol):

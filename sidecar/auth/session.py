@@ -49,9 +49,14 @@ class SessionKey(StrEnum):
     TOKEN = "token"
 
 
-def token_id(token: bytes, key: SessionKey = SessionKey.SHA256) -> str:
-    """Return the id under which the session of a credential is stored."""
-    return token.decode("ascii") if key is SessionKey.TOKEN else sha256(token).hexdigest()
+def token_id(token: bytes, key: SessionKey = SessionKey.SHA256, digest: bytes | None = None) -> str:
+    """Return the id under which the session of a credential is stored.
+
+    `digest` is the credential's SHA-256, if that is known already.
+    """
+    if key is SessionKey.TOKEN:
+        return token.decode("ascii")
+    return (sha256(token).digest() if digest is None else digest).hex()
 
 
 def refresh_id(token: bytes) -> str:
@@ -213,9 +218,9 @@ def adopt_session(signed: bytes | None, stored: bytes, token_id: str) -> Session
     return session
 
 
-def foreign_session(token_id: str) -> Session:
+def foreign_session(token_id: str, exp: float = FOREVER) -> Session:
     """Return the session for a value of another program: only the token names its user."""
-    return Session(id=token_id, sid="", sub="", claims={}, created=0.0, exp=FOREVER, method=FOREIGN)
+    return Session(id=token_id, sid="", sub="", claims={}, created=0.0, exp=exp, method=FOREIGN)
 
 
 def encode_refresh(record: RefreshRecord, refresh_id: str) -> bytes:

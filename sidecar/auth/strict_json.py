@@ -10,6 +10,8 @@ import json
 import math
 from typing import Any, Final
 
+import msgspec
+
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
@@ -34,6 +36,8 @@ MAX_DEPTH: Final = 32  # of nested objects and lists, which any JSON encoder can
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
 )
+_LENIENT_DECODER: Final = msgspec.json.Decoder()
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 def _is_deep(value: object) -> bool:
@@ -50,9 +54,13 @@ def _is_deep(value: object) -> bool:
 
 def parse_object(raw: bytes) -> dict[str, Any] | None:
     """Parse a JSON object from untrusted bytes; None if they are not one. Never raises."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:  # no document nests deeper than it has these
+        members = _parse_canonical(raw)
+        if members is not None:
+            return members
     try:
         text = raw.decode("utf-8")
-        value = _DECODER.decode(text)
+        value: Any = _DECODER.decode(text)
         if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
             return None
         if "\\u" in text:  # an escape may produce a lone surrogate, which cannot be encoded
@@ -62,7 +70,24 @@ def parse_object(raw: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def _parse_canonical(raw: bytes) -> dict[str, Any] | None:
+    """Parse an object that is written exactly as the encoder writes it; None for any other.
+
+    Most issuers write so, without white space and needless escapes. The decoder used here takes the
+    last of duplicate members, but then the encoder does not make the same octets of the result.
+    Both together take a third of the time of the strict decoder (0.65 instead of 2.1 µs), which
+    calls a function for each object.
+    """
+    try:
+        value = _LENIENT_DECODER.decode(raw)
+        if _ENCODER.encode(value) != raw:
+            return None
+    except ValueError:  # of which msgspec's errors are
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def parse_trusted(raw: bytes) -> dict[str, Any]:
     """Parse a JSON object that `parse_object` has accepted before, or that an encoder wrote."""
-    members: dict[str, Any] = json.loads(raw)
+    members: dict[str, Any] = _LENIENT_DECODER.decode(raw)
     return members

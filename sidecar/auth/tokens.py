@@ -7,10 +7,7 @@ the configuration; a token only chooses among them by name.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from sidecar.auth.claim_checks import (
     check_audience,
@@ -21,14 +18,16 @@ from sidecar.auth.claim_checks import (
     find_subject,
 )
 from sidecar.auth.claims import display_name, roles_of, scopes_of
-from sidecar.auth.compact import split_token
+from sidecar.auth.compact import decode_part
 from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import KeyRing
+from sidecar.auth.known_headers import KnownHeaders
 from sidecar.auth.reason import Reason
-from sidecar.auth.session import Session, TimestampInterner
+from sidecar.auth.session import TimestampInterner
 from sidecar.auth.signature_checks import check_header, find_signing_key
-from sidecar.auth.strict_json import parse_object, parse_trusted
+from sidecar.auth.strict_json import parse_object
 from sidecar.auth.token_kind import find_other_kind
+from sidecar.auth.verified import SessionMode, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,14 +42,6 @@ REFRESH_TYPES: Final = frozenset(("refresh+jwt",))
 FOREIGN_TYPES: Final = frozenset(("at+jwt", "jwt", ""))
 
 _NO_KEYS: Final = KeyRing()
-
-
-class SessionMode(StrEnum):
-    """What a verified token needs to be accepted."""
-
-    REQUIRED = "required"  # a live session
-    DENYLIST = "denylist"  # no revocation
-    NONE = "none"  # nothing else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,60 +73,6 @@ class IssuerConfig:
     scopes_claims: tuple[ClaimPath, ...] = ()
 
 
-# gc=False, here and for everything kept for each session: such objects cannot form cycles, and the
-# garbage collector need not traverse them (see `app.gc_tuning`).
-class Verified(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The contents of a verified token. `expires` and `not_before` already include the leeway."""
-
-    issuer: str
-    local: bool  # this sidecar issued it: only such a token names a user and a login here
-    subject: str
-    user: str  # the name that the application works with
-    session_id: str  # empty when the token has no `sid`
-    jti: str  # empty when there is none
-    roles: tuple[str, ...]
-    scopes: tuple[str, ...]
-    payload: bytes  # all claims as JSON, which takes a third of the memory of Python objects
-    expires: float
-    not_before: float
-    session_mode: SessionMode
-
-    def __repr__(self) -> str:
-        return f"<Verified {self.subject!r} by {self.issuer!r}>"
-
-    @property
-    def claims(self) -> dict[str, Any]:
-        """All claims, decoded from `payload` at each access."""
-        return parse_trusted(self.payload)
-
-    def as_session(self, token_id: str, now: float) -> Session:
-        """Return a session as this token states it, to ask whether it was ended.
-
-        A date in the future says nothing about when the token was issued, so it counts as older
-        than any logout.
-        """
-        issued = self.claims.get("iat", 0)
-        return Session(
-            id=token_id,
-            sid=self.session_id if self.local else "",
-            sub=self.subject if self.local else "",
-            claims={},
-            created=float(issued) if issued <= now else 0.0,
-            exp=self.expires,
-        )
-
-
-def belongs(session: Session, token_id: str, verified: Verified | None) -> bool:
-    """Whether a session belongs to a credential. A copied or swapped session does not."""
-    if session.id != token_id:
-        return False
-    if not session.sub:  # written by another program: live, but only the token names the user
-        return verified is not None
-    return verified is None or (
-        session.sub == verified.subject and verified.session_id in {"", session.sid}
-    )
-
-
 class Verifier:
     """Verifies access and refresh tokens, with separate keys: neither passes for the other.
 
@@ -145,7 +82,7 @@ class Verifier:
     """
 
     __slots__ = (
-        *("_ahead", "_own", "_refresh", "_refresh_keys", "_timestamps"),
+        *("_ahead", "_headers", "_own", "_refresh", "_refresh_keys", "_timestamps"),
         *("issuer", "issuers", "keys", "leeway", "max_token"),
     )
 
@@ -165,6 +102,7 @@ class Verifier:
         self._refresh_keys = refresh_keys
         self.leeway = leeway
         self.max_token = max_token
+        self._headers = KnownHeaders()
         self._timestamps = TimestampInterner()
         self._ahead: dict[str, float] = {}  # by issuer
         self.issuer = "" if refresh is None else refresh.issuer
@@ -191,28 +129,33 @@ class Verifier:
     ) -> Verified | Reason:
         if len(token) > self.max_token:
             return Reason.TOKEN_TOO_LONG
-        parts = split_token(token)
-        if parts is None:
+        parts = token.split(b".", 3)
+        if len(parts) != 3:
             return Reason.TOKEN_MALFORMED
-        header, claims, signature = parse_object(parts[0]), parse_object(parts[1]), parts[2]
-        if header is None or claims is None:
+        header = self._headers.parse(parts[0])
+        payload, signature = decode_part(parts[1]), decode_part(parts[2])
+        if header is None or not payload or signature is None:
+            return Reason.TOKEN_MALFORMED
+        # A token forged for a shared secret costs one code and no JSON. For other algorithms,
+        # reading the claims is the cheaper check, so it comes first.
+        presumed = _secret_holder(header, issuers, keys)
+        key = None if presumed is None else _find_key(token, signature, header, keys, presumed)
+        if key is Reason.SIGNATURE:
+            return key
+        claims = parse_object(payload)
+        if claims is None:
             return Reason.TOKEN_MALFORMED
         config = find_issuer(claims, issuers)
         if isinstance(config, Reason):
             return config
-        refused = check_header(header, config.types, foreign=config.foreign)
-        if refused is not None:
-            return refused
-        key = find_signing_key(
-            *(token, signature, header, keys),
-            issuer=config.issuer,
-            algorithms=config.algorithms,
-        )
+        if key is None or config is not presumed:
+            key = _find_key(token, signature, header, keys, config)
         if isinstance(key, Reason):
             return key
+        self._headers.remember(parts[0], header)
         local = key.can_sign and config.issuer == self.issuer
         config = self.as_signed_by(key, config)
-        return self._read_claims(claims, parts[1], config, now, local=local)
+        return self._read_claims(claims, payload, config, now, local=local)
 
     def as_signed_by(self, key: Key, config: IssuerConfig) -> IssuerConfig:
         """Return what a token of this issuer must satisfy if this key signed it."""
@@ -270,6 +213,7 @@ class Verifier:
             payload=payload,
             expires=self._timestamps[expires + self.leeway],
             not_before=self._timestamps[begins - self.leeway],
+            issued=self._timestamps[float(issued)],
             session_mode=config.session_mode,
         )
 
@@ -285,6 +229,34 @@ def find_issuer(
     if config is None:
         return Reason.ISSUER_UNKNOWN if "iss" in claims else Reason.CLAIM_MISSING
     return config
+
+
+def _secret_holder(
+    header: Mapping[str, Any], issuers: Mapping[str, IssuerConfig], keys: KeyRing
+) -> IssuerConfig | None:
+    """Return the only issuer that a token with this header can be of; None if that is open.
+
+    An issuer that signs with a shared secret has a key from the start, because none can be fetched.
+    """
+    alg = header.get("alg")
+    issuer = keys.secret_issuers.get(alg) if isinstance(alg, str) else None
+    return None if issuer is None else issuers.get(issuer)
+
+
+def _find_key(
+    token: bytes,
+    signature: bytes,
+    header: Mapping[str, Any],
+    keys: KeyRing,
+    config: IssuerConfig,
+) -> Key | Reason:
+    """Return the key of this issuer that signed the token, if its header is in order."""
+    refused = check_header(header, config.types, foreign=config.foreign)
+    if refused is not None:
+        return refused
+    return find_signing_key(
+        *(token, signature, header, keys), issuer=config.issuer, algorithms=config.algorithms
+    )
 
 
 def find_user(claims: Mapping[str, Any], subject: str, config: IssuerConfig) -> str | Reason:

@@ -12,7 +12,8 @@ import msgspec
 from redis.exceptions import RedisError
 
 from sidecar.app import build
-from sidecar.auth.denylist import EVERYTHING, Revocation, RevocationKind, revocation_name
+from sidecar.auth.denylist import RevocationKind, revocation_name
+from sidecar.auth.revocation import EVERYTHING, Revocation
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.cli.loading import load_arguments
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.auth.claim_checks import MAX_DATE
 from sidecar.auth.reason import Reason
-from sidecar.auth.tokens import SessionMode
+from sidecar.auth.verified import SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -24,7 +24,8 @@ from sidecar.auth.reason import Reason
 from sidecar.auth.signature_checks import check_header, find_signing_key
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.token_kind import find_other_kind
-from sidecar.auth.tokens import SessionMode, find_issuer, find_user
+from sidecar.auth.tokens import find_issuer, find_user
+from sidecar.auth.verified import SessionMode
 from sidecar.claim_path import ClaimPath
 from sidecar.cli.token_report import MEANINGS, distance
 

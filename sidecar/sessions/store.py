@@ -14,7 +14,8 @@ from sidecar.sessions.listing import PAGE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sidecar.auth.denylist import RevocableToken, Revocation
+    from sidecar.auth.denylist import RevocableToken
+    from sidecar.auth.revocation import Revocation
     from sidecar.auth.session import Grant, RefreshRecord, Session, SessionInfo
     from sidecar.sessions.coherence import PendingLookup
     from sidecar.sessions.listing import Position

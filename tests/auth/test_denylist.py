@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 
 from sidecar.auth.decision import Allow, Deny, NeedSession
 from sidecar.auth.denylist import (
-    EVERYTHING,
-    UNREADABLE,
-    Revocation,
     RevocationKind,
     content_digest,
-    decode_revocation,
-    encode_revocation,
     is_revoked,
     revocable_token,
     revocation_name,
@@ -26,9 +21,17 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
+from sidecar.auth.revocation import (
+    EVERYTHING,
+    UNREADABLE,
+    Revocation,
+    decode_revocation,
+    encode_revocation,
+)
 from sidecar.auth.routes import Route
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import IssuerConfig, SessionMode, Verified, Verifier
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.auth.verified import SessionMode, Verified
 from tests.auth.forge import GONE, ISSUER, NOW, SECRET, request, token, unhurried
 
 if TYPE_CHECKING:

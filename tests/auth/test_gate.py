@@ -24,7 +24,8 @@ from sidecar.auth.route_rule import Access
 from sidecar.auth.routes import Requirement, Route
 from sidecar.auth.session import Session, SessionKey, foreign_session, token_id
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import IssuerConfig, SessionMode, Verified, Verifier
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.auth.verified import SessionMode, Verified
 from sidecar.claim_path import ClaimPath
 from tests.auth.forge import (
     AUDIENCE,

@@ -17,7 +17,8 @@ from sidecar.auth.issue import NONCE_BYTES, Issuer, seal, unseal
 from sidecar.auth.keys import Key, KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verified, Verifier
+from sidecar.auth.tokens import REFRESH_TYPES, IssuerConfig, Verifier
+from sidecar.auth.verified import Verified
 from tests.auth.forge import (
     AUDIENCE,
     ISSUER,

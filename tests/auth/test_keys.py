@@ -108,3 +108,15 @@ def test_nothing_private_is_published() -> None:
         name for key in document["keys"] for name in key
     }
     assert public_jwks([]) == b'{"keys":[]}'
+
+
+def test_secret_issuers() -> None:
+    """An algorithm names the issuer whose secret verifies it, unless several have one."""
+    secret = b"x" * 64
+    a, b = secret_key("a", secret), secret_key("b", secret)
+    assert KeyRing([a, secret_key("a", secret, kid="old")]).secret_issuers == {"HS256": "a"}
+    assert KeyRing([a, b]).secret_issuers == {}
+    strong = secret_key("b", secret, "HS512")
+    assert KeyRing([a, strong]).secret_issuers == {"HS256": "a", "HS512": "b"}
+    ring = KeyRing([a, pem_key("b", public_pem(private_key("RS256")))])
+    assert ring.secret_issuers == ring.replaced("b", []).secret_issuers == {"HS256": "a"}

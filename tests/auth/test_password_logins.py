@@ -12,7 +12,8 @@ from sidecar.auth.keys import KeyRing
 from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.session import FOREIGN, PASSWORD, Session, foreign_session, token_id
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import IssuerConfig, Verified, Verifier
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.auth.verified import Verified
 from tests.auth.forge import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
 
 if TYPE_CHECKING:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,10 @@ def test_objects(raw: bytes, value: dict[str, object]) -> None:
         pytest.param(b'{"a": -Infinity}', id="minus-infinity"),
         pytest.param(b'{"a": 1e999}', id="float-out-of-range"),
         pytest.param(b'{"a": ' + b"9" * 5000 + b"}", id="too-many-digits"),
+        pytest.param(b'{"a":' + b"9" * 5000 + b"}", id="too-many-digits-canonical"),
+        pytest.param(b'{"a":1,"a":1}', id="twice-canonical"),
+        pytest.param(b'{"b":[{"a":1,"a":1}]}', id="twice-deeper-canonical"),
+        pytest.param(b'{"a":1}\n\0', id="nul-after-the-line"),
         pytest.param(b'{"a": "\x01"}', id="control-character"),
         pytest.param(b'{"a": "\xff"}', id="not-utf-8"),
         pytest.param(b'{"a": "\xed\xa0\x80"}', id="surrogate-in-utf-8"),
@@ -84,28 +90,83 @@ def test_broad() -> None:
     assert parse_object(b'{"a": [' + b",".join([b"{}"] * 100) + b"]}") == {"a": [{}] * 100}
 
 
+VALUES: Final = st.dictionaries(
+    st.text(),
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=10,
+    ),
+    max_size=5,
+)
+# Pieces of JSON, from which documents are put together that a parser could read in two ways
+PIECES: Final = st.sampled_from(
+    (
+        *(
+            '{"a":1}',
+            '{"a":1,"a":1}',
+            '{"a":{"b":2},"c":[]}',
+            "1",
+            "-0",
+            "0.0",
+            "1e5",
+            "1E5",
+            "1.50",
+        ),
+        *(
+            '"a":',
+            '"b":',
+            '"\\u0061":',
+            '"\\/"',
+            '"/"',
+            '"é"',
+            '"\\u00e9"',
+            '"\\ud800"',
+            "null",
+            "NaN",
+        ),
+        *("{", "}", "[", "]", ",", " ", "\n", "1e-400", "1e400", "123456789012345678901234567890"),
+        *("5e-324", "0.1", "123456789.123456789", "-1", "01", "true", "false", "\x7f", "\ufeff"),
+    )
+)
+
+
+def read_slowly(raw: bytes) -> dict[str, object] | None:
+    """Parse the document after a space, which no encoder writes: with the strict decoder alone."""
+    return parse_object(b" " + raw)
+
+
 @unhurried
 @given(
-    st.dictionaries(
-        st.text(),
-        st.recursive(
-            st.none()
-            | st.booleans()
-            | st.integers()
-            | st.floats(allow_nan=False, allow_infinity=False)
-            | st.text(),
-            lambda inner: (
-                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
-            ),
-            max_leaves=10,
-        ),
-        max_size=5,
-    ),
+    VALUES,
     st.booleans(),
 )
 def test_round_trip(value: dict[str, object], ascii_only: bool) -> None:  # noqa: FBT001
     """Anything that an encoder writes is parsed back to the same value."""
     assert parse_object(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@unhurried
+@given(VALUES)
+def test_canonical_form_is_read_alike(value: dict[str, object]) -> None:
+    """What an encoder writes without white space is read as the strict decoder reads it."""
+    raw = msgspec.json.encode(value)
+    assert repr(parse_object(raw)) == repr(read_slowly(raw)) == repr(parse_trusted(raw))
+
+
+@unhurried
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_any_document_is_read_alike(text: str) -> None:
+    """White space before a document changes neither what it means nor whether it is accepted."""
+    raw = f'{{"x":{text}}}'.encode("utf-8", "surrogatepass")
+    read = parse_object(raw)
+    assert repr(read) == repr(read_slowly(raw))
+    if read is not None:
+        assert repr(parse_trusted(raw)) == repr(read)
 
 
 @unhurried

@@ -18,7 +18,8 @@ from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.keys import KeyRing, public_jwks
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verified, Verifier
+from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verifier
+from sidecar.auth.verified import Verified
 from tests.auth.forge import (
     CLAIMS,
     GONE,
@@ -502,7 +503,7 @@ def test_removed_key() -> None:
         pytest.param({"exp": 1}, {}, Reason.SIGNATURE, id="expired"),
         pytest.param({"aud": 7, "sub": ""}, {}, Reason.SIGNATURE, id="claims-invalid"),
         pytest.param({"exp": "x"}, {}, Reason.SIGNATURE, id="expiry-text"),
-        pytest.param({"iss": "nobody"}, {}, Reason.ISSUER_UNKNOWN, id="issuer"),
+        pytest.param({"iss": "nobody"}, {}, Reason.SIGNATURE, id="issuer"),
         pytest.param({"exp": 1}, {"kid": "x"}, Reason.KEY_UNKNOWN, id="key"),
     ],
 )
@@ -512,3 +513,50 @@ def test_signature_comes_first(
     """Claims are checked only after the signature."""
     raw = token(claims, header, key=b"x" * 32)
     assert ALL.verify_access(raw, NOW) is reason
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b"hello", id="words"),
+        pytest.param(b'{"a":' * 1200, id="deep"),
+        pytest.param(b'{"iss":"nobody"}', id="another-issuer"),
+        pytest.param(b'{"iss":"x","iss":"y"}', id="twice"),
+    ],
+)
+def test_claims_of_a_forged_token_are_not_read(payload: bytes) -> None:
+    """With the name of a secret that one issuer has, a wrong code is all that is looked at."""
+    header = b'{"alg":"HS256","typ":"at+jwt"}'
+    forged = raw_token(header, payload).rpartition(b".")[0] + b"." + b64(bytes(32))
+    assert ALL.verify_access(forged, NOW) is Reason.SIGNATURE
+    signed = ALL.verify_access(raw_token(header, payload), NOW)
+    assert signed in {Reason.TOKEN_MALFORMED, Reason.ISSUER_UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "kid", "reason"),
+    [
+        pytest.param((), "k", Reason.ALGORITHM, id="same-kid"),
+        pytest.param((), GONE, Reason.ALGORITHM, id="no-kid"),
+        pytest.param(("RS256",), GONE, Reason.ALGORITHM, id="configured"),
+    ],
+)
+def test_secret_of_one_issuer_for_claims_of_another(
+    algorithms: tuple[str, ...], kid: object, reason: Reason
+) -> None:
+    """A code by one issuer's secret is no signature of another, whose algorithm it is not."""
+    rsa_key = pem_key("other", private_pem(private_key("RS256")), kid="k")
+    two = Verifier(
+        [
+            IssuerConfig(issuer=ISSUER, types=FOREIGN_TYPES),
+            IssuerConfig(issuer="other", types=FOREIGN_TYPES, algorithms=frozenset(algorithms)),
+        ],
+        KeyRing([secret_key(ISSUER, SECRET, kid="k"), rsa_key]),
+    )
+    assert isinstance(two.verify_access(token(header={"kid": kid}), NOW), Verified)
+    crossed = token({"iss": "other"}, {"kid": kid})
+    assert two.verify_access(crossed, NOW) is reason
+    forged = token({"iss": "other"}, {"kid": kid}, key=b"x" * 32)
+    assert two.verify_access(forged, NOW) is Reason.SIGNATURE
+    unknown = token({"iss": "other"}, {"kid": "new"}, alg="RS256")
+    assert two.verify_access(unknown, NOW) is Reason.KEY_UNKNOWN

@@ -10,7 +10,8 @@ from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
 from sidecar.auth.token_kind import find_other_kind
-from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, Verified, Verifier
+from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, Verifier
+from sidecar.auth.verified import Verified
 from tests.auth.forge import GONE, ISSUER, SECRET, token
 from tests.auth.providers import ACCESS_TOKENS, ID_TOKENS, LOGOUT, OTHER_TOKENS, Issued
 

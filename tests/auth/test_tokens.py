@@ -19,14 +19,8 @@ from sidecar.auth.credentials import MAX_TOKEN
 from sidecar.auth.keys import ALGORITHMS, KeyRing, with_names
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import (
-    FOREIGN_TYPES,
-    REFRESH_TYPES,
-    IssuerConfig,
-    SessionMode,
-    Verified,
-    Verifier,
-)
+from sidecar.auth.tokens import FOREIGN_TYPES, REFRESH_TYPES, IssuerConfig, Verifier
+from sidecar.auth.verified import SessionMode, Verified
 from sidecar.claim_path import ClaimPath
 from tests.auth.forge import (
     AUDIENCE,
@@ -91,6 +85,7 @@ def test_good_token() -> None:
         payload=urlsafe_b64decode(raw.split(b".")[1] + b"=="),
         expires=NOW + 905,
         not_before=NOW - 5,
+        issued=CLAIMS["iat"],
         session_mode=SessionMode.REQUIRED,
     )
 

@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from sidecar.auth.denylist import (
-    EVERYTHING,
-    Revocation,
-    RevocationKind,
-    decode_revocation,
-    revocation_name,
-)
+from sidecar.auth.denylist import RevocationKind, revocation_name
+from sidecar.auth.revocation import EVERYTHING, Revocation, decode_revocation
 from sidecar.auth.session import token_id
 from sidecar.auth.value_mac import Purpose
 from sidecar.cli import main

@@ -16,7 +16,8 @@ from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.keys import KeyRing
 from sidecar.auth.reason import Reason
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
+from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verifier
+from sidecar.auth.verified import SessionMode
 from sidecar.claim_path import ClaimPath
 from sidecar.cli import main
 from sidecar.cli.token_steps import Step, steps_of

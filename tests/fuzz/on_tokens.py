@@ -17,7 +17,8 @@ from sidecar.auth.keys import KeyRing, with_names
 from sidecar.auth.reason import Reason
 from sidecar.auth.strict_json import parse_object
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verified, Verifier
+from sidecar.auth.tokens import FOREIGN_TYPES, IssuerConfig, Verifier
+from sidecar.auth.verified import Verified
 from sidecar.claim_path import ClaimPath
 from tests.auth import forge
 

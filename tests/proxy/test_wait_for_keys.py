@@ -14,7 +14,8 @@ from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.route_rule import Access, RouteRule
 from sidecar.auth.session import Grant, Session, token_id
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import IssuerConfig, SessionMode, Verifier
+from sidecar.auth.tokens import IssuerConfig, Verifier
+from sidecar.auth.verified import SessionMode
 from sidecar.issuers.key_waiters import KeyWaiters
 from sidecar.proxy.fair_share import FairShare
 from tests.proxy.memory_plane import SECRET, Plane, rest

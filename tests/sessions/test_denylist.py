@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.denylist import (
-    EVERYTHING,
-    RevocableToken,
-    Revocation,
-    RevocationKind,
-    revocation_name,
-)
+from sidecar.auth.denylist import RevocableToken, RevocationKind, revocation_name
+from sidecar.auth.revocation import EVERYTHING, Revocation
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.memory.known import KnownSessions
 from sidecar.sessions.memory.local import LocalStore

@@ -972,8 +972,8 @@ RULES: Final = (
     Rule(
         "nothing may follow the token",
         CREDENTIALS,
-        "match = _TOKEN.fullmatch(value, scheme.end())",
-        "match = _TOKEN.match(value, scheme.end())",
+        "or text.translate(None, _TOKEN):",
+        "or False:",
         ("credentials/trailing-word", "credentials/two-in-a-list"),
     ),
     Rule(

@@ -9,7 +9,8 @@ from sidecar.app.build.config_errors import config_errors_at
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import Key, KeyRing, with_names
 from sidecar.auth.symmetric import secret_key
-from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, SessionMode, Verifier
+from sidecar.auth.tokens import ACCESS_TYPES, FOREIGN_TYPES, IssuerConfig, Verifier
+from sidecar.auth.verified import SessionMode
 from sidecar.claim_path import ClaimPath
 from sidecar.errors import ConfigError, Problem
 from sidecar.settings import ANY_AUDIENCE

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from sidecar.auth.denylist import Revocation, is_revoked
+from sidecar.auth.denylist import is_revoked
+from sidecar.auth.revocation import Revocation
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.sessions.memory.near import NearCache
 from sidecar.sessions.revocation.denylist import OwnTokens, RevocationTable

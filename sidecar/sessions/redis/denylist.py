@@ -12,13 +12,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from sidecar.auth.denylist import (
-    UNREADABLE,
-    Revocation,
-    decode_revocation,
-    encode_revocation,
-    is_revoked,
-)
+from sidecar.auth.denylist import is_revoked
+from sidecar.auth.revocation import UNREADABLE, Revocation, decode_revocation, encode_revocation
 from sidecar.auth.session import Unreadable
 from sidecar.auth.value_mac import Purpose
 from sidecar.sessions.redis.answers import checked

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sidecar.auth.denylist import EVERYTHING, Revocation, RevocationKind, revocation_name
+from sidecar.auth.denylist import RevocationKind, revocation_name
+from sidecar.auth.revocation import EVERYTHING, Revocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

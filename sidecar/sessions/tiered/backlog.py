@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.denylist import Revocation
+from sidecar.auth.revocation import Revocation
 from sidecar.sessions.revocation.entry import EntryKind
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from sidecar.sessions.revocation.entry import Entry, EntryKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from sidecar.auth.denylist import RevocableToken, Revocation
+    from sidecar.auth.denylist import RevocableToken
+    from sidecar.auth.revocation import Revocation
     from sidecar.auth.session import Session
     from sidecar.sessions.memory.known import KnownSessions
     from sidecar.sessions.store import RevocationStore

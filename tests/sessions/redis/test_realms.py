@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from sidecar.auth.denylist import EVERYTHING, RevocableToken, Revocation
+from sidecar.auth.denylist import RevocableToken
+from sidecar.auth.revocation import EVERYTHING, Revocation
 from sidecar.auth.value_mac import ValueMac
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.scanner import SessionScanner

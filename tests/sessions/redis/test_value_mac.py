@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from msgspec.structs import replace
 
-from sidecar.auth.denylist import EVERYTHING, RevocableToken, Revocation, encode_revocation
+from sidecar.auth.denylist import RevocableToken
+from sidecar.auth.revocation import EVERYTHING, Revocation, encode_revocation
 from sidecar.auth.session import SessionKey, encode_refresh, encode_session
 from sidecar.auth.value_mac import Purpose, ValueMac
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked

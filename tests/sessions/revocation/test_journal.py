@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.auth.denylist import EVERYTHING
+from sidecar.auth.revocation import EVERYTHING
 from sidecar.sessions.revocation.entry import Entry, EntryKind
 from sidecar.sessions.revocation.journal import Journal
 

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from sidecar.auth.denylist import (
-    EVERYTHING,
-    RevocableToken,
-    Revocation,
-    RevocationKind,
-    decode_revocation,
-    revocation_name,
-)
+from sidecar.auth.denylist import RevocableToken, RevocationKind, revocation_name
+from sidecar.auth.revocation import EVERYTHING, Revocation, decode_revocation
 from sidecar.auth.value_mac import Purpose
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
