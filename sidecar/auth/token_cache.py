@@ -3,7 +3,7 @@
 What is used once stays in a small *probation* segment, what is used again is *protected*. Clients
 that get a token for each call push out nobody else's then. Callers put only verified credentials,
 and clear the cache when keys change. The digest replaces the credential: no credential is kept
-here, and no two share an entry. Knows nothing of tokens. Why: docs/architecture.md, "Memory".
+here, and no two share an entry. Knows nothing of tokens. Why so: "Memory" in docs/architecture.md.
 """
 
 from __future__ import annotations

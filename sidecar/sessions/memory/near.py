@@ -10,8 +10,9 @@ from collections import deque
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final
 
+from sidecar.auth.denylist import RevocableToken
 from sidecar.auth.doorkeeper import Doorkeeper
-from sidecar.auth.session import ClaimsInterner, TimestampInterner
+from sidecar.auth.session import FOREVER, ClaimsInterner, TimestampInterner
 from sidecar.auth.token_cache import SHARE
 from sidecar.sessions.coherence import PendingLookup, TrackingEpoch, ignore_change
 from sidecar.sessions.memory.local import LocalStore
@@ -20,7 +21,6 @@ from sidecar.sessions.memory.revocation_index import RevocationIndex
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Grant, Session
 
 
@@ -200,10 +200,13 @@ class NearCache:
     def on_revocation_changed(self, name: str) -> None:
         """Redis reports that this revocation was added or changed."""
         self.invalidations += 1
-        self.invalidate_revocation(name)
+        if not self.invalidate_revocation(name):
+            # Redis reports what was read: by a token that is not kept any more. Without Redis, its
+            # signature may be enough, so the revocation must be known. This stands for the token.
+            self._revocation_listener((RevocableToken(name, (name,), FOREVER, 0.0),))
 
-    def invalidate_revocation(self, name: str) -> None:
-        """Remove the tokens that this revocation may name."""
+    def invalidate_revocation(self, name: str) -> bool:
+        """Remove the tokens that this revocation may name. False if there are none."""
         for lookup in self._lookups:
             lookup.changed.add(name)
         revocables = self._revocation_index.take(name)
@@ -212,6 +215,7 @@ class NearCache:
             self._change_listener(revocable.session.id)
         if revocables:
             self._revocation_listener(revocables)
+        return bool(revocables)
 
     def on_flushed(self) -> None:
         """Redis reports that all keys are gone."""
