@@ -12,7 +12,7 @@ PLACES = 16  # of a doorkeeper for 8
 
 
 def number(place: int, other: int, mark: int) -> int:
-    """A number with these places, for a doorkeeper with `PLACES`, and about this mark."""
+    """A number with these places in a doorkeeper with `PLACES`."""
     return place | other << 24 | mark << 32
 
 
