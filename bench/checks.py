@@ -32,6 +32,7 @@ from bench import (
     near,
     polling,
     refreshes,
+    remembered,
     report,
     restarts,
     revocation,
@@ -175,6 +176,7 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "near": near.check,
     "cold": cold.check,
     "many": many.check,
+    "remembered": remembered.check,
     "revocation": revocation.check,
     "refreshes": refreshes.check,
     "restarts": restarts.check,
@@ -185,7 +187,12 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
 }
 # Takes longer than all the others together, so it runs only if it is named; takes the seconds.
 LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
-TITLES = {"soak": "A long load", "uploads": "Slow clients", "early": "Early answers"}
+TITLES = {
+    "soak": "A long load",
+    "remembered": "Remembered tokens",
+    "uploads": "Slow clients",
+    "early": "Early answers",
+}
 # More busy programs than CPUs
 UNPINNED = frozenset(
     {"early", "guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}

@@ -205,12 +205,12 @@ class Gate:
     def _need_of_cookie(self, value: bytes) -> CachedCredential:
         # Remembered only in `_bind`, with a session: made-up values must not fill the cache.
         digest = sha256(value).digest()
-        return self._cookies.entries.get(digest) or CachedCredential(
+        return self._cookies.find(digest) or CachedCredential(
             token_id(value, self._session_key, digest), digest, None, self._basis
         )
 
     def _need_of_token(self, token: bytes, digest: bytes, now: float) -> CachedCredential | Reason:
-        need = self._bearers.entries.get(digest)
+        need = self._bearers.find(digest)
         if need is None:
             verified = self._verifier.verify_access(token, now)
             if isinstance(verified, Reason):
@@ -248,7 +248,8 @@ class Gate:
         need.token_id = session.id
         if verified is None and current:
             need.until, found = session.exp, need.allow
-            need.octets = estimate_octets(found.payload, found.roles | found.scopes)
+            if not need.octets:  # the cache counts on what it was when the entry was put there
+                need.octets = estimate_octets(found.payload, found.roles | found.scopes)
             self._cookies.put(need.digest, need, now)
         return None
 

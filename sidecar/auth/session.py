@@ -17,6 +17,8 @@ from sidecar.auth.value_mac import has_mac
 
 VERSION: Final = 1
 _MAX_TIMESTAMPS: Final = 4096
+_MAX_CLAIMS: Final = 1024  # different claims, of at most so many octets each as JSON
+_MAX_INTERNED: Final = 512
 
 PASSWORD: Final = "password"  # the `method` of a login with a password of the users file
 FOREIGN: Final = "foreign"  # the `method` of a session that another program wrote
@@ -40,6 +42,30 @@ class TimestampInterner(dict[float, float]):
             self.clear()
         self[timestamp] = timestamp
         return timestamp
+
+
+class ClaimsInterner:
+    """Returns one shared dict for equal claims, which must not be changed: most users have few.
+
+    `{"roles": ["user"]}` takes 370 octets; of what 100,000 sessions take, that was a third.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, dict[str, Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"<ClaimsInterner {len(self._known)} known>"
+
+    def shared(self, claims: dict[str, Any]) -> dict[str, Any]:
+        """Return equal claims with names in the same order, or these ones if there are none."""
+        encoded = _ENCODER.encode(claims)
+        if len(encoded) > _MAX_INTERNED:
+            return claims
+        if len(self._known) >= _MAX_CLAIMS:
+            self._known.clear()
+        return self._known.setdefault(encoded, claims)
 
 
 class SessionKey(StrEnum):
@@ -175,6 +201,7 @@ class _VersionedRecord(msgspec.Struct):
 
 
 _ENCODER: Final = msgspec.json.Encoder()
+_NO_CLAIMS: Final[dict[str, Any]] = {}  # one for all foreign sessions
 _SESSIONS: Final = msgspec.json.Decoder(Session)
 _REFRESHES: Final = msgspec.json.Decoder(_Bound)
 # What the decoders raise on malformed JSON, on bytes that are not UTF-8, and on deep nesting.
@@ -220,7 +247,9 @@ def adopt_session(signed: bytes | None, stored: bytes, token_id: str) -> Session
 
 def foreign_session(token_id: str, exp: float = FOREVER) -> Session:
     """Return the session for a value of another program: only the token names its user."""
-    return Session(id=token_id, sid="", sub="", claims={}, created=0.0, exp=exp, method=FOREIGN)
+    return Session(
+        id=token_id, sid="", sub="", claims=_NO_CLAIMS, created=0.0, exp=exp, method=FOREIGN
+    )
 
 
 def encode_refresh(record: RefreshRecord, refresh_id: str) -> bytes:

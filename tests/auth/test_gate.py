@@ -594,13 +594,65 @@ def test_tokens_with_many_groups_take_the_place_of_others() -> None:
     """Remembered tokens are bounded by the memory that they take, not by their number alone."""
     free = IssuerConfig(issuer=ISSUER, session_mode=SessionMode.NONE)
     verifier = Verifier([free], KeyRing([secret_key(ISSUER, SECRET)]))
-    for groups, most in ((2, 100), (200, 5), (1000, 1)):
+    for groups, most in ((2, 100), (200, 6), (1000, 2)):
         on = Gate(verifier, IDENTITY, cache_size=100)
         for number in range(100):
             claims = {"jti": f"{number}", "roles": [f"g{each}" for each in range(groups)]}
-            assert isinstance(on.decide(REQUIRED, request(b"Bearer " + token(claims)), NOW), Allow)
+            raw = b"Bearer " + token(claims)
+            for _ in range(2):
+                assert isinstance(on.decide(REQUIRED, request(raw), NOW), Allow)
         kept = int(repr(on).partition("TokenCache ")[2].partition(" ")[0])
         assert (groups, kept <= most, kept >= most // 2) == (groups, True, True)
+
+
+class CountingVerifier(Verifier):
+    """Counts the tokens that are verified."""
+
+    verified = 0
+
+    def verify_access(self, token: bytes, now: float) -> Verified | Reason:
+        """Count, and verify."""
+        self.verified += 1
+        return super().verify_access(token, now)
+
+
+def test_tokens_that_are_used_once_push_out_no_other() -> None:
+    """A token is verified twice at most, however many are used once between its uses."""
+    verifier = CountingVerifier(
+        [IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, SECRET)])
+    )
+    on = Gate(verifier, IDENTITY, cache_size=64)
+    used = [token({"jti": f"used{number}"}) for number in range(20)]
+    for turn in range(12):
+        for raw in used:
+            assert isinstance(decided(on, REQUIRED, request(b"Bearer " + raw), session(raw)), Allow)
+        for number in range(30):
+            once = token({"jti": f"{turn}-{number}"})
+            assert why(decided(on, REQUIRED, request(b"Bearer " + once), None)) is (
+                Reason.SESSION_MISSING
+            )
+    assert verifier.verified - 12 * 30 <= 2 * len(used) + 6  # of a few, the first use is forgotten
+
+
+@pytest.mark.parametrize("uses", [1, 2, 3])
+def test_whatever_is_remembered_of_a_token(uses: int) -> None:
+    """Times, session and keys decide in the same way after its first use, and after later ones."""
+    changes: list[tuple[Reason, Session | None, float]] = [
+        (Reason.SESSION_MISSING, None, NOW),
+        (Reason.SESSION_MISMATCH, session(id="x"), NOW),
+        (Reason.EXPIRED, session(exp=NOW + 5000), NOW + 905),
+        (Reason.NOT_YET_VALID, session(), NOW - 6),
+    ]
+    for reason, present, now in changes:
+        on = gate()
+        for _ in range(uses):
+            assert isinstance(decided(on, REQUIRED, request(BEARER), session()), Allow)
+        assert why(decided(on, REQUIRED, request(BEARER), present, now)) is reason
+        on.replace(
+            Verifier([IssuerConfig(issuer=ISSUER)], KeyRing([secret_key(ISSUER, REFRESH_SECRET)])),
+            PasswordLogins(),
+        )
+        assert why(decided(on, REQUIRED, request(BEARER), session())) is Reason.SIGNATURE
 
 
 def test_sessionless_issuer() -> None:
@@ -804,9 +856,11 @@ def test_bounded() -> None:
     values = [b"value%d" % number for number in range(40)]
     for _ in range(2):
         for raw, value in zip(raws, values, strict=True):
-            assert isinstance(decided(on, REQUIRED, request(b"Bearer " + raw), session(raw)), Allow)
+            bearer = request(b"Bearer " + raw)
             head = request(cookie=b"__Host-session=" + value)
-            assert isinstance(decided(on, REQUIRED, head, session(value)), Allow)
+            for _ in range(2):
+                assert isinstance(decided(on, REQUIRED, bearer, session(raw)), Allow)
+                assert isinstance(decided(on, REQUIRED, head, session(value)), Allow)
         assert repr(on) == "<Gate bearers=<TokenCache 8 of 8> cookies=<TokenCache 8 of 8>>"
 
 
@@ -929,7 +983,7 @@ def test_same_head_again() -> None:
     """A head that repeats is not parsed again, but token times and session are checked again."""
     on, head = gate(), request(BEARER)
     assert head.remembered is None
-    for _ in range(2):
+    for _ in range(3):
         assert isinstance(decided(on, REQUIRED, head, session()), Allow)
     need = on.decide(REQUIRED, request(BEARER), NOW)
     assert head.remembered is need

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sidecar.auth.session import (
     FOREIGN,
     FOREVER,
+    ClaimsInterner,
     RefreshRecord,
     Session,
     SessionKey,
@@ -212,6 +213,24 @@ def test_never_raises(value: bytes) -> None:
     assert isinstance(decode_session(value, "i1"), Unreadable)
     assert isinstance(decode_refresh(value, "r1"), Unreadable)
     assert isinstance(adopt_session(value, value, "i1"), Session)
+
+
+def test_equal_claims_are_one_object() -> None:
+    """Equal claims give one object; `true`, 1 and 1.0 differ, and large claims are not kept."""
+    claims = ClaimsInterner()
+    first = claims.shared({"roles": ["user"]})
+    assert claims.shared({"roles": ["user"]}) is first
+    assert first == {"roles": ["user"]}
+    values: list[object] = [True, 1, 1.0, "1", None]
+    assert [claims.shared({"level": value})["level"] for value in values] == values
+    assert len({type(claims.shared({"level": value})["level"]) for value in values}) == 5
+    large = {"groups": ["group"] * 100}
+    assert claims.shared(large) is large
+    assert claims.shared(dict(large)) is not large
+    for number in range(5000):
+        assert claims.shared({"number": number}) == {"number": number}
+    assert claims.shared({"number": 4999}) is claims.shared({"number": 4999})
+    assert repr(claims) == "<ClaimsInterner 910 known>"
 
 
 def test_equal_timestamps_are_one_object() -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from bench import cold, listings, many, near, refreshes, revocation
+from bench import cold, listings, many, near, refreshes, remembered, revocation
 from bench.counters import Counters
 from bench.load import Load
 from bench.outcome import Outcome, at_most, outcome_table
 from bench.passes import Pass
 from bench.polling import Revoked
+from bench.scenarios import MIB
 from bench.sidecar import metric_in
 
 
@@ -82,6 +83,39 @@ def test_memory_of_a_session_is_beside_that_of_its_token() -> None:
     memory = many.Memory(shared=150_000_000, tokens=50_000_000, first_tokens=2_000 * many.SOME)
     assert (memory.near, memory.token) == (1000, 2000)
     assert "as much memory as 25,000 tokens" in many.memory_lines(memory)
+
+
+def remembering(
+    *, grown: int = 0, at_first: int = 50, after: float = 30, errors: int = 0
+) -> list[bool]:
+    """Which bars are met if 100,000 tokens grow the process by `grown` MiB."""
+    measured = remembered.Measured(
+        case=remembered.CASES[0],
+        at_first=at_first * MIB,
+        at_last=(at_first + grown) * MIB,
+        before=[passed(20)] * 5,
+        once=[passed(100, errors=errors), *[passed(100)] * 4],
+        after=[passed(after)] * 5,
+    )
+    return held(remembered.judge(measured))
+
+
+def test_remembered_tokens() -> None:
+    """The memory of each, that of all, forgotten tokens and errors each miss their bar."""
+    assert remembering(grown=58) == [True, True, True, True]
+    assert remembering(grown=59) == [False, True, True, True]
+    assert remembering(grown=40, at_first=71) == [True, False, True, True]
+    assert remembering(after=61) == [True, True, False, True]
+    assert remembering(errors=1) == [True, True, True, False]
+
+
+def test_cost_of_remembered_tokens_is_that_of_most_parts() -> None:
+    """One disturbed part of five does not count, and the table shows the figures."""
+    passes = [passed(30), passed(31), passed(500), passed(29), passed(32)]
+    once = [passed(100)] * 5
+    measured = remembered.Measured(remembered.CASES[0], 0, 100_000, passes, once, passes)
+    assert (measured.ratio, measured.each) == (0.31, 1.0)
+    assert "| HS256" in remembered.table([measured])
 
 
 @pytest.mark.parametrize(

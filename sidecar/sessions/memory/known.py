@@ -115,7 +115,8 @@ class KnownSessions:
         if is_revoked(revocable, found) or self.revocations.is_revoked(revocable):
             self.cached.drop_token(revocable.session.id)
             return None
-        self.near.add_revocable(revocable, lookup)
+        if revocable.session.exp > self._clock():
+            self.near.add_revocable(revocable, lookup)
         return revocable.session
 
     def revoke(self, revocations: Mapping[str, Revocation]) -> None:

@@ -31,8 +31,8 @@ class LocalStore:
     """A `SessionStore` of at most `max_sessions` logins, none kept longer than `max_age` seconds.
 
     A full store evicts expired logins first. After that, a login that begins here evicts the oldest
-    of the user who has the most, and a copy of a login evicts the oldest of all. `clock` returns
-    seconds since the epoch; `lookups` counts look-ups by (source, result); `own` gives the
+    of the user who has the most, and a copy evicts the oldest that was not used again. `clock`
+    returns seconds since the epoch; `lookups` counts look-ups by (source, result); `own` gives the
     revocations that a logout adds to the denylist.
     """
 
@@ -173,19 +173,20 @@ class LocalStore:
             self.drop(login.key)
         self._refresh.clear()
 
-    def remember(self, session: Session) -> Login | None:
+    def remember(self, session: Session, seen: float | None = None) -> Login | None:
         """Keep a session that another store holds. None if a newer token of its login is known."""
         now = self._clock()
-        key = session.sid or session.id
-        login = self._logins.get(key)
+        seen = now if seen is None else seen
+        login = self._logins.get(session.sid or session.id)
         if login is None:
-            login = self._begin(session, now, adopted=True)
+            login = self._begin(session, seen, adopted=True)
         else:
             self._logins.move_to_end(login)  # the login seen last is the last to be evicted
+            login.unused_since = -1.0
             if login.session.id != session.id and login.session.exp > session.exp:
                 return None
         self._continue(login, session, now)
-        login.seen = now
+        login.seen = seen
         self._logins.end_at(login, self._capped(max(login.until, session.exp), now))
         return login
 
@@ -300,7 +301,7 @@ class LocalStore:
         # A copy can be read again, so the copies that were used last are worth the most.
         for evicted in self._logins.surplus(spread=not adopted):
             self.drop(evicted.key)
-        login = Login(session, adopted=adopted)
+        login = Login(session, unused_since=now, adopted=adopted)
         self._logins.add(login)
         return login
 
@@ -311,7 +312,7 @@ class LocalStore:
                 del self._tokens[login.session.id]
             self._listener(login.session.id)
         login.session = session
-        login.epoch = None
+        login.confirmed = 0.0
         login.token_until = self._capped(session.exp, now)
         self._tokens[session.id] = login
 

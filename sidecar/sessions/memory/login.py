@@ -5,20 +5,23 @@ from __future__ import annotations
 import msgspec
 
 from sidecar.auth.session import Session, SessionInfo
+from sidecar.sessions.coherence import TrackingEpoch
 
 
 class Login(msgspec.Struct, eq=False, gc=False):
     """One login: its current session and refresh id, and when they expire.
 
-    Times are seconds since the epoch, except for `confirmed`.
+    Times are seconds since the epoch, except for that in `confirmed`.
     """
 
     # The fields that each request reads come first, so that they share one CPU cache line.
     session: Session
     token_until: float = 0.0
     seen: float = 0.0
-    epoch: object | None = None  # the tracking epoch in which Redis reports its changes
-    confirmed: float = 0.0  # when Redis last confirmed it, in monotonic seconds
+    # The tracking epoch in which Redis reports its changes; if there is none, when Redis last
+    # confirmed it, in monotonic seconds
+    confirmed: TrackingEpoch | float = 0.0
+    unused_since: float = -1.0  # `seen` when it was stored
     until: float = 0.0
     refresh_id: str | None = None
     generation: int = 0  # that of its last grant
@@ -26,6 +29,11 @@ class Login(msgspec.Struct, eq=False, gc=False):
     user_agent: str = ""
     address: str = ""
     adopted: bool = False  # it began in another store
+
+    @property
+    def unused(self) -> bool:
+        """Whether it was not used since it was stored."""
+        return self.seen == self.unused_since
 
     @property
     def key(self) -> str:

@@ -5,6 +5,7 @@ Knows neither tokens nor who must be notified when a login goes.
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -22,13 +23,16 @@ _EVICTED_SHARE: Final = 256  # a full table evicts one login in so many
 class LoginTable:
     """Holds logins, the oldest first. `limit` is how many there may be."""
 
-    __slots__ = ("_ends", "_logins", "_users", "limit")
+    __slots__ = ("_ends", "_logins", "_unproven", "_users", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._logins: dict[str, Login] = {}
         self._users = ByUser()
         self._ends = ExpiryQueue()
+        # Keys of the logins that were not used again yet, and of some that were or are gone. A key
+        # leaves once, so the time that `surplus` takes is in proportion to the logins added.
+        self._unproven: deque[str] = deque()
 
     def __repr__(self) -> str:
         return f"<LoginTable {len(self._logins)} of {self.limit} logins>"
@@ -43,7 +47,11 @@ class LoginTable:
     def add(self, login: Login) -> None:
         """Add a login as the latest one."""
         self._logins[login.key] = login
-        self._users.add(login.session.sub, login)
+        self._unproven.append(login.key)
+        if len(self._unproven) > 2 * len(self._logins) + 64:
+            self._unproven = deque(key for key, each in self._logins.items() if each.unused)
+        if login.session.sub:  # otherwise nobody can ask for the user's logins
+            self._users.add(login.session.sub, login)
 
     def remove(self, key: str) -> Login | None:
         """Remove and return a login."""
@@ -86,11 +94,24 @@ class LoginTable:
         """What a full table must evict before a login is added; empty if there is room.
 
         With `spread`, the oldest logins of the user who has the most: no user's logins fall to
-        those of another. Otherwise, or if every user has one login, the oldest of all.
+        those of another; or the oldest of all if every user has one. Otherwise the oldest of those
+        that were not used again: what is read once pushes out nothing that is in use.
         """
         if len(self._logins) < self.limit:
             return []
         if spread and (heaviest := self._users.heaviest()):
             return list(heaviest)
         # Several at once: finding a dict's first key walks over all keys deleted before it.
-        return list(islice(self._logins.values(), len(self._logins) // _EVICTED_SHARE + 1))
+        number = len(self._logins) // _EVICTED_SHARE + 1
+        if not spread and (unused := self._take_unused(number)):
+            return unused
+        return list(islice(self._logins.values(), number))
+
+    def _take_unused(self, number: int) -> list[Login]:
+        """Up to `number` of the oldest logins that were not used again."""
+        found: list[Login] = []
+        while self._unproven and len(found) < number:
+            login = self._logins.get(self._unproven.popleft())
+            if login is not None and login.unused:
+                found.append(login)
+        return found

@@ -6,10 +6,14 @@ reported a change. All others are kept only for an outage. Knows nothing of conn
 
 from __future__ import annotations
 
+from collections import deque
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final
 
-from sidecar.auth.session import TimestampInterner
+from sidecar.auth.denylist import RevocableToken
+from sidecar.auth.doorkeeper import Doorkeeper
+from sidecar.auth.session import FOREVER, ClaimsInterner, TimestampInterner
+from sidecar.auth.token_cache import SHARE
 from sidecar.sessions.coherence import PendingLookup, TrackingEpoch, ignore_change
 from sidecar.sessions.memory.local import LocalStore
 from sidecar.sessions.memory.revocation_index import RevocationIndex
@@ -17,7 +21,6 @@ from sidecar.sessions.memory.revocation_index import RevocationIndex
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.session import Grant, Session
 
 
@@ -31,10 +34,13 @@ class NearCache:
     The cache is not coherent until `begin_epoch`. Outside an epoch, a session counts as known for
     `max_stale` seconds after Redis confirmed it, or after the end of the epoch in which it was
     read: until then, Redis would have reported its end.
+
+    A full cache gives up sessions that were not used again since they were read, the oldest first.
     """
 
     __slots__ = (
-        *("_change_listener", "_clock", "_epoch", "_lookups", "_max_stale", "_monotonic"),
+        *("_change_listener", "_claims", "_clock", "_doorkeeper", "_epoch", "_lookups"),
+        *("_max_stale", "_monotonic", "_most_on_probation", "_probation"),
         *("_revocation_index", "_revocation_listener", "_seen_at", "_timestamps"),
         *("flushes", "invalidations", "last_alive", "store"),
     )
@@ -52,6 +58,10 @@ class NearCache:
         self._seen_at = 0.0  # one object for many logins: see `TimestampInterner`
         self._max_stale = max_stale
         self._timestamps = TimestampInterner()
+        self._claims = ClaimsInterner()
+        self._doorkeeper = Doorkeeper(max_sessions)
+        self._probation: deque[str] = deque()  # ids of tokens that were new, the oldest first
+        self._most_on_probation = max(max_sessions // SHARE, 1)
         self._lookups: set[PendingLookup] = set()
         self._revocation_index = RevocationIndex()
         self._change_listener: Callable[[str | None], None] = ignore_change
@@ -98,7 +108,7 @@ class NearCache:
     def peek(self, token_id: str) -> Session | None:
         """The live session, if it is certain. The hot path: one look-up, two comparisons."""
         login = self.store.tokens.get(token_id)
-        if login is None or login.epoch is not self._epoch:
+        if login is None or login.confirmed is not self._epoch:
             return None
         now = self._clock()
         if login.token_until <= now:
@@ -114,9 +124,11 @@ class NearCache:
         if login is None:
             return None
         now = self._monotonic()
-        since, epoch = login.confirmed, login.epoch
-        if isinstance(epoch, TrackingEpoch):
-            since = now if epoch.ended is None else epoch.ended
+        confirmed = login.confirmed
+        if isinstance(confirmed, TrackingEpoch):
+            since = now if confirmed.ended is None else confirmed.ended
+        else:
+            since = confirmed
         if login.token_until <= self._clock() or since + self._max_stale <= now:
             return None
         return login.session
@@ -130,7 +142,7 @@ class NearCache:
         return [
             login.session.sid
             for login in list(self.store.tokens.values())
-            if since < login.seen <= now and login.epoch is epoch and login.session.sid
+            if since < login.seen <= now and login.confirmed is epoch and login.session.sid
         ]
 
     def begin_lookup(self) -> PendingLookup:
@@ -146,14 +158,13 @@ class NearCache:
     def add_session(self, session: Session, lookup: PendingLookup) -> None:
         """Store a session that Redis returned. In an epoch, it is certain until a change."""
         session.method = intern(session.method)
+        session.claims = self._claims.shared(session.claims)
         session.created = self._timestamps[session.created]
         session.exp = self._timestamps[session.exp]
-        login = self.store.remember(session)
-        if login is None:
-            return
-        login.confirmed = self._confirmed_at()
-        tracked = lookup.epoch.ended is None and session.id not in lookup.changed
-        login.epoch = lookup.epoch if tracked else None
+        login = self.store.remember(session, self._seen())
+        if login is not None:
+            tracked = lookup.epoch.ended is None and session.id not in lookup.changed
+            login.confirmed = lookup.epoch if tracked else self._confirmed_at()
 
     def add_grant(self, grant: Grant) -> None:
         """Store a grant that Redis accepted. It is not certain until Redis is asked for it."""
@@ -164,12 +175,12 @@ class NearCache:
 
     def add_revocable(self, revocable: RevocableToken, lookup: PendingLookup) -> None:
         """Store a token that is not revoked in Redis. In an epoch, it is certain until a change."""
-        login = self.store.remember(revocable.session)
+        login = self.store.remember(revocable.session, self._seen())
         if login is None:
             return
-        login.confirmed = self._confirmed_at()
         tracked = lookup.epoch.ended is None and lookup.changed.isdisjoint(revocable.names)
-        login.epoch = lookup.epoch if tracked else None
+        login.confirmed = lookup.epoch if tracked else self._confirmed_at()
+        self._put_on_probation(revocable.session.id)
         self._revocation_index.add(revocable)
         self._revocation_index.prune(self.store.tokens, len(self.store))
 
@@ -189,10 +200,13 @@ class NearCache:
     def on_revocation_changed(self, name: str) -> None:
         """Redis reports that this revocation was added or changed."""
         self.invalidations += 1
-        self.invalidate_revocation(name)
+        if not self.invalidate_revocation(name):
+            # Redis reports what was read: by a token that is not kept any more. Without Redis, its
+            # signature may be enough, so the revocation must be known. This stands for the token.
+            self._revocation_listener((RevocableToken(name, (name,), FOREVER, 0.0),))
 
-    def invalidate_revocation(self, name: str) -> None:
-        """Remove the tokens that this revocation may name."""
+    def invalidate_revocation(self, name: str) -> bool:
+        """Remove the tokens that this revocation may name. False if there are none."""
         for lookup in self._lookups:
             lookup.changed.add(name)
         revocables = self._revocation_index.take(name)
@@ -201,6 +215,7 @@ class NearCache:
             self._change_listener(revocable.session.id)
         if revocables:
             self._revocation_listener(revocables)
+        return bool(revocables)
 
     def on_flushed(self) -> None:
         """Redis reports that all keys are gone."""
@@ -210,6 +225,7 @@ class NearCache:
     def clear(self) -> None:
         """Forget every session: nothing that Redis confirmed is certain any more."""
         self.store.clear()
+        self._probation.clear()
         self._revocation_index.clear()
         if self.coherent:
             self._replace_epoch(TrackingEpoch())
@@ -237,6 +253,28 @@ class NearCache:
     def mark_alive(self) -> None:
         """The tracking link has shown that it is alive."""
         self.last_alive = self._monotonic()
+
+    def _put_on_probation(self, token_id: str) -> None:
+        """Bound the tokens without a session of which each was used once.
+
+        Clients that get a token for each call use such tokens. A session that was used once stays
+        while there is room: in an outage, it decides whether its user is still logged in.
+        """
+        if self._doorkeeper.admits(hash(token_id)):
+            return
+        self._probation.append(token_id)
+        if len(self._probation) > self._most_on_probation:
+            oldest = self._probation.popleft()
+            login = self.store.tokens.get(oldest)
+            if login is not None and login.unused:
+                self.store.drop_token(oldest)
+
+    def _seen(self) -> float:
+        """The time now, or up to 0.1 s ago: one object for many logins."""
+        now = self._clock()
+        if not 0.0 <= now - self._seen_at < _SEEN_GRAIN:
+            self._seen_at = now
+        return self._seen_at
 
     def _confirmed_at(self) -> float:
         """The time in whole seconds: one object for many logins, see `TimestampInterner`."""

@@ -9,6 +9,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from sidecar.auth.session import TimestampInterner
 from sidecar.sessions.redis.faults import RedisUnavailable
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ class LastSeenWriter:
     `clock` returns seconds since the epoch.
     """
 
-    __slots__ = ("_clock", "_interval", "_keys", "_link", "_waiting", "_writing", "_written")
+    __slots__ = (
+        *("_clock", "_interval", "_keys", "_link", "_timestamps", "_waiting", "_writing"),
+        "_written",
+    )
 
     def __init__(
         self, link: RedisLink, keys: Keyspace, clock: Callable[[], float], interval: float
@@ -38,7 +42,9 @@ class LastSeenWriter:
         self._keys = keys
         self._clock = clock
         self._interval = interval
-        self._written: dict[str, float] = {}  # time of the last write by sid
+        # By sid, the time of the last write in whole seconds: one object for many logins.
+        self._written: dict[str, float] = {}
+        self._timestamps = TimestampInterner()
         self._waiting: list[str] = []
         self._writing = False
 
@@ -63,7 +69,7 @@ class LastSeenWriter:
         self._written.pop(sid, None)
         if len(self._written) >= _MAX_REMEMBERED:
             del self._written[next(iter(self._written))]
-        self._written[sid] = self._clock()
+        self._written[sid] = self._timestamps[self._clock() // 1.0]
 
     def _due(self, sids: Iterable[str]) -> list[str]:
         """Those that were not written recently. They count as written from now on."""

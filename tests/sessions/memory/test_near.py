@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sidecar.auth.denylist import RevocableToken
 from sidecar.sessions.memory.near import NearCache
 from tests.peers.clock import Clock
 from tests.sessions.contract import ACCESS_TTL, new_login
@@ -157,6 +158,71 @@ def test_it_is_bounded(near: NearCache, clock: Clock) -> None:
     assert len(near) == 10
     assert near.peek(tokens[0]) is None
     assert near.peek(tokens[-1]) is not None
+
+
+def test_sessions_that_are_read_once_push_out_none_in_use(clock: Clock) -> None:
+    """Ten times as many as there is room for cost no session its place that is used meanwhile."""
+    near = NearCache(clock, clock, max_sessions=100, max_stale=MAX_STALE)
+    near.begin_epoch()
+    used = [read(near, clock) for _ in range(60)]
+    once = []
+    for number in range(1000):
+        if number % 30 == 0:
+            clock.advance(1.0)
+            assert all(near.peek(token) for token in used)
+        once.append(read(near, clock))
+    assert len(near) <= 100
+    assert all(near.peek(token) for token in used)
+    assert [token for token in once if near.peek(token)] == once[60 - 100 :]
+
+
+def read_revocable(near: NearCache, clock: Clock, number: int) -> str:
+    """Store a token that the denylist can end, as Redis answered for it. Returns its id."""
+    token_id = f"t{number}"
+    names = (f"jti{number}", "user")
+    lookup = near.begin_lookup()
+    near.add_revocable(RevocableToken(token_id, names, clock.now, clock.now + HOUR), lookup)
+    near.end_lookup(lookup)
+    return token_id
+
+
+def test_tokens_without_sessions_that_are_used_once(clock: Clock) -> None:
+    """The newest are known. What is used again stays, at once or after it was read again."""
+    near = NearCache(clock, clock, max_sessions=64, max_stale=MAX_STALE)
+    near.begin_epoch()
+    soon = read_revocable(near, clock, 1000)
+    clock.advance(1.0)
+    assert near.peek(soon) is not None
+    late = read_revocable(near, clock, 1001)
+    tokens = [read_revocable(near, clock, number) for number in range(20)]
+    assert len(near) == 3
+    assert [token for token in (late, *tokens) if near.peek(token)] == tokens[-2:]
+    assert read_revocable(near, clock, 1001) == late
+    for number in range(100, 120):
+        read_revocable(near, clock, number)
+    assert near.peek(soon) is not None
+    assert near.peek(late) is not None
+
+
+def test_a_revocation_of_tokens_that_were_used_once(clock: Clock) -> None:
+    """It ends those that are known, and the listener hears of whatever is given up for others."""
+    near = NearCache(clock, clock, max_sessions=64, max_stale=MAX_STALE)
+    near.begin_epoch()
+    ended: list[str | None] = []
+    near.store.set_change_listener(ended.append)
+    tokens = [read_revocable(near, clock, number) for number in range(6)]
+    assert ended == tokens[:4]
+    near.on_revocation_changed("user")
+    assert not any(near.peek(token) or near.last_known(token) for token in tokens)
+
+
+def test_sessions_that_are_used_once_stay_while_there_is_room(clock: Clock) -> None:
+    """In an outage, they decide whether their users are still logged in."""
+    near = NearCache(clock, clock, max_sessions=64, max_stale=MAX_STALE)
+    near.begin_epoch()
+    tokens = [read(near, clock) for _ in range(64)]
+    near.end_epoch()
+    assert all(near.last_known(token) for token in tokens)
 
 
 def test_staleness(near: NearCache, clock: Clock) -> None:

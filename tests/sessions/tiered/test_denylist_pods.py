@@ -40,7 +40,9 @@ LIFE: Final = 900.0
 class Pod:
     """A tiered store that tracks its Redis, on the machine's clock."""
 
-    def __init__(self, port: int, journal: Journal | None = None) -> None:
+    def __init__(
+        self, port: int, journal: Journal | None = None, *, max_sessions: int = 100_000
+    ) -> None:
         config = RedisConfig(host="127.0.0.1", port=port, timeout=PATIENT)
         self.metrics = Metrics()
         own = OwnTokens("us", LIFE)
@@ -51,6 +53,7 @@ class Pod:
             self.metrics,
             connect=tracked(config),
             journal=journal,
+            max_sessions=max_sessions,
             own=own,
         )
 
@@ -77,13 +80,15 @@ class Pod:
 
 
 @asynccontextmanager
-async def coherent_pair(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
+async def coherent_pair(
+    server: RedisServer, max_sessions: int = 100_000
+) -> AsyncIterator[tuple[Pod, Pod]]:
     """Two pods that track this server."""
-    made = Pod(server.port), Pod(server.port)
+    made = tuple(Pod(server.port, max_sessions=max_sessions) for _ in range(2))
     for pod in made:
         await pod.store.start()
         await pod.coherent()
-    yield made
+    yield made[0], made[1]
     for pod in made:
         await pod.store.close()
 
@@ -92,6 +97,13 @@ async def coherent_pair(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
 async def pods(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
     """Two coherent pods."""
     async with coherent_pair(server) as made:
+        yield made
+
+
+@pytest.fixture
+async def small_pods(server: RedisServer) -> AsyncIterator[tuple[Pod, Pod]]:
+    """Two coherent pods, which keep one token each that was used once."""
+    async with coherent_pair(server, 32) as made:
         yield made
 
 
@@ -149,6 +161,24 @@ async def test_a_revocation_elsewhere(pods: tuple[Pod, Pod], by: int) -> None:
     assert here.store.revocations.peek(other) is not None
     # It is also known for an outage, without another look-up.
     await until(lambda: here.store.revocations.is_revoked(mine))
+
+
+@pytest.mark.parametrize("by", [0, 1, 2], ids=["token", "login", "user"])
+async def test_a_revocation_of_a_token_that_is_no_longer_kept(
+    small_pods: tuple[Pod, Pod], by: int
+) -> None:
+    """The pod learns of it like of any other, because an outage could hide it afterwards."""
+    here, there = small_pods
+    mine = token("login", "user")
+    assert await here.counts(mine)
+    # So many that the index of revocations forgets the token as well.
+    assert all(await asyncio.gather(*(here.counts(token("other")) for _ in range(2_500))))
+    assert here.store.last_known(mine.session.id) is None
+    looked_up = here.metrics.lookups["redis", "hit"]
+    await there.revoke(mine.names[by])
+    await until(lambda: here.store.revocations.is_revoked(mine), SOON)
+    assert here.metrics.lookups["redis", "hit"] <= looked_up + 1
+    assert len(here.store.near) <= 1
 
 
 async def test_a_user_who_logs_in_again(pods: tuple[Pod, Pod]) -> None:
