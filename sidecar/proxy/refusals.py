@@ -125,8 +125,15 @@ def is_navigation(head: RequestHead) -> bool:
 
 def shows_page(head: RequestHead) -> bool:
     """Whether a person will see the answer: Sec-Fetch-Mode says so, else Accept asks for HTML."""
+    known = head.shows_page
+    if known is None:
+        known = head.shows_page = _asks_for_page(head.lines)
+    return known
+
+
+def _asks_for_page(lines: bytes) -> bool:
     # Without splitting: most of the 20 lines that a browser sends are of no interest here.
-    lines = b"\n" + head.lines
+    lines = b"\n" + lines
     folded = lines.lower()
     at = folded.find(_FETCH_MODE)
     if at >= 0:

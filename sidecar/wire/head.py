@@ -70,6 +70,8 @@ class RequestHead:
     # The gate may store here what it knows about the credentials. The parser keeps it for the next
     # request if that has the same credentials.
     remembered: object = None
+    # Whether a person will see the answer, once that was asked (`refusals.shows_page`)
+    shows_page: bool | None = None
     # `lines`, which of the credentials are hidden, and the lines without those
     visible: tuple[bytes, bool, bytes] | None = None
 
@@ -102,6 +104,7 @@ class RequestHead:
         other.overrides = self.overrides
         other.lines = self.lines
         other.remembered = self.remembered
+        other.shows_page = self.shows_page
         other.visible = self.visible
         return other
 
