@@ -50,9 +50,9 @@ compiled: $(VENV)/.dev ## Compile the hot path into build/compiled (needs a C co
 	scripts/compile build/compiled
 
 .PHONY: unit-compiled
-unit-compiled: compiled servers ## Run the tests of the hot path with the compiled modules; 3 minutes
+unit-compiled: compiled servers ## Run the tests of the hot path with the compiled modules; 4 minutes
 	$(BIN)/python -m pytest -o pythonpath="build/compiled ." tests/test_compiled.py tests/wire tests/auth tests/proxy \
-		tests/vectors $(ARGS)
+		tests/sessions/memory tests/telemetry tests/vectors $(ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.dev servers ## Check that no proxy cuts what takes longer than a minute; 2 minutes

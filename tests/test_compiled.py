@@ -16,6 +16,12 @@ from typing import Any, Final
 import pytest
 
 from sidecar.cli.version import describe_version
+from sidecar.proxy.accounting import Accountable
+from sidecar.proxy.contracts import ForwardedExchange, LegClient, RequestInProgress
+from sidecar.proxy.downstream import Downstream
+from sidecar.proxy.exchange import Exchange
+from sidecar.proxy.upstream import ResponseReceiver
+from sidecar.proxy.upstream_leg import UpstreamLeg
 
 ROOT: Final = Path(__file__).parents[1]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -55,6 +61,25 @@ def test_all_of_wire_is_compiled() -> None:
 
 
 @pytest.mark.parametrize("module", COMPILED)
+def test_no_default_is_left_out(module: str) -> None:
+    """No class attribute is None by default if it may be of several other types.
+
+    The compiler leaves such a default out, and the attribute is then undefined.
+    """
+    left_out = [
+        ast.unparse(each)
+        for kind in ast.walk(source(module))
+        if isinstance(kind, ast.ClassDef)
+        for each in kind.body
+        if isinstance(each, ast.AnnAssign)
+        and isinstance(each.value, ast.Constant)
+        and each.value.value is None
+        and len(ast.unparse(each.annotation).split(" | ")) > 2
+    ]
+    assert left_out == []
+
+
+@pytest.mark.parametrize("module", COMPILED)
 def test_no_class_needs_what_is_lost(module: str) -> None:
     """No compiled class has options (`msgspec.Struct`): the compiler drops them without a word.
 
@@ -67,6 +92,25 @@ def test_no_class_needs_what_is_lost(module: str) -> None:
     assert options == []
     names = [each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)]
     assert "__dict__" not in names
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol"),
+    [
+        pytest.param(Exchange, RequestInProgress, id="of-the-connection"),
+        pytest.param(Exchange, ForwardedExchange, id="of-the-leg"),
+        pytest.param(Exchange, Accountable, id="of-the-accounts"),
+        pytest.param(Downstream, LegClient, id="of-the-exchange"),
+        pytest.param(UpstreamLeg, ResponseReceiver, id="of-the-upstream"),
+    ],
+)
+def test_hot_classes_inherit_from_their_protocols(kind: type, protocol: type) -> None:
+    """Compiled code calls a method of a protocol directly if the class inherits from it.
+
+    A protocol with a `__hash__` would give the class one that returns nothing.
+    """
+    assert protocol in kind.__mro__
+    assert "__hash__" not in vars(protocol)
 
 
 @pytest.mark.parametrize("head", ["RequestHead", "ResponseHead"])

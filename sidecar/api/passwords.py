@@ -18,7 +18,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import argon2
-import bcrypt
 
 from sidecar.api.turns import FairQueue, Place, Turn
 
@@ -134,6 +133,8 @@ def is_supported(encoded: str) -> bool:
 def verify(encoded: str, password: str) -> bool:
     """Whether the password matches a supported hash. Blocks for 20 to 120 ms."""
     if encoded.startswith("$2"):
+        import bcrypt  # noqa: PLC0415 (takes half a MiB; only htpasswd files need it)
+
         return bcrypt.checkpw(password.encode()[:_BCRYPT_LIMIT], encoded.encode())
     try:
         return _HASHER.verify(encoded, password)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.decision import NeedSession
+from sidecar.auth.need_session import NeedSession
 from sidecar.auth.session import FOREVER
 from sidecar.auth.verified import SessionMode
 

@@ -1,4 +1,4 @@
-"""The decisions about a request: allowed, denied, or what must be known to decide. Pure."""
+"""The decisions about a request: allowed or denied. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import msgspec
 from sidecar.auth.strict_json import parse_trusted
 
 if TYPE_CHECKING:
-    from sidecar.auth.denylist import RevocableToken
     from sidecar.auth.reason import Reason
-    from sidecar.auth.verified import Verified
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -95,23 +93,3 @@ class StaleCookie(Deny):
     A new request may continue as an anonymous one, and its answer should delete the cookie. What
     the session had already allowed ends as by any other denial.
     """
-
-
-class NeedSession:
-    """The decision needs the session of `token_id`, or the revocations of a `revocable` token.
-
-    `verified` is None for a cookie, which is opaque. Pass this to `Gate.resume` with the session.
-    """
-
-    __slots__ = ("revocable", "token_id", "verified")
-
-    def __init__(
-        self, token_id: str, verified: Verified | None, revocable: RevocableToken | None
-    ) -> None:
-        self.token_id = token_id
-        self.verified = verified
-        self.revocable = revocable
-
-    def __repr__(self) -> str:
-        kind = "cookie" if self.verified is None else f"token of {self.verified.subject!r}"
-        return f"<NeedSession {kind}>"

@@ -17,7 +17,7 @@ from sidecar.auth.claimed_issuer import claimed_issuer
 from sidecar.auth.claims import display_name, interned_set, roles_of, scopes_of
 from sidecar.auth.cors import NO_CORS
 from sidecar.auth.credentials import Accepts, SessionCookie, is_without_bearer, parse_credentials
-from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.decision import Allow, Deny
 from sidecar.auth.denials import Denials
 from sidecar.auth.denylist import revocable_token
 from sidecar.auth.identity import Identity
@@ -30,6 +30,7 @@ from sidecar.auth.verified import belongs
 
 if TYPE_CHECKING:
     from sidecar.auth.identity import IdentityHeaders
+    from sidecar.auth.need_session import NeedSession
     from sidecar.auth.routes import Route
     from sidecar.auth.session import Session
     from sidecar.auth.tokens import Verifier

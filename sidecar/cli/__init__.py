@@ -27,7 +27,7 @@ INVALID: Final = 2
 # whether the answer is yes.
 MODULES: Final = {
     "run": "serving",
-    "demo": "serving",
+    "demo": "demo",
     "check": "check",
     "hash_password": "passwords",
     "mint": "tokens",

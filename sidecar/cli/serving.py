@@ -1,4 +1,4 @@
-"""`sidecar run` and `sidecar demo`: serve until a signal arrives, or say why that is impossible."""
+"""`sidecar run`: serve until a signal arrives, or say why that is impossible."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from sidecar.app.process import give_memory_back, raise_file_limit
-from sidecar.app.serve import serve
 from sidecar.cli.loading import config_path, load_arguments
-from sidecar.cli.terminal import CommandFailed, UsageError, say
-from sidecar.demo.stack import HOST, demo_settings, run_demo
-from sidecar.settings import Address, secrets_of
+from sidecar.cli.spared_roots import spared_roots
+from sidecar.cli.terminal import CommandFailed
+from sidecar.settings import secrets_of
 from sidecar.telemetry.logs import Redactor, configure
+
+with spared_roots():  # this imports aiohttp
+    from sidecar.app.serve import serve
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Coroutine, Mapping
 
-    from sidecar.settings import Loaded, Settings
+    from sidecar.settings import Address, Loaded, Settings
 
 
 def run(arguments: Namespace) -> bool:
     """Run the sidecar. Raises ConfigError, and CommandFailed if it cannot listen."""
     loaded = load_arguments(arguments)
     settings = loaded.settings
-    redactor = _start_logs(settings)
+    redactor = start_logs(settings)
     addresses = {"--listen": settings.listen, "--admin-listen": settings.admin_listen}
 
     def reread() -> Loaded:
@@ -37,32 +39,17 @@ def run(arguments: Namespace) -> bool:
         return changed
 
     work = serve(loaded, redactor=redactor, reread=reread, path=config_path(arguments))
-    return _run(work, addresses)
+    return run_until_signal(work, addresses)
 
 
-def demo(arguments: Namespace) -> bool:
-    """Run the demo. Raises UsageError for ports that collide, CommandFailed if it cannot listen."""
-    ports = {
-        "--port": arguments.port,
-        "--admin-port": arguments.admin_port,
-        "--app-port": arguments.app_port,
-    }
-    chosen = [number for number in ports.values() if number]
-    if len(set(chosen)) < len(chosen):
-        raise UsageError(f"expected three different ports; got {', '.join(map(str, chosen))}")
-    settings = demo_settings(arguments.port, arguments.admin_port)
-    work = run_demo(settings, arguments.app_port, _start_logs(settings), say)
-    return _run(work, {flag: Address(HOST, number) for flag, number in ports.items()})
-
-
-def _start_logs(settings: Settings) -> Redactor:
+def start_logs(settings: Settings) -> Redactor:
     """Send logs to standard output, with every secret of the settings redacted."""
     redactor = Redactor(secrets_of(settings), cookie=settings.session_cookie)
     configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
     return redactor
 
 
-def _run(work: Coroutine[Any, Any, bool], addresses: Mapping[str, Address]) -> bool:
+def run_until_signal(work: Coroutine[Any, Any, bool], addresses: Mapping[str, Address]) -> bool:
     """Run until a signal arrives; return whether the shutdown was orderly.
 
     `addresses` are the listen addresses by flag. Raises CommandFailed if one cannot be used.

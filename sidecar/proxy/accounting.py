@@ -10,17 +10,13 @@ from enum import StrEnum
 from time import time
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from sidecar.auth.reason import Reason
-from sidecar.errors import Malformed
-
 if TYPE_CHECKING:
     from sidecar.auth.decision import Allow, Forbidden
+    from sidecar.auth.reason import Reason
     from sidecar.auth.routes import Route
+    from sidecar.errors import Malformed
     from sidecar.proxy.context import DataPlaneContext
     from sidecar.telemetry.access_log import AccessLog
-    from sidecar.wire.forwarded import Forwarding
     from sidecar.wire.head import RequestHead
 
 # What a 4xx or 5xx status alone does not say; the words of `errors.UpstreamError` stand beside it.
@@ -45,12 +41,6 @@ class Refused(StrEnum):
         return self.value
 
 
-class Connected(Protocol):
-    """The connection that a request came on."""
-
-    forwarding: Forwarding
-
-
 class Accountable(Protocol):
     """What the accounts say about the request itself."""
 
@@ -63,21 +53,25 @@ class Accountable(Protocol):
     named: tuple[str, str, str] | None  # subject, issuer and sid, as the control plane says
 
     @property
-    def downstream(self) -> Connected:
-        """The connection that the request came on."""
+    def client(self) -> str:
+        """The client's address, as logs have it."""
 
 
-class Accounting(msgspec.Struct, gc=False):
+class Accounting:
     """The figures of one exchange; times in monotonic seconds, `upstream_time` in seconds.
 
-    A struct because its constructor runs in C: this is made for every request.
+    Defaults are class attributes, as `Exchange` has them. Who makes it sets `began` and `reason`: a
+    compiled class leaves out a default None of several types.
     """
 
     began: float
-    status: int = 0  # of the answer, once it has begun
-    upstream_time: float = 0.0  # from the request sent to the head of the answer
-    reason: Reason | Malformed | Refused | None = None  # why the request was denied
-    fault: str = ""  # what went wrong otherwise
+    status = 0  # of the answer, once it has begun
+    upstream_time = 0.0  # from the request sent to the head of the answer
+    reason: Reason | Malformed | Refused | None  # why the request was denied
+    fault = ""  # what went wrong otherwise
+
+    def __repr__(self) -> str:
+        return f"<Accounting status={self.status} reason={self.reason} fault={self.fault!r}>"
 
     def close(self, exchange: Accountable, now: float) -> None:
         """Count the request, and log it where that is configured. Call this once."""
@@ -100,7 +94,7 @@ class Accounting(msgspec.Struct, gc=False):
         log.record(
             time(),
             exchange.request_id,
-            exchange.downstream.forwarding.client(head),
+            exchange.client,
             head.method,
             head.path,
             exchange.route.name,

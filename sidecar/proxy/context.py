@@ -6,27 +6,28 @@ Holds plain references and prepared bytes. A reload replaces the part that `Data
 from __future__ import annotations
 
 import itertools
+import ssl  # noqa: TC003 (looked up by a compiled dataclass, as are some of the following)
 import sys
-from dataclasses import InitVar, dataclass, field, fields
+from collections.abc import Mapping, Sequence  # noqa: TC003 (looked up by a compiled dataclass)
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network  # noqa: TC003
 from typing import TYPE_CHECKING, Final
 
-from sidecar.auth.cors import NO_CORS
+from sidecar.auth.cors import NO_CORS, CorsPolicy
 from sidecar.auth.credentials import CredentialFilter
+from sidecar.auth.routes import RouteTable  # noqa: TC001
 from sidecar.proxy.admission import Admission
 from sidecar.proxy.held import HeldOctets
 from sidecar.telemetry.log_limit import LogLimit
 from sidecar.wire.client_address import NamedClients
 from sidecar.wire.head import HeadLimits
-from sidecar.wire.replies import DOCUMENTS
+from sidecar.wire.replies import DOCUMENTS, ReplyTemplate
 
 if TYPE_CHECKING:
     import logging
-    import ssl
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from sidecar.auth.cors import CorsPolicy
     from sidecar.auth.gate import Gate
-    from sidecar.auth.routes import RouteTable
     from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.session_watch import SessionWatcher
     from sidecar.proxy.upstream_pool import UpstreamPool
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
     from sidecar.tasks import Tasks
     from sidecar.telemetry.access_log import AccessLog
     from sidecar.telemetry.metrics import Metrics, RouteMetrics
-    from sidecar.wire.client_address import Network
     from sidecar.wire.field_lines import FieldLines
     from sidecar.wire.head import RequestHead
-    from sidecar.wire.replies import ReplyTemplate
     from sidecar.wire.target import TargetParser
 
 # Octets that all client connections together keep: of heads, logins and pipelined requests that are
@@ -81,7 +80,7 @@ class DataPlaneConfig:
 
     routes: RouteTable
     limits: Limits = field(default_factory=Limits)
-    trusted_proxies: Sequence[Network] = ()
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     tls: ssl.SSLContext | None = None  # of the listener; None: plain HTTP
     login_url: bytes = b""  # the sign-in page of a browser; empty: none
     cache_control: bytes = b""  # added to an authenticated answer without Cache-Control; its line
@@ -89,7 +88,6 @@ class DataPlaneConfig:
     cors: CorsPolicy = NO_CORS  # of the sidecar's own answers
 
 
-@dataclass(slots=True)
 class DataPlaneContext:
     """The data plane's collaborators, and each field of its `DataPlaneConfig` as an attribute.
 
@@ -97,52 +95,81 @@ class DataPlaneContext:
     further away. `apply` sets them, when the context is made and at every reload.
     """
 
-    config: InitVar[DataPlaneConfig]
-    routes: RouteTable = field(init=False)
-    limits: Limits = field(init=False)
-    trusted_proxies: Sequence[Network] = field(init=False)
-    tls: ssl.SSLContext | None = field(init=False)
-    login_url: bytes = field(init=False)
-    cache_control: bytes = field(init=False)
-    pages: Mapping[int, ReplyTemplate] = field(init=False)
-    cors: CorsPolicy = field(init=False)
-    gate: Gate
-    store: SessionStore
-    upstreams: Mapping[str, UpstreamPool]  # by `Route.target`
-    route_metrics: Mapping[str, RouteMetrics]  # by the route's name
-    malformed: RouteMetrics  # requests refused before they had a route
-    metrics: Metrics
-    tasks: Tasks
-    log: logging.Logger
-    fields: FieldLines  # of requests
-    paths: TargetParser
-    verify: VerifyEndpoint
-    request_ids: Iterator[bytes]
-    credentials: CredentialFilter = field(
-        default_factory=lambda: CredentialFilter(b"__Host-session")
+    __slots__ = (
+        *("admission", "clients", "draining", "remembered", "unfinished", "via"),
+        *("access_log", "clear_cookie", "credentials", "fields", "gate", "keys", "log"),
+        *("log_all", "log_limit", "malformed", "metrics", "paths", "request_ids"),
+        *("route_metrics", "session_watcher", "staged", "store", "tasks", "upstreams", "verify"),
+        *("cache_control", "cors", "limits", "login_url", "pages", "routes", "tls"),
+        "trusted_proxies",
     )
-    staged: HeldOctets = field(default_factory=lambda: HeldOctets(BUFFERED))  # of bodies
-    clear_cookie: bytes = b""  # the header line that deletes the session cookie
-    access_log: AccessLog | None = None
-    log_limit: LogLimit = field(default_factory=LogLimit)  # of lines that any client can cause
-    log_all: bool = False  # log allowed requests too
-    keys: KeyWaiters | None = None  # fetches keys that tokens name and that are unknown
-    session_watcher: SessionWatcher | None = None  # ends streams with their session
-    draining: bool = False
-    admission: Admission = field(init=False)
-    clients: NamedClients = field(init=False)  # by X-Forwarded-For of `trusted_proxies`
-    unfinished: HeldOctets = field(default_factory=lambda: HeldOctets(UNFINISHED))
-    remembered: HeldOctets = field(default_factory=lambda: HeldOctets(REMEMBERED))
-    # By the minor version of the request (RFC 9110 section 7.6.3), with the next line's name
-    via: tuple[bytes, bytes] = (
-        b"Via: 1.0 sidecar\r\nX-Request-Id: ",
-        b"Via: 1.1 sidecar\r\nX-Request-Id: ",
-    )
+    routes: RouteTable  # this and the next seven: see `DataPlaneConfig`
+    limits: Limits
+    trusted_proxies: Sequence[IPv4Network | IPv6Network]
+    tls: ssl.SSLContext | None
+    login_url: bytes
+    cache_control: bytes
+    pages: Mapping[int, ReplyTemplate]
+    cors: CorsPolicy
 
-    def __post_init__(self, config: DataPlaneConfig) -> None:
-        self.admission = Admission(self.metrics)
+    def __init__(
+        self,
+        config: DataPlaneConfig,
+        *,
+        gate: Gate,
+        store: SessionStore,
+        upstreams: Mapping[str, UpstreamPool],  # by `Route.target`
+        route_metrics: Mapping[str, RouteMetrics],  # by the route's name
+        malformed: RouteMetrics,  # requests refused before they had a route
+        metrics: Metrics,
+        tasks: Tasks,
+        log: logging.Logger,
+        fields: FieldLines,  # of requests
+        paths: TargetParser,
+        verify: VerifyEndpoint,
+        request_ids: Iterator[bytes],
+        credentials: CredentialFilter | None = None,
+        clear_cookie: bytes = b"",  # the header line that deletes the session cookie
+        access_log: AccessLog | None = None,
+        log_all: bool = False,  # log allowed requests too
+        keys: KeyWaiters | None = None,  # fetches keys that tokens name and that are unknown
+        session_watcher: SessionWatcher | None = None,  # ends streams with their session
+    ) -> None:
+        self.gate = gate
+        self.store = store
+        self.upstreams = upstreams
+        self.route_metrics = route_metrics
+        self.malformed = malformed
+        self.metrics = metrics
+        self.tasks = tasks
+        self.log = log
+        self.fields = fields
+        self.paths = paths
+        self.verify = verify
+        self.request_ids = request_ids
+        self.credentials = credentials or CredentialFilter(b"__Host-session")
+        self.clear_cookie = clear_cookie
+        self.access_log = access_log
+        self.log_all = log_all
+        self.keys = keys
+        self.session_watcher = session_watcher
+        self.draining = False
+        self.admission = Admission(metrics)
+        self.clients = NamedClients(config.trusted_proxies)  # by their X-Forwarded-For
+        self.log_limit = LogLimit()  # of lines that any client can cause
+        self.staged = HeldOctets(BUFFERED)  # of bodies
+        self.unfinished = HeldOctets(UNFINISHED)
+        self.remembered = HeldOctets(REMEMBERED)
+        # By the minor version of the request (RFC 9110 section 7.6.3), with the next line's name
+        self.via = (
+            b"Via: 1.0 sidecar\r\nX-Request-Id: ",
+            b"Via: 1.1 sidecar\r\nX-Request-Id: ",
+        )
         self.paths.passes_escapes = self._passes_escapes
         self.apply(config)
+
+    def __repr__(self) -> str:
+        return f"<DataPlaneContext to {', '.join(self.upstreams)} draining={self.draining}>"
 
     def _passes_escapes(self, head: RequestHead, path: str) -> bool:
         return self.verify.passes_escapes(self.routes, head, path)

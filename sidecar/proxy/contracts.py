@@ -2,12 +2,12 @@
 
 A client connection has an exchange, an exchange has an upstream leg, and both can become a tunnel.
 Each of them names what it needs of the others as a protocol here, so that no two files import each
-other. These are types only: nothing here runs.
+other. The hot classes also inherit from theirs: only then do compiled callers call them directly.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sidecar.wire.forwarded import Forwarding
     from sidecar.wire.framing import Body
     from sidecar.wire.head import RequestHead
+
+# Of protocols whose classes have slots. A literal would tell mypy that attributes cannot be set.
+_NO_SLOTS: Final[tuple[str, ...]] = ()
 
 
 class OpenConnection(Protocol):
@@ -50,6 +53,8 @@ class OpenConnection(Protocol):
 class ClientSide(Protocol):
     """The client's connection as an exchange and its upstream leg see it."""
 
+    __slots__ = _NO_SLOTS
+
     transport: asyncio.Transport
     flow: Flow
     forwarding: Forwarding
@@ -72,6 +77,8 @@ class ClientSide(Protocol):
 
 class TunnelClient(Protocol):
     """The client's connection as a tunnel sees it."""
+
+    __slots__ = _NO_SLOTS
 
     transport: asyncio.Transport
     flow: Flow
@@ -153,6 +160,8 @@ class WatchedTunnel(Protocol):
 
 class LegClient(ClientSide, TunnelClient, Protocol):
     """The client's connection of an exchange that may become a tunnel."""
+
+    __slots__ = _NO_SLOTS
 
     def count_for(self, client: str) -> None:
         """Count the connection for this client in `Admission`."""

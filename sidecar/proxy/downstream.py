@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Malformed, PeerError
 from sidecar.proxy.client_connection import ClientConnection
+from sidecar.proxy.contracts import LegClient
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.flow import BACKLOG, NEVER, reset
 from sidecar.proxy.proxied_exchange import ProxiedExchange
@@ -30,10 +31,10 @@ _NONE: Final = Framing.NONE
 _LENGTH: Final = Framing.LENGTH
 
 
-class Downstream(ClientConnection):
+class Downstream(ClientConnection, LegClient):
     """A client's connection; it reads ahead while a request is answered, within a bound."""
 
-    __slots__ = ("_exchange_type",)
+    __slots__ = ()
 
     # Called by the event loop
 
@@ -92,11 +93,6 @@ class Downstream(ClientConnection):
         elif self._held or self.ended:
             self._schedule()
 
-    def identify(self) -> None:
-        """Note who the peer is; requests of a trusted proxy count for the client that it names."""
-        super().identify()
-        self._exchange_type = ProxiedExchange if self.forwarding.trusted else Exchange
-
     # Reading
 
     def _read_head(self, data: bytes, at: int) -> None:
@@ -120,7 +116,12 @@ class Downstream(ClientConnection):
             self.refuse(error.status, _visible_at_once(raw) or error.reason, read)
             return
         end = at + self._parser.taken
-        exchange = self.exchange = self._exchange_type(self._context, self, head)
+        exchange: Exchange
+        if self.forwarding.trusted:  # requests of such a proxy count for the client that it names
+            exchange = ProxiedExchange(self._context, self, head)
+        else:
+            exchange = Exchange(self._context, self, head)
+        self.exchange = exchange
         if head.framing is not _NONE:
             self._start_with_body(exchange, head, data[end:])
             return

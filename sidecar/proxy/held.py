@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
-
 
 class Holder(Protocol):
     """Something that keeps octets, by identity."""
@@ -18,12 +16,18 @@ class Holder(Protocol):
         """Keep nothing any more; the caller has already forgotten this holder."""
 
 
-class _Account(msgspec.Struct, eq=False):
-    """What the holders of one caller keep; a struct because its constructor runs in C."""
+class _Account:
+    """What the holders of one caller keep."""
 
-    caller: str
-    held: dict[Holder, int] = {}  # the oldest first: a new value keeps its place
-    total: int = 0
+    __slots__ = ("caller", "held", "total")
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self.held: dict[Holder, int] = {}  # the oldest first: a new value keeps its place
+        self.total = 0
+
+    def __repr__(self) -> str:
+        return f"<_Account {self.total} octets of {self.caller}>"
 
 
 class HeldOctets:

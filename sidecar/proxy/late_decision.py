@@ -16,7 +16,8 @@ from sidecar.sessions.check import authenticate, look_up
 if TYPE_CHECKING:
     import asyncio
 
-    from sidecar.auth.decision import Allow, Deny, NeedSession
+    from sidecar.auth.decision import Allow, Deny
+    from sidecar.auth.need_session import NeedSession
     from sidecar.auth.routes import Route
     from sidecar.issuers.key_waiters import KeyWaiters
     from sidecar.proxy.context import DataPlaneContext

@@ -47,7 +47,10 @@ class ProxiedExchange(Exchange):
             return
         context.admission.add(client)
         self._client = client
-        self.accounting = _ClientAccounting(self.accounting.began, client=client)
+        accounts = _ClientAccounting()
+        accounts.began, accounts.reason = self.accounting.began, None
+        accounts.client = client
+        self.accounting = accounts
         super().start()
 
     def on_upgraded(self, tunnel: WatchedTunnel, now: float) -> None:
@@ -59,9 +62,9 @@ class ProxiedExchange(Exchange):
 class _ClientAccounting(Accounting):
     """Accounts whose end is also that of the client's request."""
 
-    client: str = ""
+    client = ""
 
     def close(self, exchange: Accountable, now: float) -> None:
         """Count the request, and no longer for its client."""
         exchange.context.admission.remove(self.client)
-        Accounting.close(self, exchange, now)
+        super().close(exchange, now)

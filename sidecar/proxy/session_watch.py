@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from sidecar.auth.decision import Allow, NeedSession
+from sidecar.auth.decision import Allow
+from sidecar.auth.need_session import NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.auth.session import FOREVER, foreign_session
 from sidecar.errors import StoreUnavailable

@@ -6,23 +6,26 @@ session, the rest of the body or an upstream connection.
 
 from __future__ import annotations
 
-import msgspec
+from typing import TYPE_CHECKING
 
-from sidecar.proxy.held import HeldOctets, Holder
+if TYPE_CHECKING:
+    from sidecar.proxy.held import HeldOctets, Holder
 
 
-class StagedBody(msgspec.Struct):
+class StagedBody:
     """The first part of one request's body; sizes are in octets.
 
     `first` is what came with the head. Later parts are copied into one array: as objects, single
-    octets would take forty times as much. It is a struct because its constructor runs in C: each
-    request with a body has one.
+    octets would take forty times as much.
     """
 
-    first: bytes = b""
-    later: bytearray | None = None
-    room: HeldOctets | None = None  # where it is counted, in the name of `holder`
-    holder: Holder | None = None
+    __slots__ = ("first", "holder", "later", "room")
+
+    def __init__(self, first: bytes = b"") -> None:
+        self.first = first
+        self.later: bytearray | None = None
+        self.room: HeldOctets | None = None  # where it is counted, in the name of `holder`
+        self.holder: Holder | None = None
 
     def __repr__(self) -> str:
         return f"<StagedBody of {self.size} octets in {self.room!r}>"

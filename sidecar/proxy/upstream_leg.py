@@ -13,6 +13,7 @@ from sidecar.errors import UpstreamBroken
 from sidecar.proxy.flow import NEVER, PEER_FULL
 from sidecar.proxy.tunnel import open_tunnel
 from sidecar.proxy.upload import Upload, send_whole
+from sidecar.proxy.upstream import ResponseReceiver
 from sidecar.proxy.upstream_loss import can_resend, is_early_error
 from sidecar.wire.head import Framing
 
@@ -30,7 +31,7 @@ _CHUNKED: Final = Framing.CHUNKED
 _UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
 
 
-class UpstreamLeg:
+class UpstreamLeg(ResponseReceiver):
     """One request forwarded to one upstream by `forward`, once. Times are monotonic seconds.
 
     The exchange drops its leg at its end, so that the two do not keep each other alive. Defaults
@@ -81,8 +82,7 @@ class UpstreamLeg:
         """
         context, downstream = exchange.context, exchange.downstream
         self._exchange, self._context, self._downstream = exchange, context, downstream
-        self._accounting = exchange.accounting
-        self._pool = pool
+        self._accounting, self._pool = exchange.accounting, pool
         head = exchange.head
         self.to_head = head.method == b"HEAD"
         # An upgrade beside a body is ambiguous: such a request is forwarded as a plain one.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.auth.decision import NeedSession
+from sidecar.auth.need_session import NeedSession
 from sidecar.errors import StoreUnavailable
 from sidecar.sessions import outage
 

@@ -18,8 +18,9 @@ from sidecar.auth.reason import Reason
 from sidecar.auth.route_rule import Outage
 
 if TYPE_CHECKING:
-    from sidecar.auth.decision import Deny, NeedSession
+    from sidecar.auth.decision import Deny
     from sidecar.auth.gate import Gate
+    from sidecar.auth.need_session import NeedSession
     from sidecar.auth.routes import Route
     from sidecar.sessions.store import SessionStore
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
 # Seconds. The first two separate local look-ups from those that went to Redis.
-BOUNDS: Final = (
+BOUNDS: Final[tuple[float, ...]] = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-_LE: Final = (*(str(bound) for bound in BOUNDS), "+Inf")
+_LE: Final[tuple[str, ...]] = (*map(str, BOUNDS), "+Inf")
 
 
 class Histogram:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.auth.decision import Allow, Deny, NeedSession
+from sidecar.auth.decision import Allow, Deny
 from sidecar.auth.denylist import (
     RevocationKind,
     content_digest,
@@ -20,6 +20,7 @@ from sidecar.auth.denylist import (
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import IdentityHeaders
 from sidecar.auth.keys import KeyRing
+from sidecar.auth.need_session import NeedSession
 from sidecar.auth.reason import Reason
 from sidecar.auth.revocation import (
     EVERYTHING,

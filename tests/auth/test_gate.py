@@ -13,11 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from sidecar.auth.asymmetric import pem_key
 from sidecar.auth.credentials import Accepts
-from sidecar.auth.decision import Allow, Deny, NeedKeys, NeedSession, StaleCookie
+from sidecar.auth.decision import Allow, Deny, NeedKeys, StaleCookie
 from sidecar.auth.gate import Gate
 from sidecar.auth.identity import Identity, IdentityHeaders
 from sidecar.auth.issue import Issuer
 from sidecar.auth.keys import KeyRing
+from sidecar.auth.need_session import NeedSession
 from sidecar.auth.password_logins import PasswordLogins
 from sidecar.auth.reason import Reason
 from sidecar.auth.route_rule import Access

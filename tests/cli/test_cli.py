@@ -13,7 +13,7 @@ import sys
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import shtab
@@ -526,3 +526,25 @@ def test_inspect_as_json(
     assert main(["token", "inspect", "--json"]) == 1
     refused = json.loads(capsys.readouterr().out)
     assert (refused["header"], refused["claims"], refused["accepted"]) == (None, None, False)
+
+
+CONTEXTS: Final = """
+import gc, ssl
+import sidecar.cli.serving
+made = [each for each in gc.get_objects() if isinstance(each, ssl.SSLContext)]
+print(len(made), sum(each.cert_store_stats()["x509_ca"] for each in made))
+print(ssl.create_default_context().cert_store_stats()["x509_ca"])
+"""
+
+
+def test_no_root_certificates_are_loaded_in_vain() -> None:
+    """The contexts that libraries make when they are imported have none; later ones have them.
+
+    If libraries make no contexts any more, `sidecar.cli.spared_roots` is not needed any more.
+    """
+    command = [sys.executable, "-c", CONTEXTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    made, loaded, later = map(int, done.stdout.split())
+    assert made > 0
+    assert loaded == 0
+    assert later > 0

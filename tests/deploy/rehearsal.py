@@ -1,8 +1,9 @@
 """A rehearsal of `docker build` without an engine: folders take the place of layers.
 
 COPY and RUN of the build stage are executed as written. The image's paths are moved below one
-folder, and the running Python takes the place of the base image's. ENV applies as in the image.
-No other function of an engine is imitated.
+folder, and the running Python takes the place of the base image's, as does the machine's C compiler
+that of the one that `apt-get` installs. ARG and ENV apply as in the image. No other function of an
+engine is imitated.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.deploy.dockerfile import Instruction
 
 MOVED: Final = ("/opt/", "/src", "/dist")
+COMMAND: Final = 600.0  # seconds, at most; compiling takes one of them a minute
 
 
 class Rehearsal:
@@ -44,7 +46,10 @@ class Rehearsal:
                 work.mkdir(parents=True)
             elif instruction.word == "COPY":
                 self._copy(instruction.rest.split(), work)
-            elif instruction.word == "RUN":
+            elif instruction.word == "ARG":
+                name, _, value = instruction.rest.partition("=")
+                environment[name] = value
+            elif instruction.word == "RUN" and instruction.command()[0] != "apt-get":
                 self._run(instruction.command(), work, environment)
 
     def path(self, part: str) -> str:
@@ -81,7 +86,7 @@ class Rehearsal:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=COMMAND,
         )
         if done.returncode:
             raise AssertionError(f"{shlex.join(moved)}\n{done.stdout}\n{done.stderr}")

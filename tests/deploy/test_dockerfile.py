@@ -80,6 +80,14 @@ def test_nothing_is_fetched_but_by_hash() -> None:
     assert all("--no-deps" in command for command in own)
 
 
+def test_only_the_build_stage_has_a_compiler() -> None:
+    """The C compiler is installed in the build stage, which compiles the hot path by default."""
+    (system,) = (command for command in INSTALLS if command[0] == "apt-get")
+    assert system[-2:] == ["gcc", "libc6-dev"]
+    assert rest_of(BUILD, "ARG") == ["SIDECAR_COMPILE=1"]
+    assert rest_of(FINAL, "COPY") == ["--from=build /opt/venv /opt/venv"]
+
+
 def test_no_bytecode_is_written_at_run_time() -> None:
     """Bytecode is compiled at build time and not checked later, so a read-only root is enough."""
     assert "PYTHONDONTWRITEBYTECODE=1" in shlex.split(rest_of(FINAL, "ENV")[0])

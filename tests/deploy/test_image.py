@@ -33,7 +33,7 @@ CONFINED: Final = ("prlimit", "--fsize=0", "--")
 # Without capabilities, file modes apply to root as to any other user.
 POWERLESS: Final = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 
-pytestmark = [pytest.mark.needs("prlimit", "setpriv"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("prlimit", "setpriv", "gcc"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def _status(url: str) -> int:
 
 
 def test_the_command_is_installed(image: Rehearsal) -> None:
-    """`sidecar` is on the image's path and prints the version that was built."""
+    """`sidecar` is on the image's path; it prints the version that was built, and is compiled."""
     done = subprocess.run(
         _confined(["sidecar", "version"]),
         env=_environment(image),
@@ -109,13 +109,13 @@ def test_the_command_is_installed(image: Rehearsal) -> None:
         check=True,
         timeout=30,
     )
-    assert sidecar.__version__ in done.stdout
+    assert done.stdout == f"sidecar {sidecar.__version__} (compiled)\n"
 
 
 def test_nothing_of_the_build_is_left(image: Rehearsal) -> None:
-    """The image contains no pip, build backend or tests."""
+    """The image contains no pip, build backend, compiler or tests."""
     names = {path.name for path in Path(image.path("/opt/venv")).rglob("*")}
-    assert not names & {"pip", "setuptools", "wheel", "pytest", "tests"}
+    assert not names & {"pip", "setuptools", "wheel", "mypy", "mypyc", "pytest", "tests"}
 
 
 def test_bytecode_is_there_and_is_not_checked(image: Rehearsal) -> None:

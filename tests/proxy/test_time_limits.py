@@ -353,7 +353,8 @@ async def test_slow_download_of_a_client_that_has_ended(
 async def test_a_head_that_came_just_in_time() -> None:
     """The time limit of a head does not end the look-up of its session, which takes longer."""
     plane = Plane((RouteRule(path="/*"),), limits=LIMITS)
-    plane.context.store = store = SlowStore(time)
+    store = SlowStore(time)
+    store.use_in(plane)
     token = await log_in(plane)
     wire = plane.connect()
     wire.feed(build("GET", "/", token=token))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from ipaddress import ip_network
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import jwt
 import pytest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.auth.session import Session
+    from sidecar.sessions.store import SessionStore
     from tests.peers.memory_transport import MemoryTransport
     from tests.proxy.crank import Crank
 
@@ -79,12 +80,18 @@ def idle(plane: Plane) -> bool:
     )
 
 
-class SlowStore(LocalStore):
-    """A store that has to be asked, and answers once it is released."""
+class SlowStore:
+    """A store that has to be asked, and answers once it is released.
+
+    It has a `LocalStore` and is none, because a compiled class has no subclasses in tests.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
+        self._kept = LocalStore(clock)
         self.released = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kept, name)
 
     def peek(self, token_id: str) -> Session | None:
         """Return None: nothing is known without asking."""
@@ -93,7 +100,11 @@ class SlowStore(LocalStore):
     async def get(self, token_id: str) -> Session | None:
         """Wait, and return the session."""
         await self.released.wait()
-        return super().peek(token_id)
+        return self._kept.peek(token_id)
+
+    def use_in(self, plane: Plane) -> None:
+        """Let the plane ask this store."""
+        plane.context.store = cast("SessionStore", self)
 
 
 # The first part
@@ -453,7 +464,8 @@ async def test_many_addresses_do_not_fill_the_buffer() -> None:
     """However many addresses fill the buffer, a body of another one finds room in it."""
     rules = (RouteRule(path="/private"), RouteRule(path="/*", access=Access.PUBLIC))
     plane = Plane(rules, limits=LIMITS, pool_limits=FOUR)
-    plane.context.store = store = SlowStore(time)
+    store = SlowStore(time)
+    store.use_in(plane)
     plane.context.staged = HeldOctets(32 * BUFFER)
     token = await log_in(plane)
     for number in range(200):
@@ -475,7 +487,8 @@ async def test_a_body_that_gives_way_leaves_nothing(waits_for: str) -> None:
     private = waits_for == "session"
     rules = (RouteRule(path="/*", access=Access.REQUIRED if private else Access.PUBLIC),)
     plane = Plane(rules, limits=LIMITS, pool_limits=UpstreamPoolLimits(connections=1))
-    plane.context.store = store = SlowStore(time)
+    store = SlowStore(time)
+    store.use_in(plane)
     plane.context.staged = HeldOctets(1000)
     lines = [f"Authorization: Bearer {await log_in(plane)}"] if private else []
     if waits_for == "connection":
@@ -567,7 +580,8 @@ async def test_a_body_that_waits_for_its_session_is_counted() -> None:
 async def test_a_body_goes_on_after_its_session_was_looked_up() -> None:
     """Reading stops for the look-up and resumes after it, until the body is complete."""
     plane = Plane((RouteRule(path="/*"),), limits=LIMITS)
-    plane.context.store = store = SlowStore(time)
+    store = SlowStore(time)
+    store.use_in(plane)
     token = await log_in(plane)
     wire = plane.connect()
     wire.feed(post(BUFFER, f"Authorization: Bearer {token}") + b"x")
