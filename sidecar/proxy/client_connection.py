@@ -59,10 +59,10 @@ class ClientConnection(asyncio.Protocol):
         self._lingering = 0  # octets still to be read and dropped before the connection is closed
         self._tunnel: TunnelSide | None = None  # what this connection has become
         self.exchange: RequestInProgress | None = None
-        self.full = False  # the client does not read: the write buffer is over its limit
-        self.ended = False  # the client has closed its sending side
+        self.full: bool = False  # the client does not read: the write buffer is over its limit
+        self.ended: bool = False  # the client has closed its sending side
         self.half_close = True  # either side can close while the other sends; not so with TLS
-        self.deadline = NEVER  # for what is being waited for
+        self.deadline: float = NEVER  # for what is being waited for
         self.send_deadline = NEVER  # no later than `due` of any of its flows
 
     def __repr__(self) -> str:
