@@ -90,7 +90,7 @@ class Crowd:
         return f"<Crowd of {self.connected}, {self._missing} missing>"
 
     def begin(self, *, first: bool) -> None:
-        """Note that a client is connected, for the first time or again."""
+        """Note that a client is connected; whether this is its first time."""
         self._missing -= first
         if self._missing <= 0:
             self._complete.set()

@@ -80,6 +80,9 @@ def test_a_slow_machine_decides_nothing() -> None:
     """Logins that are slow without guesses, phases that differ, and a late client prove nothing."""
     slow = phase(0.004, 0.2)
     assert undecided(Seen(slow, phase(0.004, 0.4, s429=1000), slow, 0, 0)) == LOGINS
+    refused = phase(0.004, 0.1, s429=1000)
+    refused.failures["503"] += 1
+    assert undecided(Seen(slow, refused, slow, 0, 0)) == ["requests and right logins"]
     attack = phase(0.02, 0.1, s429=1000)
     assert missed(Seen(CALM, attack, CALM, 0, 0)) == REQUESTS
     assert undecided(Seen(CALM, attack, phase(0.007), 0, 0)) == REQUESTS

@@ -1,8 +1,9 @@
-"""The controls: how late programs run, and what a program has not read."""
+"""The controls of the checks: what shows that the machine allowed a load or a bar."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import time
@@ -12,6 +13,8 @@ import pytest
 
 from bench import vitals, witness
 from bench.children import Children, StartError
+from bench.holding import HoldError, require_open
+from bench.live import Live, judge
 from tests.peers.patience import PATIENCE
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def test_a_machine_that_stands_still_is_noticed(tmp_path: Path) -> None:
         os.kill(child.pid, signal.SIGCONT)
     assert seen.late >= 0.25
     assert not seen.control(0.2).sound
-    assert "to wake up, a program took" in seen.control(0.2).measured
+    assert "woke up" in seen.control(0.2).measured
 
 
 def test_a_witness_that_dies_says_nothing(tmp_path: Path) -> None:
@@ -64,3 +67,32 @@ def until_unread(port: int, number: int) -> None:
     end = time.monotonic() + PATIENCE
     while vitals.unread(port) != number:
         assert time.monotonic() < end
+
+
+def test_idle_connections_that_were_closed_are_noticed() -> None:
+    """A load beside idle connections counts only if they are still open at its end."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as kept,
+        socket.create_connection(listener.getsockname()) as closed,
+    ):
+        others = [listener.accept()[0] for _ in range(2)]
+        require_open([kept, closed])
+        others.pop().close()
+        assert select.select([kept, closed], [], [], PATIENCE)[0]
+        with pytest.raises(HoldError, match="1 of 2 idle connections were closed"):
+            require_open([kept, closed])
+        others.pop().close()
+
+
+def test_a_first_event_is_compared_with_the_application_itself() -> None:
+    """An event that is late misses the bar, unless the application alone is late, too."""
+
+    def judged(first: float, plain: float) -> tuple[bool, bool]:
+        times = [0.001, 0.001]
+        _, outcome = judge(Live(times, [first], times), Live(times, [plain], times))
+        return outcome.held, outcome.missed
+
+    assert judged(0.01, 0.001) == (True, False)
+    assert judged(0.06, 0.001) == (False, True)
+    assert judged(0.06, 0.03) == (False, False)
