@@ -1,4 +1,7 @@
-"""Rules for all tests: skipped tests are reported prominently and fail CI."""
+"""Rules for all tests: skipped tests are reported prominently and fail CI.
+
+Also lets property tests take their time.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -17,6 +21,13 @@ if TYPE_CHECKING:
 IN_CI: Final = os.environ.get("CI", "").lower() in {"true", "1"}
 # Wheels install programs beside Python.
 PATH: Final = f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+# That an example takes long on a busy machine indicates no fault. In CI, this extends the profile
+# that Hypothesis has for it.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
