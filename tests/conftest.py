@@ -1,10 +1,12 @@
 """Rules for all tests: skipped tests are reported prominently and fail CI.
 
-Also lets property tests take their time.
+Also lets property tests take their time, and keeps the heap of the test run out of the garbage
+collector's way.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sysconfig
@@ -16,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 IN_CI: Final = os.environ.get("CI", "").lower() in {"true", "1"}
 # Wheels install programs beside Python.
@@ -28,6 +30,18 @@ settings.register_profile(
     "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap() -> Iterator[None]:
+    """Collect the garbage of each module, and let later collections skip what survived.
+
+    The tests and their reports are millions of objects. A full collection, which some tests ask
+    for, would walk over all of them for seconds.
+    """
+    gc.freeze()
+    yield
+    gc.collect()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
