@@ -30,7 +30,8 @@ examples:
 All programs run on loopback with one worker each and end with the run. CPU is the time of the
 proxy's own processes, without the client and the upstream. Compare ratios within one run, because
 a busy machine raises the cost of every proxy. Exit status: 0; 1 if a bar is missed or a response is
-wrong with --strict, a check fails or a program does not start; 2 for an invalid argument.
+wrong with --strict, a check fails or a program does not start; 2 for an invalid argument; 3 if no
+check fails, but the machine was too slow or too busy to decide some of them.
 """
 
 

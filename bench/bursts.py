@@ -16,12 +16,12 @@ from bench.scenarios import Credential, Kind, Scenario, Setup
 from bench.tokens import Algorithm
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from bench.lab import Lab
     from bench.proxy import Running
 
-PROGRAM_SECONDS = 120  # for a fixed number of requests, after which a burst ends by itself
+PROGRAM_SECONDS = 600  # for a fixed number of requests, after which a burst ends by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,12 @@ class Ready:
         )
         return load.run(burst, cpu=cpu)
 
-    def company(self) -> AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def company(self) -> Iterator[None]:
         """The idle connections that are open meanwhile. Raises HoldError."""
-        if not self.scenario.idle:
-            return contextlib.nullcontext()
-        return holding.held(self.running.port, self.running.token, self.scenario.idle)
+        with holding.held(self.running.port, self.running.token, self.scenario.idle) as idle:
+            yield
+            holding.require_open(idle)
 
 
 def prepare(lab: Lab, running: Running, scenario: Scenario, order: Order, *, seed: int) -> Ready:

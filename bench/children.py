@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-START_SECONDS = 120.0  # under Valgrind; who dies earlier is noticed at once
-STOP_SECONDS = 5.0
+# Seconds that a response or a step may take. It is much more than either takes on a slow machine,
+# so that only what never ends fails; how long something takes is for the bars to say.
+PATIENCE = 60.0
+START_SECONDS = 2 * PATIENCE  # under Valgrind; who dies earlier is noticed at once
+STOP_SECONDS = 30.0
 STABLE_PORTS = range(20_000, 32_000)  # below net.ipv4.ip_local_port_range
 KILL_SECONDS = 1.0  # for the kernel to end killed processes
 
@@ -58,7 +61,7 @@ class Child:
                     f"{self.name} ended with status {self.process.returncode}:\n{self.tail()}"
                 )
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
             except OSError:
                 time.sleep(0.05)
             else:
@@ -86,17 +89,17 @@ class Children:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._running: list[Child] = []
+        self.running: list[Child] = []
 
     def __repr__(self) -> str:
-        return f"<Children {[child.name for child in self._running]}>"
+        return f"<Children {[child.name for child in self.running]}>"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._running:
-            self._running.pop().stop()
+        while self.running:
+            self.running.pop().stop()
 
     def spawn(
         self,
@@ -118,7 +121,7 @@ class Children:
                 start_new_session=True,
             )
         child = Child(name, process, log)
-        self._running.append(child)
+        self.running.append(child)
         return child
 
 

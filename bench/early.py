@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bench import report, sidecar
-from bench.children import free_port
-from bench.outcome import Finding, Outcome
+from bench.children import PATIENCE, free_port
+from bench.outcome import Control, Finding, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ TIMES: Final = 60  # uploads of each kind
 MOST_LOST: Final = 0.15  # of the answers
 UPLOAD: Final = 8 * 1024 * 1024
 CHUNK: Final = b"x" * 65536
-PATIENCE: Final = 6.0  # seconds for an answer
 # Octets of an answer, and the seconds between it and the close, in turn. Of a large one that is
 # closed at once, the kernel loses a part even without a proxy.
 PAUSES: Final = {3: (0.0, 0.001, 0.01, 0.05), 200_000: (0.01, 0.05)}
@@ -87,7 +86,9 @@ def judge(lost: dict[Kind, dict[str, int]]) -> list[Outcome]:
         limit = max(MOST_LOST, each["HAProxy"] / TIMES)
         share = each["sidecar"] / TIMES
         name, measured = f"early: {kind.name}", f"{share:.0%} lost"
-        outcomes.append(Outcome(name, measured, f"at most {limit:.0%}", share <= limit))
+        plain = each["no proxy"] / TIMES
+        bare = Control(f"without a proxy, {plain:.0%} were lost", plain <= MOST_LOST / 2)
+        outcomes.append(Outcome(name, measured, f"at most {limit:.0%}", share <= limit, bare))
     return outcomes
 
 

@@ -20,7 +20,8 @@ import uvloop
 from redis import Redis
 
 from bench import report, sidecar, usage
-from bench.outcome import Finding, Outcome, below, p99
+from bench.children import PATIENCE
+from bench.outcome import Control, Finding, Outcome, below, control, p99
 from bench.restarts import read_answer
 from bench.scenarios import MIB
 
@@ -36,8 +37,8 @@ ADDRESSES: Final = 20
 NAMES: Final = 50  # that each address guesses; one of them exists
 REQUESTS: Final = 100.0  # per second, to the application
 LOGINS: Final = 2.0  # per second, of each of the two users
-PATIENCE: Final = 10.0  # seconds for any response
 LOGIN_LIMIT: Final = 0.300
+CALM_LIMIT: Final = LOGIN_LIMIT / 2  # the control: a login without guesses
 GROWTH_LIMIT: Final = 8 * MIB
 # The p99 of the two calm phases differs by up to this, as a share and in seconds.
 NOISE: Final = (0.25, 0.002)
@@ -48,11 +49,15 @@ HOME: Final = "203.0.113.9"
 
 @dataclass(slots=True)
 class Phase:
-    """What one phase measured: seconds of each response, and the counts of statuses."""
+    """What one phase measured: seconds of each response, and the counts of statuses.
+
+    `late` is by how many seconds the client sent each guess later than it was due.
+    """
 
     requests: list[float] = field(default_factory=list)
     familiar: list[float] = field(default_factory=list)
     new: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
     guesses: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -140,7 +145,7 @@ class Site:
                 seen.guesses[status] += 1
 
             rate = guesses / seconds
-            loads.append(self._load(lambda: _guess(next(turns)), rate, seconds, guessed))
+            loads.append(self._load(lambda: _guess(next(turns)), rate, seconds, guessed, seen.late))
         await asyncio.gather(*loads)
         return seen
 
@@ -154,6 +159,7 @@ class Site:
         rate: float,
         seconds: float,
         done: Callable[[str, float], None],
+        late: list[float] | None = None,
     ) -> None:
         """Send requests at a fixed rate, each at its time, however slow the others are."""
         idle: list[_Connection] = []
@@ -178,6 +184,8 @@ class Site:
         for number in range(round(rate * seconds)):
             due = begin + number / rate
             await asyncio.sleep(max(due - time.perf_counter(), 0.0))
+            if late is not None:
+                late.append(time.perf_counter() - due)
             task = asyncio.create_task(ask(request(), due))
             running.add(task)
             task.add_done_callback(running.discard)
@@ -215,35 +223,71 @@ def judge(seen: Seen, guesses: int) -> list[Outcome]:
     answered = {"401", "429", "503"}
     known = sum(attack.guesses[status] for status in answered)
     failed = sum(sum(phase.failures.values()) for phase in (seen.before, attack, seen.after))
+    bar, calm, moved = calm_bar(seen), calm_control(seen), p99(attack.requests)
     quiet = max(p99(seen.before.requests), p99(seen.after.requests))
-    bar = quiet + max(quiet * NOISE[0], NOISE[1])
-    moved = p99(attack.requests)
+    calm_phases = (seen.before, seen.after)
+    hashing = calm_logins([took for each in calm_phases for took in each.familiar + each.new])
     logins = [
         Outcome(
             f"right logins {where}",
             f"p99 {p99(times) * 1e3:.0f} ms of {len(times)}",
             f"p99 at most {LOGIN_LIMIT * 1e3:.0f} ms",
             p99(times) <= LOGIN_LIMIT,
+            calm_logins(calmly),
         )
-        for where, times in (
-            ("of the attacked user, where it was before", attack.familiar),
-            ("of another user, from new addresses", attack.new),
+        for where, times, calmly in (
+            (
+                "of the attacked user, where it was before",
+                attack.familiar,
+                seen.before.familiar + seen.after.familiar,
+            ),
+            (
+                "of another user, from new addresses",
+                attack.new,
+                seen.before.new + seen.after.new,
+            ),
         )
     ]
     shown = ", ".join(f"{count:,} got {status}" for status, count in sorted(attack.guesses.items()))
     return [
         Outcome("guesses", shown, f"{guesses:,}, none right", sent == known == guesses),
-        Outcome("requests and right logins", f"{failed} failed", "0", failed == 0),
+        Outcome("requests and right logins", f"{failed} failed", "0", failed == 0, hashing),
         *logins,
         Outcome(
             "requests to the application",
             f"p99 {moved * 1e3:.1f} ms",
             f"at most {bar * 1e3:.1f} ms: {quiet * 1e3:.1f} without guesses, and noise",
             moved <= bar,
+            calm,
         ),
         below("RSS of the sidecar", max(seen.grown, 0), GROWTH_LIMIT),
         below("memory of Redis", max(seen.grown_redis, 0), GROWTH_LIMIT),
     ]
+
+
+def calm_logins(took: list[float]) -> Control:
+    """Whether the machine computes hashes fast enough for what arrives during the guesses."""
+    return control("without guesses, p99", p99(took) * 1e3, CALM_LIMIT * 1e3, "ms")
+
+
+def noise(seconds: float) -> float:
+    """By how much a p99 differs between two phases with the same load."""
+    return max(seconds * NOISE[0], NOISE[1])
+
+
+def calm_bar(seen: Seen) -> float:
+    """The p99 that requests may have during the guesses: what it was without, and noise."""
+    quiet = max(p99(seen.before.requests), p99(seen.after.requests))
+    return quiet + noise(quiet)
+
+
+def calm_control(seen: Seen) -> Control:
+    """Whether the phases without guesses agree, and the client had time to send the guesses."""
+    calm = sorted(p99(phase.requests) for phase in (seen.before, seen.after))
+    late = p99(seen.attack.late)
+    shown = f"without guesses, p99 was {calm[0] * 1e3:.1f} and {calm[1] * 1e3:.1f} ms"
+    sound = calm[1] - calm[0] <= noise(calm[0]) and late <= NOISE[1]
+    return Control(f"{shown}; the client was late by {late * 1e3:.1f} ms, p99", sound)
 
 
 def conditions() -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bench.certificate import NAME, unchecked_tls
+from bench.children import PATIENCE
 from bench.load import Load
 from bench.mixed import Mix
 from bench.open_loop import percentile
@@ -25,8 +26,6 @@ from bench.polling import PollError, parse
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
-
-TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ def visit(port: int, context: ssl.SSLContext, request: bytes) -> Visit:
     began = time.perf_counter()
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as plain,
+            socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
             context.wrap_socket(plain, server_hostname=NAME) as connection,
         ):
             found = exchange(connection, request)

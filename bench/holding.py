@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import selectors
 import socket
 from typing import TYPE_CHECKING
 
+from bench.children import PATIENCE
 from bench.scenarios import SMALL_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SPARE_FILES = 1000
-TIMEOUT_SECONDS = 10.0
 
 
 class HoldError(Exception):
@@ -63,12 +64,22 @@ def held(port: int, token: str, count: int) -> Iterator[list[socket.socket]]:
         connections = []
         for number in range(count):
             try:
-                connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+                connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
                 connections.append(stack.enter_context(connection))
                 ask(connection, request)
             except OSError as error:
                 raise HoldError(f"connection {number + 1} of {count}: {error}") from error
         yield connections
+
+
+def require_open(connections: list[socket.socket]) -> None:
+    """Raise HoldError if the other side has closed one of these idle connections."""
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            selector.register(connection, selectors.EVENT_READ)
+        closed = len(selector.select(0))
+    if closed:
+        raise HoldError(f"{closed} of {len(connections)} idle connections were closed")
 
 
 def ask_all(connections: list[socket.socket], token: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.certificate import write_certificate
-from bench.children import Child, Children, StartError, free_port
+from bench.children import PATIENCE, Child, Children, StartError, free_port
 from bench.scenarios import KIB, MIB
 from bench.tokens import Algorithm, TokenMaker, user_names
 
@@ -113,7 +113,9 @@ class Lab:
 
     def store_sessions(self, tokens: Sequence[str]) -> None:
         """Write a session for each token to Redis, under the key that the Lua peer reads."""
-        with socket.create_connection(("127.0.0.1", self.redis_port), timeout=5) as connection:
+        with socket.create_connection(
+            ("127.0.0.1", self.redis_port), timeout=PATIENCE
+        ) as connection:
             answers = connection.makefile("rb")
             for token in tokens:
                 key = b"session:token:" + hashlib.sha256(token.encode()).hexdigest().encode()

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import median
 
 import aiohttp
+
+from bench.outcome import Outcome, control, p99
 
 SMALL_MESSAGES, BIG_MESSAGES = 500, 20
 BIG = b"\x00\xff" * (128 << 10)
 STREAMS = 10
+FIRST_EVENT_LIMIT = 0.050
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,25 @@ class Live:
 
 class LiveError(Exception):
     """An echo was changed, or a stream did not start."""
+
+
+def judge(seen: Live, plain: Live) -> list[Outcome]:
+    """Compare with the bars; `plain` was measured without a proxy."""
+    echo = f"p50 {median(seen.echoes) * 1e3:.2f} ms, p99 {p99(seen.echoes) * 1e3:.2f} ms"
+    first, later = max(seen.first_events), p99(seen.event_delays)
+    events = f"slowest {first * 1e3:.1f} ms; later events p99 {later * 1e3:.2f} ms"
+    limit, least = FIRST_EVENT_LIMIT * 1e3, max(plain.first_events) * 1e3
+    bare = control("without a proxy, the slowest", least, limit / 2, "ms")
+    return [
+        Outcome(f"WebSocket, {len(seen.echoes)} echoes", echo, "all equal", held=True),
+        Outcome(
+            "first server-sent event",
+            events,
+            f"under {limit:.0f} ms",
+            first * 1e3 < limit,
+            bare,
+        ),
+    ]
 
 
 async def measure(port: int, token: str) -> Live:

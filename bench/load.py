@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.children import pinned
+from bench.children import PATIENCE, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.mixed import Mix
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
-GRACE_SECONDS = 20
+LATE_SECONDS = 20  # after which a response counts as an error, as one that never comes does
 
 
 class LoadError(Exception):
@@ -91,7 +91,8 @@ class Burst:
 
     def argv(self) -> list[str]:
         """The command line of wrk."""
-        wrk = ["wrk", "-t1", f"-c{self.connections}", f"-d{self.seconds}s", "-s", str(SCRIPT)]
+        wrk = ["wrk", "-t1", f"-c{self.connections}", f"-d{self.seconds}s"]
+        wrk += ["--timeout", f"{LATE_SECONDS}s", "-s", str(SCRIPT)]
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{self.path}"
         if self.mix is not None:
             return [*wrk, url, "--", "mixed", *self.mix.arguments()]
@@ -126,11 +127,11 @@ def run_program(argv: Sequence[str], seconds: int, *, cpu: int | None) -> Load:
             [*pinned(cpu), *argv],
             capture_output=True,
             text=True,
-            timeout=seconds + GRACE_SECONDS,
+            timeout=seconds + PATIENCE,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise LoadError(f"{name} did not end within {GRACE_SECONDS} s after its time") from error
+        raise LoadError(f"{name} did not end within {PATIENCE:g} s after its time") from error
     if done.returncode:
         said = done.stderr.strip() or done.stdout.strip()
         raise LoadError(f"{name} ended with status {done.returncode}: {said}")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import msgspec
 
+from bench.children import PATIENCE
 from bench.scenarios import KIB, SMALL_BODY
 from bench.sidecar import PASSWORD, USER
 
 if TYPE_CHECKING:
     from bench.restarts import Count
 
-PATIENCE: Final = 10.0  # seconds for any response, under full load
 PAUSE: Final = 0.05  # seconds between two logins of a client
 REQUESTS: Final = 10  # of each kind per access token
 BODY: Final = b"x" * 10_000

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import counters, load, usage
+from bench.children import PATIENCE
 from bench.scenarios import SMALL
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 600  # a pass ends with its last token; a slow machine needs longer
 QUIET_SECONDS = 0.1
 QUIET_NS = 4_000_000  # of CPU in that time; an idle process uses less
-SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class Meter:
         )
 
     def settle(self) -> None:
-        """Return when the proxy is idle, but after `SETTLE_SECONDS` at the latest."""
-        deadline = time.monotonic() + SETTLE_SECONDS
+        """Return when the proxy is idle, but after `PATIENCE` at the latest."""
+        deadline = time.monotonic() + PATIENCE
         busy = True
         while busy and time.monotonic() < deadline:
             before = usage.usage(self.pids)

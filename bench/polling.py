@@ -12,10 +12,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.children import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GIVE_UP_SECONDS = 10.0
 ALLOWED, DENIED, LOGGED_OUT = 200, 401, 204
 
 
@@ -35,7 +36,7 @@ class Line:
     """A keep-alive connection with at most one request in progress."""
 
     def __init__(self, port: int) -> None:
-        self._connection = socket.create_connection(("127.0.0.1", port), GIVE_UP_SECONDS)
+        self._connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
 
@@ -124,7 +125,7 @@ def revoke(token: str, origin: Line, others: Sequence[Line]) -> Revoked:
             selector.register(line, selectors.EVENT_READ, line)
             line.send(question)
         while len(delays) < len(others):
-            for key, _ in selector.select(GIVE_UP_SECONDS):
+            for key, _ in selector.select(PATIENCE):
                 line = key.data
                 status = line.receive()
                 now = time.monotonic()
@@ -136,6 +137,6 @@ def revoke(token: str, origin: Line, others: Sequence[Line]) -> Revoked:
                     line.send(question)
                 elif status is not None:
                     raise PollError(f"a request with a revoked token got status {status}")
-            if time.monotonic() - answered > GIVE_UP_SECONDS:
-                raise PollError(f"a revoked token is still accepted after {GIVE_UP_SECONDS:g} s")
+            if time.monotonic() - answered > PATIENCE:
+                raise PollError(f"a revoked token is still accepted after {PATIENCE:g} s")
     return Revoked(delays, let_in)

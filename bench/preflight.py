@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench import bursts, mixed
 from bench.certificate import unchecked_tls
-from bench.children import StartError
+from bench.children import PATIENCE, StartError
 from bench.scenarios import SMALL_BODY, Credential, Kind, Need, Scenario, denial
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bench.load import Load
     from bench.proxy import Proxy, Running
 
-TIMEOUT_SECONDS = 10.0
 EARLIER_CLIENT = "203.0.113.9"
 TOLERANCE = 0.1  # of a response's size: some headers have values of different lengths
 DENIALS = (
@@ -134,7 +133,7 @@ def get(path: str, lines: Iterable[str]) -> bytes:
 def ask(running: Running, request: bytes) -> Answer:
     """Send one request. Raises StartError without a response."""
     try:
-        with create_connection(("127.0.0.1", running.port), TIMEOUT_SECONDS) as plain:
+        with create_connection(("127.0.0.1", running.port), PATIENCE) as plain:
             connection = unchecked_tls().wrap_socket(plain) if running.tls else plain
             with connection:
                 connection.sendall(request)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import bursts, compare, sidecar, starting
-from bench.children import Children, StartError
+from bench.children import PATIENCE, Children, StartError
 from bench.lab import Lab
 from bench.scenarios import SCENARIOS, Kind
 
@@ -91,7 +91,7 @@ def with_perf(directory: Path, kept: Path, scenario: Scenario, seconds: int) -> 
         record += ["--pid", str(running.children[0].pid), "--", "sleep", str(seconds)]
         recording = children.spawn("perf", record)
         drive(lab, running, scenario, seconds)
-        if recording.process.wait(timeout=30):
+        if recording.process.wait(PATIENCE):
             raise StartError(f"perf failed:\n{recording.tail()}")
     done = subprocess.run(
         ["perf", "report", "--stdio", "--sort", "dso,symbol", "-i", str(kept)],

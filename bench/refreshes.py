@@ -15,7 +15,7 @@ import msgspec
 import redis
 
 from bench import report, sidecar
-from bench.children import StartError
+from bench.children import PATIENCE, StartError
 from bench.outcome import Finding, Outcome
 from bench.scenarios import KIB
 
@@ -58,7 +58,7 @@ def check(lab: Lab) -> Finding:
 
 def refresh(port: int, client: redis.Redis) -> Refreshed:
     """Refresh one login for `SECONDS`, without pause even if a refresh is refused."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         login = {"username": sidecar.USER, "password": sidecar.PASSWORD}
         status, tokens = post(connection, "/auth/login", login)
         if status != 200:
@@ -95,7 +95,7 @@ def post(
 
 def is_live(port: int, token: str) -> bool:
     """Whether the sidecar accepts an access token."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         connection.request("GET", "/auth/verify", headers={"Authorization": f"Bearer {token}"})
         return connection.getresponse().status == 200
 

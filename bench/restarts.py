@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from bench import report
-from bench.children import START_SECONDS, free_port
-from bench.outcome import Finding, Outcome
+from bench import report, witness
+from bench.children import PATIENCE, START_SECONDS, free_port
+from bench.outcome import Finding, Outcome, disturbed
 from bench.sidecar import cheap_hash, login
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from bench.lab import Lab
 
@@ -34,8 +34,8 @@ CLIENTS: Final = 12  # connections of each kind of request
 PAUSE: Final = 0.02  # seconds between a response and the next request on a connection
 SLOW: Final = 0.05  # seconds that a slow response takes
 DELAY: Final = "100ms"  # DRAIN_DELAY; HAProxy checks readiness every 20 ms
+LATE: Final = 0.03  # seconds by which a program may wake up late; within the delay, several do
 BODY: Final = b"x" * 10_000
-PATIENCE: Final = 10.0  # seconds for any response
 KINDS: Final = {
     "get": b"GET / HTTP/1.1\r\n",
     "post": b"POST / HTTP/1.1\r\nContent-Length: %d\r\n" % len(BODY),
@@ -84,31 +84,38 @@ class Balanced:
     async def start(self, slot: Slot) -> None:
         """Start a sidecar, and wait until HAProxy uses it."""
         slot.pid = int(await self._order(f"run {slot.config}"))
-        await self.until_up(slot)
+        await self._until(slot, "status", lambda status: status == "UP")
 
     async def restart(self, slot: Slot) -> int:
-        """Stop a sidecar with SIGTERM, start its successor; returns the exit code of the first."""
+        """Stop a sidecar with SIGTERM, start its successor; returns the exit code of the first.
+
+        The successor starts when HAProxy has noticed the stop. Otherwise, a late HAProxy would take
+        the successor for its predecessor, and call it up before it is.
+        """
+        before = await self._stat(slot, "chkdown")
         os.kill(slot.pid, signal.SIGTERM)
         code = int(await self._order(f"wait {slot.pid}"))
+        await self._until(slot, "chkdown", lambda count: count != before)
         await self.start(slot)
         return code
 
-    async def until_up(self, slot: Slot) -> None:
-        """Wait until HAProxy sends requests to this server. Raises RestartError after a timeout."""
+    async def _until(self, slot: Slot, name: str, wanted: Callable[[str], bool]) -> None:
+        """Wait for what HAProxy says about a server. Raises RestartError after a timeout."""
         end = time.monotonic() + START_SECONDS
-        while await self._state(slot) != "UP":
+        while not wanted(found := await self._stat(slot, name)):
             if time.monotonic() > end:
-                raise RestartError(f"{slot.name} is not up:\n{slot.log[-1000:]}")
+                raise RestartError(f"{slot.name}: {name} is {found}:\n{slot.log[-1000:]}")
             await asyncio.sleep(0.005)
 
-    async def _state(self, slot: Slot) -> str:
+    async def _stat(self, slot: Slot, name: str) -> str:
+        """What HAProxy says about a server: its `status`, or how often it went down (`chkdown`)."""
         reader, writer = await asyncio.open_unix_connection(self.stats)
         writer.write(b"show stat\n")
         text = (await reader.read()).decode()
         writer.close()
         names, *rows = [line.split(",") for line in text.splitlines() if line]
         (row,) = (row for row in rows if row[1] == slot.name)
-        return row[names.index("status")]
+        return row[names.index(name)]
 
     async def _order(self, line: str) -> str:
         if self.starter.stdin is None or self.starter.stdout is None:
@@ -124,9 +131,11 @@ def check(lab: Lab) -> Finding:
     """Run the check."""
     lab.start_redis()
     began = time.monotonic()
-    count, codes = asyncio.run(restarted(lab, RESTARTS))
+    with witness.watching(lab.children) as seen:
+        count, codes = asyncio.run(restarted(lab, RESTARTS))
     seconds = time.monotonic() - began
-    return Finding(judge(count, codes, RESTARTS), [conditions(seconds), table(count)])
+    outcomes = disturbed(judge(count, codes, RESTARTS), seen.control(LATE))
+    return Finding(outcomes, [conditions(seconds), table(count)])
 
 
 async def restarted(lab: Lab, restarts: int) -> tuple[Count, Counter[int]]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bench.children import StartError
+from bench.children import PATIENCE, StartError
 from bench.tokens import AUDIENCE, ISSUER, TOKEN_SECONDS
 from sidecar.api.grants import ClientInfo, TokenPair, issue_pair, new_login
 from sidecar.auth.issue import Issuer
@@ -140,7 +140,7 @@ def command(*parts: bytes) -> bytes:
 def insert(port: int, wanted: Iterable[bytes]) -> int:
     """Run these commands in Redis, and return their number. Raises StartError for a failed one."""
     done, rest = 0, iter(wanted)
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         answers = connection.makefile("rb")
         while chunk := list(islice(rest, PER_CHUNK)):
             connection.sendall(b"".join(chunk))

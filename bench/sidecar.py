@@ -17,7 +17,7 @@ import argon2
 import msgspec
 
 from bench.certificate import unchecked_tls
-from bench.children import Child, StartError, free_port
+from bench.children import PATIENCE, Child, StartError, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +29,8 @@ OTHER_USER = "bob"
 PASSWORD = "bench-alice"
 MANY = 100  # users; a file of its own, because a user who vanishes from a file is logged out
 PYTHON_MODULE = ("-m", "sidecar")
+REDIS_SECONDS = 5.0  # for an answer of Redis: high, because all programs share the CPUs
+DEFAULT_REDIS_SECONDS = 0.1  # the sidecar's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ def start(
     name: str,
     *,
     redis: bool = False,
+    redis_seconds: float = REDIS_SECONDS,
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
     runner: Sequence[str] = (),
@@ -66,7 +69,8 @@ def start(
     `runner` is a command that runs the interpreter.
 
     `users` maps names to password hashes; by default there are `USER` and `OTHER_USER`, with cheap
-    ones. `max_sessions` limits the logins of one user, 0: not at all.
+    ones. `max_sessions` limits the logins of one user, 0: not at all. `redis_seconds` is how long
+    an answer of Redis may take.
     """
     if users is None:
         users = {name: cheap_hash() for name in (USER, OTHER_USER)}
@@ -77,7 +81,10 @@ def start(
     file = lab.directory / ("users.toml" if len(users) < MANY else "many-users.toml")
     file.write_text("".join(tables))
     port, admin_port = free_port(), free_port()
-    options = [f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"'] if redis else []
+    options = []
+    if redis:
+        options += [f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"']
+        options += [f'redis_timeout = "{round(redis_seconds * 1e3)}ms"']
     values = {
         "PORT": str(port),
         "ADMIN": str(admin_port),
@@ -148,13 +155,13 @@ def refresh_body(refresh_token: str) -> bytes:
 def connect(port: int, *, tls: bool) -> http.client.HTTPConnection:
     """A connection to a local port, whatever its certificate is."""
     if not tls:
-        return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    return http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=unchecked_tls())
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=unchecked_tls())
 
 
 def metric(started: Started, name: str) -> float | None:
     """The sidecar's metric with this name and labels, or None if there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", started.admin_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", started.admin_port, timeout=PATIENCE)
     try:
         connection.request("GET", "/metrics")
         return metric_in(connection.getresponse().read().decode(), name)

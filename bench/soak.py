@@ -18,6 +18,7 @@ import aiohttp
 import uvloop
 
 from bench import load, seeding, sidecar, unruly, usage, vitals
+from bench.children import PATIENCE
 from bench.orderly import LIVES, LOADS, behave
 from bench.outcome import Finding
 from bench.restarts import Count
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 600
 STORED: Final = 3_000  # sessions in Redis; more than the caches of peers/sidecar-soak.toml hold
-REST_SECONDS: Final = 15.0  # after the load, until everything must be released
-LEAVE_SECONDS: Final = 30.0
+REST_SECONDS: Final = 60.0  # after the load, until everything must be released
 COOKIE: Final = "__Host-session"
 # Python ignores ResourceWarning by default; it reports sockets and transports left open.
 MODULE: Final = ("-W", "always::ResourceWarning", "-m", "sidecar")
@@ -162,7 +162,7 @@ async def watch(pid: int, plan: Plan, began: float) -> list[tuple[float, int]]:
 async def note(name: str, child: Child, answered: Count) -> None:
     """Add the results of a wrk that has ended. Raises SoakError if it fails or does not end."""
     try:
-        code = await asyncio.to_thread(child.process.wait, load.GRACE_SECONDS)
+        code = await asyncio.to_thread(child.process.wait, PATIENCE)
     except subprocess.TimeoutExpired as error:
         raise SoakError(f"wrk did not end: {name}") from error
     if code:
@@ -198,6 +198,6 @@ def leave(child: Child) -> int:
     """Terminate the sidecar, and return its exit code. Raises SoakError if it does not exit."""
     child.process.terminate()
     try:
-        return child.process.wait(LEAVE_SECONDS)
+        return child.process.wait(PATIENCE)
     except subprocess.TimeoutExpired as error:
         raise SoakError(f"the sidecar does not exit:\n{child.tail()}") from error

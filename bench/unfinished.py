@@ -10,7 +10,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from bench import sidecar, usage
+from bench import sidecar, usage, vitals
+from bench.children import PATIENCE
 from bench.holding import HoldError
 from bench.outcome import Outcome
 from bench.transfer import RssSampler
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
 KIB = 1024
 LIMIT = 8 * KIB  # bytes for each connection
-SECONDS = 10.0
-ROUNDS = 100
 ROUND_SECONDS = 0.1
-QUIET_NANOSECONDS = 5_000_000  # in one round; the sweep of 10,000 connections takes 2 ms
 WARM_UP = 200  # connections whose memory is not counted: buffers and caches that all share
 HOST = b" HTTP/1.1\r\nHost: bench\r\n"
 LONG = b"X-Padding: " + b"a" * 30 * KIB
@@ -55,7 +53,7 @@ def opened(port: int, count: int, part: bytes) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for number in range(count):
             try:
-                connection = socket.create_connection(("127.0.0.1", port), SECONDS)
+                connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
                 stack.enter_context(connection)
                 connection.sendall(part)
             except OSError as error:
@@ -63,16 +61,13 @@ def opened(port: int, count: int, part: bytes) -> Iterator[None]:
         yield
 
 
-def wait_quiet(pids: list[int]) -> None:
-    """Return once the sidecar has read everything: it uses no CPU time worth mentioning."""
-    before = usage.usage(pids).nanoseconds
-    for _ in range(ROUNDS):
+def wait_read(port: int) -> None:
+    """Return once the sidecar has accepted every connection and read everything that was sent."""
+    deadline = time.monotonic() + PATIENCE
+    while unread := vitals.unread(port):
+        if time.monotonic() > deadline:
+            raise HoldError(f"the sidecar leaves {unread:,} connections unread")
         time.sleep(ROUND_SECONDS)
-        after = usage.usage(pids).nanoseconds
-        if after - before < QUIET_NANOSECONDS:
-            return
-        before = after
-    raise HoldError("the sidecar does not come to rest")
 
 
 def measure(lab: Lab, count: int) -> list[Outcome]:
@@ -87,7 +82,7 @@ def measure(lab: Lab, count: int) -> list[Outcome]:
             RssSampler(pids) as sampler,
             opened(started.port, count, part),
         ):
-            wait_quiet(pids)
+            wait_read(started.port)
         started.child.stop()
         each = sampler.growth / count
         measured = f"{each / KIB:.1f} KiB each"

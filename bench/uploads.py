@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bench import report, sidecar
-from bench.outcome import Finding, Outcome, p99
+from bench.children import PATIENCE
+from bench.outcome import Control, Finding, Outcome, p99
 from bench.restarts import read_answer
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ SECONDS: Final = 10.0  # of load for each kind of slow client
 OTHER: Final = "127.0.0.3"
 ONE: Final = ("127.0.0.2",)
 MANY: Final = tuple(f"127.0.1.{number}" for number in range(1, 41))
-LEAD: Final = 3.0  # seconds for slow clients to connect and to hold what they can get
+LEAD: Final = 3.0  # seconds for slow clients to hold what they can get, once all have begun
 RECEIVE_BUFFER: Final = 16 * 1024  # of a slow client, so that the kernel keeps little for it
-PATIENCE: Final = 10.0  # seconds for any response
 PAUSE: Final = 0.02  # seconds between a response and the next request on a connection
 DRIP: Final = 600  # bytes that a slow client sends or reads in a second; above the minimum rates
 HOST: Final = b" HTTP/1.1\r\nHost: bench\r\n"
@@ -74,7 +74,34 @@ class Seen:
     took: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in OTHERS})
     failures: Counter[str] = field(default_factory=Counter)
     slow: int = 0  # slow clients that were connected at once, at most
+    begun: bool = True  # whether each of them had begun before the others came
     most: float = 0.0  # upstream connections in use or idle, at most
+
+
+class Crowd:
+    """The slow clients of one kind: how many are connected, and how many are yet to begin."""
+
+    def __init__(self, number: int) -> None:
+        self.connected = 0
+        self._missing = number
+        self._complete = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Crowd of {self.connected}, {self._missing} missing>"
+
+    def begin(self, *, first: bool) -> None:
+        """Note that a client is connected; whether this is its first time."""
+        self._missing -= first
+        if self._missing <= 0:
+            self._complete.set()
+
+    async def all_begun(self) -> bool:
+        """Wait until all have begun and hold what they can get; whether they have begun."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._complete.wait()
+        await asyncio.sleep(LEAD)
+        return self._complete.is_set()
 
 
 def check(lab: Lab) -> Finding:
@@ -93,7 +120,7 @@ def check(lab: Lab) -> Finding:
 async def beside(started: Started, kind: SlowClient | None) -> Seen:
     """Send the load of others for `SECONDS` while slow clients of this kind are connected."""
     seen = Seen()
-    open_ = Counter[str]()
+    crowd = Crowd(0 if kind is None else kind.number)
     clients = (
         []
         if kind is None
@@ -102,14 +129,15 @@ async def beside(started: Started, kind: SlowClient | None) -> Seen:
                 started.port,
                 kind,
                 kind.addresses[number * len(kind.addresses) // kind.number],
-                open_,
+                crowd,
             )
             for number in range(kind.number)
         ]
     )
     async with asyncio.TaskGroup() as group:
         slow = [group.create_task(client) for client in clients]
-        await asyncio.sleep(LEAD if kind else 0.0)
+        if kind is not None:
+            seen.begun = await crowd.all_begun()
         end = time.monotonic() + SECONDS
         load = [
             group.create_task(use(started.port, name, request, end, seen))
@@ -118,7 +146,7 @@ async def beside(started: Started, kind: SlowClient | None) -> Seen:
         ]
         while not all(task.done() for task in load):
             await asyncio.sleep(0.5)
-            seen.slow = max(seen.slow, open_["slow"])
+            seen.slow = max(seen.slow, crowd.connected)
             with contextlib.suppress(OSError):  # it is busy
                 seen.most = max(seen.most, await asyncio.to_thread(upstream_connections, started))
         for task in slow:
@@ -126,9 +154,10 @@ async def beside(started: Started, kind: SlowClient | None) -> Seen:
     return seen
 
 
-async def stall(port: int, kind: SlowClient, address: str, open_: Counter[str]) -> None:
+async def stall(port: int, kind: SlowClient, address: str, crowd: Crowd) -> None:
     """Be a slow client; if its connection ends, it begins again, until cancelled."""
     loop = asyncio.get_running_loop()
+    first = True
     while True:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -136,24 +165,27 @@ async def stall(port: int, kind: SlowClient, address: str, open_: Counter[str]) 
         sock.bind((address, 0))
         with contextlib.closing(sock), contextlib.suppress(OSError):
             await loop.sock_connect(sock, ("127.0.0.1", port))
-            open_["slow"] += 1
+            crowd.connected += 1
             try:
+                crowd.begin(first=first)
+                first = False
                 await loop.sock_sendall(sock, kind.request)
-                going = True
+                since, going = time.monotonic(), True
                 while going:
-                    going = await drip(sock, kind)
+                    await asyncio.sleep(1.0)
+                    since, before = time.monotonic(), since
+                    going = await drip(sock, kind, int(DRIP * (since - before)))
             finally:
-                open_["slow"] -= 1
+                crowd.connected -= 1
         await asyncio.sleep(0.1)
 
 
-async def drip(sock: socket.socket, kind: SlowClient) -> bool:
-    """Send or read a little each second; False if the connection has ended or was answered."""
-    await asyncio.sleep(1.0)
+async def drip(sock: socket.socket, kind: SlowClient, size: int) -> bool:
+    """Send or read this many bytes; False if the connection has ended or was answered."""
     if kind.sends:
-        await asyncio.get_running_loop().sock_sendall(sock, b"x" * DRIP)
+        await asyncio.get_running_loop().sock_sendall(sock, b"x" * size)
     try:
-        data = sock.recv(DRIP)
+        data = sock.recv(size)
     except BlockingIOError:
         return True
     return bool(data) and (not kind.sends or data.startswith(b"HTTP/1.1 100 "))
@@ -210,8 +242,10 @@ def judge(found: dict[str, Seen]) -> list[Outcome]:
         number, failed = sum(map(len, seen.took.values())), seen.failures.total()
         shown = ", ".join(f"{count} x {what}" for what, count in seen.failures.most_common(3))
         measured = f"{failed} of {number:,} failed{f': {shown}' if shown else ''}"
-        held = not failed and all(seen.took.values())
-        outcomes.append(Outcome(f"slow: {name}", measured, "0 failed, of every kind", held))
+        held = not failed and seen.begun and all(seen.took.values())
+        clients = Control(f"not all slow clients began within {PATIENCE:g} s", seen.begun)
+        bar = "0 failed, of every kind"
+        outcomes.append(Outcome(f"slow: {name}", measured, bar, held, clients))
     return outcomes
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bench import usage
+from bench.children import PATIENCE
 
 if TYPE_CHECKING:
     from bench.sidecar import Started
@@ -23,11 +24,16 @@ ESTABLISHED, CLOSE_WAIT = 1, 8  # states in which a connection is still held ope
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """A line of /proc/net/tcp; ports in host order."""
+    """A line of /proc/net/tcp; ports in host order.
+
+    `unread` is the number of bytes that have arrived and were not read, or for a socket that
+    listens, of connections that were not accepted.
+    """
 
     local: int
     remote: int
     state: int
+    unread: int
     inode: int
 
 
@@ -90,6 +96,12 @@ def read(started: Started, *, upstream_port: int, redis_port: int) -> Vitals:
     )
 
 
+def unread(port: int) -> int:
+    """The number of this port's sockets with something that its program has not read."""
+    sockets = parse_sockets((usage.PROC / "net" / "tcp").read_text())
+    return sum(each.local == port and each.unread > 0 for each in sockets)
+
+
 def open_files(pid: int) -> set[str]:
     """The targets of the process's file descriptors."""
     files = set()
@@ -101,7 +113,7 @@ def open_files(pid: int) -> set[str]:
 
 def ask(admin_port: int) -> Status:
     """The sidecar's own status."""
-    connection = http.client.HTTPConnection("127.0.0.1", admin_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", admin_port, timeout=PATIENCE)
     try:
         connection.request("GET", "/status")
         return msgspec.json.decode(connection.getresponse().read(), type=Status)
@@ -115,5 +127,6 @@ def parse_sockets(table: str) -> list[Socket]:
     for line in table.splitlines()[1:]:
         fields = line.split()
         local, remote = (int(address.rpartition(":")[2], 16) for address in fields[1:3])
-        sockets.append(Socket(local, remote, int(fields[3], 16), int(fields[9])))
+        unread = int(fields[4].partition(":")[2], 16)
+        sockets.append(Socket(local, remote, int(fields[3], 16), unread, int(fields[9])))
     return sockets

@@ -57,14 +57,21 @@ class Import(NamedTuple):
 class Package:
     """Modules by name, each with its source; `sidecar.auth.gate` for `sidecar/auth/gate.py`."""
 
-    def __init__(self, sources: Mapping[str, str]) -> None:
+    def __init__(self, sources: Mapping[str, str], trees: Mapping[str, ast.Module] = {}) -> None:
         self.sources = dict(sources)
-        self.trees = {name: ast.parse(source) for name, source in sources.items()}
+        self.trees = {
+            name: trees[name] if name in trees else ast.parse(source)
+            for name, source in sources.items()
+        }
 
     def with_lines(self, module: str, *lines: str) -> Package:
         """A copy in which `module` ends with these lines."""
         changed = "\n".join((self.sources[module], *lines, ""))
-        return Package({**self.sources, module: changed})
+        others = {name: tree for name, tree in self.trees.items() if name != module}
+        copy = Package({**self.sources, module: changed}, others)
+        own = frozenset(copy._imports_of(module, copy.trees[module], typing=False))
+        copy.imports = {**self.imports, module: own}
+        return copy
 
     @cached_property
     def imports(self) -> dict[str, frozenset[Import]]:

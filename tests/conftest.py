@@ -1,7 +1,12 @@
-"""Rules for all tests: skipped tests are reported prominently and fail CI."""
+"""Rules for all tests: skipped tests are reported prominently and fail CI.
+
+Also lets property tests take their time, and keeps the heap of the test run out of the garbage
+collector's way.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sysconfig
@@ -10,13 +15,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 IN_CI: Final = os.environ.get("CI", "").lower() in {"true", "1"}
 # Wheels install programs beside Python.
 PATH: Final = f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+# That an example takes long on a busy machine indicates no fault. In CI, this extends the profile
+# that Hypothesis has for it.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap() -> Iterator[None]:
+    """Collect the garbage of each module, and let later collections skip what survived.
+
+    The tests and their reports are millions of objects. A full collection, which some tests ask
+    for, would walk over all of them for seconds.
+    """
+    gc.freeze()
+    yield
+    gc.collect()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

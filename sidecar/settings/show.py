@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from sidecar.secret import MASK
-from sidecar.settings.model import Settings, kinds_of
+from sidecar.settings.model import Settings, fields_of, kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ def _options(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
 
 def _row(row: msgspec.Struct) -> Iterator[str]:
     kinds = kinds_of(type(row))
-    for field in msgspec.structs.fields(row):
+    for field in fields_of(type(row)):
         value = getattr(row, field.name)
         if field.required or value != field.default:
             yield f"{field.name} = {_toml(kinds[field.name].show(value))}"

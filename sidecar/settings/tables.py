@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.settings import kinds
 from sidecar.settings.kinds import explain, shown
-from sidecar.settings.model import HEADER, CorsSettings, IssuerSettings, kinds_of
+from sidecar.settings.model import HEADER, CorsSettings, IssuerSettings, fields_of, kinds_of
 from sidecar.settings.net import is_web_url
 from sidecar.settings.reader import RawValue
 from sidecar.settings.routes import RouteSettings, check_routes
@@ -168,7 +168,7 @@ def _row(
     given = {name: RawValue(raw, f"{where}.{name}", folder) for name, raw in table.items()}
     reader.unknown(table, kinds, f"{where}.")
     values = reader.table(kinds, given)
-    for field in msgspec.structs.fields(row):
+    for field in fields_of(row):
         if field.required and field.name not in table:
             reader.report(
                 f"{where}.{field.name}", f"expected {kinds[field.name].expected}; not set"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from enum import Enum, auto
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,7 +55,15 @@ CLAIMS: Final[Mapping[str, Any]] = {
     "roles": ["user"],
     "scope": "read write",
 }
-GONE: Final = object()  # as a value, it leaves the member out
+
+
+class Gone(Enum):
+    """What leaves a member out, as a value."""
+
+    GONE = auto()
+
+
+GONE: Final = Gone.GONE
 
 
 @cache

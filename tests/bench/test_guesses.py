@@ -14,14 +14,19 @@ from bench.scenarios import MIB
 
 def phase(requests: float, login: float = 0.1, **statuses: int) -> Phase:
     """A phase in which all requests and all logins took the same time."""
-    made = Phase([requests] * 100, [login] * 50, [login] * 50)
+    made = Phase([requests] * 100, [login] * 50, [login] * 50, [0.0] * 100)
     made.guesses = Counter({name.removeprefix("s"): count for name, count in statuses.items()})
     return made
 
 
 def missed(seen: Seen) -> list[str]:
     """The names of the bars that were missed."""
-    return [outcome.name for outcome in judge(seen, 1000) if not outcome.held]
+    return [outcome.name for outcome in judge(seen, 1000) if outcome.missed]
+
+
+def undecided(seen: Seen) -> list[str]:
+    """The names of the bars that were neither held nor missed."""
+    return [each.name for each in judge(seen, 1000) if not each.held and not each.missed]
 
 
 CALM = phase(0.004)
@@ -62,6 +67,27 @@ def test_good() -> None:
 def test_missed(seen: Seen, names: list[str]) -> None:
     """Each bar notices what it is about."""
     assert missed(seen) == names
+
+
+LOGINS = [
+    "right logins of the attacked user, where it was before",
+    "right logins of another user, from new addresses",
+]
+REQUESTS = ["requests to the application"]
+
+
+def test_a_slow_machine_decides_nothing() -> None:
+    """Logins that are slow without guesses, phases that differ, and a late client prove nothing."""
+    slow = phase(0.004, 0.2)
+    assert undecided(Seen(slow, phase(0.004, 0.4, s429=1000), slow, 0, 0)) == LOGINS
+    refused = phase(0.004, 0.1, s429=1000)
+    refused.failures["503"] += 1
+    assert undecided(Seen(slow, refused, slow, 0, 0)) == ["requests and right logins"]
+    attack = phase(0.02, 0.1, s429=1000)
+    assert missed(Seen(CALM, attack, CALM, 0, 0)) == REQUESTS
+    assert undecided(Seen(CALM, attack, phase(0.007), 0, 0)) == REQUESTS
+    attack.late = [0.003] * 100
+    assert undecided(Seen(CALM, attack, CALM, 0, 0)) == REQUESTS
 
 
 def test_failures_count_in_every_phase() -> None:

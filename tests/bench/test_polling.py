@@ -88,6 +88,6 @@ def test_anything_else_than_yes_or_no_is_an_error(logout: bytes, other: bytes) -
 
 def test_delays_are_shown_in_milliseconds() -> None:
     """A period lists the delays of all logouts in milliseconds and sums the allowed requests."""
-    stretch = Stretch([Revoked([0.001, 0.002], 1), Revoked([0.003, 0.004], 2)], 0.0, 0.0)
+    stretch = Stretch([Revoked([0.001, 0.002], 1), Revoked([0.003, 0.004], 2)], [], 0.0, 0.0)
     assert stretch.delays == [1.0, 2.0, 3.0, 4.0]
     assert stretch.let_in == 3

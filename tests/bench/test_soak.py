@@ -140,12 +140,12 @@ def test_what_a_log_may_say(line: str, fault: bool) -> None:  # noqa: FBT001 (a 
 
 
 def test_sockets_are_read_from_the_kernels_table() -> None:
-    """Ports, state and inode of a socket are read from a line of /proc/net/tcp."""
+    """Ports, state, unread bytes and inode of a socket are read from a line of /proc/net/tcp."""
     table = (
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid timeout\n"
-        "   0: 0100007F:1F90 0100007F:D431 01 00000000:00000000 00:00000000 00000000 0 0 4711 1\n"
+        "   0: 0100007F:1F90 0100007F:D431 01 00000000:0000000A 00:00000000 00000000 0 0 4711 1\n"
     )
-    assert parse_sockets(table) == [Socket(8080, 0xD431, 1, 4711)]
+    assert parse_sockets(table) == [Socket(8080, 0xD431, 1, 10, 4711)]
 
 
 @pytest.mark.parametrize("end", [End.RESET, End.CLOSE, End.HALF_CLOSE])

@@ -10,7 +10,7 @@ import pytest
 from bench import cold, listings, many, near, refreshes, remembered, revocation
 from bench.counters import Counters
 from bench.load import Load
-from bench.outcome import Outcome, at_most, outcome_table
+from bench.outcome import Outcome, at_most, control, disturbed, exit_status, outcome_table
 from bench.passes import Pass
 from bench.polling import Revoked
 from bench.scenarios import MIB
@@ -27,12 +27,48 @@ def held(outcomes: list[Outcome]) -> list[bool]:
     return [outcome.held for outcome in outcomes]
 
 
+def missed(outcomes: list[Outcome]) -> list[bool]:
+    """Which of the bars were missed on a machine that allowed them to be held."""
+    return [outcome.missed for outcome in outcomes]
+
+
 def test_outcome_of_a_number_is_held_up_to_its_bar() -> None:
     """A bar is met up to its limit, and the printed line agrees with the table row."""
     outcome = at_most("look-up", 25.0, 25.0, "µs")
-    assert outcome.line() == "held   look-up: 25.00 µs (bar: at most 25 µs)"
+    assert outcome.line() == "held      look-up: 25.00 µs (bar: at most 25 µs)"
     assert not at_most("look-up", 25.01, 25.0).held
     assert "| look-up | 25.00 µs | at most 25 µs | held |" in outcome_table([outcome])
+
+
+def test_a_bar_that_the_machine_did_not_allow_is_undecided() -> None:
+    """A control only concerns what is not held, and both the line and the table show its value."""
+    slow, quick = (control("a ping", value, 1.0, "ms") for value in (2.0, 0.5))
+    assert at_most("delay", 4.0, 5.0, "ms", slow).word == "held"
+    assert at_most("delay", 6.0, 5.0, "ms", quick).missed
+    outcome = at_most("delay", 6.0, 5.0, "ms", slow)
+    assert (outcome.held, outcome.missed) == (False, False)
+    assert outcome.line() == (
+        "undecided delay: 6.00 ms (bar: at most 5 ms); the machine was too slow or too busy:"
+        " a ping took 2.00 ms, and may take 1 ms"
+    )
+    assert "| undecided: a ping took 2.00 ms, and may take 1 ms |" in outcome_table([outcome])
+
+
+def test_the_exit_status_tells_missed_from_undecided() -> None:
+    """A missed bar counts more than an undecided one, and only held ones are success."""
+    held_, missed_ = at_most("a", 1.0, 2.0), at_most("b", 3.0, 2.0)
+    undecided = at_most("c", 3.0, 2.0, "ms", control("a ping", 2.0, 1.0, "ms"))
+    assert exit_status([held_]) == 0
+    assert exit_status([held_, undecided]) == 3
+    assert exit_status([undecided, missed_]) == 1
+
+
+def test_a_control_for_all_outcomes_does_not_hide_a_stricter_one() -> None:
+    """An unsound control stays; in place of a sound one, that of the whole check counts."""
+    slow, quick = (control("a ping", value, 1.0, "ms") for value in (2.0, 0.5))
+    outcomes = [at_most("delay", 6.0, 5.0, "ms", each) for each in (slow, quick, None)]
+    assert [each.missed for each in disturbed(outcomes, quick)] == [False, True, True]
+    assert [each.missed for each in disturbed(outcomes, slow)] == [False, False, False]
 
 
 def test_near_holds_when_no_value_is_read() -> None:
@@ -51,6 +87,14 @@ def test_price_of_a_look_up_is_paired_by_block() -> None:
     outcomes = cold.judge(colds, warms)
     assert outcomes[0].measured == "20.00 µs"
     assert held(outcomes) == [True, True, True]
+
+
+def test_price_is_undecided_if_everything_is_expensive() -> None:
+    """A machine on which even known requests cost too much says nothing about look-ups."""
+    (price, *_) = cold.judge([passed(60, 100)], [passed(30)])
+    assert price.missed
+    (price, *_) = cold.judge([passed(80, 100)], [passed(40)])
+    assert (price.held, price.missed) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +184,22 @@ def test_metric_is_the_sample_of_just_this_name() -> None:
 
 def test_revocation_bars() -> None:
     """Late refusals, a busy bystander and a slow login writer each miss their bar."""
-    good = revocation.Stretch([Revoked([0.001], 0)] * 200, bystander=0.001, logins=1000)
+    good = revocation.Stretch(
+        [Revoked([0.001], 0)] * 200, [0.2] * 200, bystander=0.001, logins=1000
+    )
     late = [Revoked([0.001], 0)] * 190 + [Revoked([0.006], 3)] * 10
-    bad = revocation.Stretch(late, bystander=0.01, logins=500)
-    assert held(revocation.judge(good, good)) == [True, True, True, True]
-    assert held(revocation.judge(good, bad)) == [True, False, False, False]
+    bad = revocation.Stretch(late, [0.2] * 200, bystander=0.01, logins=500)
+    assert held(revocation.judge(good, good, 4000.0)) == [True, True, True, True]
+    assert missed(revocation.judge(good, bad, 4000.0)) == [False, True, True, True]
+
+
+def test_revocation_is_undecided_on_a_slow_machine() -> None:
+    """Slow requests, a bystander that is busy at rest, and a writer that is slow alone."""
+    late = [Revoked([0.006], 3)] * 200
+    slow = revocation.Stretch(late, [3.0] * 200, bystander=0.01, logins=500)
+    outcomes = revocation.judge(slow, slow, 900.0)
+    assert held(outcomes) == [False, False, False, False]
+    assert missed(outcomes) == [False, False, False, False]
 
 
 def test_refreshes_hold_if_redis_does_not_grow() -> None:

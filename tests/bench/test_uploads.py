@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import TYPE_CHECKING
 
-from bench.uploads import OTHERS, Seen, ask, judge, table
+from bench import uploads
+from bench.uploads import OTHERS, Crowd, Seen, ask, judge, table
 from tests.peers.scripted_upstream import CLOSE, OK, ScriptedUpstream, reply
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def seen(failures: dict[str, int] | None = None, without: str = "") -> Seen:
@@ -25,6 +30,28 @@ def test_one_failure_is_too_many() -> None:
 def test_a_kind_without_answers() -> None:
     """If one kind of request was never answered, nothing is known about it."""
     assert [outcome.held for outcome in judge({"a body": seen(without="probe")})] == [False]
+
+
+def test_slow_clients_that_do_not_begin() -> None:
+    """Without all slow clients, good answers prove nothing."""
+    found = seen()
+    found.begun = False
+    (outcome,) = judge({"a body": found})
+    assert (outcome.held, outcome.missed) == (False, False)
+
+
+async def test_a_crowd_is_complete_when_each_client_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that begins again does not stand for another that is missing."""
+    monkeypatch.setattr(uploads, "LEAD", 0.0)
+    monkeypatch.setattr(uploads, "PATIENCE", 0.01)
+    crowd = Crowd(2)
+    crowd.begin(first=True)
+    crowd.begin(first=False)
+    assert not await crowd.all_begun()
+    crowd.begin(first=True)
+    assert await crowd.all_begun()
 
 
 def test_the_table() -> None:

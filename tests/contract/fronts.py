@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import random
 import shlex
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.peers.program import TREE
+from tests.peers.redis_server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +32,6 @@ APPLICATION: Final = "127.0.0.1:8080"
 READY: Final = 20.0  # seconds
 SCRIPTS: Final = Path(sysconfig.get_path("scripts"))  # where wheels install their programs
 _END: Final = 2.0  # seconds for a proxy to end by itself
-# Servers that one proxy outlives need ports which no outgoing connection takes meanwhile.
-_STABLE_PORTS: Final = range(20_000, 32_000)
 UNCHANGED: Final[Mapping[str, str]] = {}  # parts of a sample configuration to replace
 
 
@@ -54,17 +52,6 @@ class Front:
 
     def __repr__(self) -> str:
         return f"<Front {self.name}>"
-
-
-def stable_port(*taken: int) -> int:
-    """Return a port on which no process listens, outside the range of outgoing connections.
-
-    `taken` are ports on which a server will listen.
-    """
-    while True:
-        port = random.choice([each for each in _STABLE_PORTS if each not in taken])
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def moved(name: str, addresses: Mapping[str, str]) -> str:
@@ -88,7 +75,7 @@ def nginx(sidecar: int, application: int, changes: Mapping[str, str] = UNCHANGED
 
     With an inherited listening socket, about one start in twenty leaves a connection unanswered.
     """
-    port = stable_port(sidecar, application)
+    port = free_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # nginx's workers run as another user and store bodies there
         config = Path(folder) / "nginx.conf"
@@ -101,7 +88,7 @@ def nginx(sidecar: int, application: int, changes: Mapping[str, str] = UNCHANGED
 @contextlib.contextmanager
 def haproxy(sidecar: int, application: int) -> Iterator[int]:
     """Run HAProxy on a port that was free just before."""
-    port = stable_port(sidecar, application)
+    port = free_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "haproxy.cfg"
         addresses = {LISTEN: f"127.0.0.1:{port}", **behind(sidecar, application)}
@@ -114,7 +101,7 @@ def haproxy(sidecar: int, application: int) -> Iterator[int]:
 @contextlib.contextmanager
 def caddy(sidecar: int, application: int) -> Iterator[int]:
     """Run Caddy on a port that was free just before."""
-    port = stable_port(sidecar, application)
+    port = free_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "Caddyfile"
         addresses = {"http://:8000": f"http://:{port}", **behind(sidecar, application)}
@@ -132,7 +119,7 @@ def traefik(
 
     Traefik reads /etc/traefik/traefik.yaml first, if there is one.
     """
-    port = stable_port(sidecar, application)
+    port = free_port(sidecar, application)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config" / "traefik.yaml"
         config.parent.mkdir()
@@ -154,7 +141,7 @@ def command_in(text: str) -> list[str]:
 @contextlib.contextmanager
 def envoy(sidecar: int, application: int, changes: Mapping[str, str] = UNCHANGED) -> Iterator[int]:
     """Run Envoy on a port that was free just before."""
-    port = stable_port(sidecar, application)
+    port = free_port(sidecar, application)
     addresses = {
         "port_value: 8000": f"port_value: {port}",
         "port_value: 5005": f"port_value: {sidecar}",

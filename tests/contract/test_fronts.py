@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote
 
 import pytest
 
-from tests.contract.fronts import FRONTS, Front, moved, stable_port
+from tests.contract.fronts import FRONTS, Front, moved
 from tests.peers.process import process
 from tests.peers.raw_client import Response, build, connect, fetch
 from tests.peers.redis_server import free_port
@@ -105,8 +105,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
 
     One process serves all tests; each test brings its own sidecar and application.
     """
-    sidecar = stable_port()
-    application = stable_port(sidecar)
+    sidecar = free_port()
+    application = free_port(sidecar)
     with request.param.start(sidecar, application) as port:
         yield Running(request.param, port, sidecar, application)
 

@@ -10,9 +10,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from tests.contract.fronts import FRONTS, stable_port
+from tests.contract.fronts import FRONTS
 from tests.deploy.manifests import ROOT
 from tests.peers.raw_client import build, fetch
+from tests.peers.redis_server import free_port
 from tests.peers.scripted_upstream import ScriptedUpstream
 from tests.peers.stack import stack
 
@@ -47,7 +48,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_another_prefix(front: Front) -> None:
     """People sign in below the prefix, and /auth is the application's, rules and all."""
     async with AsyncExitStack() as running:
-        ports = stable_port(), stable_port()
+        ports = free_port(), free_port()
         port = running.enter_context(front.start(*ports))
         application = await running.enter_async_context(ScriptedUpstream(port=ports[1]))
         await running.enter_async_context(

@@ -10,6 +10,7 @@ import pytest
 from tests.contract import fronts
 from tests.peers.patience import until
 from tests.peers.raw_client import build, fetch
+from tests.peers.redis_server import free_port
 from tests.peers.scripted_upstream import ScriptedUpstream
 from tests.peers.stack import stack
 
@@ -50,8 +51,8 @@ async def test_the_client_is_told(front: fronts.Front) -> None:
     assert all(line in DOCUMENT.read_text("utf-8") for line in added)
     lines = "".join(" " * INDENT[front.name] + line + "\n" for line in added)
     start = {"nginx": fronts.nginx, "traefik": fronts.traefik, "envoy": fronts.envoy}[front.name]
-    sidecar_port = fronts.stable_port()
-    port = fronts.stable_port(sidecar_port)
+    sidecar_port = free_port()
+    port = free_port(sidecar_port)
     with start(sidecar_port, port, {before: before + lines}) as front_port:
         async with (
             ScriptedUpstream(port=port) as application,

@@ -31,7 +31,7 @@ RECOVERY: Final = 5.0
 AGAIN: Final = 2  # number of repeated measurements allowed on an otherwise busy machine
 DRAIN: Final = 0.3  # seconds after which earlier lookups have finished
 OCTETS: Final = 4096  # octets that probes may send to Redis per window; a request needs 60 or so
-GIVE_UP: Final = 10.0
+GIVE_UP: Final = 30.0
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Figures:
 
 # pytest warns that its default format has no place for properties, but writes them anyway.
 @pytest.mark.filterwarnings("ignore:record_property is incompatible")
+@pytest.mark.timeout(300)  # on a busy machine; alone, a fault takes 2 to 7 s
 @pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in FAULTS])
 async def test_fault(fault: Fault, record_property: Callable[[str, object], None]) -> None:
     """During a fault every decision is right and no request is delayed; recovery is quick."""
@@ -166,13 +167,19 @@ async def afterwards(on: Scene, ended: list[str]) -> None:
     """Check that every ended session is denied everywhere while the traffic continues."""
     await until(lambda: is_shared(on.other), GIVE_UP)
     end = time.monotonic() + RECOVERY
-    while let_in := [
-        f"number {number} of {len(ended)} at {'the other' if pod is on.other else 'the pod'}"
-        for number, line in enumerate(ended)
-        for pod in (on.pod, on.other)
-        if await pod.status(line) not in REFUSALS
-    ]:
-        assert time.monotonic() < end, f"ended but still allowed: {let_in}"
+
+    async def let_in() -> list[str]:
+        return [
+            f"number {number} of {len(ended)} at {'the other' if pod is on.other else 'the pod'}"
+            for number, line in enumerate(ended)
+            for pod in (on.pod, on.other)
+            if await pod.status(line) not in REFUSALS
+        ]
+
+    asked = time.monotonic()  # before a round of requests, which may take long
+    while found := await let_in():
+        assert asked < end, f"ended but still allowed: {found}"
+        asked = time.monotonic()
     on.traffic.unknown.extend(ended)
     await on.traffic.window()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import logging
 from typing import TYPE_CHECKING, Any
@@ -343,8 +344,10 @@ async def _huge(_: web.Request) -> web.StreamResponse:
 async def _endless(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse()
     await answer.prepare(request)
-    while True:
-        await answer.write(b" " * 65536)
+    with contextlib.suppress(ConnectionError):  # if the client leaves during a write
+        while True:
+            await answer.write(b" " * 65536)
+    return answer
 
 
 async def _silent(_: web.Request) -> web.StreamResponse:
@@ -355,9 +358,11 @@ async def _silent(_: web.Request) -> web.StreamResponse:
 async def _dripping(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse()
     await answer.prepare(request)
-    while True:
-        await answer.write(b" ")
-        await asyncio.sleep(0.01)
+    with contextlib.suppress(ConnectionError):  # like `_endless`
+        while True:
+            await answer.write(b" ")
+            await asyncio.sleep(0.01)
+    return answer
 
 
 async def _broken(request: web.Request) -> web.StreamResponse:

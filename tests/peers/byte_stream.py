@@ -38,7 +38,7 @@ class ByteStream:
         self.received = bytearray()
         self.total = 0
         self.keep = True
-        self.patience = PATIENCE
+        self.patience: float | None = PATIENCE  # seconds without any data; None: no limit
         self._buffer = bytearray()
         self._ended: str | None = None
 

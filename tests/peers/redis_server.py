@@ -6,6 +6,8 @@ there is always one.
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -19,7 +21,8 @@ import redis
 if TYPE_CHECKING:
     from types import TracebackType
 
-_READY: Final = 10.0  # seconds, at most, to start or to stop
+_READY: Final = 30.0  # seconds, at most, to start, to stop or to answer
+_STABLE_PORTS: Final = range(20_000, 32_000)  # below net.ipv4.ip_local_port_range
 
 
 def find_program() -> str:
@@ -34,10 +37,16 @@ def valkey() -> str:
     return str(get_binary_path())
 
 
-def free_port() -> int:
-    """Return a port on which no process listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_port(*taken: int) -> int:
+    """Return a port on which no process listens, outside the range of outgoing connections.
+
+    Neither they nor a server that takes any port can take it before the server that gets it
+    listens. `taken` are ports on which a server will listen.
+    """
+    while True:
+        port = random.choice([each for each in _STABLE_PORTS if each not in taken])
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class RedisServer:

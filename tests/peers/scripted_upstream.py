@@ -165,7 +165,7 @@ class ScriptedUpstream:
         connection = Connection(reader, writer)
         connection.index = len(self.connections)
         connection.keep = self.keep
-        connection.patience = 60.0  # the client side should time out first
+        connection.patience = None  # the client side times out; a connection may be idle for long
         self.connections.append(connection)
         task = asyncio.get_running_loop().create_task(self._serve(connection))
         self._tasks.add(task)

@@ -211,7 +211,8 @@ REQUESTS = st.lists(st.binary(max_size=300), min_size=1, max_size=4)
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     up=REQUESTS,

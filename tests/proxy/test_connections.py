@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.peers.http_text import chunked
+from tests.peers.patience import PATIENCE
 from tests.peers.raw_client import TruncatedError, build
 from tests.peers.scripted_upstream import (
     CLOSE,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tests.peers.scripted_upstream import Action, Script, ScriptedUpstream
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-GONE = 3.0  # seconds within which the upstream must notice that its client has left
 
 
 def echo(request: Received) -> Script:
@@ -191,7 +191,7 @@ async def test_cut_upload_is_aborted_upstream(
         await client.send(build("POST", "/", line) + b"5\r\nhello\r\n")
         await upstream.arrived()
         client.reset() if way == "reset" else client.end()
-        await upstream.wait(lambda: upstream.connections[0].ended_how is not None, GONE)
+        await upstream.wait(lambda: upstream.connections[0].ended_how is not None)
     assert not upstream.connections[0].received.endswith(b"0\r\n\r\n")
     assert upstream.requests[0].raw_body == b""
 
@@ -205,7 +205,7 @@ async def test_vanished_client_ends_a_waiting_upstream_request(
         await client.send(build("GET", "/"))
         await upstream.arrived()
         client.reset()
-        await upstream.wait(lambda: upstream.connections[0].ended_how is not None, GONE)
+        await upstream.wait(lambda: upstream.connections[0].ended_how is not None)
 
 
 @pytest.mark.parametrize("way", ["reset", "close"])
@@ -225,7 +225,7 @@ async def test_vanished_client_ends_a_download(
         await client.send(build("GET", "/"))
         await client.until(b"tick")
         client.reset() if way == "reset" else client.close()
-        await upstream.wait(lambda: upstream.connections[0].ended_how is not None, GONE)
+        await upstream.wait(lambda: upstream.connections[0].ended_how is not None)
 
 
 async def test_nothing_leaks(upstream: ScriptedUpstream) -> None:
@@ -262,7 +262,7 @@ async def test_slow_head_is_cut_off(upstream: ScriptedUpstream, octets: int) -> 
             for _ in range(octets):
                 await client.send(b"y")
                 await asyncio.sleep(0.005)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             answer = await client.rest()
     assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
     assert upstream.requests == []
@@ -273,7 +273,7 @@ async def test_idle_connection_is_closed(upstream: ScriptedUpstream) -> None:
     settings: dict[str, Any] = {"idle_timeout": "50ms", "header_timeout": "50ms"}
     async with stack(upstream.url, routes=PUBLIC, **settings) as proxy, proxy.client() as client:
         assert (await client.ask(build("GET", "/"))).status == 200
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             assert await client.rest() == b""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -173,10 +173,10 @@ def test_a_choice_among_many_callers() -> None:
         held = HeldOctets(20_000 * 64)
         for number in range(20_000):
             held.put(Keeper(), 64, str(number % callers))
-        began = perf_counter()
+        began = thread_time()
         for number in range(2000):
             held.put(Keeper(), 64, str(number % callers))
-        took.append(perf_counter() - began)
+        took.append(thread_time() - began)
     assert took[1] < 10 * took[0] + 0.02
 
 

@@ -306,7 +306,8 @@ ANY = frozenset({200, 400, 405, 408, 413, 414, 431, 501, 505})
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(pieces=st.lists(OCTETS, max_size=14))
 async def test_any_octets_get_well_formed_answers(

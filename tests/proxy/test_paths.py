@@ -76,7 +76,8 @@ PIECES = (
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     pieces=st.lists(st.sampled_from(PIECES), max_size=7),

@@ -14,7 +14,7 @@ import pytest
 
 from sidecar.proxy.context import Limits
 from tests.peers.http_text import chunked
-from tests.peers.patience import until
+from tests.peers.patience import PATIENCE, until
 from tests.peers.raw_client import build
 from tests.peers.scripted_upstream import EARLY, WATCH
 from tests.proxy.stalling import SETTLE, all_gone, ended, strike, sweep
@@ -95,7 +95,7 @@ async def test_slow_logins_do_not_delay_another(proxy: Stack, framing: str) -> N
             await client.send(login(line) + first)
             slow.append(client)
         await until(lambda: proxy.sidecar.metrics.in_flight == count)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             await proxy.login()
         await slow[-1].send(last)
         assert (await slow[-1].response("POST")).json()["token_type"] == "Bearer"
@@ -158,7 +158,6 @@ async def test_login_that_is_known_to_be_too_large(
 ) -> None:
     """Nothing more of it is waited or asked for: 413 is the first answer."""
     async with proxy.client() as client:
-        client.patience = 2.0
         await client.send(login(*lines) + start)
         answer = await client.response("POST")
         assert answer.status == 413
@@ -192,7 +191,6 @@ EXPECTING: Final = ("Expect: 100-continue", f"Content-Length: {len(CREDENTIALS)}
 async def test_login_that_waits_to_be_asked(proxy: Stack) -> None:
     """A client that expects 100 Continue before its credentials gets it exactly once."""
     async with proxy.client() as client:
-        client.patience = 1.0
         await client.send(login(*EXPECTING))
         assert (await client.head()).status == 100
         await client.send(CREDENTIALS)

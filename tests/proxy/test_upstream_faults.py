@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.peers.patience import PATIENCE
 from tests.peers.raw_client import Response, TruncatedError, build
 from tests.peers.scripted_upstream import CLOSE, OK, RESET, STALL, YIELD
 from tests.peers.stack import PUBLIC, Stack, stack
@@ -85,7 +86,7 @@ async def test_upstream_that_never_accepts() -> None:
         }
         async with stack(f"http://127.0.0.1:{port}", routes=PUBLIC, **changed) as proxy:
             for _ in range(2):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(PATIENCE):
                     answer = await proxy.get("/")
                 assert answer.status in {503, 504}
                 check_problem(answer, answer.status)
@@ -135,7 +136,7 @@ async def test_interim_responses_do_not_stop_the_clock(upstream: ScriptedUpstrea
     hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     upstream.scripts = [[hint, YIELD, hint, STALL]]
     async with stack(upstream.url, routes=PUBLIC, upstream_timeout="60ms") as proxy:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             check_problem(await proxy.get("/"), 504)
 
 

@@ -80,6 +80,6 @@ def test_a_text_is_not_enough(secret: str) -> None:
 
 def test_the_longest_secret_takes_no_time() -> None:
     """64 KiB, the most that a file of a secret may have, are estimated in well under a second."""
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert is_low("the words of a text " * 3276)
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2

@@ -29,19 +29,19 @@ def failures(request: pytest.FixtureRequest) -> dict[str, str | None]:
         [sys.executable, "-m", "tests.vectors.mutants", CONTROL.name, *wanted],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        timeout=170,
+        timeout=590,
         check=True,
     )
     return dict(map(json.loads, played.stdout.splitlines()))
 
 
-@pytest.mark.timeout(180)  # the first test waits for all of them: some 15 s on two cores
+@pytest.mark.timeout(600)  # the first test waits for all of them: some 15 s on two cores
 def test_nothing_fails_by_itself(failures: dict[str, str | None]) -> None:
     """With all rules in place, every one of their vectors passes."""
     assert failures[CONTROL.name] is None
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @every_rule
 def test_rule_matters(rule: Rule, failures: dict[str, str | None]) -> None:
     """With the rule switched off, at least one of its vectors fails."""
