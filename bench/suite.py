@@ -150,8 +150,9 @@ def measure(
 def warm_up(lab: Lab, plan: Plan, entry: Measured) -> None:
     """Check a proxy's responses in each setup, and send it the load of a first scenario.
 
-    Each user's token is sent once before, so that it does not depend on the speed of the machine
-    whether the measured requests with known tokens are the first ones.
+    Each user's token is sent twice before, so that it does not depend on the speed of the machine
+    whether the measured requests with known tokens are the first ones. Twice, because a proxy may
+    not keep for long what it saw once.
     """
     for setup, running in entry.running.items():
         found = [one for one in plan.scenarios if one.setup is setup and entry.takes(one)]
@@ -160,7 +161,7 @@ def warm_up(lab: Lab, plan: Plan, entry: Measured) -> None:
         for scenario in warm[:1]:
             order = bursts.Order(WARM_UP_SECONDS, plan.connections or scenario.connections)
             once = replace(MIXED, kind=Kind.ONCE, setup=setup, count=len(running.tokens))
-            for sent in (once, scenario):
+            for sent in (once, once, scenario):
                 bursts.prepare(lab, running, sent, order, seed=secrets.randbits(31)).fire()
         find_processes(running)
 
