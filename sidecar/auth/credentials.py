@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.auth.claimed_issuer import may_be_issued_by
 from sidecar.auth.reason import Reason
+from sidecar.wire.octets import keeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -29,7 +30,7 @@ MAX_REPEATED: Final = 4  # session cookies of one request that are looked at, to
 # The scheme is a case-insensitive token (RFC 9110 section 11.1); 1*SP and a b64token follow it
 # (RFC 6750 section 2.1).
 _SCHEME: Final = re.compile(rb"(?i:bearer)(?![!#$%&'*+.^_`|~0-9A-Za-z-])")
-_TOKEN: Final = f"{ascii_letters}{digits}._~+/-".encode()
+_TOKEN: Final = keeping(f"{ascii_letters}{digits}._~+/-".encode())
 # An opaque value. It has no dot, so a JWT sent as a cookie can never pass unverified.
 _COOKIE_VALUE: Final = re.compile(rb"[A-Za-z0-9_-]+")
 
@@ -100,7 +101,7 @@ def parse_bearer(value: bytes, max_token: int = MAX_TOKEN) -> bytes | Reason | N
         return Reason.TOKEN_TOO_LONG
     # A regular expression would take 25 instructions for each octet, this takes two.
     text = token.rstrip(b"=")
-    if value[end : end + 1] != b" " or not text or text.translate(None, _TOKEN):
+    if value[end : end + 1] != b" " or not text or text.translate(_TOKEN) != text:
         return Reason.CREDENTIALS_MALFORMED
     return token
 

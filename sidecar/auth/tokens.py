@@ -133,8 +133,8 @@ class Verifier:
         if len(parts) != 3:
             return Reason.TOKEN_MALFORMED
         header = self._headers.parse(parts[0])
-        payload, signature = decode_part(parts[1]), decode_part(parts[2])
-        if header is None or not payload or signature is None:
+        signature = decode_part(parts[2])
+        if header is None or signature is None:
             return Reason.TOKEN_MALFORMED
         # A token forged for a shared secret costs one code and no JSON. For other algorithms,
         # reading the claims is the cheaper check, so it comes first.
@@ -142,8 +142,9 @@ class Verifier:
         key = None if presumed is None else _find_key(token, signature, header, keys, presumed)
         if key is Reason.SIGNATURE:
             return key
-        claims = parse_object(payload)
-        if claims is None:
+        payload = decode_part(parts[1])
+        claims = parse_object(payload) if payload else None
+        if payload is None or claims is None:
             return Reason.TOKEN_MALFORMED
         config = find_issuer(claims, issuers)
         if isinstance(config, Reason):
