@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import redis
 from sidecar.secret import Secret
 from tests.peers.patience import until
 from tests.peers.redis_server import RedisServer, find_program, free_port
+from tests.topologies.load import Load
 from tests.topologies.pod import SOON, Pod
 
 if TYPE_CHECKING:
@@ -97,3 +99,30 @@ async def test_unreachable_sentinels() -> None:
         assert pod.store.degraded
         grant = await pod.login()
         assert pod.store.last_known(grant.session.id) == grant.session
+
+
+async def test_failover_under_load(master: RedisServer, sentinels: list[int]) -> None:
+    """While the replica takes over, sessions are used and logged out. No logout is missed."""
+    for port in sentinels:
+        await until(lambda port=port: ready(port), SOON)  # type: ignore[misc]
+    hosts = ",".join(f"127.0.0.1:{port}" for port in sentinels)
+    where = {"url": Secret(f"redis+sentinel://{hosts}/mymaster/0")}
+    async with Pod(**where) as pod, Pod(**where) as other:
+        await pod.coherent()
+        grants = [await other.login() for _ in range(200)]
+        await pod.warm(*grants)
+        before = master.calls().get("mget", 0)
+        await pod.warm(*grants)
+        assert master.calls().get("mget", 0) == before  # what is known costs nothing
+        assert master.admin.wait(1, int(SOON * 1000)) == 1
+        load = Load(pod, other, grants)
+        running = asyncio.create_task(load.run())
+        await until(lambda: load.ended > 5, SOON)
+        master.kill()
+        await until(lambda: pod.store.near.flushes > 0, SOON)
+        await until(lambda: pod.store.near.coherent, 2 * SOON)
+        ended = load.ended
+        await until(lambda: load.ended > ended + 5, SOON)
+        load.stop()
+        await running
+        assert load.wrong == []

@@ -101,14 +101,10 @@ def make_guess_defence(
 
 def _make_shared(settings: Settings, metrics: Metrics, mac: ValueMac) -> TieredStore:
     from sidecar.sessions.redis.connect import tracked  # noqa: PLC0415
-    from sidecar.sessions.redis.tracking import NOT_TRACKING  # noqa: PLC0415
     from sidecar.sessions.revocation.journal import Journal  # noqa: PLC0415
     from sidecar.sessions.tiered.breaker import Breaker  # noqa: PLC0415
     from sidecar.sessions.tiered.store import TieredStore  # noqa: PLC0415
 
-    follow = tracked(_redis_config(settings, settings.redis_timeout))
-    if follow is None:
-        logger.info(NOT_TRACKING)
     journal = Journal(_journal_file(settings.state_dir))
     store = TieredStore(
         make_remote(settings, metrics, mac)[1],
@@ -117,7 +113,7 @@ def _make_shared(settings: Settings, metrics: Metrics, mac: ValueMac) -> TieredS
         max_sessions=settings.session_cache_size,
         max_stale=settings.session_max_stale,
         max_ttl=longest(settings),
-        connect=follow,
+        connect=tracked(_redis_config(settings, settings.redis_timeout)),
         journal=journal,
         migrate=settings.session_recovery == "migrate",
         own=_own(settings),

@@ -6,8 +6,9 @@ and after 59 s if the server is stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, SSLConnection
@@ -15,19 +16,16 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from sidecar.errors import ConfigError, Problem
 from sidecar.secret import Secret
 from sidecar.sessions.redis.credentials import PasswordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from redis.asyncio.connection import AbstractConnection
-
-    OnConnect = Callable[[AbstractConnection], Awaitable[None]]
-    Connect = Callable[[OnConnect, int], Redis]
-
+_HANDSHAKE: Final = 0.5  # seconds for each step of the handshake on a connection for tracking
 _NO_SECRET = Secret("")
 
 
@@ -57,29 +55,15 @@ class RedisConfig:
     max_connections: int = 9  # one more than a store's slots, for probes
 
 
-def tracked(config: RedisConfig) -> Connect | None:
-    """A function that makes clients to the same Redis, for tracking.
-
-    Its `on_connect` argument is called on each new connection. None for a cluster, where every node
-    would have to be tracked.
-    """
-    if "+cluster:" in config.url.reveal():
-        return None
-
-    def connect_tracked(on_connect: OnConnect, max_connections: int) -> Redis:
-        async def greet(connection: AbstractConnection) -> None:
-            await connection.on_connect()
-            await on_connect(connection)
-
-        return connect(replace(config, max_connections=max_connections), greet)
-
-    return connect_tracked
+def tracked(config: RedisConfig) -> Callable[[], Redis]:
+    """A function that makes clients of the same Redis whose connections `Tracking` can use."""
+    return partial(connect, config, reports=True)
 
 
-def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
+def connect(config: RedisConfig, *, reports: bool = False) -> Redis:
     """Make a client, which connects on first use. Raises ConfigError, whose text has no secrets.
 
-    `greet` replaces the library's own handshake on a new connection.
+    With `reports`, its connections speak RESP 3, in which the server can report changes.
     """
     arguments: dict[str, Any] = {
         "db": config.db,
@@ -95,8 +79,10 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
         "protocol": 2,
         "driver_info": None,
     }
-    if greet is not None:
-        arguments["redis_connect_func"] = greet
+    if reports:
+        arguments |= {"protocol": 3, "socket_timeout": _HANDSHAKE}
+        # Otherwise the library asks the server for messages that only Redis Enterprise sends.
+        arguments["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     if config.read_password is not None and "@" not in config.url.reveal():
         del arguments["username"], arguments["password"]
         arguments["credential_provider"] = PasswordFile(
