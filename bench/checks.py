@@ -37,6 +37,7 @@ from bench import (
     revocation,
     sidecar,
     soak,
+    topologies,
     transfer,
     unfinished,
     uploads,
@@ -176,6 +177,7 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "cold": cold.check,
     "many": many.check,
     "revocation": revocation.check,
+    "topologies": topologies.check,
     "refreshes": refreshes.check,
     "restarts": restarts.check,
     "listings": listings.check,
@@ -188,7 +190,10 @@ LONG: dict[str, Callable[[Lab, int], Finding]] = {"soak": soak.check}
 TITLES = {"soak": "A long load", "uploads": "Slow clients", "early": "Early answers"}
 # More busy programs than CPUs
 UNPINNED = frozenset(
-    {"early", "guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}
+    {
+        *("early", "guesses", "listings", "refreshes", "restarts", "revocation", "soak"),
+        *("topologies", "uploads"),
+    }
 )
 
 

@@ -53,6 +53,7 @@ def start(
     name: str,
     *,
     redis: bool = False,
+    redis_url: str = "",
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
     template: str = "sidecar.toml",
@@ -62,8 +63,9 @@ def start(
 ) -> Started:
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
 
-    `users` maps names to password hashes; by default there are `USER` and `OTHER_USER`, with cheap
-    ones. `max_sessions` limits the logins of one user, 0: not at all.
+    With `redis` it uses the lab's Redis, with `redis_url` that one. `users` maps names to password
+    hashes; by default there are `USER` and `OTHER_USER`, with cheap ones. `max_sessions` limits the
+    logins of one user, 0: not at all.
     """
     if users is None:
         users = {name: cheap_hash() for name in (USER, OTHER_USER)}
@@ -74,12 +76,14 @@ def start(
     file = lab.directory / ("users.toml" if len(users) < MANY else "many-users.toml")
     file.write_text("".join(tables))
     port, admin_port = free_port(), free_port()
-    options = [f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"'] if redis else []
+    if redis:
+        redis_url = f"redis://127.0.0.1:{lab.redis_port}/0"
+    options = [f'redis_url = "{redis_url}"'] if redis_url else []
     values = {
         "PORT": str(port),
         "ADMIN": str(admin_port),
         "UPSTREAM": str(upstream_port or lab.upstream_port),
-        "STORE": "redis" if redis else "local",
+        "STORE": "redis" if redis_url else "local",
         "USERS": str(file),
         "SESSIONS": str(max_sessions),
         "OPTIONS": "\n".join([*options, *special.options]),

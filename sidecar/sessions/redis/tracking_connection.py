@@ -69,7 +69,6 @@ class TrackingConnection:
         except BaseException:
             await self._disconnect()
             raise
-        connection.socket_timeout = None  # with one, the library starts a task for each command
         self._tasks.spawn(self._read(), "redis reports")
 
     async def ask(self, *commands: Sequence[Any]) -> list[Any]:
