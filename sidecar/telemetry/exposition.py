@@ -266,7 +266,7 @@ def _near_cache(near: NearCacheFigures) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "sidecar_near_cache_staleness_seconds",
-        "Seconds since the connection for invalidations was last known to work.",
+        "Seconds since Redis was last known to report changes.",
         value=near.staleness,
     )
     yield CounterMetricFamily(

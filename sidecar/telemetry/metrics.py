@@ -92,7 +92,7 @@ class NearCacheFigures(Protocol):
 
     @property
     def staleness(self) -> float:
-        """Seconds since the connection for invalidations was last known to work."""
+        """Seconds since Redis was last known to report changes."""
 
 
 class BufferFigures(Protocol):

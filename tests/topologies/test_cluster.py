@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import shlex
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +15,7 @@ from msgspec.structs import replace
 
 from sidecar.app.build import make_store
 from sidecar.errors import StoreUnavailable
+from sidecar.secret import Secret
 from sidecar.sessions.redis.scanner import SessionScanner
 from sidecar.sessions.redis.tracking import TRACKING
 from sidecar.sessions.tiered.store import TieredStore
@@ -77,6 +81,31 @@ async def test_a_store_from_settings(nodes: list[Node], caplog: pytest.LogCaptur
     assert await store.write(new_login(time.time()))
     assert not store.degraded
     await store.close()
+
+
+async def test_a_user_that_may_do_no_more_than_needed(nodes: list[Node]) -> None:
+    """The manual's permissions are enough, with what it adds for a cluster."""
+    user, for_cluster = permissions(Path("docs/operating.md").read_text())
+    for node in nodes:
+        node.command("ACL", "SETUSER", "sidecar", *user, *for_cluster)
+        node.command("ACL", "LOG", "RESET")
+    async with Pod(username="sidecar", password=Secret("pw"), **where(nodes)) as pod:
+        await pod.works()
+        grant = await pod.login()
+        assert await rotated(pod, grant)
+        assert await pod.store.revoke_user(grant.session.sub) > 0
+        assert not pod.store.degraded
+    for node in nodes:
+        assert node.command("ACL", "LOG") == []
+
+
+def permissions(manual: str) -> tuple[list[str], list[str]]:
+    """The manual's rights of the sidecar's user, and what it says that a cluster needs besides."""
+    command = manual[manual.index("redis ACL SETUSER sidecar") :].partition("```")[0]
+    words = shlex.split(command.replace("\\\n", " "))[4:]
+    rights = [">pw" if word.startswith(">") else word for word in words]
+    (also,) = re.findall(r"On a Redis Cluster[^`]*`([^`]*)`", manual)
+    return rights, also.split()
 
 
 async def rotated(pod: Pod, grant: Grant) -> bool:

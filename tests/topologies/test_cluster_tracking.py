@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from tests.peers.patience import until
 from tests.peers.redis_server import valkey
 from tests.peers.signed import NAMES
 from tests.topologies.cluster import (
+    SLOTS,
     Node,
     begin_move,
     cluster,
@@ -123,6 +125,20 @@ async def test_a_lost_connection(pod: Pod, nodes: list[Node]) -> None:
     assert pod.store.peek(grant.session.id) is None
     await pod.coherent()
     await pod.warm(grant)
+
+
+async def test_close_at_any_moment(nodes: list[Node]) -> None:
+    """All connections are closed, even if the epoch is just ending by itself."""
+    for turns in range(20):
+        pod = Pod(**where(nodes))
+        await pod.store.start()
+        await pod.coherent()
+        nodes[0].kill_tracking()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await pod.store.close()
+        del pod
+        gc.collect()  # a connection that is still open is a warning, and warnings are errors
 
 
 async def test_a_frozen_primary(pod: Pod, nodes: list[Node]) -> None:
@@ -262,6 +278,31 @@ async def test_moving_slots_under_load(program: str) -> None:
             alive = [each for each in grants if await pod.store.get(each.session.id)]
             assert len(alive) == len(grants) - load.ended
             await until(lambda: is_certain(pod, alive[0]), SOON)
+
+
+async def test_slots_that_move_at_once() -> None:
+    """Valkey moves many slots in one step. What both pods know of them is read again."""
+    with cluster(program=valkey()) as nodes:
+        async with Pod(**where(nodes)) as pod, Pod(**where(nodes)) as other:
+            await pod.coherent()
+            grants = [await other.login() for _ in range(LOGINS)]
+            await pod.warm(*grants)
+            mine = [each for each in grants if owner_of(slot(each), nodes) is nodes[0]]
+            last = str(SLOTS // 3 - 1)
+            words = ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", "0", last, "NODE", nodes[1].name)
+            nodes[0].command(*words)
+            await until(lambda: owner_of(0, nodes) is nodes[1], SOON)
+            await until(lambda: not any(pod.store.peek(each.session.id) for each in mine), SOON)
+            await until(lambda: all_certain(pod, mine), SOON)
+            for grant in mine:
+                assert await other.store.revoke_session(grant.session.sid)
+                await pod.heard()
+                assert pod.store.peek(grant.session.id) is None
+
+
+async def all_certain(pod: Pod, grants: list[Grant]) -> bool:
+    """Whether look-ups make all of these logins certain."""
+    return all([await is_certain(pod, grant) for grant in grants])
 
 
 @pytest.mark.parametrize("planned", [True, False])

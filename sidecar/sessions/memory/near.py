@@ -233,7 +233,7 @@ class NearCache:
         self._change_listener(None)
         self._revocation_listener(None)
 
-    def begin_epoch(self, *, complete: bool = True) -> TrackingEpoch:
+    def begin_epoch(self, *, complete: bool = True) -> None:
         """Begin an epoch: Redis reports changes to what is read from now on.
 
         `complete` says that this is so for everything that is read.
@@ -243,11 +243,6 @@ class NearCache:
         self._replace_epoch(TrackingEpoch())
         self._change_listener(None)
         self._revocation_listener(None)
-        return self._epoch
-
-    def is_current(self, epoch: TrackingEpoch) -> bool:
-        """Whether this epoch still lasts."""
-        return epoch is self._epoch and self.coherent
 
     def end_epoch(self) -> None:
         """End the epoch: changes may go unreported, so no session is certain any more."""

@@ -85,7 +85,7 @@ class ClusterReads:
         values = []
         for key in keys:
             value = reread[key] if key in reread else answers[key][0]
-            if value is None:  # if its slot moves, nothing tells whoever found no such key
+            if value is None:  # if its slot moves, no report says that the key was written
                 self._listener.on_unreported(key)
             values.append(value)
         return values

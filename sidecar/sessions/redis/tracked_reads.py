@@ -87,11 +87,11 @@ class ServerReads:
 
     @property
     def connections(self) -> Sequence[TrackingConnection]:
-        """The connection."""
+        """The one connection, in a tuple."""
         return (self._connection,)
 
     async def open(self) -> None:
-        """Connect."""
+        """Connect, and have the server track what is read."""
         await self._connection.open()
 
     async def mget(self, keys: Sequence[bytes], redis: Redis) -> list[Any]:

@@ -122,13 +122,13 @@ class Tracking:
 
     async def run(self) -> None:
         """Track Redis, one epoch after another, until cancelled."""
-        delay = _SHORTEST_DELAY
+        delay, clock = _SHORTEST_DELAY, asyncio.get_running_loop().time
         while True:
             await self._wanted.wait()
-            flushes = self._near.flushes
+            began = clock()
             fault = await self._run_epoch()
-            if self._near.flushes != flushes:
-                delay = _SHORTEST_DELAY  # tracking had worked
+            if clock() > began + _LONGEST_DELAY:
+                delay = _SHORTEST_DELAY  # otherwise slots may be moving, one after another
             if self._wanted.is_set() and fault != self._near.fault:
                 self._near.fault = fault
                 logger.warning(NOT_TRACKING, extra={"fault": fault})
@@ -152,8 +152,12 @@ class Tracking:
             return UNSUPPORTED if fault is Fault.ERROR else fault
         finally:
             self.on_lost()
-            await reads.close()
-            self._reads = None
+            closing = asyncio.create_task(reads.close())
+            try:
+                await asyncio.shield(closing)
+            finally:
+                await closing  # completely, even if this task is cancelled meanwhile
+                self._reads = None
         return Fault.BROKEN
 
     async def _open(self, reads: TrackedReads) -> None:

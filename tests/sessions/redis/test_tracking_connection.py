@@ -144,7 +144,7 @@ async def test_answers_and_reports(server: Server, listener: Listener, cut: int)
 
 
 async def test_a_report_without_a_question(server: Server, listener: Listener) -> None:
-    """Nobody needs to ask for reports to be read."""
+    """Reports are read even if no command was sent."""
     server.send(REPORT * 3000)
     await until(lambda: len(listener.changed) == 3000)
 
@@ -172,7 +172,7 @@ async def test_a_caller_that_leaves(server: Server, listener: Listener) -> None:
     ],
 )
 async def test_the_end(server: Server, listener: Listener, last: bytes) -> None:
-    """Whoever waits gets an error, after the listener was told, and it is not reconnected."""
+    """Callers that wait get an error, after the listener was told. It is not reconnected."""
     connection = listener.connection
     asking = [asyncio.create_task(connection.ask(("MGET", "a"))) for _ in range(3)]
     await until(lambda: server.heard.count(b"MGET") == 3)
