@@ -242,6 +242,18 @@ async def test_a_slot_that_is_taken_away(pod: Pod, nodes: list[Node]) -> None:
     assert await pod.store.get(grant.session.id) is None
 
 
+async def test_primaries_that_disagree(nodes: list[Node]) -> None:
+    """While one of them does not know what it lost, or another what it got, nothing is certain."""
+    number = next(each for each in range(SLOTS) if owner_of(each, nodes) is nodes[0])
+    nodes[0].command("CLUSTER", "SETSLOT", str(number), "NODE", nodes[1].name)
+    async with Pod(**where(nodes)) as pod:
+        await until(lambda: pod.store.near.fault == "broken", SOON)
+        assert not pod.store.near.coherent
+        nodes[0].command("CLUSTER", "SETSLOT", str(number), "NODE", nodes[0].name)
+        await pod.coherent()
+        await pod.works()
+
+
 async def test_a_revocation(pod: Pod, other: Pod) -> None:
     """That there is none is never certain: its slot could move before it is written."""
     revocable = RevocableToken("token", ("one", "two"), time.time(), time.time() + 60.0)

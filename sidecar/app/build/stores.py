@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from functools import partial
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from sidecar.sessions.tiered.store import TieredStore
     from sidecar.settings import Settings
     from sidecar.telemetry.metrics import Metrics
-
-logger = logging.getLogger("sidecar.sessions")
 
 
 def make_value_mac(settings: Settings) -> ValueMac:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sidecar.sessions.redis.tracked_reads import ChangeListener
 
-_Owners = frozenset[tuple[int, int, object]]  # first slot, last slot, primary
+_Owners = frozenset[tuple[int, int, object]]  # first slot, last slot, the primary's id
 
 
 class ClusterReads:
@@ -54,7 +54,7 @@ class ClusterReads:
         return tuple(self._by_node.values())
 
     async def open(self) -> None:
-        """Find the primaries and connect to all of them."""
+        """Find the primaries and connect to all of them. They must agree on who owns what."""
         await self._client.nodes_manager.initialize()
         self._by_node = {
             node.name: TrackingConnection(
@@ -69,7 +69,10 @@ class ClusterReads:
         for outcome in await asyncio.gather(*opening, return_exceptions=True):
             if outcome is not None:
                 raise outcome
-        self._owners = await self._ask_owners()
+        views = await asyncio.gather(*map(_owners_seen_by, self.connections))
+        if len(set(views)) != 1:  # one of them does not know yet what it no longer owns
+            raise RedisConnectionError("the primaries disagree about the owners of slots")
+        self._owners = views[0]
 
     async def mget(self, keys: Sequence[bytes], redis: Redis) -> list[Any]:
         """The values of these keys."""
@@ -97,7 +100,8 @@ class ClusterReads:
         """
         await asyncio.gather(*map(ping, self.connections))
         self._checks += 1
-        if await self._ask_owners() != self._owners:
+        asked = self.connections[self._checks % len(self._by_node)]
+        if await _owners_seen_by(asked) != self._owners:
             self._lose()
             raise RedisConnectionError("slots have another owner")
 
@@ -131,19 +135,18 @@ class ClusterReads:
         else:
             raise error
 
-    async def _ask_owners(self) -> _Owners:
-        """Who owns which slots, as one of the primaries sees it. Takes the server 8 µs."""
-        (answer,) = await self.connections[self._checks % len(self._by_node)].ask(
-            ("CLUSTER", "SLOTS")
-        )
-        if isinstance(answer, Exception):
-            raise answer
-        return frozenset((first, last, tuple(node[:3])) for first, last, node, *_ in answer)
-
     def _lose(self) -> None:
         if not self.lost:
             self.lost = True
             self._listener.on_lost()
+
+
+async def _owners_seen_by(connection: TrackingConnection) -> _Owners:
+    """Who owns which slots, as this primary sees it. Takes the server 8 µs."""
+    (answer,) = await connection.ask(("CLUSTER", "SLOTS"))
+    if isinstance(answer, Exception):
+        raise answer
+    return frozenset((first, last, node[2]) for first, last, node, *_ in answer)
 
 
 async def _read(connection: TrackingConnection, keys: Sequence[bytes]) -> dict[bytes, Any]:
