@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from bench import checks, compare, profiling
+from bench import checks, compare, instructions, profiling
 from bench.children import StartError, stoppable
 from bench.holding import HoldError
 from bench.load import LoadError
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="other commands", metavar="")
     checks.add_parser(commands)
     profiling.add_parser(commands)
+    instructions.add_parser(commands)
     for each in (parser, *commands.choices.values()):
         each.set_defaults(results=RESULTS)
     return parser

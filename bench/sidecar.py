@@ -56,6 +56,7 @@ def start(
     redis_url: str = "",
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
+    runner: Sequence[str] = (),
     template: str = "sidecar.toml",
     users: Mapping[str, str] | None = None,
     max_sessions: int = 0,
@@ -63,9 +64,9 @@ def start(
 ) -> Started:
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
 
-    With `redis` it uses the lab's Redis, with `redis_url` that one. `users` maps names to password
-    hashes; by default there are `USER` and `OTHER_USER`, with cheap ones. `max_sessions` limits the
-    logins of one user, 0: not at all.
+    With `redis` it uses the lab's Redis, with `redis_url` that one. `runner` is a command that runs
+    the interpreter. `users` maps names to password hashes; by default there are `USER` and
+    `OTHER_USER`, with cheap ones. `max_sessions` limits the logins of one user, 0: not at all.
     """
     if users is None:
         users = {name: cheap_hash() for name in (USER, OTHER_USER)}
@@ -91,7 +92,7 @@ def start(
     }
     config = lab.fill(template, f"{name}.toml", values)
     env = {"JWT_SECRET": lab.secret, "REFRESH_SECRET": lab.refresh_secret}
-    argv = [sys.executable, *module, "run", "--config", str(config)]
+    argv = [*runner, sys.executable, *module, "run", "--config", str(config)]
     child = lab.children.spawn(name, argv, env=env, cpu=lab.proxy_cpu)
     child.wait_listening(port)
     return Started(child, port, admin_port)
