@@ -114,7 +114,7 @@ async def test_a_store_from_settings(nodes: list[Node], caplog: pytest.LogCaptur
         "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmnop",
     }
     with caplog.at_level(logging.INFO):
-        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics(), MAC)
+        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics(), MAC, None)
     assert caplog.messages == [NOT_TRACKING]
     assert isinstance(store, TieredStore)
     await store.start()
