@@ -183,6 +183,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_username: Annotated[str, kinds.text("a string on one line", empty=True)] = ""
     redis_password: Hidden = NO_SECRET
     redis_password_file: File = ""
+    redis_password_command: Annotated[tuple[str, ...], kinds.command()] = ()
+    redis_sentinel_username: Annotated[str, kinds.text("a string on one line", empty=True)] = ""
+    redis_sentinel_password: Hidden = NO_SECRET
+    redis_sentinel_password_file: File = ""
     redis_ca_file: File = ""
     redis_cert_file: File = ""
     redis_key_file: File = ""
@@ -258,6 +262,11 @@ def secrets_of(settings: Settings) -> list[Secret]:
     if password:
         found += [Secret(password), Secret(unquote(password))]
     return found
+
+
+def secret_names() -> frozenset[str]:
+    """Return the names of the settings that are secrets."""
+    return frozenset(name for name, kind in kinds_of(Settings).items() if kind.secret)
 
 
 def kinds_of(struct: type[msgspec.Struct]) -> dict[str, ValueKind]:

@@ -72,6 +72,14 @@ class Pod:
             assert await self.store.get(grant.session.id) == grant.session
             assert self.store.peek(grant.session.id) == grant.session
 
+    async def tracking_ids(self) -> list[int]:
+        """The ids of the connections on which Redis reports changes to this pod."""
+        assert self.store.tracking is not None
+        found = []
+        for connection in self.store.tracking.connections:
+            found += await connection.ask(("CLIENT", "ID"))
+        return found
+
     async def heard(self) -> None:
         """Wait until everything has arrived that Redis reported before this call.
 

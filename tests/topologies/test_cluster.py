@@ -73,7 +73,7 @@ async def test_a_store_from_settings(nodes: list[Node], caplog: pytest.LogCaptur
         "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmnop",
     }
     with caplog.at_level(logging.INFO):
-        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics(), MAC)
+        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics(), MAC, None)
         assert isinstance(store, TieredStore)
         await store.start()
         await until(lambda: store.near.coherent, SOON)

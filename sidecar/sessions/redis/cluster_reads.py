@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sidecar.sessions.redis.tracked_reads import ping
 from sidecar.sessions.redis.tracking_connection import FAULTS, TrackingConnection
 from sidecar.tasks import Tasks
 
@@ -56,6 +55,7 @@ class ClusterReads:
     async def open(self) -> None:
         """Find the primaries and connect to all of them. They must agree on who owns what."""
         await self._client.nodes_manager.initialize()
+        await self._close_pools()  # nothing else uses them
         self._by_node = {
             node.name: TrackingConnection(
                 node.connection_class(**node.connection_kwargs),
@@ -98,7 +98,7 @@ class ClusterReads:
 
         A node that has been demoted, or that the others have replaced, still answers PING.
         """
-        await asyncio.gather(*map(ping, self.connections))
+        await asyncio.gather(*(each.check() for each in self.connections))
         self._checks += 1
         asked = self.connections[self._checks % len(self._by_node)]
         if await _owners_seen_by(asked) != self._owners:
@@ -110,6 +110,9 @@ class ClusterReads:
         self._lose()
         await asyncio.gather(*(each.close() for each in self.connections))
         await self._tasks.close()
+
+    async def _close_pools(self) -> None:
+        """Close the client's own connections."""
         nodes = self._client.nodes_manager
         with suppress(*FAULTS):
             await nodes.aclose()

@@ -6,7 +6,7 @@ and after 59 s if the server is stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
@@ -25,6 +25,8 @@ from sidecar.sessions.redis.credentials import PasswordFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sidecar.sessions.redis.credential_renewal import RedisCredentials
+
 _NO_SECRET = Secret("")
 
 
@@ -36,8 +38,9 @@ class RedisConfig:
     sentinels, a service and a database, as in `redis+sentinel://one:26379,two:26379/mymaster/0`;
     `redis+cluster` and `rediss+cluster` with some of a cluster's nodes. `timeout` limits
     connecting, in seconds. `ca_file` verifies the server's certificate; without a URL it enables
-    TLS. `cert_file` and `key_file` are the client's certificate. `read_password` returns the
-    current password.
+    TLS. `cert_file` and `key_file` are the client's certificate. `credentials` replaces `username`
+    and `password`, and the user in `url`. The sentinels have a user of their own;
+    `read_sentinel_password` returns its current password.
     """
 
     url: Secret = _NO_SECRET
@@ -49,7 +52,10 @@ class RedisConfig:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
-    read_password: Callable[[], Secret] | None = field(default=None, repr=False)
+    credentials: RedisCredentials | None = None
+    sentinel_username: str = ""
+    sentinel_password: Secret = _NO_SECRET
+    read_sentinel_password: Callable[[], Secret] | None = field(default=None, repr=False)
     timeout: float = 0.1
     max_connections: int = 9  # one more than a store's slots, for probes
 
@@ -83,15 +89,14 @@ def connect(config: RedisConfig, *, reports: bool = False) -> Redis:
         arguments["protocol"] = 3
         # Otherwise the library asks the server for messages that only Redis Enterprise sends.
         arguments["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
-    if config.read_password is not None and "@" not in config.url.reveal():
+    provider = None
+    credentials = config.credentials
+    if credentials is not None:
+        config = replace(config, url=_without_user(config.url))
         del arguments["username"], arguments["password"]
-        arguments["credential_provider"] = PasswordFile(
-            config.read_password, config.username, config.password
-        )
+        provider = arguments["credential_provider"] = credentials.provider()
     try:
-        if "+cluster:" in config.url.reveal():
-            return cast("Redis", _cluster(config, arguments))  # it has every method used here
-        return Redis.from_pool(_pool(config, arguments))
+        client = _client(config, arguments)
     except (ValueError, TypeError):
         # The library's message may quote the URL, including its password.
         expected = (
@@ -99,6 +104,22 @@ def connect(config: RedisConfig, *, reports: bool = False) -> Redis:
             " redis+sentinel://one:26379,two:26379/mymaster/0, redis+cluster://one:6379,two:6379"
         )
         raise ConfigError([Problem("REDIS_URL", expected)]) from None
+    if credentials is not None and provider is not None:
+        credentials.follow(client, provider)
+    return client
+
+
+def _client(config: RedisConfig, arguments: dict[str, Any]) -> Redis:
+    if "+cluster:" in config.url.reveal():
+        return cast("Redis", _cluster(config, arguments))  # it has every method used here
+    return Redis.from_pool(_pool(config, arguments))
+
+
+def _without_user(url: Secret) -> Secret:
+    """The URL without a user name or password."""
+    scheme, separator, rest = url.reveal().partition("://")
+    place, slash, path = rest.partition("/")
+    return Secret(f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}")
 
 
 def _pool(config: RedisConfig, arguments: dict[str, Any]) -> ConnectionPool:
@@ -111,7 +132,7 @@ def _pool(config: RedisConfig, arguments: dict[str, Any]) -> ConnectionPool:
             arguments |= {"connection_class": SSLConnection, **tls}
         return BlockingConnectionPool(host=config.host, port=config.port, **arguments)
     if "+sentinel:" in url:
-        return _sentinel_pool(url, arguments, tls)
+        return _sentinel_pool(config, arguments, tls)
     if url.startswith("rediss:"):
         arguments |= tls
     return BlockingConnectionPool.from_url(url, **arguments)
@@ -156,6 +177,8 @@ class _Cluster(RedisCluster):
 def _cluster(config: RedisConfig, arguments: dict[str, Any]) -> RedisCluster:
     """A client that discovers which node has which keys. Raises ValueError."""
     hosts, _, secured = _hosts(config.url.reveal(), 6379, arguments)
+    if config.credentials is not None:
+        arguments["max_connections"] += 1  # to each node, for `reauthentication`
     return _Cluster(
         startup_nodes=[ClusterNode(*each) for each in hosts],
         **arguments,
@@ -164,16 +187,23 @@ def _cluster(config: RedisConfig, arguments: dict[str, Any]) -> RedisCluster:
 
 
 def _sentinel_pool(
-    url: str, arguments: dict[str, Any], tls: Mapping[str, str]
+    config: RedisConfig, arguments: dict[str, Any], tls: Mapping[str, str]
 ) -> SentinelConnectionPool:
     """A pool that asks the sentinels for the master on each connect. Raises ValueError."""
-    hosts, (service, *db), secured = _hosts(url, 26379, arguments)
+    hosts, (service, *db), secured = _hosts(config.url.reveal(), 26379, arguments)
     if not service:
         raise ValueError("no service")
     if db:
         arguments["db"] = int(db[0])
     common = {"socket_connect_timeout": arguments["socket_connect_timeout"], "protocol": 2}
     common |= {"retry": Retry(NoBackoff(), 0), "driver_info": None}
+    if config.read_sentinel_password is not None:
+        common["credential_provider"] = PasswordFile(
+            config.read_sentinel_password, config.sentinel_username, config.sentinel_password
+        )
+    else:
+        common["username"] = config.sentinel_username or None
+        common["password"] = config.sentinel_password.reveal() or None
     if secured:
         common |= {"ssl": True, **tls}
     sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's gap

@@ -107,7 +107,7 @@ class ServerReads:
 
     async def check(self) -> None:
         """Ping the server."""
-        await ping(self._connection)
+        await self._connection.check()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -115,10 +115,3 @@ class ServerReads:
         await self._tasks.close()
         with suppress(*FAULTS):
             await self._client.aclose()
-
-
-async def ping(connection: TrackingConnection) -> None:
-    """Check that the server answers. Raises the client library's errors."""
-    (answer,) = await connection.ask(("PING",))
-    if isinstance(answer, Exception):
-        raise answer

@@ -16,8 +16,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio.connection import DefaultParser
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+
+from sidecar.sessions.redis.reauthentication import hold, reauthenticate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,6 +64,7 @@ class TrackingConnection:
         """
         connection = self._connection
         connection.set_parser(_make_parser)
+        hold(connection)  # between the questions of others, nobody would expect the answer to AUTH
         try:
             await connection.connect()
             await connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)
@@ -92,10 +95,24 @@ class TrackingConnection:
             raise
         return await question.waiter
 
+    async def check(self) -> None:
+        """Check that the server answers; before that, use a new credential if there is one.
+
+        Raises the library's errors.
+        """
+        await reauthenticate(self._connection, self._ask_one)
+        answer = await self._ask_one("PING")
+        if isinstance(answer, Exception):
+            raise answer
+
     async def close(self) -> None:
         """Disconnect. Callers that wait get a ConnectionError."""
         self._lose()
         await self._disconnect()
+
+    async def _ask_one(self, *command: Any) -> object:
+        (answer,) = await self.ask(command)
+        return answer
 
     async def _disconnect(self) -> None:
         with suppress(*FAULTS):
@@ -110,13 +127,17 @@ class TrackingConnection:
             pass  # `_lose` tells everyone concerned
         finally:
             self._lose()
+            await self._disconnect()
 
     async def _read_one(self) -> None:
         try:
             answer = await self._connection.read_response(
-                disable_decoding=True, timeout=math.inf, push_request=True
+                disable_decoding=True,
+                timeout=math.inf,
+                disconnect_on_error=False,  # as AUTH may be refused
+                push_request=True,
             )
-        except ResponseError as error:
+        except (ResponseError, AuthenticationError) as error:
             answer = error
         if isinstance(answer, _Report):
             if answer.changed:

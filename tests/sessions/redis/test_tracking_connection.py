@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from redis.asyncio import Connection
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ResponseError
 
 from sidecar.sessions.redis.tracking_connection import TrackingConnection
 from sidecar.tasks import Tasks
@@ -141,6 +141,29 @@ async def test_answers_and_reports(server: Server, listener: Listener, cut: int)
     assert pong == [b"PONG"]
     await until(lambda: listener.changed == [[b"k"], [b"k"], None, [b"k"]])
     assert listener.losses == 0
+
+
+async def test_a_refused_password(server: Server, listener: Listener) -> None:
+    """It is an answer like any other, although the library raises it as a lost connection."""
+    asking = asyncio.create_task(listener.connection.ask(("AUTH", "alice", "pw"), ("PING",)))
+    await until(lambda: server.heard.endswith(b"PING\r\n"))
+    server.send(b"-WRONGPASS invalid username-password pair\r\n" + REPORT + b"+PONG\r\n")
+    refusal, pong = await asking
+    assert isinstance(refusal, AuthenticationError)
+    assert pong == b"PONG"
+    assert listener.changed == [[b"k"]]
+    assert listener.losses == 0
+
+
+async def test_a_server_that_starts(server: Server, listener: Listener) -> None:
+    """This error reply means a lost connection, which is then closed."""
+    asking = asyncio.create_task(listener.connection.ask(("PING",)))
+    await until(lambda: server.heard.endswith(b"PING\r\n"))
+    server.send(b"-LOADING Redis is loading the dataset in memory\r\n")
+    with pytest.raises(RedisConnectionError):
+        await asking
+    await until(lambda: server.closed)
+    assert listener.losses == 1
 
 
 async def test_a_report_without_a_question(server: Server, listener: Listener) -> None:
