@@ -37,6 +37,7 @@ from bench import (
     revocation,
     sidecar,
     soak,
+    topologies,
     transfer,
     unfinished,
     uploads,
@@ -173,6 +174,7 @@ SHARED: dict[str, Callable[[Lab], Finding]] = {
     "many": many.check,
     "remembered": remembered.check,
     "revocation": revocation.check,
+    "topologies": topologies.check,
     "refreshes": refreshes.check,
     "restarts": restarts.check,
     "listings": listings.check,
@@ -190,7 +192,10 @@ TITLES = {
 }
 # More busy programs than CPUs
 UNPINNED = frozenset(
-    {"early", "guesses", "listings", "refreshes", "restarts", "revocation", "soak", "uploads"}
+    {
+        *("early", "guesses", "listings", "refreshes", "restarts", "revocation", "soak"),
+        *("topologies", "uploads"),
+    }
 )
 
 

@@ -56,6 +56,7 @@ def start(
     *,
     redis: bool = False,
     redis_seconds: float = REDIS_SECONDS,
+    redis_url: str = "",
     upstream_port: int | None = None,
     module: Sequence[str] = PYTHON_MODULE,
     runner: Sequence[str] = (),
@@ -66,11 +67,10 @@ def start(
 ) -> Started:
     """Start a sidecar for `upstream_port` (default: the lab's); `module` may include a profiler.
 
-    `runner` is a command that runs the interpreter.
-
-    `users` maps names to password hashes; by default there are `USER` and `OTHER_USER`, with cheap
-    ones. `max_sessions` limits the logins of one user, 0: not at all. `redis_seconds` is how long
-    an answer of Redis may take.
+    With `redis` it uses the lab's Redis, with `redis_url` that one; `redis_seconds` is how long an
+    answer of either may take. `runner` is a command that runs the interpreter. `users` maps names
+    to password hashes; by default there are `USER` and `OTHER_USER`, with cheap ones.
+    `max_sessions` limits the logins of one user, 0: not at all.
     """
     if users is None:
         users = {name: cheap_hash() for name in (USER, OTHER_USER)}
@@ -81,15 +81,19 @@ def start(
     file = lab.directory / ("users.toml" if len(users) < MANY else "many-users.toml")
     file.write_text("".join(tables))
     port, admin_port = free_port(), free_port()
-    options = []
     if redis:
-        options += [f'redis_url = "redis://127.0.0.1:{lab.redis_port}/0"']
-        options += [f'redis_timeout = "{round(redis_seconds * 1e3)}ms"']
+        redis_url = f"redis://127.0.0.1:{lab.redis_port}/0"
+    options = []
+    if redis_url:
+        options += [
+            f'redis_url = "{redis_url}"',
+            f'redis_timeout = "{round(redis_seconds * 1e3)}ms"',
+        ]
     values = {
         "PORT": str(port),
         "ADMIN": str(admin_port),
         "UPSTREAM": str(upstream_port or lab.upstream_port),
-        "STORE": "redis" if redis else "local",
+        "STORE": "redis" if redis_url else "local",
         "USERS": str(file),
         "SESSIONS": str(max_sessions),
         "OPTIONS": "\n".join([*options, *special.options]),

@@ -70,8 +70,11 @@ class Sidecar:
         self.trust = Trust(settings, components)
         self.metrics.certificates = components.expiries
         self._mac = build.make_value_mac(settings)
-        self._store = build.make_store(settings, self.metrics, self._mac)
-        self._guesses, self._guess_counters = build.make_guess_defence(settings, self._mac)
+        self._redis_credentials = build.make_redis_credentials(settings, self.metrics)
+        self._store = build.make_store(settings, self.metrics, self._mac, self._redis_credentials)
+        self._guesses, self._guess_counters = build.make_guess_defence(
+            settings, self._mac, self._redis_credentials
+        )
         self._started_at = time.monotonic()
         self._listener: Listener | None = None
         self.context: DataPlaneContext | None = None
@@ -95,12 +98,14 @@ class Sidecar:
 
     def status(self) -> Mapping[str, Any]:
         """The state of this process for operators, as JSON types; without secrets."""
+        credentials = self._redis_credentials
         return {
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
             "started": self.started,
             "draining": self.draining,
             "realm": self._mac.realm,
             "store": self._store.describe(),
+            "redis_credential": credentials and credentials.describe(),
             "breaker": self.metrics.breaker_state,
             "store_transitions": self._store.transitions,
             "upstream": str(self.settings.upstream_url),
@@ -132,6 +137,8 @@ class Sidecar:
         try:
             listener = await self._build()
             await self._admin.start(admin, settings)
+            if self._redis_credentials is not None:
+                await self._redis_credentials.start(self._tasks)
             await self._store.start()
             await self.trust.start(self._tasks)
             await listener.start(traffic)

@@ -16,6 +16,7 @@ from sidecar.auth.denylist import RevocationKind, revocation_name
 from sidecar.auth.revocation import EVERYTHING, Revocation
 from sidecar.auth.session import SessionKey, token_id
 from sidecar.cli.loading import load_arguments
+from sidecar.cli.redis_credential import fetch_credential
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
 from sidecar.sessions.redis.faults import CHECK, RedisUnavailable, classify
 from sidecar.sessions.redis.scanner import SessionScanner
@@ -166,7 +167,9 @@ def _with_redis(
     async def run() -> T:
         nonlocal server
         mac = build.make_value_mac(settings)
-        client, store = build.make_remote(settings, Metrics(), mac, timeout=_TIMEOUT)
+        metrics = Metrics()
+        credentials = await fetch_credential(settings, metrics)
+        client, store = build.make_remote(settings, metrics, mac, credentials, timeout=_TIMEOUT)
         server = store.server
         try:
             return await work(SessionScanner(client, store.keys), store)

@@ -16,6 +16,7 @@ from sidecar.auth.gate import Gate
 from sidecar.auth.issue import RESERVED
 from sidecar.auth.session import Grant, Session, SessionKey, token_id
 from sidecar.cli.loading import load_arguments
+from sidecar.cli.redis_credential import fetch_credential
 from sidecar.cli.terminal import CommandFailed, UsageError, complain, read_line, say
 from sidecar.cli.token_effect import as_lines, as_members, effect_of
 from sidecar.cli.token_report import as_json, judge, read, show
@@ -135,7 +136,9 @@ async def _with_fetched_keys(settings: Settings, keys: KeyRing, token: bytes) ->
 async def _write(settings: Settings, grant: Grant) -> None:
     """Write a session to Redis. Raises CommandFailed if that is impossible."""
     settings = structs.replace(settings, state_dir="")  # it belongs to the running sidecar
-    store = build.make_store(settings, Metrics(()), build.make_value_mac(settings))
+    metrics = Metrics(())
+    credentials = await fetch_credential(settings, metrics)
+    store = build.make_store(settings, metrics, build.make_value_mac(settings), credentials)
     try:
         await store.start()
         if store.degraded or not await store.write(grant) or store.degraded:

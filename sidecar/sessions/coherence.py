@@ -26,8 +26,9 @@ class TrackingEpoch:
 class PendingLookup:
     """A look-up whose answer has not arrived.
 
-    `changed` collects the token ids and revocation names that are invalidated while it is pending.
-    The answer may be older than those changes, so it must not be cached for them. `ended` collects
+    `changed` collects the token ids and revocation names that are invalidated while it is pending,
+    or whose changes are not reported. The answer may be older than those changes, so it is not
+    certain for them. `ended` collects
     the token ids that were ended here without a trace, because no store knew them any longer.
     """
 

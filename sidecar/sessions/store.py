@@ -262,5 +262,5 @@ class SharedStore(SessionStore, Protocol):
     def set_observer(self, observer: LookupObserver) -> None:
         """Report every look-up to `observer`."""
 
-    def read_through(self, client: Any) -> None:
-        """Send look-ups through this Redis client; None restores the store's own."""
+    def read_through(self, reads: Any) -> None:
+        """Make look-ups through these `TrackedReads`; None restores the store's own client."""

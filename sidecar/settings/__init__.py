@@ -12,6 +12,7 @@ from sidecar.settings.model import (
     CorsSettings,
     IssuerSettings,
     Settings,
+    secret_names,
     secrets_of,
 )
 from sidecar.settings.net import Address, Upstream
@@ -36,6 +37,7 @@ __all__ = [
     "merge",
     "print_config",
     "read_secret",
+    "secret_names",
     "secrets_of",
     "settings_from",
 ]

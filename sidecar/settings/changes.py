@@ -14,6 +14,8 @@ from sidecar.settings.routes import check_routes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Read anew from the same file whenever Redis needs them, and so never wait for a restart.
+_READ_ANEW: Final = ("redis_password", "redis_sentinel_password")
 _TLS: Final = frozenset(
     (
         "tls_cert_file",
@@ -59,6 +61,10 @@ FIXED: Final = frozenset(
         "redis_username",
         "redis_password",
         "redis_password_file",
+        "redis_password_command",
+        "redis_sentinel_username",
+        "redis_sentinel_password",
+        "redis_sentinel_password_file",
         "redis_ca_file",
         "redis_cert_file",
         "redis_key_file",
@@ -85,6 +91,7 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
         name for name in Settings.__struct_fields__ if getattr(old, name) != getattr(new, name)
     ]
     fixed = FIXED if bool(old.tls_cert_file) == bool(new.tls_cert_file) else FIXED | _TLS
+    fixed -= {name for name in _READ_ANEW if _same_file(f"{name}_file", old, new)}
     taken = {name: getattr(new, name) for name in changed if name not in fixed}
     merged = msgspec.structs.replace(old, **taken)
     waiting = tuple(name for name in changed if name not in taken)
@@ -99,6 +106,11 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
     if problems:
         raise ConfigError(problems)
     return merged, waiting
+
+
+def _same_file(name: str, old: Settings, new: Settings) -> bool:
+    path: str = getattr(new, name)
+    return bool(path) and path == getattr(old, name)
 
 
 def files_of(settings: Settings) -> Iterator[str]:

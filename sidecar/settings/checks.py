@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from sidecar.settings.model import ANY_AUDIENCE, SECRET_BYTES, TOKEN_ROOM
 from sidecar.settings.net import LOOPBACK, WILDCARD
@@ -160,6 +161,35 @@ def _redis_certificate(settings: Settings) -> str | None:
     return _pair("redis", settings.redis_cert_file, settings.redis_key_file)
 
 
+def _redis_password(settings: Settings) -> str | None:
+    if not settings.redis_password_command:
+        return None
+    for name in ("redis_password_file", "redis_password"):
+        if getattr(settings, name):
+            return f"expected no {name}, because redis_password_command is set"
+    if urlsplit(settings.redis_url.reveal()).password is not None:
+        return "expected no password in redis_url, because redis_password_command is set"
+    return None
+
+
+def _sentinels(settings: Settings) -> str | None:
+    if "+sentinel:" in settings.redis_url.reveal():
+        return None
+    for name in ("redis_sentinel_username", "redis_sentinel_password"):
+        if getattr(settings, name):
+            return f"expected redis+sentinel:// or rediss+sentinel://, because {name} is set"
+    return None
+
+
+def _sentinel_user(settings: Settings) -> str | None:
+    if settings.redis_sentinel_username and not settings.redis_sentinel_password:
+        return (
+            "expected redis_sentinel_password or redis_sentinel_password_file to be set, because "
+            "redis_sentinel_username is"
+        )
+    return None
+
+
 def _certificate(settings: Settings) -> str | None:
     return _pair("tls", settings.tls_cert_file, settings.tls_key_file)
 
@@ -229,6 +259,9 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], str | None]], ..
     (("session_cookie_domain", "session_cookie"), _cookie_domain),
     (("max_token_size", "max_head_size"), _token_size),
     (("redis_cert_file", "redis_key_file"), _redis_certificate),
+    (("redis_password_command", "redis_password_file", "redis_url"), _redis_password),
+    (("redis_url", "redis_sentinel_username", "redis_sentinel_password"), _sentinels),
+    (("redis_sentinel_username", "redis_sentinel_password"), _sentinel_user),
     (("tls_cert_file", "tls_key_file"), _certificate),
     (("tls_client_auth", "tls_client_ca_file", "tls_cert_file"), _client_auth),
     (("upstream_cert_file", "upstream_key_file"), _upstream_certificate),

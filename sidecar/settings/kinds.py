@@ -8,6 +8,7 @@ settings.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -201,6 +202,22 @@ def file_path(*, absent: bool = False) -> ValueKind:
 def folder_path() -> ValueKind:
     """The path of a folder. Empty means that none is set."""
     return replace(file_path(), expected="the path of a folder", folder=True)
+
+
+def command() -> ValueKind:
+    """A program with its arguments: a list, or text that is split like a shell's. May be empty."""
+
+    def read(raw: object) -> tuple[str, ...]:
+        words = shlex.split(raw) if isinstance(raw, str) else raw
+        if not isinstance(words, list):
+            raise InvalidValue
+        if not all(isinstance(word, str) and word.isprintable() for word in words):
+            raise InvalidValue
+        if words and not words[0]:
+            raise InvalidValue
+        return tuple(words)
+
+    return ValueKind('a program with its arguments, such as ["/opt/token", "--json"]', read, list)
 
 
 def hidden() -> ValueKind:

@@ -188,6 +188,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_username: Annotated[str, kinds.text("a string on one line", empty=True)] = ""
     redis_password: Hidden = NO_SECRET
     redis_password_file: File = ""
+    redis_password_command: Annotated[tuple[str, ...], kinds.command()] = ()
+    redis_sentinel_username: Annotated[str, kinds.text("a string on one line", empty=True)] = ""
+    redis_sentinel_password: Hidden = NO_SECRET
+    redis_sentinel_password_file: File = ""
     redis_ca_file: File = ""
     redis_cert_file: File = ""
     redis_key_file: File = ""
@@ -263,6 +267,11 @@ def secrets_of(settings: Settings) -> list[Secret]:
     if password:
         found += [Secret(password), Secret(unquote(password))]
     return found
+
+
+def secret_names() -> frozenset[str]:
+    """Return the names of the settings that are secrets."""
+    return frozenset(name for name, kind in kinds_of(Settings).items() if kind.secret)
 
 
 # Reading annotations takes 0.4 ms, which a file with a thousand routes would pay for each of them.

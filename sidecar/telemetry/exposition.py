@@ -110,9 +110,7 @@ class MetricsCollector(Collector):
             self._metrics.malformed,
         )
         yield _counters(
-            "sidecar_logins_total",
-            "Attempts to log in or to refresh.",
-            ("method", "result"),
+            *("sidecar_logins_total", "Attempts to log in or to refresh.", ("method", "result")),
             self._metrics.logins,
         )
 
@@ -162,9 +160,7 @@ class MetricsCollector(Collector):
         )
         yield _labelled(
             GaugeMetricFamily,
-            "sidecar_connections",
-            "Open connections.",
-            "side",
+            *("sidecar_connections", "Open connections.", "side"),
             metrics.connections,
         )
         if metrics.body_buffer is not None and metrics.uploads is not None:
@@ -178,9 +174,7 @@ class MetricsCollector(Collector):
         )
         yield _labelled(
             CounterMetricFamily,
-            "sidecar_tls_handshakes_total",
-            "TLS handshakes with clients, by outcome.",
-            "result",
+            *("sidecar_tls_handshakes_total", "TLS handshakes with clients, by outcome.", "result"),
             metrics.handshakes,
         )
 
@@ -202,6 +196,11 @@ class MetricsCollector(Collector):
             "sidecar_config_last_reload_success_timestamp_seconds",
             "When the configuration in use was read.",
             value=metrics.reloaded,
+        )
+        yield _labelled(
+            CounterMetricFamily,
+            *("sidecar_redis_credentials_total", "Renewals of Redis' credential.", "result"),
+            metrics.redis_credentials,
         )
         yield _labelled(
             GaugeMetricFamily,
@@ -266,7 +265,7 @@ def _near_cache(near: NearCacheFigures) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "sidecar_near_cache_staleness_seconds",
-        "Seconds since the connection for invalidations was last known to work.",
+        "Seconds since Redis was last known to report changes.",
         value=near.staleness,
     )
     yield CounterMetricFamily(

@@ -92,7 +92,7 @@ class NearCacheFigures(Protocol):
 
     @property
     def staleness(self) -> float:
-        """Seconds since the connection for invalidations was last known to work."""
+        """Seconds since Redis was last known to report changes."""
 
 
 class BufferFigures(Protocol):
@@ -152,6 +152,7 @@ class Metrics:
         "malformed",
         "near",
         "preflights",
+        "redis_credentials",
         "reload_failed",
         "reloaded",
         "reloads",
@@ -184,6 +185,8 @@ class Metrics:
         self.breaker_states = tuple(breaker_states)
         self.breaker_state = next(iter(self.breaker_states), "")
         self.transitions: dict[str, int] = {"degraded": 0, "shared": 0}  # by the new state
+        # Redis' credentials: renewed, not available from their source, or refused by Redis.
+        self.redis_credentials = {"renewed": 0, "failed": 0, "refused": 0}
         self.near: NearCacheFigures | None = None
         self.journal: JournalFigures | None = None
         self.body_buffer: BufferFigures | None = None  # in octets

@@ -37,7 +37,9 @@ def test_the_load_of_which_half_is_needed_is_measured() -> None:
     assert [one.name for one in compare.chosen_scenarios(arguments)] == ["mixed", "half-load"]
 
 
-@pytest.mark.parametrize("name", ["near", "cold", "many", "revocation", "restarts", "listings"])
+@pytest.mark.parametrize(
+    "name", ["near", "cold", "many", "revocation", "topologies", "restarts", "listings"]
+)
 def test_checks_of_shared_sessions_can_be_run_alone(name: str) -> None:
     """Each check of shared sessions can be selected by name."""
     assert build_parser().parse_args(["checks", "--only", name]).only == [name]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import cold, listings, many, near, refreshes, remembered, revocation
+from bench import cold, listings, many, near, refreshes, remembered, revocation, topologies
 from bench.counters import Counters
 from bench.load import Load
 from bench.outcome import Outcome, at_most, control, disturbed, exit_status, outcome_table
@@ -180,6 +180,12 @@ def test_metric_is_the_sample_of_just_this_name() -> None:
     text = '# TYPE x gauge\nx_total 2.0\nx{a="b"} 3.0\nx 4.5\n'
     assert metric_in(text, "x") == 4.5
     assert metric_in(text, "y") is None
+
+
+def test_topologies_bars() -> None:
+    """Each kind of Redis has its own: no value is read, and the 99th percentile is at most 5 ms."""
+    assert held(topologies.judge("Cluster", 0, [1.0] * 200)) == [True, True]
+    assert held(topologies.judge("Cluster", 1, [1.0] * 190 + [6.0] * 10)) == [False, False]
 
 
 def test_revocation_bars() -> None:

@@ -155,7 +155,7 @@ def test_alerts_are_about_metrics_that_exist() -> None:
 def test_alerts_are_about_values_that_exist() -> None:
     """All label values in the alerts are values that the sidecar uses."""
     known = {*login.Method, *login.Result, *refresh.Result, refresh.METHOD}
-    known |= {*Unreadable, *Metrics().transitions}
+    known |= {*Unreadable, *Metrics().transitions, *Metrics().redis_credentials}
     known |= {"deny", "redis", "auth-sidecar", "502", "503", "504", "waiting"}
     texts = [text for rule in _rules() for text in re.findall(r'=~?"([^"]+)"', rule["expr"])]
     named = {value for text in texts for value in text.split("|")}

@@ -159,6 +159,18 @@ class RedisServer:
         assert isinstance(stats, dict)
         return {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in stats.items()}
 
+    def tracking_ids(self) -> list[str]:
+        """Return the ids of the connections on which this server reports changes."""
+        clients: list[Any] = self.admin.client_list()
+        return [each["id"] for each in clients if "t" in each["flags"]]
+
+    def kill_tracking(self) -> int:
+        """Close the connections on which this server reports changes; return how many it had."""
+        found = self.tracking_ids()
+        for number in found:
+            self.admin.client_kill_filter(_id=number)
+        return len(found)
+
     def forget_calls(self) -> None:
         """Reset the command counters."""
         self.admin.config_resetstat()

@@ -22,6 +22,7 @@ ACCESS = "access-secret-0123456789abcdefghijklmnop"
 REFRESH = "refresh-secret-0123456789abcdefghijklmn"
 SECRETS = {"JWT_SECRET": ACCESS, "REFRESH_SECRET": REFRESH}
 PLAIN = Settings(jwt_secret=Secret(ACCESS), refresh_secret=Secret(REFRESH))
+SENTINEL = "redis+sentinel://one,two/service"
 # Settings whose empty text is their default, each set in a file.
 SET = {
     "jwt_secret": '"a secret of sixty-four bytes, which is long enough for a SHA-512 MAC"',
@@ -36,8 +37,10 @@ SET = {
     "login_url": '"https://login.example/"',
     "jwks_url": '"https://login.example/keys"',
     "redis_username": '"sidecar"',
-    "redis_url": '"redis://redis:6379"',
+    "redis_url": '"redis+sentinel://redis:26379/service"',
     "redis_password": '"hunter2"',
+    "redis_sentinel_username": '"watcher"',
+    "redis_sentinel_password": '"hunter3"',
     "redis_ca_file": '"cert.pem"',
     "state_dir": '"state"',
 }
@@ -183,6 +186,8 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         env = SECRETS | {name.upper(): f"{tmp_path}-{'x' * 32}"}
         if name == "redis_url":
             env["REDIS_URL"] = "redis://r"
+        if name.startswith("redis_sentinel_"):
+            env = {"REDIS_SENTINEL_PASSWORD": "pw", "REDIS_URL": SENTINEL, **env}
         assert getattr(settings_from(env=env), name) != getattr(settings_from(env=SECRETS), name)
         return
     found = problems(env=SECRETS | {name.upper(): f"{tmp_path}/\u0000absent"})
@@ -362,6 +367,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, content: str, expected: st
         "refresh_secret",
         "refresh_secret_previous",
         "redis_password",
+        "redis_sentinel_password",
     ],
 )
 def test_every_secret_has_its_file(tmp_path: Path, name: str) -> None:
@@ -369,6 +375,7 @@ def test_every_secret_has_its_file(tmp_path: Path, name: str) -> None:
     secret = "another-secret-0123456789abcdefghijklm"
     (tmp_path / "secret").write_text(secret)
     env = {key: value for key, value in SECRETS.items() if key != name.upper()}
+    env["REDIS_URL"] = SENTINEL
     by_variable = settings_from(env=env | {f"{name.upper()}_FILE": str(tmp_path / "secret")})
     by_file = settings_from(env=env, file=write(tmp_path, f'{name}_file = "secret"'))
     assert getattr(by_variable, name) == getattr(by_file, name) == Secret(secret)

@@ -99,11 +99,12 @@ def test_secrets_are_masked() -> None:
             "JWT_SECRET_PREVIOUS": "previous-secret-0123456789abcdefghijkl",
             "REFRESH_SECRET_PREVIOUS": "before-secret-0123456789abcdefghijklmn",
             "REDIS_PASSWORD": "hunter2",
-            "REDIS_URL": "redis://:hunter2@r",
+            "REDIS_URL": "redis+sentinel://:hunter2@r/service",
+            "REDIS_SENTINEL_PASSWORD": "hunter3",
         }
     )
     text = print_config(settings)
-    assert text.count('"***"') == 6
+    assert text.count('"***"') == 7
     for field in msgspec.structs.fields(Settings):
         value = getattr(settings, field.name)
         if isinstance(value, Secret):

@@ -109,6 +109,11 @@ GOOD = [
     pytest.param(net.origin(), "HTTPS://App.Example:443/", "https://app.example", id="origin"),
     pytest.param(net.origin(), "http://[::1]:81", "http://[::1]:81", id="origin-v6"),
     pytest.param(net.origin(), "http://[0:0::A:01]", "http://[::a:1]", id="origin-v6-written-out"),
+    pytest.param(kinds.command(), ["/opt/token", "a b"], ("/opt/token", "a b"), id="command"),
+    pytest.param(
+        kinds.command(), "/opt/token 'a b' --json", ("/opt/token", "a b", "--json"), id="words"
+    ),
+    pytest.param(kinds.command(), "", (), id="no-command"),
     pytest.param(net.redis_url(), "redis://u:p@r:1/2", Secret("redis://u:p@r:1/2"), id="redis-url"),
     pytest.param(net.redis_url(), "rediss://r", Secret("rediss://r"), id="redis-tls"),
     pytest.param(net.redis_url(), "unix:///r.sock", Secret("unix:///r.sock"), id="redis-unix"),
@@ -219,6 +224,11 @@ def test_what_is_shown_reads_back(kind: ValueKind, raw: object, expected: object
         pytest.param(net.origin(), "app.example", id="origin-no-scheme"),
         pytest.param(net.origin(), "null", id="origin-null"),
         pytest.param(net.origin(), "https://*.example", id="origin-wildcard"),
+        pytest.param(kinds.command(), "/opt/token 'a", id="command-quote"),
+        pytest.param(kinds.command(), ["/opt/token", 5], id="command-number"),
+        pytest.param(kinds.command(), ["", "a"], id="command-empty-program"),
+        pytest.param(kinds.command(), ["/opt/token", "a\0"], id="command-nul"),
+        pytest.param(kinds.command(), {"a": "b"}, id="command-table"),
         pytest.param(net.redis_url(), "http://r", id="redis-scheme"),
         pytest.param(net.redis_url(), "redis://", id="redis-no-host"),
         pytest.param(net.redis_url(), "redis://r/first", id="redis-db-name"),

@@ -44,6 +44,7 @@ NAMES = {
     "sidecar_config_last_reload_successful": "gauge",
     "sidecar_config_last_reload_success_timestamp_seconds": "gauge",
     "sidecar_tls_handshakes_total": "counter",
+    "sidecar_redis_credentials_total": "counter",
     "sidecar_certificate_expiry_timestamp_seconds": "gauge",
     "sidecar_access_log_dropped_total": "counter",
     "sidecar_build_info": "gauge",
@@ -64,6 +65,7 @@ def used() -> Metrics:
     metrics.lookup_duration["redis"].observe(0.0002)
     metrics.logins["password", "ok"] += 1
     metrics.connections["downstream"] += 1
+    metrics.redis_credentials["refused"] += 1
     metrics.certificates = {"tls_cert_file": 1.8e9}
     return metrics
 
@@ -118,6 +120,7 @@ def test_the_content_type_is_that_of_the_text_format() -> None:
         pytest.param(("sidecar_decisions_total", ("deny", "signature")), 0, id="starts at zero"),
         pytest.param(("sidecar_session_lookups_total", ("hit", "redis")), 1, id="lookups"),
         pytest.param(("sidecar_logins_total", ("password", "ok")), 1, id="logins"),
+        pytest.param(("sidecar_redis_credentials_total", ("refused",)), 1, id="credentials"),
         pytest.param(("sidecar_connections", ("downstream",)), 1, id="downstream"),
         pytest.param(("sidecar_connections", ("upstream",)), 0, id="upstream connections"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -64,3 +65,27 @@ class Pod:
         assert await self.store.revoke_session(grant.session.sid)
         assert await self.store.get(grant.session.id) is None
         assert not self.store.degraded
+
+    async def warm(self, *grants: Grant) -> None:
+        """Look these logins up: they are then certain."""
+        for grant in grants:
+            assert await self.store.get(grant.session.id) == grant.session
+            assert self.store.peek(grant.session.id) == grant.session
+
+    async def tracking_ids(self) -> list[int]:
+        """The ids of the connections on which Redis reports changes to this pod."""
+        assert self.store.tracking is not None
+        found = []
+        for connection in self.store.tracking.connections:
+            found += await connection.ask(("CLIENT", "ID"))
+        return found
+
+    async def heard(self) -> None:
+        """Wait until everything has arrived that Redis reported before this call.
+
+        Reports come on the connections of look-ups, in order: before the answer to a later command.
+        A connection that is lost ends the epoch, after which nothing is certain.
+        """
+        assert self.store.tracking is not None
+        asked = (each.ask(("PING",)) for each in self.store.tracking.connections)
+        await asyncio.gather(*asked, return_exceptions=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import shlex
 import time
-from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,79 +17,36 @@ from sidecar.app.build import make_store
 from sidecar.errors import StoreUnavailable
 from sidecar.secret import Secret
 from sidecar.sessions.redis.scanner import SessionScanner
-from sidecar.sessions.redis.tracking import NOT_TRACKING
+from sidecar.sessions.redis.tracking import TRACKING
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.settings import settings_from
 from sidecar.telemetry.metrics import Metrics
 from tests.peers.patience import until
-from tests.peers.redis_server import RedisServer, free_port
 from tests.peers.signed import MAC
 from tests.sessions.contract import new_login, successor_of
+from tests.topologies.cluster import cluster, where
 from tests.topologies.pod import SOON, Pod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sidecar.auth.session import Grant
+    from tests.topologies.cluster import Node
 
-SLOTS = 16384
 LOGINS = 60
-
-
-class Node(RedisServer):
-    """A server in cluster mode."""
-
-    def __init__(self) -> None:
-        self.bus = free_port()
-        super().__init__(
-            *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
-            *("--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"),
-            *("--repl-diskless-sync-delay", "0"),
-        )
-
-    def state(self) -> dict[str, str]:
-        """The node's CLUSTER INFO."""
-        answer = self.command("CLUSTER", "INFO")
-        assert isinstance(answer, bytes)
-        return dict(line.split(":", 1) for line in answer.decode().splitlines())
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[Node]]:
-    """Three masters, each with a third of the slots, and a replica of the first."""
-    with ExitStack() as running:
-        made = [running.enter_context(Node()) for _ in range(4)]
-        for number, node in enumerate(made[:3]):
-            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
-            node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
-            node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
-        for node in made[1:]:
-            made[0].command("CLUSTER", "MEET", "127.0.0.1", str(node.port), str(node.bus))
-        joined(made, "cluster_known_nodes", "4")
-        name = made[0].command("CLUSTER", "MYID")
-        made[3].command("CLUSTER", "REPLICATE", bytes(name).decode())  # type: ignore[call-overload]
-        joined(made, "cluster_state", "ok")
+    """Three primaries, and a replica of the first."""
+    with cluster(replicas=1) as made:
         yield made
-
-
-def joined(nodes: list[Node], name: str, value: str) -> None:
-    """Wait until every node's CLUSTER INFO has this value."""
-    end = time.monotonic() + SOON
-    while not all(node.state()[name] == value for node in nodes):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def where(nodes: list[Node]) -> dict[str, Secret]:
-    """A configuration with the URL of two nodes."""
-    return {"url": Secret(f"redis+cluster://127.0.0.1:{nodes[1].port},127.0.0.1:{nodes[2].port}")}
 
 
 async def test_every_operation(nodes: list[Node]) -> None:
     """Logins in all slots are found, refreshed, listed and ended."""
     async with Pod(**where(nodes)) as pod:
-        await pod.works(near=False)
-        assert not pod.store.near.coherent
+        await pod.works()
         grants = [new_login(time.time(), f"user{number % 3}") for number in range(LOGINS)]
         assert all(await asyncio.gather(*map(pod.store.write, grants)))
         found = await asyncio.gather(*(pod.store.get(each.session.id) for each in grants))
@@ -107,20 +66,46 @@ async def test_every_operation(nodes: list[Node]) -> None:
 
 
 async def test_a_store_from_settings(nodes: list[Node], caplog: pytest.LogCaptureFixture) -> None:
-    """A cluster URL makes a store without a near cache, which is logged."""
+    """A cluster URL makes a store with a near cache."""
     url = where(nodes)["url"].reveal()
     secrets = {
         "JWT_SECRET": "access-secret-0123456789abcdefghijklmnop",
         "REFRESH_SECRET": "refresh-secret-0123456789abcdefghijklmnop",
     }
     with caplog.at_level(logging.INFO):
-        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics(), MAC)
-    assert caplog.messages == [NOT_TRACKING]
-    assert isinstance(store, TieredStore)
-    await store.start()
+        store = make_store(settings_from(env={**secrets, "REDIS_URL": url}), Metrics(), MAC, None)
+        assert isinstance(store, TieredStore)
+        await store.start()
+        await until(lambda: store.near.coherent, SOON)
+    assert caplog.messages == [TRACKING]
     assert await store.write(new_login(time.time()))
     assert not store.degraded
     await store.close()
+
+
+async def test_a_user_that_may_do_no_more_than_needed(nodes: list[Node]) -> None:
+    """The manual's permissions are enough, with what it adds for a cluster."""
+    user, for_cluster = permissions(Path("docs/operating.md").read_text())
+    for node in nodes:
+        node.command("ACL", "SETUSER", "sidecar", *user, *for_cluster)
+        node.command("ACL", "LOG", "RESET")
+    async with Pod(username="sidecar", password=Secret("pw"), **where(nodes)) as pod:
+        await pod.works()
+        grant = await pod.login()
+        assert await rotated(pod, grant)
+        assert await pod.store.revoke_user(grant.session.sub) > 0
+        assert not pod.store.degraded
+    for node in nodes:
+        assert node.command("ACL", "LOG") == []
+
+
+def permissions(manual: str) -> tuple[list[str], list[str]]:
+    """The manual's rights of the sidecar's user, and what it says that a cluster needs besides."""
+    command = manual[manual.index("redis ACL SETUSER sidecar") :].partition("```")[0]
+    words = shlex.split(command.replace("\\\n", " "))[4:]
+    rights = [">pw" if word.startswith(">") else word for word in words]
+    (also,) = re.findall(r"On a Redis Cluster[^`]*`([^`]*)`", manual)
+    return rights, also.split()
 
 
 async def rotated(pod: Pod, grant: Grant) -> bool:
@@ -154,7 +139,7 @@ async def test_failover(nodes: list[Node]) -> None:
             assert all(pod.store.last_known(grant.session.id) for grant in grants)
             complete = all(found)
         await until(lambda: not pod.store.degraded, SOON)
-        await pod.works(near=False)
+        await pod.works()
 
 
 async def seen(pod: Pod, grant: Grant) -> bool:

@@ -1,23 +1,18 @@
-"""Unix sockets, TLS, mutual TLS and password rotation, with real servers."""
+"""Unix sockets, TLS and mutual TLS, with real servers."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sidecar.secret import Secret
-from sidecar.settings import read_secret
 from tests.peers.certificates import certificate
 from tests.peers.redis_server import RedisServer, free_port, valkey
-from tests.peers.signed import NAMES
 from tests.topologies.pod import Pod
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-OLD, NEW = "the-old-password", "the-new-password"
 
 
 def tls(folder: Path, clients: str) -> tuple[int, list[str]]:
@@ -74,36 +69,3 @@ async def test_mutual_tls(tmp_path: Path) -> None:
             await pod.works()
         async with Pod(**where) as pod:
             assert pod.store.degraded
-
-
-async def test_a_new_password(tmp_path: Path) -> None:
-    """After a rotation in the file and in Redis, new connections use the new password."""
-    file = tmp_path / "password"
-    file.write_text(f"{OLD}\n")
-    with RedisServer() as server:
-        server.admin.acl_setuser(
-            "sidecar",
-            enabled=True,
-            passwords=[f"+{OLD}"],
-            keys=["*"],
-            channels=["*"],
-            commands=["+@all"],
-        )
-        read = partial(read_secret, str(file))
-        where = {"host": "127.0.0.1", "port": server.port, "username": "sidecar"}
-        async with Pod(read_password=read, **where) as pod:
-            await pod.works()
-            server.admin.acl_setuser("sidecar", enabled=True, passwords=[f"+{NEW}"])
-            file.write_text(NEW)
-            server.admin.acl_setuser("sidecar", enabled=True, passwords=[f"-{OLD}"])
-            for kind in ("normal", "pubsub"):
-                server.admin.client_kill_filter(_type=kind, skipme=True)
-            grant = await pod.login()
-            assert await pod.store.get(grant.session.id) == grant.session
-            assert server.admin.exists(NAMES.token(grant.session.id))
-            assert not pod.store.degraded
-            file.unlink()  # the password read last is still used
-            for kind in ("normal", "pubsub"):
-                server.admin.client_kill_filter(_type=kind, skipme=True)
-            assert await pod.store.get((await pod.login()).session.id) is not None
-            assert not pod.store.degraded

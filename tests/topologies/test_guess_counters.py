@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,25 +11,19 @@ from sidecar.sessions.memory.windows import Count
 from sidecar.sessions.redis.connect import RedisConfig, connect
 from sidecar.sessions.redis.guess_counters import CONNECTIONS, RedisGuessCounters
 from sidecar.sessions.redis.key_names import KeyNames
+from tests.topologies.cluster import cluster
 from tests.topologies.pod import PATIENT
-from tests.topologies.test_cluster import SLOTS, Node, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.topologies.cluster import Node
+
 
 @pytest.fixture
 def nodes() -> Iterator[list[Node]]:
-    """Three masters, each with a third of the slots."""
-    with ExitStack() as running:
-        made = [running.enter_context(Node()) for _ in range(3)]
-        for number, node in enumerate(made):
-            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
-            node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
-            node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
-        for node in made[1:]:
-            made[0].command("CLUSTER", "MEET", "127.0.0.1", str(node.port), str(node.bus))
-        joined(made, "cluster_state", "ok")
+    """Three primaries, each with a third of the slots."""
+    with cluster() as made:
         yield made
 
 

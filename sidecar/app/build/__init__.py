@@ -17,6 +17,7 @@ from sidecar.app.build.components import (
     make_verify_endpoint,
 )
 from sidecar.app.build.live import make_data_plane_config, make_limits, make_live_config
+from sidecar.app.build.redis_credentials import make_redis_credentials
 from sidecar.app.build.stores import (
     longest,
     make_guess_defence,
@@ -51,6 +52,7 @@ __all__ = [
     "make_limits",
     "make_live_config",
     "make_paths",
+    "make_redis_credentials",
     "make_remote",
     "make_store",
     "make_upstream_pool_limits",

@@ -15,6 +15,7 @@ from sidecar.app.build.certificates import (
     read_expiries,
 )
 from sidecar.app.build.config_errors import config_errors_at
+from sidecar.app.build.redis_credentials import check_redis_credential
 from sidecar.app.build.trust import Keys, make_issuer, read_foreign_keys
 from sidecar.auth.credentials import Accepts
 from sidecar.auth.evasions import find_evasions
@@ -79,6 +80,7 @@ def make_components(settings: Settings) -> Components:
     connector = attempt(_make_connector)
     tls = attempt(make_listener_tls)
     attempt(check_redis_tls)
+    attempt(check_redis_credential)
     expiries = {} if problems else attempt(read_expiries)
     if (
         (signing is None or foreign is None or users is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from functools import partial
@@ -21,14 +20,13 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sidecar.sessions.redis.connect import RedisConfig
+    from sidecar.sessions.redis.credential_renewal import RedisCredentials
     from sidecar.sessions.redis.guess_counters import RedisGuessCounters
     from sidecar.sessions.redis.store import RedisStore
     from sidecar.sessions.revocation.journal_file import JournalFile
     from sidecar.sessions.tiered.store import TieredStore
     from sidecar.settings import Settings
     from sidecar.telemetry.metrics import Metrics
-
-logger = logging.getLogger("sidecar.sessions")
 
 
 def make_value_mac(settings: Settings) -> ValueMac:
@@ -43,17 +41,27 @@ def refresh_secrets(settings: Settings) -> list[bytes]:
     return [secret.reveal().encode() for secret in found if secret]
 
 
-def make_store(settings: Settings, metrics: Metrics, mac: ValueMac) -> LocalStore | TieredStore:
-    """The session store: local memory, or Redis with memory as a fallback. Raises ConfigError."""
+def make_store(
+    settings: Settings, metrics: Metrics, mac: ValueMac, credentials: RedisCredentials | None
+) -> LocalStore | TieredStore:
+    """The session store: local memory, or Redis with memory as a fallback. Raises ConfigError.
+
+    The caller starts `credentials` before the store.
+    """
     if settings.session_store == "local":
         return LocalStore(
             time.time, settings.session_cache_size, lookups=metrics.lookups, own=_own(settings)
         )
-    return _make_shared(settings, metrics, mac)
+    return _make_shared(settings, metrics, mac, credentials)
 
 
 def make_remote(
-    settings: Settings, metrics: Metrics, mac: ValueMac, *, timeout: float | None = None
+    settings: Settings,
+    metrics: Metrics,
+    mac: ValueMac,
+    credentials: RedisCredentials | None,
+    *,
+    timeout: float | None = None,
 ) -> tuple[Redis, RedisStore]:
     """The Redis client and the shared store on it. Close the store; that closes the client.
 
@@ -64,7 +72,7 @@ def make_remote(
     from sidecar.sessions.redis.store import RedisStore  # noqa: PLC0415
 
     timeout = settings.redis_timeout if timeout is None else timeout
-    client = connect(_redis_config(settings, timeout))
+    client = connect(_redis_config(settings, timeout, credentials))
     store = RedisStore(
         client,
         metrics,
@@ -79,7 +87,7 @@ def make_remote(
 
 
 def make_guess_defence(
-    settings: Settings, mac: ValueMac
+    settings: Settings, mac: ValueMac, credentials: RedisCredentials | None
 ) -> tuple[GuessDefence, RedisGuessCounters | None]:
     """What counts login attempts, and its part in Redis, if any, which the caller closes."""
     if settings.session_store == "local":
@@ -93,31 +101,30 @@ def make_guess_defence(
     from sidecar.sessions.redis.key_names import KeyNames  # noqa: PLC0415
 
     timeout = min(settings.redis_timeout, TIMEOUT)
-    config = replace(_redis_config(settings, timeout), max_connections=CONNECTIONS)
+    config = _redis_config(settings, timeout, credentials)
+    config = replace(config, max_connections=CONNECTIONS)
     names = KeyNames(settings.redis_key_prefix, mac.realm)
     shared = RedisGuessCounters(connect(config), names, timeout=timeout)
     return GuessDefence(shared), shared
 
 
-def _make_shared(settings: Settings, metrics: Metrics, mac: ValueMac) -> TieredStore:
+def _make_shared(
+    settings: Settings, metrics: Metrics, mac: ValueMac, credentials: RedisCredentials | None
+) -> TieredStore:
     from sidecar.sessions.redis.connect import tracked  # noqa: PLC0415
-    from sidecar.sessions.redis.tracking import NOT_TRACKING  # noqa: PLC0415
     from sidecar.sessions.revocation.journal import Journal  # noqa: PLC0415
     from sidecar.sessions.tiered.breaker import Breaker  # noqa: PLC0415
     from sidecar.sessions.tiered.store import TieredStore  # noqa: PLC0415
 
-    follow = tracked(_redis_config(settings, settings.redis_timeout))
-    if follow is None:
-        logger.info(NOT_TRACKING)
     journal = Journal(_journal_file(settings.state_dir))
     store = TieredStore(
-        make_remote(settings, metrics, mac)[1],
+        make_remote(settings, metrics, mac, credentials)[1],
         Breaker(),
         metrics,
         max_sessions=settings.session_cache_size,
         max_stale=settings.session_max_stale,
         max_ttl=longest(settings),
-        connect=follow,
+        connect=tracked(_redis_config(settings, settings.redis_timeout, credentials)),
         journal=journal,
         migrate=settings.session_recovery == "migrate",
         own=_own(settings),
@@ -127,10 +134,12 @@ def _make_shared(settings: Settings, metrics: Metrics, mac: ValueMac) -> TieredS
     return store
 
 
-def _redis_config(settings: Settings, timeout: float) -> RedisConfig:
+def _redis_config(
+    settings: Settings, timeout: float, credentials: RedisCredentials | None
+) -> RedisConfig:
     from sidecar.sessions.redis.connect import RedisConfig  # noqa: PLC0415
 
-    file = settings.redis_password_file
+    file = settings.redis_sentinel_password_file
     return RedisConfig(
         url=settings.redis_url,
         host=settings.redis_host,
@@ -141,7 +150,10 @@ def _redis_config(settings: Settings, timeout: float) -> RedisConfig:
         ca_file=settings.redis_ca_file,
         cert_file=settings.redis_cert_file,
         key_file=settings.redis_key_file,
-        read_password=partial(read_secret, file) if file else None,
+        credentials=credentials,
+        sentinel_username=settings.redis_sentinel_username,
+        sentinel_password=settings.redis_sentinel_password,
+        read_sentinel_password=partial(read_secret, file) if file else None,
         timeout=timeout,
     )
 

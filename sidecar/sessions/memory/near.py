@@ -39,10 +39,18 @@ class NearCache:
     """
 
     __slots__ = (
-        *("_change_listener", "_claims", "_clock", "_doorkeeper", "_epoch", "_lookups"),
+        *(
+            "_change_listener",
+            "_claims",
+            "_clock",
+            "_complete",
+            "_doorkeeper",
+            "_epoch",
+            "_lookups",
+        ),
         *("_max_stale", "_monotonic", "_most_on_probation", "_probation"),
         *("_revocation_index", "_revocation_listener", "_seen_at", "_timestamps"),
-        *("flushes", "invalidations", "last_alive", "store"),
+        *("fault", "flushes", "invalidations", "last_alive", "store"),
     )
 
     def __init__(
@@ -69,8 +77,10 @@ class NearCache:
             _ignore_revocations
         )
         self._epoch = TrackingEpoch(monotonic())
+        self._complete = True
         self.store = LocalStore(clock, max_sessions)
-        self.last_alive = monotonic()  # when the tracking link was last known to be alive
+        self.last_alive = monotonic()  # when Redis was last known to report changes
+        self.fault = ""  # why Redis does not report changes, if it does not
         self.invalidations = 0
         self.flushes = 0
 
@@ -83,7 +93,12 @@ class NearCache:
 
     def describe(self) -> dict[str, Any]:
         """The cache's state as plain JSON values, for `/status`."""
-        return {"entries": len(self.store), "coherent": self.coherent, "flushes": self.flushes}
+        return {
+            "entries": len(self.store),
+            "coherent": self.coherent,
+            "fault": self.fault,
+            "flushes": self.flushes,
+        }
 
     @property
     def coherent(self) -> bool:
@@ -91,8 +106,13 @@ class NearCache:
         return self._epoch.ended is None
 
     @property
+    def complete(self) -> bool:
+        """Whether Redis reports changes to everything that was read, certain or not."""
+        return self.coherent and self._complete
+
+    @property
     def staleness(self) -> float:
-        """Seconds since the tracking link was last known to be alive."""
+        """Seconds since Redis was last known to report changes."""
         return self._monotonic() - self.last_alive
 
     def set_change_listener(self, listener: Callable[[str | None], None]) -> None:
@@ -189,6 +209,11 @@ class NearCache:
         for lookup in self._lookups:
             lookup.ended.add(token_id)
 
+    def on_unreported(self, name: str) -> None:
+        """Redis will not report changes to this session or revocation, which is being read."""
+        for lookup in self._lookups:
+            lookup.changed.add(name)
+
     def on_session_changed(self, token_id: str) -> None:
         """Redis reports that this session was changed or ended."""
         self.invalidations += 1
@@ -232,17 +257,16 @@ class NearCache:
         self._change_listener(None)
         self._revocation_listener(None)
 
-    def begin_epoch(self) -> TrackingEpoch:
-        """Begin an epoch: Redis reports changes to everything that is read from now on."""
+    def begin_epoch(self, *, complete: bool = True) -> None:
+        """Begin an epoch: Redis reports changes to what is read from now on.
+
+        `complete` says that this is so for everything that is read.
+        """
         self.last_alive = self._monotonic()
+        self._complete = complete
         self._replace_epoch(TrackingEpoch())
         self._change_listener(None)
         self._revocation_listener(None)
-        return self._epoch
-
-    def is_current(self, epoch: TrackingEpoch) -> bool:
-        """Whether this epoch still lasts."""
-        return epoch is self._epoch and self.coherent
 
     def end_epoch(self) -> None:
         """End the epoch: changes may go unreported, so no session is certain any more."""
@@ -251,7 +275,7 @@ class NearCache:
             self.flushes += 1
 
     def mark_alive(self) -> None:
-        """The tracking link has shown that it is alive."""
+        """Redis has shown that it reports changes."""
         self.last_alive = self._monotonic()
 
     def _put_on_probation(self, token_id: str) -> None:

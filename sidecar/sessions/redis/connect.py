@@ -7,6 +7,7 @@ and after 59 s if the server is stopped.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -15,18 +16,16 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from sidecar.errors import ConfigError, Problem
 from sidecar.secret import Secret
 from sidecar.sessions.redis.credentials import PasswordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from redis.asyncio.connection import AbstractConnection
-
-    OnConnect = Callable[[AbstractConnection], Awaitable[None]]
-    Connect = Callable[[OnConnect, int], Redis]
+    from sidecar.sessions.redis.credential_renewal import RedisCredentials
 
 _NO_SECRET = Secret("")
 
@@ -39,8 +38,9 @@ class RedisConfig:
     sentinels, a service and a database, as in `redis+sentinel://one:26379,two:26379/mymaster/0`;
     `redis+cluster` and `rediss+cluster` with some of a cluster's nodes. `timeout` limits
     connecting, in seconds. `ca_file` verifies the server's certificate; without a URL it enables
-    TLS. `cert_file` and `key_file` are the client's certificate. `read_password` returns the
-    current password.
+    TLS. `cert_file` and `key_file` are the client's certificate. `credentials` replaces `username`
+    and `password`, and the user in `url`. The sentinels have a user of their own;
+    `read_sentinel_password` returns its current password.
     """
 
     url: Secret = _NO_SECRET
@@ -52,34 +52,23 @@ class RedisConfig:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
-    read_password: Callable[[], Secret] | None = field(default=None, repr=False)
+    credentials: RedisCredentials | None = None
+    sentinel_username: str = ""
+    sentinel_password: Secret = _NO_SECRET
+    read_sentinel_password: Callable[[], Secret] | None = field(default=None, repr=False)
     timeout: float = 0.1
     max_connections: int = 9  # one more than a store's slots, for probes
 
 
-def tracked(config: RedisConfig) -> Connect | None:
-    """A function that makes clients to the same Redis, for tracking.
-
-    Its `on_connect` argument is called on each new connection. None for a cluster, where every node
-    would have to be tracked.
-    """
-    if "+cluster:" in config.url.reveal():
-        return None
-
-    def connect_tracked(on_connect: OnConnect, max_connections: int) -> Redis:
-        async def greet(connection: AbstractConnection) -> None:
-            await connection.on_connect()
-            await on_connect(connection)
-
-        return connect(replace(config, max_connections=max_connections), greet)
-
-    return connect_tracked
+def tracked(config: RedisConfig) -> Callable[[], Redis]:
+    """A function that makes clients of the same Redis whose connections `Tracking` can use."""
+    return partial(connect, config, reports=True)
 
 
-def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
+def connect(config: RedisConfig, *, reports: bool = False) -> Redis:
     """Make a client, which connects on first use. Raises ConfigError, whose text has no secrets.
 
-    `greet` replaces the library's own handshake on a new connection.
+    With `reports`, its connections speak RESP 3, in which the server can report changes.
     """
     arguments: dict[str, Any] = {
         "db": config.db,
@@ -88,24 +77,26 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
         "max_connections": config.max_connections,
         "socket_connect_timeout": config.timeout,
         # `RedisLink` gives each operation one total deadline. A limit for each read would only add
-        # a task for each command, and raise its cost from 160 to 250 µs of CPU.
+        # a task for each command, and raise its cost from 160 to 250 µs of CPU; until Python 3.12,
+        # that task may also swallow a cancellation.
         "socket_timeout": None,
         "retry": Retry(NoBackoff(), 0),
         # With RESP 3 the library does not check whether a pooled connection is still usable.
         "protocol": 2,
         "driver_info": None,
     }
-    if greet is not None:
-        arguments["redis_connect_func"] = greet
-    if config.read_password is not None and "@" not in config.url.reveal():
+    if reports:
+        arguments["protocol"] = 3
+        # Otherwise the library asks the server for messages that only Redis Enterprise sends.
+        arguments["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    provider = None
+    credentials = config.credentials
+    if credentials is not None:
+        config = replace(config, url=_without_user(config.url))
         del arguments["username"], arguments["password"]
-        arguments["credential_provider"] = PasswordFile(
-            config.read_password, config.username, config.password
-        )
+        provider = arguments["credential_provider"] = credentials.provider()
     try:
-        if "+cluster:" in config.url.reveal():
-            return cast("Redis", _cluster(config, arguments))  # it has every method used here
-        return Redis.from_pool(_pool(config, arguments))
+        client = _client(config, arguments)
     except (ValueError, TypeError):
         # The library's message may quote the URL, including its password.
         expected = (
@@ -113,6 +104,22 @@ def connect(config: RedisConfig, greet: OnConnect | None = None) -> Redis:
             " redis+sentinel://one:26379,two:26379/mymaster/0, redis+cluster://one:6379,two:6379"
         )
         raise ConfigError([Problem("REDIS_URL", expected)]) from None
+    if credentials is not None and provider is not None:
+        credentials.follow(client, provider)
+    return client
+
+
+def _client(config: RedisConfig, arguments: dict[str, Any]) -> Redis:
+    if "+cluster:" in config.url.reveal():
+        return cast("Redis", _cluster(config, arguments))  # it has every method used here
+    return Redis.from_pool(_pool(config, arguments))
+
+
+def _without_user(url: Secret) -> Secret:
+    """The URL without a user name or password."""
+    scheme, separator, rest = url.reveal().partition("://")
+    place, slash, path = rest.partition("/")
+    return Secret(f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}")
 
 
 def _pool(config: RedisConfig, arguments: dict[str, Any]) -> ConnectionPool:
@@ -125,7 +132,7 @@ def _pool(config: RedisConfig, arguments: dict[str, Any]) -> ConnectionPool:
             arguments |= {"connection_class": SSLConnection, **tls}
         return BlockingConnectionPool(host=config.host, port=config.port, **arguments)
     if "+sentinel:" in url:
-        return _sentinel_pool(url, arguments, tls)
+        return _sentinel_pool(config, arguments, tls)
     if url.startswith("rediss:"):
         arguments |= tls
     return BlockingConnectionPool.from_url(url, **arguments)
@@ -170,6 +177,8 @@ class _Cluster(RedisCluster):
 def _cluster(config: RedisConfig, arguments: dict[str, Any]) -> RedisCluster:
     """A client that discovers which node has which keys. Raises ValueError."""
     hosts, _, secured = _hosts(config.url.reveal(), 6379, arguments)
+    if config.credentials is not None:
+        arguments["max_connections"] += 1  # to each node, for `reauthentication`
     return _Cluster(
         startup_nodes=[ClusterNode(*each) for each in hosts],
         **arguments,
@@ -178,16 +187,23 @@ def _cluster(config: RedisConfig, arguments: dict[str, Any]) -> RedisCluster:
 
 
 def _sentinel_pool(
-    url: str, arguments: dict[str, Any], tls: Mapping[str, str]
+    config: RedisConfig, arguments: dict[str, Any], tls: Mapping[str, str]
 ) -> SentinelConnectionPool:
     """A pool that asks the sentinels for the master on each connect. Raises ValueError."""
-    hosts, (service, *db), secured = _hosts(url, 26379, arguments)
+    hosts, (service, *db), secured = _hosts(config.url.reveal(), 26379, arguments)
     if not service:
         raise ValueError("no service")
     if db:
         arguments["db"] = int(db[0])
     common = {"socket_connect_timeout": arguments["socket_connect_timeout"], "protocol": 2}
     common |= {"retry": Retry(NoBackoff(), 0), "driver_info": None}
+    if config.read_sentinel_password is not None:
+        common["credential_provider"] = PasswordFile(
+            config.read_sentinel_password, config.sentinel_username, config.sentinel_password
+        )
+    else:
+        common["username"] = config.sentinel_username or None
+        common["password"] = config.sentinel_password.reveal() or None
     if secured:
         common |= {"ssl": True, **tls}
     sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's gap

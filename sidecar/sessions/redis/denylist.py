@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sidecar.sessions.redis.key_names import KeyNames
     from sidecar.sessions.redis.link import RedisLink
     from sidecar.sessions.redis.stored_values import StoredValues
+    from sidecar.sessions.redis.tracked_reads import TrackedReads
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 _BATCH: Final = 500
@@ -38,8 +39,8 @@ _BATCH: Final = 500
 class RedisRevocations:
     """The `RevocationStore` in Redis. `clock` returns seconds since the epoch.
 
-    `observer` is notified of every look-up. `reader` is the client for look-ups; None means the
-    link's own.
+    `observer` is notified of every look-up. `reads` is what look-ups use; None means the link's own
+    client.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class RedisRevocations:
         self._metrics = metrics
         self._clock = clock
         self.observer: LookupObserver | None = None
-        self.reader: Redis | None = None
+        self.reads: TrackedReads | None = None
         # One batch at a time: look-ups of sessions use most of the connections.
         self._lookups: LookupBatcher[RevocableToken, Session | None] = LookupBatcher(
             self._fetch, link.tasks, parallel=1
@@ -149,9 +150,7 @@ class RedisRevocations:
         names = list(dict.fromkeys(name for revocable in revocables for name in revocable.names))
         waited = time.perf_counter() - since
         try:
-            values: list[Any] = await self._link.run(
-                partial(self._read, names), waited=waited, client=self.reader
-            )
+            values = await self._link.run(partial(self._read, names, self.reads), waited=waited)
         except RedisUnavailable as unavailable:
             self._values.count(len(revocables), unavailable.fault)
             raise
@@ -183,9 +182,12 @@ class RedisRevocations:
             self._values.reject(Purpose.REVOCATION, Unreadable.MALFORMED)
         return revocation
 
-    async def _read(self, names: Iterable[str], redis: Redis) -> list[Any]:
+    async def _read(
+        self, names: Iterable[str], reads: TrackedReads | None, redis: Redis
+    ) -> list[Any]:
         """The values under these names. A key of another type counts as absent."""
-        values: list[Any] = await redis.mget(list(map(self._names.revocation, names)))
+        keys = list(map(self._names.revocation, names))
+        values: list[Any] = await (redis.mget(keys) if reads is None else reads.mget(keys, redis))
         return values
 
     def _life(self, revocation: Revocation) -> int:

@@ -43,8 +43,9 @@ class Fault(StrEnum):
 
 # What to check if Redis refuses the user: that does not end by itself.
 CHECK: Final[Mapping[Fault, str]] = {
-    Fault.AUTH: "REDIS_USERNAME and REDIS_PASSWORD or REDIS_PASSWORD_FILE, or user and password in"
-    " REDIS_URL; in Redis, ACL LIST shows whether the user exists and is on",
+    Fault.AUTH: "REDIS_USERNAME and REDIS_PASSWORD, REDIS_PASSWORD_FILE or REDIS_PASSWORD_COMMAND,"
+    " or user and password in REDIS_URL; in Redis, ACL LIST shows whether the user exists and is"
+    " on",
     Fault.PERMISSION: "the rights of this user: ACL LOG in Redis names the command, key or channel",
 }
 

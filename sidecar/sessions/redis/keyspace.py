@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sidecar.sessions.redis.key_names import GrantKeys, KeyNames
     from sidecar.sessions.redis.login_hash import CurrentGrant
     from sidecar.sessions.redis.stored_values import StoredValues
+    from sidecar.sessions.redis.tracked_reads import TrackedReads
 
 # The fields of a refresh token's hash. HSETNX on `used` is the claim.
 RECORD: Final = "record"
@@ -63,9 +64,12 @@ class Keyspace:
     def __repr__(self) -> str:
         return f"<Keyspace of keys that live {self._max_ttl:.0f} s at most>"
 
-    async def read_tokens(self, token_ids: Sequence[str], redis: Redis) -> list[bytes | None]:
+    async def read_tokens(
+        self, token_ids: Sequence[str], redis: Redis, reads: TrackedReads | None = None
+    ) -> list[bytes | None]:
         """The values under these token ids. A key of another type counts as absent."""
-        answers: list[Any] = await redis.mget(list(map(self.names.token, token_ids)))
+        keys = list(map(self.names.token, token_ids))
+        answers: list[Any] = await (redis.mget(keys) if reads is None else reads.mget(keys, redis))
         return answers
 
     async def write(self, grant: Grant, redis: Redis) -> tuple[bool, bool]:

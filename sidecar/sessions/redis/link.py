@@ -77,26 +77,20 @@ class RedisLink:
         """How many operations can run at once."""
         return self._slots
 
-    async def run(
-        self,
-        work: Callable[[Redis], Awaitable[T]],
-        *,
-        waited: float = 0.0,
-        client: Redis | None = None,
-    ) -> T:
+    async def run(self, work: Callable[[Redis], Awaitable[T]], *, waited: float = 0.0) -> T:
         """The outcome of `work`, which may run twice and must be safe to repeat.
 
-        `waited` seconds of the deadline have already passed. `client` replaces the link's own.
-        Raises RedisUnavailable. Call it only in tasks that no caller can cancel: see `detached`.
+        `waited` seconds of the deadline have already passed. Raises RedisUnavailable. Call it only
+        in tasks that no caller can cancel: see `detached`.
         """
-        return await self._run(work, self._client if client is None else client, self._free, waited)
+        return await self._run(work, self._free, waited)
 
     async def probe(self, work: Callable[[Redis], Awaitable[T]]) -> T:
         """The outcome of `work`, which needs no slot: no other operation delays it.
 
         Call it for one probe at a time. Otherwise like `run`.
         """
-        return await self._run(work, self._client, nullcontext(), 0.0)
+        return await self._run(work, nullcontext(), 0.0)
 
     async def detached(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Run `work` in its own task: cancelling the caller does not cancel it."""
@@ -116,7 +110,6 @@ class RedisLink:
     async def _run(
         self,
         work: Callable[[Redis], Awaitable[T]],
-        client: Redis,
         slot: AbstractAsyncContextManager[object],
         waited: float,
     ) -> T:
@@ -127,7 +120,7 @@ class RedisLink:
             async with PatientTimeout(self._timeout - waited) as deadline, slot:
                 if deadline.left >= _WHOLE * self._timeout:
                     fault = Fault.TIMEOUT
-                return await self._with_retry(work, client)
+                return await self._with_retry(work)
         except TimeoutError:
             # The library has closed the connection, so a late answer reaches no other caller.
             raise RedisUnavailable(fault, number) from None
@@ -138,9 +131,9 @@ class RedisLink:
                 Fault.BUSY if found is Fault.TIMEOUT else found, number
             ) from None
 
-    async def _with_retry(self, work: Callable[[Redis], Awaitable[T]], client: Redis) -> T:
+    async def _with_retry(self, work: Callable[[Redis], Awaitable[T]]) -> T:
         try:
-            return await work(client)
+            return await work(self._client)
         except _FAULTS as error:
             fault = classify(error)
             if fault not in (RETRIED if self._nodes is None else RETRIED_IN_CLUSTER):
@@ -150,7 +143,7 @@ class RedisLink:
         elif fault is Fault.READONLY:
             await self._disconnect_next()
         # The pool returns the connection released last. The fault has closed it, so it reconnects.
-        return await work(client)
+        return await work(self._client)
 
     async def _disconnect_next(self) -> None:
         """Close the pool's next connection, so that it reconnects: the master may have moved."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.sentinel import SentinelConnectionPool
 
-from sidecar.sessions.redis.credentials import PasswordFile
+from sidecar.sessions.redis.reauthentication import ClientCredentials
 from sidecar.sessions.store import ServerName
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def name_of(client: Redis) -> ServerName:
 
 def _user(to: dict[str, object]) -> str:
     provider = to.get("credential_provider")
-    if isinstance(provider, PasswordFile):
+    if isinstance(provider, ClientCredentials):
         return provider.username or DEFAULT_USER
     name = to.get("username")
     if not name:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sidecar.auth.value_mac import ValueMac
     from sidecar.sessions.listing import Position
     from sidecar.sessions.redis.login_hash import CurrentGrant
+    from sidecar.sessions.redis.tracked_reads import TrackedReads
     from sidecar.sessions.store import LookupMetrics, LookupObserver
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ class RedisStore:
         self._own = OwnTokens() if own is None else own
         self.revocations = RedisRevocations(self._link, self.names, self._values, metrics, clock)
         self._observer: LookupObserver | None = None
-        self._reader: Redis | None = None
+        self._reads: TrackedReads | None = None
         # If there are several slots, look-ups leave one to logins and logouts.
         parallel = max(1, self._link.slots - 1)
         self._lookups = LookupBatcher(self._fetch, self._link.tasks, parallel=parallel)
@@ -106,9 +107,9 @@ class RedisStore:
         """Report every look-up to `observer`."""
         self._observer = self.revocations.observer = observer
 
-    def read_through(self, client: Redis | None) -> None:
-        """Send look-ups through this client; None restores the store's own."""
-        self._reader = self.revocations.reader = client
+    def read_through(self, reads: TrackedReads | None) -> None:
+        """Make look-ups through these reads; None restores the store's own client."""
+        self._reads = self.revocations.reads = reads
 
     def peek(self, token_id: str) -> Session | None:
         """None: this store keeps nothing in memory."""
@@ -258,10 +259,9 @@ class RedisStore:
         return sessions
 
     async def _look_up(self, token_ids: Sequence[str], since: float) -> list[Session | None]:
-        work = partial(self.keys.read_tokens, token_ids)
-        waited = time.perf_counter() - since
+        work = partial(self.keys.read_tokens, token_ids, reads=self._reads)
         try:
-            values = await self._link.run(work, waited=waited, client=self._reader)
+            values = await self._link.run(work, waited=time.perf_counter() - since)
         except RedisUnavailable as unavailable:
             self._values.count(len(token_ids), unavailable.fault)
             raise

@@ -80,7 +80,7 @@ class TieredStore:
         self.near = self._known.near  # for its metrics
         self.set_change_listener = self._known.set_change_listener
         self._near_peek = self.near.peek
-        self._tracking = (
+        self.tracking = (
             Tracking(self.near, connect, remote.read_through, remote.names, sleep=sleep)
             if connect is not None
             else None
@@ -141,9 +141,9 @@ class TieredStore:
         for entry in self._backlog.journal.pending():
             self._known.restore(entry)
         await self._health.start()
-        if self._tracking is not None:
+        if self.tracking is not None:
             self._on_health_change()
-            self._tasks.spawn(self._tracking.run(), "redis tracking")
+            self._tasks.spawn(self.tracking.run(), "redis tracking")
             seen = record_last_seen(self.near, self._remote, self._clock, self._sleep)
             self._tasks.spawn(seen, "last seen")
 
@@ -177,8 +177,8 @@ class TieredStore:
 
     @property
     def reports_changes(self) -> bool:
-        """Whether Redis reports changes now."""
-        return self.near.coherent
+        """Whether Redis reports every change now."""
+        return self.near.complete
 
     async def token_of(self, sid: str) -> str | None:
         """The current token id of a login that this process or Redis has, or None."""
@@ -271,12 +271,12 @@ class TieredStore:
         if self.degraded:
             self.near.end_epoch()
             self._backlog.mark_incomplete()
-        if self._tracking is None:
+        if self.tracking is None:
             return
         if self.degraded:
-            self._tracking.pause()
+            self.tracking.pause()
         else:
-            self._tracking.resume()
+            self.tracking.resume()
 
     def _write_local(self, grant: Grant, unreplayed: Grant | None, *, sent: bool = False) -> bool:
         """Keep a grant in memory. `unreplayed` is what must still be written to Redis."""

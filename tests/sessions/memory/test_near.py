@@ -67,6 +67,31 @@ def test_a_change_during_a_look_up(near: NearCache, clock: Clock) -> None:
     assert near.peek(session.id) is None
 
 
+def test_a_key_whose_changes_are_not_reported(near: NearCache, clock: Clock) -> None:
+    """What is read of it is not certain. Another look-up, and what was known, are not affected."""
+    session, known = new_login(clock.now).session, read(near, clock)
+    lookup = near.begin_lookup()
+    near.on_unreported(session.id)
+    later = near.begin_lookup()
+    near.on_unreported(known)
+    near.add_session(session, lookup)
+    assert near.peek(session.id) is None
+    assert near.last_known(session.id) == session
+    assert near.peek(known) is not None
+    near.add_session(session, later)
+    assert near.peek(session.id) == session
+    assert near.invalidations == 0
+
+
+def test_an_incomplete_epoch(near: NearCache) -> None:
+    """It is coherent, but changes to some keys are not reported."""
+    assert (near.coherent, near.complete) == (True, True)
+    near.begin_epoch(complete=False)
+    assert (near.coherent, near.complete) == (True, False)
+    near.end_epoch()
+    assert (near.coherent, near.complete) == (False, False)
+
+
 def test_an_epoch_that_ends_during_a_look_up(near: NearCache, clock: Clock) -> None:
     """The answer is not certain in a later epoch, which tracks other connections."""
     session = new_login(clock.now).session
@@ -226,7 +251,7 @@ def test_sessions_that_are_used_once_stay_while_there_is_room(clock: Clock) -> N
 
 
 def test_staleness(near: NearCache, clock: Clock) -> None:
-    """It counts from the time at which the link was last known to be alive."""
+    """It counts from the time at which Redis was last known to report changes."""
     clock.advance(3)
     assert near.staleness == 3
     near.mark_alive()
@@ -321,13 +346,13 @@ def test_a_wall_clock_that_is_set(step: float) -> None:
     wall, passed = Clock(), Clock(5.0)
     near = NearCache(wall, passed, max_sessions=10, max_stale=MAX_STALE)
     session = new_login(wall.now, cookie=True).session
-    epoch = near.begin_epoch()
+    near.begin_epoch()
     lookup = near.begin_lookup()
     near.add_session(session, lookup)
     near.end_lookup(lookup)
     wall.advance(step)
     assert near.peek(session.id) is not None
-    assert (near.staleness, near.is_current(epoch)) == (0.0, True)
+    assert (near.staleness, near.coherent) == (0.0, True)
     near.end_epoch()
     wall.advance(step)
     assert near.last_known(session.id) is not None

@@ -8,9 +8,17 @@ import pytest
 
 from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.credential_renewal import RedisCredentials
+from sidecar.sessions.redis.credentials import CredentialFile
 from sidecar.sessions.redis.server_name import UNCLEAR_USER, name_of
+from sidecar.telemetry.metrics import Metrics
 
 PASSWORD = "pass-w0rd"
+
+
+def credentials(username: str) -> RedisCredentials:
+    """A password from a file."""
+    return RedisCredentials(CredentialFile(lambda: Secret(PASSWORD), "file"), username, Metrics())
 
 
 @pytest.mark.parametrize(
@@ -24,14 +32,27 @@ PASSWORD = "pass-w0rd"
         ),
         pytest.param({"username": "app"}, "localhost:6379", UNCLEAR_USER, id="no-password"),
         pytest.param(
-            {"username": "app", "read_password": lambda: Secret(PASSWORD)},
+            {"username": "app", "credentials": credentials("app")},
             *("localhost:6379", "app"),
             id="file",
         ),
         pytest.param(
-            {"read_password": lambda: Secret(PASSWORD)},
+            {"credentials": credentials("")},
             *("localhost:6379", "default"),
             id="file-without-user",
+        ),
+        pytest.param(
+            {"url": Secret("rediss://app@redis:6380"), "credentials": credentials("app")},
+            *("redis:6380", "app"),
+            id="url-and-file",
+        ),
+        pytest.param(
+            {
+                "url": Secret("redis+cluster://app@one:7000,two:7001"),
+                "credentials": credentials("app"),
+            },
+            *("one:7000,two:7001", "app"),
+            id="cluster-and-file",
         ),
         pytest.param(
             {"url": Secret(f"rediss://app:{PASSWORD}@redis:6380/1")}, "redis:6380", "app", id="url"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio.client import PubSub
+from redis.asyncio import Connection
 
 from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
@@ -19,11 +19,12 @@ from sidecar.telemetry.metrics import Metrics
 from tests.peers.clock import Clock
 from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
+from tests.peers.refusing_proxy import RefusingProxy
 from tests.peers.signed import MAC, NAMES
 from tests.sessions.contract import new_login, successor_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.peers.redis_server import RedisServer
 
@@ -133,12 +134,12 @@ async def test_an_emptied_redis(pod: Pod, server: RedisServer) -> None:
     assert pod.store.last_known(grant.session.id) is None
 
 
-async def test_a_lost_link(pod: Pod, server: RedisServer) -> None:
-    """Nothing is certain until there is a new link; then sessions are read again."""
+async def test_a_lost_connection(pod: Pod, server: RedisServer) -> None:
+    """Nothing is certain until there is a new one; then sessions are read again."""
     grant = new_login(now())
     assert await pod.store.write(grant)
     await pod.warm(grant.session.id)
-    assert server.admin.client_kill_filter(_type="pubsub") == 1
+    assert server.kill_tracking() == 1
     await until(lambda: pod.store.near.flushes > 0, SOON)
     assert pod.store.peek(grant.session.id) is None
     assert pod.store.last_known(grant.session.id) == grant.session
@@ -146,29 +147,17 @@ async def test_a_lost_link(pod: Pod, server: RedisServer) -> None:
     await pod.warm(grant.session.id)
 
 
-async def test_a_lost_reader(pod: Pod, server: RedisServer) -> None:
-    """Redis no longer reports changes to what that connection read, so the epoch ends."""
-    grant = new_login(now())
-    assert await pod.store.write(grant)
-    await pod.warm(grant.session.id)
-    server.admin.client_kill_filter(_type="normal", skipme=True)
-    await until(lambda: pod.store.near.flushes > 0, SOON)
-    assert pod.store.peek(grant.session.id) is None
-    await pod.coherent()
-    await pod.warm(grant.session.id)
-
-
-@pytest.mark.parametrize("readers", [False, True])
+@pytest.mark.parametrize("all_lost", [False, True])
 async def test_a_look_up_just_after_the_loss(
-    pod: Pod, server: RedisServer, *, readers: bool
+    pod: Pod, server: RedisServer, *, all_lost: bool
 ) -> None:
     """It is answered, on a connection that is not tracked, and its session is not certain."""
     seen, unseen = new_login(now()), new_login(now())
     for grant in (seen, unseen):
         assert await pod.store.write(grant)
     await pod.warm(seen.session.id)
-    server.admin.client_kill_filter(_type="pubsub")
-    if readers:
+    assert server.kill_tracking() == 1
+    if all_lost:
         server.admin.client_kill_filter(_type="normal", skipme=True)
     looking = [asyncio.ensure_future(pod.store.get(unseen.session.id))]
     await asyncio.sleep(0)
@@ -198,16 +187,17 @@ async def test_a_silent_server(server: RedisServer) -> None:
 
 async def test_a_pause_of_this_process(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ping that was answered while the process was paused does not count as silence."""
-    ping, pauses = PubSub.ping, 0
+    send, pauses = Connection.send_packed_command, 0
 
-    async def held_up(self: PubSub) -> None:
+    async def held_up(self: Connection, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
         nonlocal pauses
-        await ping(self)
-        time.sleep(0.7)  # noqa: ASYNC251  (blocks the loop longer than the limit of silence)
+        await send(self, command, check_health)
+        time.sleep(0.9)  # noqa: ASYNC251  (blocks the loop longer than the limit of silence)
         pauses += 1
 
-    monkeypatch.setattr(PubSub, "ping", held_up)
+    monkeypatch.setattr(Connection, "send_packed_command", held_up)
     await until(lambda: pauses == 3, SOON)
+    monkeypatch.undo()
     await asyncio.sleep(0)
     assert pod.store.near.flushes == 0
     assert pod.store.near.coherent
@@ -230,27 +220,80 @@ async def test_a_restarted_server(own_server: RedisServer) -> None:
     await pod.store.close()
 
 
-async def test_a_server_that_refuses_tracking(
+async def test_a_user_without_the_permission(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the permission, every request asks Redis, and one log line says so."""
+    """Every request asks Redis; one log line and the status say why."""
     server.admin.acl_setuser(
         "untold", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-client"]
     )
     with caplog.at_level("INFO", "sidecar.sessions"):
         pod = Pod(server.port, username="untold", password=Secret("pw"))
-        await pod.store.start()
-        grant = new_login(now())
-        assert await pod.store.write(grant)
-        await until(lambda: NOT_TRACKING in caplog.messages, SOON)
+        await works_without(pod, "permission", caplog)
+    server.admin.acl_deluser("untold")
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        pytest.param(
+            lambda words: "ERR unknown command 'HELLO'" if words[0] == "HELLO" else "", id="resp3"
+        ),
+        pytest.param(
+            lambda words: "NOPROTO unsupported protocol version" if words[0] == "HELLO" else "",
+            id="this-version",
+        ),
+        pytest.param(
+            lambda words: "ERR unknown subcommand" if words[:2] == ["CLIENT", "TRACKING"] else "",
+            id="tracking",
+        ),
+    ],
+)
+async def test_a_server_that_refuses(
+    server: RedisServer, caplog: pytest.LogCaptureFixture, refuse: Callable[[list[str]], str]
+) -> None:
+    """Without RESP3 or tracking, every request asks Redis; log and status say why."""
+    async with RefusingProxy(server.port, refuse) as proxy:
+        with caplog.at_level("INFO", "sidecar.sessions"):
+            await works_without(Pod(proxy.port), "unsupported", caplog)
+        assert proxy.refused == 1  # the next attempt is half a minute later
+
+
+async def works_without(pod: Pod, fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Log in and look up without a near cache, which is off because of this fault."""
+    await pod.store.start()
+    grant = new_login(now())
+    assert await pod.store.write(grant)
+    await until(lambda: NOT_TRACKING in caplog.messages, SOON)
     (record,) = [line for line in caplog.records if line.message == NOT_TRACKING]
-    assert record.__dict__["fault"] == "permission"
+    assert record.__dict__["fault"] == fault
     assert TRACKING not in caplog.messages
+    assert pod.store.describe()["near_cache"]["fault"] == fault
     assert await pod.store.get(grant.session.id) == grant.session
     assert pod.store.peek(grant.session.id) is None
     assert not pod.store.degraded
+    assert not pod.store.reports_changes
     await pod.store.close()
-    server.admin.acl_deluser("untold")
+
+
+async def test_a_server_that_refuses_redirection(server: RedisServer) -> None:
+    """Redis Enterprise and Dragonfly have no REDIRECT and no channel; the near cache works."""
+
+    def refuse(words: list[str]) -> str:
+        return "ERR refused" if words[0] == "SUBSCRIBE" or "REDIRECT" in words else ""
+
+    async with RefusingProxy(server.port, refuse) as proxy:
+        pod = Pod(proxy.port)
+        await pod.store.start()
+        await pod.coherent()
+        grant = new_login(now())
+        assert await pod.store.write(grant)
+        await pod.warm(grant.session.id)
+        assert await pod.store.revoke_session(grant.session.sid)
+        await until(lambda: pod.store.near.invalidations > 0)
+        assert pod.store.describe()["near_cache"]["fault"] == ""
+        assert proxy.refused == 0
+        await pod.store.close()
 
 
 async def test_many_logouts_under_load(pod: Pod, other: Pod, server: RedisServer) -> None:
@@ -291,18 +334,6 @@ async def on_clock(server: RedisServer, clock: Clock) -> tuple[RedisStore, Tiere
     await store.start()
     await until(lambda: store.near.coherent, SOON)
     return remote, store
-
-
-async def test_close_does_not_wait(server: RedisServer) -> None:
-    """At close no look-up is in flight, so the grace period for look-ups is skipped."""
-    clock = Clock(now())
-    _, store = await on_clock(server, clock)
-    closing = asyncio.create_task(store.close())
-    try:
-        await until(closing.done, SOON)
-    finally:
-        await clock.turn(1.0)
-        await closing
 
 
 async def test_use_of_the_near_cache_counts_as_seen(server: RedisServer) -> None:

@@ -684,7 +684,7 @@ async def test_its_state_as_fields(here: Tier) -> None:
         "breaker": "open",
         "redis": {"server": here.remote.server.address, "user": "default", "fault": "broken"},
         "local_only": 0,
-        "near_cache": {"entries": 1, "coherent": False, "flushes": 0},
+        "near_cache": {"entries": 1, "coherent": False, "fault": "", "flushes": 0},
         "tombstones": 1,
         "unreplayed": 1,
     }

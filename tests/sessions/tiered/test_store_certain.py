@@ -125,7 +125,7 @@ class Shared:
         """Report every look-up to `observer`."""
         self._observer = observer
 
-    def read_through(self, client: object) -> None:
+    def read_through(self, reads: object) -> None:
         """Do nothing: there is only one connection."""
 
     def peek(self, token_id: str) -> Session | None:

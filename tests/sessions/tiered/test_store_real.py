@@ -12,6 +12,8 @@ import pytest
 
 from sidecar.secret import Secret
 from sidecar.sessions.redis.connect import RedisConfig, connect
+from sidecar.sessions.redis.credential_renewal import RedisCredentials
+from sidecar.sessions.redis.credentials import CredentialFile
 from sidecar.sessions.redis.store import RedisStore
 from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
@@ -219,7 +221,11 @@ async def test_an_unstable_network(server: RedisServer) -> None:
             id="password-as-user",
         ),
         pytest.param(
-            {"username": "app", "read_password": lambda: Secret("wr0ng-one")},
+            {
+                "credentials": RedisCredentials(
+                    CredentialFile(lambda: Secret("wr0ng-one"), "file"), "app", Metrics()
+                )
+            },
             *("auth", "app"),
             id="file",
         ),
