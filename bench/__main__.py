@@ -1,4 +1,4 @@
-"""The command line: `python -m bench`, `python -m bench checks`, `python -m bench profile`.
+"""The command line: `python -m bench` and its subcommands.
 
 Owns arguments and exit codes. Must not measure or format anything itself.
 """
@@ -11,10 +11,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from redis import RedisError
+
 from bench import checks, compare, instructions, profiling
 from bench.children import StartError, stoppable
 from bench.holding import HoldError
 from bench.load import LoadError
+from bench.polling import PollError
+from bench.scale import command as scale
+from bench.scale.fleet import FleetError
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 EXAMPLES = """\
@@ -26,6 +31,7 @@ examples:
   python -m bench checks --only near,cold              the cost of sessions in Redis
   python -m bench checks --only soak                   ten minutes of load, misbehaving clients
   python -m bench profile --scenario mixed             the sidecar under a profiler
+  python -m bench scale --quick                        what many pods cost one Redis
 
 All programs run on loopback with one worker each and end with the run. CPU is the time of the
 proxy's own processes, without the client and the upstream. Compare ratios within one run, because
@@ -49,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     checks.add_parser(commands)
     profiling.add_parser(commands)
     instructions.add_parser(commands)
+    scale.add_parser(commands)
     for each in (parser, *commands.choices.values()):
         each.set_defaults(results=RESULTS)
     return parser
@@ -62,7 +69,7 @@ def main() -> int:
     try:
         with stoppable():
             status: int = arguments.run(arguments)
-    except (StartError, LoadError, HoldError) as error:
+    except (StartError, LoadError, HoldError, PollError, FleetError, RedisError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -77,13 +77,19 @@ class Lab:
         self.children.spawn("stream-upstream", argv).wait_listening(port)
         return port
 
-    def start_redis(self) -> None:
-        """Start a Redis without persistence."""
-        self.redis_port = free_port()
-        argv = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1"]
-        argv += ["--save", "", "--appendonly", "no", "--dir", str(self.directory)]
-        self.redis = self.children.spawn("redis", argv, cpu=self.other_cpu)
-        self.redis.wait_listening(self.redis_port)
+    def start_redis(self, *options: str) -> Child:
+        """Start a Redis without persistence; `options` are arguments of its command line."""
+        self.redis, self.redis_port = self.spawn_redis("redis", *options)
+        return self.redis
+
+    def spawn_redis(self, name: str, *options: str) -> tuple[Child, int]:
+        """Start one more Redis, and return it with its port."""
+        port = free_port()
+        argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1"]
+        argv += ["--save", "", "--appendonly", "no", "--dir", str(self.directory), *options]
+        child = self.children.spawn(name, argv, cpu=self.other_cpu)
+        child.wait_listening(port)
+        return child, port
 
     def fill(self, template: str, name: str, values: Mapping[str, str]) -> Path:
         """Write a template with its `@KEY@` marks replaced, and return its path."""

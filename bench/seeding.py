@@ -1,7 +1,7 @@
 """Hundreds of thousands of sessions, written to Redis as the sidecar writes them.
 
-Owns minting and mass insertion. With `login_writer` and `warm_start`, the only module that imports
-the `sidecar` package, so that tokens, values and keys are those of the measured program.
+Owns minting and mass insertion. With `login_writer`, `warm_start` and `scale`, the only module that
+imports the `sidecar` package, so that tokens, values and keys are those of the measured program.
 """
 
 from __future__ import annotations

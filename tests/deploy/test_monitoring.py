@@ -18,6 +18,7 @@ from sidecar.telemetry.exposition import MetricsCollector, render
 from sidecar.telemetry.metrics import Metrics
 from tests.deploy.manifests import ROOT
 from tests.peers.all_metrics import all_metrics
+from tests.peers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +27,20 @@ CONFIG: Final = ROOT / "config"
 TESTS: Final = Path(__file__).parent / "alerts.test.yaml"
 # Labels that the scrape configuration sets.
 TARGET_LABELS: Final = {"job", "instance", "namespace", "app", "pod"}
+# The metrics of redis_exporter that are used, and the fields of INFO from which it makes them;
+# maxclients is a directive.
+OF_REDIS: Final = {
+    "redis_client_output_buffer_limit_disconnections_total": (
+        "client_output_buffer_limit_disconnections"
+    ),
+    "redis_config_maxclients": "maxclients",
+    "redis_connected_clients": "connected_clients",
+    "redis_cpu_sys_main_thread_seconds_total": "used_cpu_sys_main_thread",
+    "redis_cpu_user_main_thread_seconds_total": "used_cpu_user_main_thread",
+    "redis_rejected_connections_total": "rejected_connections",
+    "redis_tracking_total_items": "tracking_total_items",
+    "redis_tracking_total_keys": "tracking_total_keys",
+}
 NAME: Final = re.compile(r"\b(?:sidecar|process)_[a-z0-9_]+\b")
 SELECTOR: Final = re.compile(r"\b((?:sidecar|process)_[a-z0-9_]+)\{([^}]*)\}")
 
@@ -167,6 +182,18 @@ def test_dashboard_is_about_metrics_that_exist() -> None:
     """All metrics and labels in the dashboard exist."""
     assert len(list(_dashboard_expressions())) > 20
     assert not _unknown(_dashboard_expressions())
+
+
+def test_metrics_of_redis_exist() -> None:
+    """Alerts and dashboard use metrics that are listed above, and Redis has a field for each."""
+    expressions = [*(rule["expr"] for rule in _rules()), *_dashboard_expressions()]
+    used = {name for each in expressions for name in re.findall(r"\bredis_[a-z_]+\b", each)}
+    assert used == OF_REDIS.keys()
+    with RedisServer() as server:
+        found = server.admin.info("everything") | server.admin.config_get("maxclients")
+    fields = set(OF_REDIS.values())
+    # A Redis before 7.2 has no counter of its closed connections.
+    assert fields - found.keys() <= {"client_output_buffer_limit_disconnections"}
 
 
 def test_an_unknown_metric_would_be_found() -> None:
