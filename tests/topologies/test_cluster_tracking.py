@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sidecar.auth.denylist import RevocableToken, Revocation
+from sidecar.auth.denylist import RevocableToken
+from sidecar.auth.revocation import Revocation
 from sidecar.errors import StoreUnavailable
 from tests.peers.patience import until
 from tests.peers.redis_server import valkey
