@@ -64,6 +64,7 @@ def watching(children: Children) -> Iterator[Witness]:
 def main() -> None:
     """Wake up regularly until SIGINT, and print the longest delay in seconds."""
     late, due = 0.0, time.perf_counter()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         sys.stdout.write(f"{READY}\n")
         sys.stdout.flush()
