@@ -177,7 +177,7 @@ class CredentialFilter:
 
     def visible(self, head: RequestHead, *, token: bool) -> bytes:
         """Return the lines without the session cookie and, unless `token`, any bearer token."""
-        hides_cookie = head.cookie is not None and self._name in head.cookie
+        hides_cookie = head.cookie is not None and head.cookie.find(self._name) >= 0
         hides_token = not token and head.authorization is not None
         if not hides_cookie and not hides_token:
             return head.lines

@@ -140,4 +140,4 @@ def _asks_for_page(lines: bytes) -> bool:
         begin = at + len(_FETCH_MODE)
         return lines[begin : lines.find(b"\n", begin)].strip() == b"navigate"
     at = folded.rfind(_ACCEPT)
-    return at >= 0 and b"text/html" in folded[at : folded.find(b"\n", at + 1)]
+    return at >= 0 and folded.find(b"text/html", at, folded.find(b"\n", at + 1)) >= 0

@@ -185,8 +185,9 @@ class Forwarding:
 
     def _appended(self, head: RequestHead, received: Mapping[bytes, bytes]) -> bytes:
         addresses = received.get(b"x-forwarded-for")
-        if addresses is not None and _BASIC.issuperset(received) and is_plain_list(addresses):
-            return self._appended_to_plain(head, received, addresses)
+        if addresses is not None and b"forwarded" not in received and is_plain_list(addresses):
+            block = self._appended_to_plain(head, received, addresses)
+            return block if _BASIC.issuperset(received) else block + self._unusual(received)
         if b"forwarded" in received:
             received = self._told(head)
         named = _well_formed(received.get(b"x-forwarded-for", b""))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from sidecar.wire.octets import keeping
+
 # Quoted pairs have no use in the parameters that are read here: an element with one is malformed.
 # Some proxies quote neither ports nor brackets.
 _NAME: Final = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
@@ -21,6 +23,7 @@ _NODE: Final = re.compile(
     rb"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]{1,64}))?"
 )
 _IPV6: Final = re.compile(rb"[0-9A-Fa-f:.]{2,45}")
+_DIGITS: Final = keeping(b"0123456789.")
 _PLAIN_LIST: Final = re.compile(rb"[0-9.]{7,15}(?:, [0-9.]{7,15}){0,7}")
 _UNKNOWN: Final = b"unknown"
 _MOST: Final = 32  # elements that are read, and entries of X-Forwarded-For that become elements
@@ -72,6 +75,8 @@ def _parse(text: bytes) -> Element | None:
 
 def is_plain_list(addresses: bytes) -> bool:
     """Whether this is a list of at most eight IPv4 addresses, as proxies write it."""
+    if len(addresses) <= 15:  # one, as most often: found without the regular expression
+        return len(addresses) >= 7 and addresses.translate(_DIGITS) == addresses
     return _PLAIN_LIST.fullmatch(addresses) is not None
 
 
