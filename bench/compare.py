@@ -272,7 +272,8 @@ def show(results: report.Results, arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(text)
     if arguments.write_results:
-        report.write_section(arguments.results, "comparison", f"## Comparison\n\n{text}")
+        name = f"comparison, {results.build}"  # both builds have figures, and bars of their own
+        report.write_section(arguments.results, name, f"## Comparison, {results.build}\n\n{text}")
     wrong = [
         f"{proxy} in {scenario}"
         for scenario, figures in results.figures.items()
