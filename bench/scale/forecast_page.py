@@ -9,13 +9,17 @@ from bench.report import significant, table
 from bench.scale import model as fitted
 from bench.scale.model import Load
 from bench.scale.population import PodCommands
+from sidecar.sessions.redis.connect import RedisConfig
+from sidecar.sessions.redis.guess_counters import CONNECTIONS
 
 if TYPE_CHECKING:
     from bench.scale.model import Model
     from bench.scale.points import Points
 
-GIB = 1 << 30
-AT_REST, AT_MOST = 3, 20  # connections of a pod: at rest; under load, with logins
+MIB, GIB = 1 << 20, 1 << 30
+# Connections of a pod at rest: that of look-ups, and one of the store. Under load, with logins, the
+# pools of the store and of the counters of login attempts are full.
+AT_REST, AT_MOST = 2, 1 + RedisConfig().max_connections + CONNECTIONS
 SIZES = (
     Load(100, 100_000),
     Load(1_000, 1_000_000),
@@ -31,14 +35,14 @@ SPARE = 1.25  # how much more than needed a limit should allow
 PRIMARIES = (
     f"`primaries` is how many a cluster needs so that each stays below {fitted.RESTED:.0%} of a "
     "core; 1 is a single Redis, and `none` says that pings alone take more. No number of primaries "
-    "helps then, because every pod connects to every primary."
+    "helps then, because every pod pings every primary."
 )
 LIMITS = (
     f"What to set on each Redis for these sizes. The limits allow {SPARE - 1:.0%} more than is "
     f"needed: {AT_MOST} connections for each pod under load ({AT_REST} at rest), and one key for "
     "each token in use. They are never below the defaults of Redis."
 )
-BUFFER = (8 << 20, 60)  # bytes and seconds: the soft limit of client-output-buffer-limit pubsub
+UNREAD = 100_000  # notices; the default of SESSION_CACHE_SIZE
 FLEET = f"The most sessions that one Redis bears below {fitted.RESTED:.0%} of a core:"
 
 
@@ -129,12 +133,13 @@ def fleets(model: Model) -> str:
 
 
 def buffers() -> str:
-    """How many notices Redis keeps for a pod that does not read."""
-    size, (limit, seconds) = PodCommands("").push_size, BUFFER
+    """What Redis keeps for a pod that does not read its notices."""
+    size = PodCommands("").push_size
     return (
-        f"A notice that a session has changed takes {size} bytes. The default of "
-        f"`client-output-buffer-limit pubsub` closes the link of a pod that leaves "
-        f"{limit // size:,} of them unread for {seconds} s."
+        f"A notice that a session has changed takes {size} bytes. Redis sends one for each session "
+        "that the pod has read, and no second one before the pod has read it again. So for a pod "
+        f"that does not read, Redis keeps at most {UNREAD * size / MIB:.1f} MiB for each "
+        f"{UNREAD:,} sessions that the pod has read."
     )
 
 

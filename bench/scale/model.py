@@ -208,7 +208,8 @@ def fit_write(points: Points, kind: str) -> Fit:
 def forecast(model: Model, load: Load) -> Forecast:
     """What this load takes, and how many primaries of a cluster keep each below `RESTED`.
 
-    A cluster divides sessions. It does not divide pods, each of which connects to every primary.
+    A cluster divides sessions. It does not divide pods, each of which pings every primary. Not
+    counted: there, pods also ask who owns the slots, and cannot join look-ups in one command.
     """
     push = model.logout.coefficients[1]
     command, key = model.lookup.coefficients

@@ -1,10 +1,10 @@
 """A simulated pod: the connections, the near cache and the schedule of a sidecar, without requests.
 
-Behaves as `sidecar.sessions` does where Redis can tell the difference: one link and up to eight
-reading connections for tracking, one connection for the rest; look-ups that are joined; pings every
-half second; a last-seen time per login and five minutes; an epoch that ends with any of its
-connections; and the sidecar's own circuit breaker. It has no deadlines, because a process that
-simulates hundreds of pods is late itself: the tally counts what would have been too late.
+Behaves as `sidecar.sessions` does where Redis can tell the difference: one connection on which it
+looks up and learns of changes, and one for the rest; look-ups that are joined; pings every half
+second; a last-seen time per login and five minutes; an epoch that ends with its connection; and the
+sidecar's own circuit breaker. It has no deadlines, because a process that simulates hundreds of
+pods is late itself: the tally counts what would have been too late.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bench.scale.connection import Connection, LostError, connect, nothing_pushed
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 PING_SECONDS = 0.5
-READERS = 8
 PARALLEL = 7  # look-ups at once; one of eight slots is left to logins
 BATCH = 256
 SEEN_BATCH, SEEN_SECONDS = 100, 300.0
@@ -57,11 +56,7 @@ class Pod:
         self._breaker = Breaker()
         self._store: Connection | None = None
         self._store_lock = asyncio.Lock()
-        self._link: Connection | None = None
-        self._link_id = 0
-        self._epoch = 0  # its number
-        self._readers: list[Connection] = []
-        self._idle: list[Connection] = []
+        self._reader: Connection | None = None  # the connection of the epoch
         self._ended = asyncio.Event()  # the epoch has ended, or none has begun
         self._ended.set()
         self._ready = asyncio.Event()
@@ -74,7 +69,7 @@ class Pod:
         self._spawn = spawn
 
     def __repr__(self) -> str:
-        return f"<Pod {self._breaker!r}, {len(self._readers)} readers, {len(self.cached)} cached>"
+        return f"<Pod {self._breaker!r}, {len(self._pending)} look-ups, {len(self.cached)} cached>"
 
     @property
     def tracking(self) -> bool:
@@ -102,9 +97,11 @@ class Pod:
             while True:
                 if not self._breaker.closed:
                     await self._recover()
-                if await self._run_epoch():
+                began = time.monotonic()
+                await self._run_epoch()
+                if time.monotonic() > began + LONGEST_DELAY:
                     delay = SHORTEST_DELAY
-                await asyncio.sleep(delay)
+                await asyncio.sleep(delay * (1 + random.random()) / 2)
                 delay = min(2 * delay, LONGEST_DELAY)
         finally:
             self._end_epoch()
@@ -137,14 +134,10 @@ class Pod:
         tokens = [each.token for each in batch]
         asked = self._commands.look_up(tokens)
         async with self._slots:
-            tracked, lookup = self.tracking, object()
+            lookup = object()
             changed = self._pending[lookup] = set()
             try:
-                if tracked:
-                    (values,) = await self._read_tracked(asked)
-                else:
-                    (values,) = await self._call_store(asked)
-                    self.tally.untracked += len(batch)
+                values, reader = await self._read_values(asked)
             except LostError:
                 self._failed()
                 return
@@ -153,16 +146,21 @@ class Pod:
         self._breaker.succeeded()
         self.tally.count_reads(len(batch), began)
         found = [each for each, value in zip(batch, values, strict=True) if value is not None]
-        if tracked and self.tracking:
+        if reader is None:
+            self.tally.untracked += len(batch)
+        elif reader is self._reader:
             self.cached.update(each.token for each in found if each.token not in changed)
         if seen:
             self._mark_seen(found)
 
-    async def _read_tracked(self, asked: bytes) -> list[Any]:
-        reader = self._idle.pop() if self._idle else await self._open_reader()
-        answer = await reader.call(asked)
-        self._idle.append(reader)
-        return answer
+    async def _read_values(self, asked: bytes) -> tuple[list[Any], Connection | None]:
+        """The values, and the connection that reports their changes, if one does."""
+        if (reader := self._reader) is not None and self.tracking:
+            with suppress(LostError):
+                (values,) = await reader.call(asked)
+                return values, reader
+        (values,) = await self._call_store(asked)
+        return values, None
 
     def _failed(self) -> None:
         """A look-up found nobody: use this pod's memory until a probe succeeds."""
@@ -194,13 +192,13 @@ class Pod:
                 self._store = await connect(port, nothing_pushed, lambda: None)
         return await self._store.call(commands, replies)
 
-    async def _run_epoch(self) -> bool:
-        """Track Redis until a connection is lost. Returns whether that had begun."""
+    async def _run_epoch(self) -> None:
+        """Track Redis until the connection is lost, or not at all if there is none."""
         try:
             await self._open_epoch()
         except LostError:
             self._end_epoch()
-            return False
+            return
         self._ready.set()
         self.tally.ready.append(time.monotonic())
         pinging = self._spawn(self._ping())
@@ -209,36 +207,24 @@ class Pod:
         finally:
             pinging.cancel()
         self.tally.lost += 1
-        return True
 
     async def _open_epoch(self) -> None:
-        """Make the connections of an epoch. With `_open_reader`, all that is said to track."""
-        self._epoch += 1
-        link = await connect(self._server.port, self._on_push, partial(self._lost, self._epoch))
-        self._link = link
-        (self._link_id,) = await link.call(self._commands.identify)
-        await link.call(self._commands.subscribe)
-        reader = await self._open_reader()
-        await reader.call(self._commands.ping)
-        if self._link is not link:
-            raise LostError("the link was lost meanwhile")
-        self._idle.append(reader)
+        """Connect, and have Redis track what is read."""
+        # `_end_epoch` may be called once more for a connection that it has closed, but at once, and
+        # so before the delay to the next epoch has passed.
+        reader = await connect(self._server.port, self._on_push, self._end_epoch)
+        self._reader = reader
+        await reader.call(self._commands.track, 2)
+        if not reader.alive:
+            raise LostError("the connection was lost at once")
         self._ended.clear()
 
-    async def _open_reader(self) -> Connection:
-        lost = partial(self._lost, self._epoch)
-        reader = await connect(self._server.port, nothing_pushed, lost)
-        self._readers.append(reader)
-        await reader.call(self._commands.track(self._link_id))
-        return reader
-
     async def _ping(self) -> None:
-        """Ping the link and every reading connection that is idle."""
-        ping = self._commands.ping
+        """Ping the connection of the epoch."""
         try:
-            while self._link is not None:
+            while self._reader is not None:
                 began = time.monotonic()
-                await asyncio.gather(*(each.call(ping) for each in (self._link, *self._idle)))
+                await self._reader.call(self._commands.ping)
                 took = time.monotonic() - began
                 self.tally.silent += took > SILENCE
                 await asyncio.sleep(max(0.0, PING_SECONDS - took))
@@ -261,20 +247,14 @@ class Pod:
                 receipt.set_result(time.monotonic())
         return True
 
-    def _lost(self, epoch: int) -> None:
-        """A connection of this epoch has ended, and so has the epoch."""
-        if epoch == self._epoch:
-            self._end_epoch()
-
     def _end_epoch(self) -> None:
         """End the epoch: nothing that is cached is certain."""
         self._ended.set()
         self._ready.clear()
         self.cached.clear()
-        link, readers = self._link, self._readers
-        self._link, self._readers, self._idle = None, [], []
-        for each in readers if link is None else (link, *readers):
-            each.close()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
 
     def _mark_seen(self, found: Sequence[Known]) -> None:
         now = time.monotonic()

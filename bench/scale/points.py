@@ -93,7 +93,7 @@ class Storm(msgspec.Struct, frozen=True, kw_only=True):
     `ready` is when the last of them tracks Redis, `warm` when the last has read, in seconds; `cpu`
     is in seconds. `peak` is the most commands of a tenth of a second, per second. `late` is the
     share of sessions whose look-up took longer than REDIS_TIMEOUT, `silent` the number of pings
-    after which a sidecar would have given its link up.
+    after which a sidecar would have given its connection up.
     """
 
     pods: int

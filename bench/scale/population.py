@@ -10,13 +10,14 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from hiredis import PushNotification
+
 from bench.seeding import CLAIMS, CLIENT, METHOD, REFRESH_SECONDS, command, commands
 from bench.tokens import TOKEN_SECONDS
 from sidecar.auth.session import Grant, RefreshRecord, Session, SessionKey
 from sidecar.auth.session import token_id as id_of_token
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.key_names import DEFAULT_PREFIX, KeyNames
-from sidecar.sessions.redis.tracking import CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,16 +44,12 @@ class PodCommands:
     def __init__(self, realm: str) -> None:
         self._names: Final = KeyNames(DEFAULT_PREFIX, realm)
         self.probe: Final = self.look_up([""])
-        self.identify: Final = command(b"CLIENT", b"ID")
-        self.subscribe: Final = command(b"SUBSCRIBE", CHANNEL.encode())
+        # Speak RESP3, and report changes of what this connection reads.
+        self.track: Final = command(b"HELLO", b"3") + command(b"CLIENT", b"TRACKING", b"ON")
         self.ping: Final = command(b"PING")
 
     def __repr__(self) -> str:
         return f"<PodCommands with {self._names!r}>"
-
-    def track(self, link_id: int) -> bytes:
-        """Report changes of what this connection reads to the link with this client id."""
-        return command(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", str(link_id).encode())
 
     def look_up(self, tokens: Sequence[str]) -> bytes:
         """Read the sessions under these token ids."""
@@ -74,16 +71,17 @@ class PodCommands:
     @property
     def push_size(self) -> int:
         """The bytes of a message that one session has changed."""
-        head = b"*3\r\n" + command(b"message", CHANNEL.encode()).partition(b"\r\n")[2]
-        return len(head + command(self._names.token(known(0).token)))
+        kind = b">2" + command(b"invalidate").removeprefix(b"*1")
+        return len(kind + command(self._names.token(known(0).token)))
 
     def pushed(self, message: object) -> Pushed | None:
-        """The invalidation in a message on the link; None if it is another message."""
-        if not isinstance(message, list) or message[0] != b"message":
+        """The invalidation in what Redis has sent; None if it is an answer to a command."""
+        if not isinstance(message, PushNotification):
             return None
-        if not isinstance(message[2], list):
+        _, keys = message
+        if keys is None:
             return Pushed(None)
-        return Pushed([token for key in message[2] if (token := self._names.token_in(key))])
+        return Pushed([token for key in keys if (token := self._names.token_in(key))])
 
 
 def token_id(token: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.scale.gauge import Gauge
 
 PROCESSES = 2  # that simulate pods; more do not help where they share a CPU
-PER_POD = 4  # connections, with one to spare
+PER_POD = 3  # connections, with one to spare
 SPARE_FILES = 256
 FULL_BATCH = 256  # sessions of the largest look-up that a pod sends
 MOST_KEYS = "tracking-table-max-keys"

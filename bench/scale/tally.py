@@ -13,7 +13,7 @@ import msgspec
 
 SLOT_SECONDS = 0.1
 DEADLINE = 0.1  # seconds; the default of REDIS_TIMEOUT
-SILENCE = 0.75  # seconds after which a sidecar gives up a link that does not answer
+SILENCE = 0.75  # seconds after which a sidecar gives up a connection that does not answer
 
 
 class Tally(msgspec.Struct, kw_only=True):

@@ -9,7 +9,7 @@ from bench.__main__ import build_parser
 from bench.machine import Machine
 from bench.scale import page
 from bench.scale.command import PAGE, chosen
-from bench.scale.forecast_page import SIZES, rounded
+from bench.scale.forecast_page import AT_MOST, AT_REST, SIZES, rounded
 from bench.scale.model import (
     RESTED,
     Load,
@@ -47,7 +47,7 @@ def exact_points() -> Points:
     return Points(
         unit=8.0,
         rests=[
-            Rest(pods, 3 * pods + 4, (BASE + REST * pods) / 1e6, 1_000_000 + 90_000 * pods)
+            Rest(pods, 2 * pods + 4, (BASE + REST * pods) / 1e6, 1_000_000 + 90_000 * pods)
             for pods in (0, *PODS)
         ],
         writes=[
@@ -266,6 +266,14 @@ def test_the_page_has_a_place_for_each_section() -> None:
     for name in page.sections(run_of(exact_points())):
         assert text.count(f"<!-- begin {name}, generated -->") == 1, name
         assert text.count(f"<!-- end {name} -->") == 1, name
+
+
+@pytest.mark.parametrize("name", ["alerts.yaml", "grafana-dashboard.json"])
+def test_operators_are_told_the_connections_of_a_pod(name: str) -> None:
+    """The alert and the dashboard have the numbers by which limits are set."""
+    assert AT_REST == 2
+    said = f"A pod has two connections at rest and up to {AT_MOST} under load."
+    assert said in (PAGE.parents[1] / "config" / name).read_text()
 
 
 def test_options_change_the_plan() -> None:

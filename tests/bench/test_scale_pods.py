@@ -18,6 +18,7 @@ from bench.scale.pod import PARALLEL, Pod, Server
 from bench.scale.population import Known, PodCommands, known, logins
 from bench.scale.tally import Tally
 from tests.bench.monitored import Found, Monitor, counted, shapes
+from tests.peers.fault_proxy import FaultProxy
 from tests.peers.patience import until
 from tests.peers.redis_server import RedisServer
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE = 20.0
-ATTEMPTS = 5  # on a busy machine, a silent link may be given up
-PINGS = 6  # of each connection, to know their interval
+ATTEMPTS = 5  # on a busy machine, a silent connection may be given up
+PINGS = 6  # to know their interval
 TOLERANCE = 0.2  # seconds; the machine may be busy
 
 
@@ -52,8 +53,8 @@ async def running(port: int, realm: str = "realm") -> AsyncIterator[Pod]:
 
 
 def pinged(found: Found) -> bool:
-    """Whether the link and a reading connection have been pinged for a while."""
-    return sum(commands.count("PING") > PINGS for commands in found.values()) == 2
+    """Whether the connection that is tracked has been pinged for a while."""
+    return sum(commands.count("PING") > PINGS for commands in found.values()) == 1
 
 
 def of_sidecar(lab: Lab, access_token: str, token_id: str) -> tuple[Found, float]:
@@ -92,12 +93,12 @@ async def of_pod(lab: Lab, realm: str, session: Known) -> tuple[Found, float]:
 async def undisturbed(
     attempt: Callable[[], Awaitable[tuple[Found, float]]],
 ) -> tuple[list[list[str]], float]:
-    """The outcome of an attempt during which no link was given up."""
+    """The outcome of an attempt during which no connection was given up."""
     for _ in range(ATTEMPTS):
         found, interval = await attempt()
-        if counted(found, "SUBSCRIBE") == 1:
+        if counted(found, "CLIENT TRACKING") == 1:
             return shapes(found), interval
-    raise AssertionError(f"links were given up in each of {ATTEMPTS} attempts")
+    raise AssertionError(f"connections were given up in each of {ATTEMPTS} attempts")
 
 
 async def test_a_pod_sends_what_a_sidecar_sends(lab: Lab) -> None:
@@ -160,13 +161,13 @@ async def test_a_change_is_reported_and_timed() -> None:
             assert (pod.tally.reads, pod.tally.invalidated, pod.tally.lost) == (3, 1, 0)
 
 
-async def test_a_lost_link_ends_the_epoch() -> None:
-    """A pod whose link is cut trusts nothing that it has cached, and tracks again."""
+async def test_a_lost_connection_ends_the_epoch() -> None:
+    """A pod whose tracked connection is cut trusts nothing that it has cached, and tracks again."""
     with RedisServer() as server:
         server.admin.set(f"session:token:{known(0).token}", "x")
         async with running(server.port) as pod:
             await pod.look_up([known(0)])
-            server.admin.client_kill_filter(_type="pubsub")
+            assert server.kill_tracking() == 1
             await until(lambda: pod.tally.lost == 1, PATIENCE)
             assert not pod.cached
             await until(lambda: pod.tracking, PATIENCE)
@@ -188,15 +189,32 @@ async def test_a_pod_without_redis_asks_its_memory() -> None:
             assert pod.wanted([known(0)]) == [known(0)]
 
 
-async def test_look_ups_wait_for_a_connection() -> None:
-    """However many look-ups there are, a pod opens at most as many connections as a sidecar."""
+async def test_many_look_ups_share_a_connection() -> None:
+    """However many look-ups there are, a pod sends as many at once as a sidecar, on one connection.
+
+    The others are the store's, and that of the administrator of the test.
+    """
     with RedisServer() as server:
-        async with running(server.port) as pod:
+        async with running(server.port) as pod, asyncio.TaskGroup() as looking:
             server.freeze()
-            waiting = asyncio.gather(*(pod.look_up([known(n)]) for n in range(3 * PARALLEL)))
-            await asyncio.sleep(0)
+            for number in range(3 * PARALLEL):
+                looking.create_task(pod.look_up([known(number)]))
+            await until(lambda: f" {PARALLEL} look-ups" in repr(pod), PATIENCE)
             server.thaw()
-            await waiting
-            # The link, the store, the administrator of the test, and those that read.
-            assert len(server.admin.client_list()) == 3 + PARALLEL
-            assert pod.tally.reads == 3 * PARALLEL
+        assert pod.tally.reads == 3 * PARALLEL
+        assert pod.tally.untracked == 0
+
+
+async def test_a_look_up_outlives_its_connection() -> None:
+    """If its connection is cut, it is repeated on the other one, and its session is not cached."""
+    with RedisServer() as server:
+        server.admin.set(f"session:token:{known(0).token}", "x")
+        async with FaultProxy(server.port) as proxy, running(proxy.port) as pod:
+            proxy.lose, before = True, proxy.asked
+            looking = asyncio.create_task(pod.look_up([known(0)], seen=False))
+            await until(lambda: proxy.asked > before + len(known(0).token), PATIENCE)
+            proxy.lose = False
+            assert server.kill_tracking() == 1
+            await looking
+            assert (pod.tally.untracked, pod.tally.refused) == (1, 0)
+            assert not pod.cached

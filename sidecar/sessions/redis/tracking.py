@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio.cluster import RedisCluster
@@ -55,7 +56,7 @@ class Tracking:
 
     `connect` makes a client of the same Redis whose connections speak RESP3. `read_through` gets
     what look-ups must use, or None for the store's own client. `names` reads the names of changed
-    keys. `sleep` is in seconds.
+    keys. `sleep` is in seconds; `jitter` returns numbers in [0, 1).
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Tracking:
         names: ReadableNames,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._near = near
         self._connect = connect
         self._read_through = read_through
         self._names = names
         self._sleep = sleep
+        self._jitter = jitter
         self._wanted = asyncio.Event()
         self._ended = asyncio.Event()
         self._reads: TrackedReads | None = None
@@ -132,7 +135,9 @@ class Tracking:
             if self._wanted.is_set() and fault != self._near.fault:
                 self._near.fault = fault
                 logger.warning(NOT_TRACKING, extra={"fault": fault})
-            await self._sleep(_REFUSED_DELAY if fault in _REFUSALS else delay)
+            # Between half and all of the delay: a failover ends the epochs of all pods at once.
+            spread = delay * (1 + self._jitter()) / 2
+            await self._sleep(_REFUSED_DELAY if fault in _REFUSALS else spread)
             delay = min(2 * delay, _LONGEST_DELAY)
 
     async def _run_epoch(self) -> str:

@@ -80,11 +80,11 @@ class TieredStore:
         self.near = self._known.near  # for its metrics
         self.set_change_listener = self._known.set_change_listener
         self._near_peek = self.near.peek
-        self.tracking = (
-            Tracking(self.near, connect, remote.read_through, remote.names, sleep=sleep)
-            if connect is not None
-            else None
-        )
+        self.tracking: Tracking | None = None
+        if connect is not None:
+            self.tracking = Tracking(
+                self.near, connect, remote.read_through, remote.names, sleep=sleep, jitter=jitter
+            )
         self._tasks = Tasks()
         journal = Journal() if journal is None else journal
         self._backlog = Backlog(remote, self._known, journal, clock)

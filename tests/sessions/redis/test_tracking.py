@@ -10,9 +10,10 @@ import pytest
 from redis.asyncio import Connection
 
 from sidecar.secret import Secret
+from sidecar.sessions.memory.near import NearCache
 from sidecar.sessions.redis.connect import RedisConfig, connect, tracked
 from sidecar.sessions.redis.store import RedisStore
-from sidecar.sessions.redis.tracking import NOT_TRACKING, TRACKING
+from sidecar.sessions.redis.tracking import NOT_TRACKING, TRACKING, Tracking
 from sidecar.sessions.tiered.breaker import Breaker
 from sidecar.sessions.tiered.store import TieredStore
 from sidecar.telemetry.metrics import Metrics
@@ -26,6 +27,7 @@ from tests.sessions.contract import new_login, successor_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from sidecar.sessions.redis.tracked_reads import TrackedReads
     from tests.peers.redis_server import RedisServer
 
 PATIENT = 2.0
@@ -145,6 +147,27 @@ async def test_a_lost_connection(pod: Pod, server: RedisServer) -> None:
     assert pod.store.last_known(grant.session.id) == grant.session
     await pod.coherent()
     await pod.warm(grant.session.id)
+
+
+async def test_pods_return_at_different_times(own_server: RedisServer) -> None:
+    """After a loss, each pod waits for a random part of a delay, which grows from loss to loss."""
+    config = RedisConfig(host="127.0.0.1", port=own_server.port, timeout=PATIENT)
+    near = NearCache(time.time, time.monotonic, max_sessions=10, max_stale=60.0)
+    reads: list[TrackedReads | None] = []
+    slept: asyncio.Queue[float] = asyncio.Queue()
+    tracking = Tracking(
+        *(near, tracked(config), reads.append, NAMES),
+        sleep=slept.put,
+        jitter=iter([0.0, 0.5, 0.75, 0.0]).__next__,
+    )
+    tracking.resume()
+    running = asyncio.create_task(tracking.run())
+    for expected in (0.125, 0.375, 0.875, 1.0):
+        await until(lambda: near.coherent, SOON)
+        assert own_server.kill_tracking() == 1
+        assert await slept.get() == expected
+    running.cancel()
+    await asyncio.wait([running])
 
 
 @pytest.mark.parametrize("all_lost", [False, True])
