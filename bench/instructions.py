@@ -8,6 +8,7 @@ depend on what else the machine does, so that they tell whether a change makes a
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import selectors
 import shutil
@@ -198,9 +199,10 @@ class Connection:
 def send(running: Running, wanted: Sequence[bytes], scenario: Scenario) -> None:
     """Send the requests on kept connections, and check each status. Raises LoadError."""
     waiting = list(reversed(wanted))
-    with selectors.DefaultSelector() as selector:
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         for _ in range(min(CONNECTIONS, len(wanted))):
             opened = socket.create_connection(("127.0.0.1", running.port), timeout=TIMEOUT_SECONDS)
+            stack.enter_context(opened)
             opened.sendall(waiting.pop())
             selector.register(opened, selectors.EVENT_READ, Connection(opened, bytearray()))
         while selector.get_map():
@@ -215,7 +217,6 @@ def send(running: Running, wanted: Sequence[bytes], scenario: Scenario) -> None:
                     connection.socket.sendall(waiting.pop())
                 else:
                     selector.unregister(connection.socket)
-                    connection.socket.close()
 
 
 def answered(connection: Connection, scenario: Scenario) -> bool:
