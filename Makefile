@@ -53,7 +53,7 @@ compiled: $(VENV)/.dev ## Compile the hot path into build/compiled (needs a C co
 	scripts/compile build/compiled
 
 .PHONY: unit-compiled
-unit-compiled: compiled servers ## Run the tests of the hot path with the compiled modules; 3 minutes
+unit-compiled: compiled servers ## Run the tests of the hot path with the compiled modules; 4 minutes
 	$(PYTEST) -o pythonpath="build/compiled ." tests/test_compiled.py tests/wire tests/auth tests/proxy \
 		tests/sessions/memory tests/telemetry tests/vectors $(ARGS)
 

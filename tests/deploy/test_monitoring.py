@@ -111,7 +111,9 @@ def test_alerts_fire_and_stay_silent_as_they_should() -> None:
 def test_every_alert_is_tried() -> None:
     """The unit tests show that each alert fires, and that a healthy pod triggers no alert."""
     healthy, *others = yaml.safe_load(TESTS.read_text())["tests"]
-    names = {rule["alert"] for rule in _rules()}
+    rules = [rule["alert"] for rule in _rules()]
+    names = set(rules)
+    assert len(rules) == len(names), "two alerts have one name"
     assert {test["alertname"] for test in healthy["alert_rule_test"]} == names
     fired = {
         test["alertname"]
