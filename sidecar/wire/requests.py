@@ -113,8 +113,8 @@ class RequestParser:
     def parse(self, raw: bytes) -> RequestHead:
         """Parse the head at the start of these octets, which end with an empty line.
 
-        There may be more behind that head, up to `taken`: the empty line that ends the octets is
-        most often the head's, and whether it is costs less here than a search. Raises PeerError.
+        `taken` then says where the head ends: more may follow it. Most often nothing does, and to
+        find that out here costs less than a search by the caller. Raises PeerError.
         """
         end = raw.find(b"\r\n")
         line = raw[:end]
