@@ -972,7 +972,7 @@ RULES: Final = (
     Rule(
         "nothing may follow the token",
         CREDENTIALS,
-        "or text.translate(None, _TOKEN):",
+        "or text.translate(_TOKEN) != text:",
         "or False:",
         ("credentials/trailing-word", "credentials/two-in-a-list"),
     ),
