@@ -42,7 +42,6 @@ KEPT: Final = frozenset(
         ("docs/operating.md", ", for a Redis shared with services that already"),
         ("docs/operating.md", "HTTP, for the kubelet and Prometheus."),
         ("k8s/components/redis/kustomization.yaml", ", for the pods labelled"),
-        ("sidecar/sessions/redis/link.py", "for a write to a connection reset just before"),
         ("tests/sessions/tiered/test_backlog.py", "Redis returns, for the first pod first."),
     )
 )

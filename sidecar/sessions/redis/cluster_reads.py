@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sidecar.sessions.redis.tracking_connection import FAULTS, TrackingConnection
+from sidecar.sessions.redis.faults import ERRORS
+from sidecar.sessions.redis.tracking_connection import TrackingConnection
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -114,9 +115,9 @@ class ClusterReads:
     async def _close_pools(self) -> None:
         """Close the client's own connections."""
         nodes = self._client.nodes_manager
-        with suppress(*FAULTS):
+        with suppress(*ERRORS):
             await nodes.aclose()
-        with suppress(*FAULTS):
+        with suppress(*ERRORS):
             await nodes.aclose("startup_nodes")
 
     async def _ask(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
@@ -156,6 +157,6 @@ async def _read(connection: TrackingConnection, keys: Sequence[bytes]) -> dict[b
     """Each key's answer. One command for each key: the keys of a node are in different slots."""
     try:
         answers = await connection.ask(*(("MGET", key) for key in keys))
-    except FAULTS as error:
+    except ERRORS as error:
         return dict.fromkeys(keys, error)
     return dict(zip(keys, answers, strict=True))

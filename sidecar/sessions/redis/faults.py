@@ -17,6 +17,11 @@ from sidecar.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# What the client library raises if a connection or command fails. RuntimeError is uvloop's, when it
+# writes to a connection that was reset just before. A cluster's client also raises
+# RedisClusterException.
+ERRORS: Final = (redis_errors.RedisError, OSError, RuntimeError)
+
 
 class Fault(StrEnum):
     """Why Redis could not be used."""

@@ -12,9 +12,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import RedisClusterException
 
 from sidecar.sessions.redis.faults import (
+    ERRORS,
     RETRIED,
     RETRIED_IN_CLUSTER,
     Fault,
@@ -33,8 +34,7 @@ T = TypeVar("T")
 
 _WHOLE: Final = 0.85  # share of the deadline that Redis must have had to count as silent
 
-# What the library raises; the last is uvloop's, for a write to a connection reset just before.
-_FAULTS: Final = (RedisError, RedisClusterException, OSError, RuntimeError)
+_ERRORS: Final = (*ERRORS, RedisClusterException)
 
 logger = logging.getLogger("sidecar.sessions")
 
@@ -104,7 +104,7 @@ class RedisLink:
         await self._tasks.close()
         try:
             await self._client.aclose()
-        except _FAULTS as error:
+        except _ERRORS as error:
             logger.debug("redis connection not closed cleanly", extra={"fault": classify(error)})
 
     async def _run(
@@ -124,7 +124,7 @@ class RedisLink:
         except TimeoutError:
             # The library has closed the connection, so a late answer reaches no other caller.
             raise RedisUnavailable(fault, number) from None
-        except _FAULTS as error:
+        except _ERRORS as error:
             found = classify(error)
             # The library's own timer does not know whether it is late.
             raise RedisUnavailable(
@@ -134,7 +134,7 @@ class RedisLink:
     async def _with_retry(self, work: Callable[[Redis], Awaitable[T]]) -> T:
         try:
             return await work(self._client)
-        except _FAULTS as error:
+        except _ERRORS as error:
             fault = classify(error)
             if fault not in (RETRIED if self._nodes is None else RETRIED_IN_CLUSTER):
                 raise

@@ -18,9 +18,10 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
     ExternalAuthProviderError,
-    RedisError,
     ResponseError,
 )
+
+from sidecar.sessions.redis.faults import ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 5.0  # seconds that idle connections have to authenticate
 _REFUSALS: Final = (AuthenticationError, ResponseError)
-_FAULTS: Final = (RedisError, OSError, RuntimeError)
 
 
 class Credentials(Protocol):
@@ -261,7 +261,7 @@ async def reauthenticate(connection: AbstractConnection, ask: Ask) -> None:
 async def _all(pings: Iterable[Awaitable[object]]) -> None:
     """Await all. A connection that fails here fails again when it is used, and that counts."""
     for outcome in await asyncio.gather(*pings, return_exceptions=True):
-        if isinstance(outcome, BaseException) and not isinstance(outcome, _FAULTS):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, ERRORS):
             raise outcome
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MARK: Final = 8  # bytes of a claim's mark, before the record in `used`
 
 
-class CredentialValues:
+class SessionValues:
     """Reads the values under `names`. With `SessionKey.TOKEN`, any value is a live session."""
 
     __slots__ = ("_mac", "_names", "_session_key", "_values")
@@ -41,7 +41,7 @@ class CredentialValues:
         self._session_key = session_key
 
     def __repr__(self) -> str:
-        return f"<CredentialValues by {self._session_key}>"
+        return f"<SessionValues by {self._session_key}>"
 
     def session(self, token_id: str, stored: bytes) -> Session | Unreadable:
         """The session in the value under a token id, or why it is none."""

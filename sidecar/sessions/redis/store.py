@@ -15,7 +15,6 @@ from sidecar.auth.session import SessionKey, Unreadable
 from sidecar.sessions.listing import PAGE
 from sidecar.sessions.redis import login_hash
 from sidecar.sessions.redis.batches import LookupBatcher
-from sidecar.sessions.redis.credential_values import CredentialValues
 from sidecar.sessions.redis.denylist import RedisRevocations
 from sidecar.sessions.redis.faults import Fault, RedisUnavailable
 from sidecar.sessions.redis.key_names import DEFAULT_PREFIX, KeyNames, octets
@@ -24,6 +23,7 @@ from sidecar.sessions.redis.last_seen import LastSeenWriter
 from sidecar.sessions.redis.link import RedisLink
 from sidecar.sessions.redis.listings import RedisListings
 from sidecar.sessions.redis.server_name import name_of
+from sidecar.sessions.redis.session_values import SessionValues
 from sidecar.sessions.redis.stored_values import StoredValues
 from sidecar.sessions.revocation.denylist import OwnTokens
 
@@ -81,7 +81,7 @@ class RedisStore:
         self.names = KeyNames(prefix, mac.realm)
         self._values = StoredValues(mac, metrics, clock)
         self.keys = Keyspace(self.names, self._values, clock, max_ttl)
-        self._credentials = CredentialValues(self.names, self._values, mac, session_key)
+        self._sessions = SessionValues(self.names, self._values, mac, session_key)
         self._link = RedisLink(client, timeout=timeout, slots=slots)
         self._listings = RedisListings(self.keys, clock)
         self._last_seen = LastSeenWriter(self._link, self.keys, clock, touch_every)
@@ -158,7 +158,7 @@ class RedisStore:
         """The record of a refresh token, live or used, or None."""
         work = partial(self.keys.read_refresh, refresh_id)
         record, used = await self._run_on_hash(work, "refresh look-up", _NO_FIELDS)
-        return self._credentials.record(refresh_id, record, used)
+        return self._sessions.record(refresh_id, record, used)
 
     async def generation_of(self, sid: str) -> int | None:
         """How often a live login has been refreshed, or None."""
@@ -172,10 +172,10 @@ class RedisStore:
 
     async def claim_refresh(self, refresh_id: str, used: RefreshRecord) -> RefreshRecord | None:
         """Replace a live record by `used`, in one atomic step. Returns the previous record."""
-        value = self._credentials.used(refresh_id, used)
+        value = self._sessions.used(refresh_id, used)
         work = partial(self.keys.claim, refresh_id, value, used.exp)
         record, current = await self._run_on_hash(work, "refresh claim", _NO_FIELDS)
-        return self._credentials.record(refresh_id, record, None if current == value else current)
+        return self._sessions.record(refresh_id, record, None if current == value else current)
 
     async def revoke_session(self, sid: str) -> bool:
         """End one login. True if it existed."""
@@ -271,7 +271,7 @@ class RedisStore:
             for _ in token_ids:
                 observe(took)
         found = [
-            None if value is None else self._credentials.session(token_id, value)
+            None if value is None else self._sessions.session(token_id, value)
             for token_id, value in zip(token_ids, values, strict=True)
         ]
         sessions = [None if isinstance(each, Unreadable) else each for each in found]
@@ -290,7 +290,7 @@ class RedisStore:
 
     async def _end_token(self, token_id: str, redis: Redis) -> bool:
         (value,) = await self.keys.read_tokens([token_id], redis)
-        found = None if value is None else self._credentials.session(token_id, value)
+        found = None if value is None else self._sessions.session(token_id, value)
         if found is Unreadable.BAD_MAC:  # not valid here, and perhaps another realm's
             return False
         session = None if isinstance(found, Unreadable) else found

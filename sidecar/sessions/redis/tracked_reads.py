@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sidecar.sessions.redis.tracking_connection import FAULTS, TrackingConnection
+from sidecar.sessions.redis.faults import ERRORS
+from sidecar.sessions.redis.tracking_connection import TrackingConnection
 from sidecar.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -113,5 +114,5 @@ class ServerReads:
         """Close the connection."""
         await self._connection.close()
         await self._tasks.close()
-        with suppress(*FAULTS):
+        with suppress(*ERRORS):
             await self._client.aclose()

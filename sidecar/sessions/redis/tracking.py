@@ -18,9 +18,8 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException
 
-from sidecar.sessions.redis import tracking_connection
 from sidecar.sessions.redis.cluster_reads import ClusterReads
-from sidecar.sessions.redis.faults import Fault, classify
+from sidecar.sessions.redis.faults import ERRORS, Fault, classify
 from sidecar.sessions.redis.tracked_reads import ServerReads
 from sidecar.tasks import PatientTimeout, wait_any
 
@@ -46,7 +45,7 @@ _SHORTEST_DELAY: Final = 0.25  # seconds between two attempts; doubles
 _LONGEST_DELAY: Final = 5.0
 _REFUSED_DELAY: Final = 30.0  # seconds between attempts if the server refuses tracking
 _REFUSALS: Final = frozenset({UNSUPPORTED, str(Fault.PERMISSION)})
-_FAULTS: Final = (*tracking_connection.FAULTS, RedisClusterException)
+_ERRORS: Final = (*ERRORS, RedisClusterException)
 
 logger = logging.getLogger("sidecar.sessions")
 
@@ -152,7 +151,7 @@ class Tracking:
             await self._watch(reads)
         except TimeoutError:
             return Fault.TIMEOUT
-        except _FAULTS as error:
+        except _ERRORS as error:
             fault = classify(error)
             return UNSUPPORTED if fault is Fault.ERROR else fault
         finally:

@@ -13,21 +13,19 @@ import asyncio
 import math
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.connection import DefaultParser
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from sidecar.sessions.redis.faults import ERRORS
 from sidecar.sessions.redis.reauthentication import hold, reauthenticate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sidecar.tasks import Tasks
-
-# What the library raises if a connection fails; the last is uvloop's.
-FAULTS: Final = (RedisError, OSError, RuntimeError)
 
 
 class TrackingConnection:
@@ -115,7 +113,7 @@ class TrackingConnection:
         return answer
 
     async def _disconnect(self) -> None:
-        with suppress(*FAULTS):
+        with suppress(*ERRORS):
             await self._connection.disconnect(nowait=True)
 
     async def _read(self) -> None:
@@ -123,7 +121,7 @@ class TrackingConnection:
         try:
             while True:
                 await self._read_one()
-        except FAULTS:
+        except ERRORS:
             pass  # `_lose` tells everyone concerned
         finally:
             self._lose()
