@@ -23,7 +23,7 @@ SUBJECT = "sidecar-redis"
 PEERS = ("sidecar", SUBJECT, "haproxy", "lua-redis")
 ROUNDS, SECONDS = 9, 1
 REQUESTS = 20_000
-LATE = 0.1  # seconds by which a program may wake up late; a ping to Redis may take 0.5
+LATE = 0.1  # seconds by which a program may wake up late; a ping to Redis may take 0.75
 
 
 def bar(title: str, peer: str, limit: float) -> bars.Bar:
