@@ -28,7 +28,7 @@ TOKEN_LIMIT = 0.6 * 1024  # octets for each token that was used once
 RSS_LIMIT = 110 * MIB
 RATIO_LIMIT = 0.6
 # A slow machine must not make an outage of it.
-PATIENCE = 'redis_timeout = "5s"'
+SETTINGS = 'redis_timeout = "5s"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def measure(lab: Lab, case: Case) -> Measured:
     seeding.write_tokens(file, lab.tokens.fresh(case.algorithm, case.number))
     seeding.write_tokens(used, lab.tokens.fresh(case.algorithm, USED))
     special = starting.special(lab, case.setup)
-    special = replace(special, options=(*special.options, PATIENCE))
+    special = replace(special, options=(*special.options, SETTINGS))
     started = sidecar.start(lab, "sidecar-remembered", redis=case.redis, special=special)
     pids = usage.tree(started.child.pid)
     meter = Meter(lab, pids, started.port, CONNECTIONS)

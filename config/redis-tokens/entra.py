@@ -2,8 +2,8 @@
 
     python entra.py
 
-It is that of the managed identity with which the pod is federated (AKS workload identity, whose
-webhook sets the variables read here). REDIS_USERNAME is the object ID of this identity.
+The token is that of the managed identity with which the pod is federated (AKS workload identity,
+whose webhook sets the variables read here). REDIS_USERNAME is the object ID of this identity.
 """
 
 from __future__ import annotations
