@@ -1427,7 +1427,7 @@ RULES: Final = (
 # Changes nothing: if a vector always failed, it would seem to prove every rule.
 CONTROL: Final = Rule(
     "nothing",
-    HEADERS,
+    KINDS,
     "HOP_BY_HOP: Final",
     "HOP_BY_HOP: Final",
     tuple(sorted({name for rule in RULES for name in rule.vectors})),
