@@ -125,13 +125,18 @@ class RequestParser:
         if method not in _METHODS:
             check_method(method)
         section = self._section
-        if version != b"HTTP/1.1" or len(raw) - end != len(section) or not raw.endswith(section):
+        alone = len(raw) - end == len(section)
+        # A section has one empty line, at its end: what begins with the last one has it again.
+        # (Compiled, `endswith` takes 0.04 µs less than a `startswith` in the middle.)
+        if version != b"HTTP/1.1" or not (
+            raw.endswith(section) if alone else section and raw.startswith(section, end)
+        ):
             minor = 1 if version == b"HTTP/1.1" else parse_minor(version)
             head = self._read_section(raw[end:], minor)
             self.taken += end
         else:
             head = self._head
-            self.taken = len(raw)
+            self.taken = end + len(section)
         head.method = method
         head.target = target
         if target[:1] == b"/":
@@ -149,13 +154,16 @@ class RequestParser:
         return head
 
     def _read_section(self, section: bytes, minor: int) -> RequestHead:
-        received = section.split(b"\r\n")
-        end = received.index(b"", 1)
-        if end + 2 < len(received):
+        # No further than the empty line can be: behind it, a body may have thousands of lines.
+        received = section.split(b"\r\n", self._limits.headers + 2)
+        try:
+            end = received.index(b"", 1)
+        except ValueError:
+            message = f"over {self._limits.headers} headers"
+            raise PeerError(431, message, Malformed.HEADER_COUNT) from None
+        if end + 2 < len(received) or received[-1]:
             section = b"\r\n".join((*received[: end + 1], b""))
         self.taken = len(section)
-        if end > self._limits.headers + 1:
-            raise PeerError(431, f"over {self._limits.headers} headers", Malformed.HEADER_COUNT)
         head = RequestHead()
         head.minor = minor
         # Every request reads these: setting them costs a fifth of reading a class's default.

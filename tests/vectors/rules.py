@@ -286,8 +286,8 @@ RULES: Final = (
     Rule(
         "the number of fields is limited",
         REQUESTS,
-        "if end > self._limits.headers + 1:",
-        "if False:",
+        'section.split(b"\\r\\n", self._limits.headers + 2)',
+        'section.split(b"\\r\\n")',
         ("lines/fields-too-many",),
     ),
     Rule(

@@ -100,6 +100,15 @@ def test_the_same_section_gives_the_same_head() -> None:
     assert second.remembered is mark
 
 
+def test_a_body_behind_the_same_section_changes_nothing() -> None:
+    """A chunked body also ends with an empty line; the section before it is recognised."""
+    parser = request_parser()
+    head = raw_head(b"POST / HTTP/1.1", b"Host: h", b"Transfer-Encoding: chunked")
+    first = parser.parse(head + b"5\r\nhello\r\n0\r\n\r\n")
+    assert parser.parse(head + b"4\r\n\r\n\r\n\r\n0\r\n\r\n") is first
+    assert parser.taken == len(head)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -327,3 +328,15 @@ def test_only_the_first_head_is_read(first: str, lines: list[str], rest: str) ->
         head = parser.parse(raw + behind.encode())
         assert parser.taken == len(raw)
         assert (head.lines, head.host, head.length) == (expected.lines, b"h", expected.length)
+
+
+def test_lines_behind_the_head_are_not_split() -> None:
+    """A body of short lines behind the head takes no more memory than copies of the octets."""
+    raw = raw_head(b"POST / HTTP/1.1", b"Host: h") + b"\r\n" * 16_000
+    parser = request_parser()
+    tracemalloc.start()
+    try:
+        parser.parse(raw)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(raw)
+    finally:
+        tracemalloc.stop()
