@@ -56,7 +56,8 @@ def test_a_run_measures_everything(folder: Path) -> None:
     assert points.tables[0].size > 50 * points.tables[0].keys
     assert points.stored[-1].size > 1_000 * points.stored[-1].logins
     enough, exact, half, quarter = points.overflows
-    assert (enough.reads, exact.reads) == (0, 0)
+    assert enough.reads == 0
+    assert exact.reads < half.reads  # a key from before may have kept one of the places
     assert (half.tracked, quarter.tracked) == (20, 10)
     assert 0 < half.reads <= quarter.reads
     assert half.invalidations > 0

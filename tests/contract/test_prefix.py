@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
@@ -18,8 +19,6 @@ from tests.peers.scripted_upstream import ScriptedUpstream
 from tests.peers.stack import stack
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.contract.fronts import Front
 
 MANUAL: Final = (ROOT / "docs/operating.md").read_text("utf-8")
@@ -35,7 +34,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "s#/auth/#/_sign-in/#g"
     assert f"sed '{script}' config/nginx.conf" in MANUAL
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    for file in (tmp_path / "config").iterdir():
+    for file in filter(Path.is_file, (tmp_path / "config").iterdir()):
         subprocess.run(["sed", "-i", script, str(file)], check=True)
     monkeypatch.setattr("tests.contract.fronts.TREE", tmp_path)
 

@@ -104,7 +104,7 @@ def permissions(manual: str) -> tuple[list[str], list[str]]:
     command = manual[manual.index("redis ACL SETUSER sidecar") :].partition("```")[0]
     words = shlex.split(command.replace("\\\n", " "))[4:]
     rights = [">pw" if word.startswith(">") else word for word in words]
-    (also,) = re.findall(r"On a Redis Cluster[^`]*`([^`]*)`", manual)
+    (also,) = re.findall(r"On a Redis Cluster[^`]* add\s+`([^`]*)`", manual)
     return rights, also.split()
 
 
