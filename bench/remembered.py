@@ -6,7 +6,7 @@ token that is not costs as much as one that was never used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,6 @@ CONNECTIONS = 64
 TOKEN_LIMIT = 0.6 * 1024  # octets for each token that was used once
 RSS_LIMIT = 110 * MIB
 RATIO_LIMIT = 0.6
-# A slow machine must not make an outage of it.
-SETTINGS = 'redis_timeout = "5s"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,6 @@ def measure(lab: Lab, case: Case) -> Measured:
     seeding.write_tokens(file, lab.tokens.fresh(case.algorithm, case.number))
     seeding.write_tokens(used, lab.tokens.fresh(case.algorithm, USED))
     special = starting.special(lab, case.setup)
-    special = replace(special, options=(*special.options, SETTINGS))
     started = sidecar.start(lab, "sidecar-remembered", redis=case.redis, special=special)
     pids = usage.tree(started.child.pid)
     meter = Meter(lab, pids, started.port, CONNECTIONS)
